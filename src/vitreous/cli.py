@@ -1,0 +1,124 @@
+"""The command ``vitreous``: every option comes from a class in ``jobs/config.py``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from vitreous import __version__
+from vitreous.errors import VitreousError
+from vitreous.jobs.config import AbinitConfig, CompareConfig, DemoConfig, SimulateConfig
+from vitreous.jobs.folder import OnEvent
+
+_BAD_INPUT, _INTERRUPTED = 2, 130
+
+app = App(
+    name="vitreous",
+    version=__version__,
+    help="Single-particle cryo-EM images to 3D maps, and whether to believe them.",
+)
+
+
+@contextmanager
+def _told(log: Path | None, append: bool = False) -> Iterator[OnEvent]:
+    """Send events to the progress display and, given a path, to the log."""
+    from vitreous.report.events import EventLog
+    from vitreous.report.progress import ProgressDisplay
+
+    with ProgressDisplay() as progress:
+        if log is None:
+            yield progress
+            return
+        with EventLog(log, append) as events:
+
+            def both(event: object) -> None:
+                events(event)  # type: ignore[arg-type]
+                progress(event)  # type: ignore[arg-type]
+
+            yield both
+
+
+@app.command
+def abinit(config: Annotated[AbinitConfig, Parameter(name="*")]) -> None:
+    """Make one or several first maps from particles in unknown orientations."""
+    from vitreous.jobs.abinit import run_abinit
+    from vitreous.report.html import write_report
+
+    with _told(config.out / "log.jsonl", append=config.resume) as on_event:
+        job = run_abinit(config, on_event)
+    Console().print(f"Map: {job / 'class001.mrc'}\nReport: {write_report(job)}", soft_wrap=True)
+
+
+@app.command
+def simulate(config: Annotated[SimulateConfig, Parameter(name="*")]) -> None:
+    """Simulate particle images of a model or map, with their true poses."""
+    from vitreous.jobs.simulate import run_simulate
+
+    with _told(config.out / "log.jsonl") as on_event:
+        star = run_simulate(config, on_event)
+    Console().print(f"Particles: {star}", soft_wrap=True)
+
+
+@app.command
+def compare(config: Annotated[CompareConfig, Parameter(name="*")]) -> None:
+    """Compare a map with the truth: align over rotation, shift and hand, then FSC."""
+    from vitreous.jobs.compare import run_compare
+
+    with _told(None) as on_event:
+        result = run_compare(config, on_event)
+    table = Table("resolution (A)", "FSC", title="Fourier shell correlation")
+    for frequency, value in zip(result.frequency[1:], result.fsc[1:], strict=True):
+        table.add_row(f"{1 / frequency:.1f}", f"{value:.3f}")
+    console = Console()
+    console.print(table)
+
+    def angstrom(value: float | None) -> str:
+        return "not reached" if value is None else f"{value:.2f} A"
+
+    console.print(
+        f"FSC 0.5: {angstrom(result.resolution_05)}\n"
+        f"FSC 0.143: {angstrom(result.resolution_0143)}\n"
+        f"Correlation: {result.correlation:.3f} (at 25 A: {result.correlation_25:.3f})\n"
+        f"Hand: {result.hand}\n"
+        f"Rotation (rot, tilt, psi): {', '.join(f'{a:.1f}' for a in result.euler)} degrees; "
+        f"shift (x, y, z): {', '.join(f'{s:.1f}' for s in result.shift)} A\n"
+        f"Soft spherical mask: {result.mask_diameter:g} A across\n"
+        f"Aligned map: {result.aligned}",
+        soft_wrap=True,
+    )
+
+
+@app.command
+def demo(config: Annotated[DemoConfig | None, Parameter(name="*")] = None) -> None:
+    """Simulate a small data set, reconstruct it and write a report, in about a minute."""
+    from vitreous.jobs.demo import run_demo
+    from vitreous.report.html import write_report
+
+    with _told(None) as on_event:
+        result = run_demo(config or DemoConfig(), on_event)
+    found = result.comparison
+    Console().print(
+        f"The map agrees with the simulated molecule to "
+        f"{found.resolution_05 or float('nan'):.1f} A (FSC 0.5), hand {found.hand}.\n"
+        f"Report: {write_report(result.job)}",
+        soft_wrap=True,
+    )
+
+
+def main() -> None:
+    """Run the command; what a user can mend ends in one line and exit code 2."""
+    try:
+        app()
+    except VitreousError as error:
+        print(f"error: {error.line()}", file=sys.stderr)
+        sys.exit(_BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted; abinit goes on from its checkpoint with --resume", file=sys.stderr)
+        sys.exit(_INTERRUPTED)

@@ -1,0 +1,44 @@
+"""Errors that a user can mend: one clear line, exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class VitreousError(Exception):
+    """Base of every error that is the input's or the environment's doing.
+
+    Parameters
+    ----------
+    what : str
+        What was found and what was expected.
+    where : str or Path, optional
+        The file (with row or column if known) or the option at fault.
+    mend : str, optional
+        How to put it right, as an imperative sentence.
+    """
+
+    def __init__(self, what: str, *, where: str | Path | None = None, mend: str | None = None):
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.mend = mend
+        super().__init__(self.line())
+
+    def line(self) -> str:
+        """The whole message on one line: where, what, how to mend."""
+        parts = [self.what if self.where is None else f"{self.where}: {self.what}"]
+        if self.mend:
+            parts.append(self.mend)
+        return " ".join("; ".join(parts).split())
+
+
+class InputError(VitreousError):
+    """A file or its content cannot be used."""
+
+
+class OptionError(VitreousError):
+    """An option, or a combination of options, cannot be used."""
+
+
+class OutputError(VitreousError):
+    """Output cannot be written where it was asked for."""

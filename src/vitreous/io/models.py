@@ -1,0 +1,134 @@
+"""Atomic models (PDB, mmCIF) and the density that they scatter."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemmi
+import numpy as np
+from jaxtyping import Float
+
+from vitreous.errors import InputError
+from vitreous.io.mrc import read_map
+
+_MODEL_SUFFIXES = {".pdb", ".ent", ".cif", ".mmcif"}
+
+
+@dataclass(frozen=True)
+class AtomicModel:
+    """Atoms of a structure's first model, waters left out.
+
+    Attributes
+    ----------
+    path : Path
+    positions : float64 array (atoms, 3)
+        x, y, z in angstrom, centred on the centre of mass.
+    elements : tuple of gemmi.Element
+    occupancy : float64 array (atoms,)
+    """
+
+    path: Path
+    positions: Float[np.ndarray, "n 3"]
+    elements: tuple[gemmi.Element, ...]
+    occupancy: Float[np.ndarray, " n"]
+
+    @property
+    def diameter(self) -> float:
+        """Diameter in angstrom of the smallest centred ball round all atoms."""
+        return 2 * float(np.linalg.norm(self.positions, axis=1).max())
+
+
+def is_model(path: Path | str) -> bool:
+    """Tell a PDB or mmCIF file from a map by its name."""
+    path = Path(path)
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    return suffix.lower() in _MODEL_SUFFIXES
+
+
+def read_model(path: Path | str) -> AtomicModel:
+    """Read a PDB or mmCIF file, gzipped or not.
+
+    Raises
+    ------
+    InputError
+        If it cannot be parsed or holds no atoms.
+    """
+    path = Path(path)
+    try:
+        structure = gemmi.read_structure(str(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"cannot be read as a model: {error}", where=path, mend="give a PDB or mmCIF file"
+        ) from error
+    structure.setup_entities()
+    structure.remove_waters()
+    atoms = [site.atom for site in structure[0].all()] if len(structure) else []
+    if not atoms:
+        raise InputError("holds no atoms", where=path, mend="give a PDB or mmCIF file with atoms")
+    positions = np.array([atom.pos.tolist() for atom in atoms])
+    weights = np.array([atom.element.weight * atom.occ for atom in atoms])
+    centre = (positions * weights[:, None]).sum(axis=0) / max(weights.sum(), 1e-12)
+    return AtomicModel(
+        path,
+        positions - centre,
+        tuple(atom.element for atom in atoms),
+        np.array([atom.occ for atom in atoms]),
+    )
+
+
+def density(
+    model: AtomicModel, box: int, pixel_size: float, resolution: float | None = None
+) -> Float[np.ndarray, "z y x"]:
+    """Electron-scattering density of a model, centre of mass at the box centre.
+
+    Every atom is its electron form factor blurred by a Gaussian that brings the transform to
+    1/e at ``resolution`` (angstrom; by default twice the pixel, Nyquist).
+
+    Raises
+    ------
+    InputError
+        If the model does not fit the box.
+    """
+    if model.diameter > (box - 4) * pixel_size:
+        fits = math.ceil(model.diameter / pixel_size) + 4
+        raise InputError(
+            f"is {model.diameter:.0f} A across, but the box is {box} px of {pixel_size:g} A",
+            where=model.path,
+            mend=f"give a box of at least {fits + fits % 2} px",
+        )
+    width = box * pixel_size
+    structure = gemmi.Model(1)
+    chain, residue = gemmi.Chain("A"), gemmi.Residue()
+    # exp(-B k^2 / 4) is 1/e at k = 1 / resolution for B = 4 resolution^2.
+    b_factor = 4 * (resolution or 2 * pixel_size) ** 2
+    corner = (box // 2) * pixel_size
+    for position, element, occupancy in zip(
+        model.positions, model.elements, model.occupancy, strict=True
+    ):
+        atom = gemmi.Atom()
+        atom.element, atom.occ, atom.b_iso = element, float(occupancy), b_factor
+        atom.pos = gemmi.Position(*(position + corner))
+        residue.add_atom(atom)
+    chain.add_residue(residue)
+    structure.add_chain(chain)
+    calculator = gemmi.DensityCalculatorE()
+    calculator.grid.set_unit_cell(gemmi.UnitCell(width, width, width, 90, 90, 90))
+    calculator.grid.set_size(box, box, box)
+    calculator.add_model_density_to_grid(structure)
+    return np.ascontiguousarray(calculator.grid.array.transpose(2, 1, 0), dtype=np.float32)
+
+
+def read_volume(
+    path: Path | str, box: int | None = None, pixel_size: float | None = None
+) -> tuple[Float[np.ndarray, "z y x"], float]:
+    """Read a map, or the density of a model on a grid of ``box`` pixels of ``pixel_size``.
+
+    A map keeps its own grid.
+    """
+    if not is_model(path):
+        return read_map(path)
+    if box is None or pixel_size is None:
+        raise ValueError("a model needs a box and a pixel size")
+    return density(read_model(path), box, pixel_size), pixel_size

@@ -1,0 +1,159 @@
+"""Options and input checked before a search begins."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from vitreous.errors import InputError, OptionError
+from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.images import check_one_field
+from vitreous.math.symmetry import normalise_name
+from vitreous.particles.table import ParticleTable, require_ctf
+
+_DEFAULT_MASK = 0.85
+"""Mask diameter over the box where none is given."""
+
+_AT_LEAST = {
+    "classes": 1,
+    "starts": 1,
+    "write_every": 1,
+    "initial_batch": 1,
+    "final_batch": 1,
+    "initial_iterations": 0,
+    "between_iterations": 0,
+    "final_iterations": 0,
+    "offset_range": 0,
+    "noise_halflife": -1,
+    "seed": 0,
+}
+
+
+def device_for(name: str) -> torch.device:
+    """Device of that name; ``auto`` takes a GPU where there is one.
+
+    Raises
+    ------
+    OptionError
+        If it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(
+            f"{name!r} is not a device of this machine", where="--device", mend="try auto or cpu"
+        ) from error
+    return device
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _check_numbers(config: AbinitConfig) -> None:
+    for name, least in _AT_LEAST.items():
+        value = getattr(config, name)
+        if value is not None and not value >= least:
+            raise OptionError(f"{value} is less than {least}", where=_flag(name))
+    for name in ("initial_resolution", "final_resolution", "offset_step", "angular_sampling"):
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise OptionError(f"{value} is not more than 0", where=_flag(name))
+    if config.initial_resolution < config.final_resolution:
+        raise OptionError(
+            f"{config.initial_resolution:g} A is finer than the final one, "
+            f"{config.final_resolution:g} A",
+            where="--initial-resolution",
+            mend="begin at a coarser resolution than you end at",
+        )
+    if config.angular_sampling is not None and not 1.5 <= config.angular_sampling <= 60:
+        raise OptionError(
+            f"{config.angular_sampling:g} degrees is outside 1.5 to 60",
+            where="--angular-sampling",
+            mend="give 30, 15, 7.5 or 3.75",
+        )
+    if not config.ctf and (config.phase_flipped or config.ignore_ctf_until_first_peak):
+        raise OptionError(
+            "--phase-flipped and --ignore-ctf-until-first-peak have no effect with --no-ctf",
+            where="--no-ctf",
+            mend="leave one of them out",
+        )
+
+
+def _mask_diameter(config: AbinitConfig, table: ParticleTable) -> float:
+    width = min(g.box * g.pixel_size for g in table.optics)
+    if config.mask_diameter is None:
+        return round(_DEFAULT_MASK * width, 1)
+    if not 0 < config.mask_diameter <= width:
+        raise OptionError(
+            f"the mask of {config.mask_diameter:g} A is wider than the box of {width:g} A"
+            if config.mask_diameter > 0
+            else f"{config.mask_diameter:g} A is not more than 0",
+            where="--mask-diameter",
+            mend=f"give the particle's diameter in angstrom, at most {width:g}",
+        )
+    return config.mask_diameter
+
+
+def _check_batches(config: AbinitConfig, table: ParticleTable) -> None:
+    for name in ("initial_batch", "final_batch"):
+        value = getattr(config, name)
+        if value is not None and value > len(table):
+            raise InputError(
+                f"{len(table)} particles are fewer than a mini-batch of {value} ({_flag(name)})",
+                where=table.path,
+                mend=f"give {_flag(name)} {len(table)} or less",
+            )
+    if len(table) < 10 * config.classes:
+        raise InputError(
+            f"{len(table)} particles are too few for {config.classes} map(s), expected "
+            f"{10 * config.classes} or more",
+            where=table.path,
+            mend="give more particles or fewer classes",
+        )
+
+
+def _warnings(config: AbinitConfig, table: ParticleTable) -> list[str]:
+    found = []
+    finest = max(2 * g.pixel_size for g in table.optics)
+    if config.final_resolution < finest:
+        found.append(
+            f"final resolution {config.final_resolution:g} A is beyond Nyquist ({finest:g} A): "
+            f"the search ends there."
+        )
+    columns = set(table.columns)
+    if table.optics_block is not None:
+        columns |= set(table.optics_block.frame.columns)
+    ignored = sorted(columns & {"rlnOddZernike", "rlnEvenZernike"})
+    if ignored:
+        found.append(f"{', '.join(ignored)} are carried through but not corrected for.")
+    if table.defocus_u is not None and np.median(table.defocus_u) < 0:
+        found.append("Most defocus values are negative: underfocus should be positive.")
+    return found
+
+
+def check_abinit(config: AbinitConfig, table: ParticleTable) -> tuple[float, list[str]]:
+    """Check all options against each other and the particles.
+
+    Returns
+    -------
+    mask_diameter : float
+        In angstrom, chosen where not given.
+    warnings : list of str
+
+    Raises
+    ------
+    OptionError, InputError
+        For the first thing that cannot be used.
+    """
+    _check_numbers(config)
+    normalise_name(config.symmetry)
+    check_one_field(table)
+    if config.ctf:
+        require_ctf(table)
+    diameter = _mask_diameter(config, table)
+    _check_batches(config, table)
+    return diameter, _warnings(config, table)

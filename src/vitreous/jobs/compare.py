@@ -1,0 +1,181 @@
+"""Compare a map with the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.errors import InputError, OptionError, OutputError
+from vitreous.io.models import read_volume
+from vitreous.io.mrc import read_map, write_map
+from vitreous.jobs.config import CompareConfig
+from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.math.fourier import (
+    crop_or_pad,
+    frequency_radius,
+    resample_map,
+    to_fourier,
+    to_real,
+)
+from vitreous.math.rotations import matrix_to_euler
+from vitreous.physics.masks import cosine_edge, soft_sphere
+from vitreous.validate.fsc import fsc, resolution_at
+from vitreous.validate.truth import align
+
+_LOW_PASS = 25.0
+"""Angstrom: resolution of the correlation that tells shape rather than detail."""
+
+_EDGE = 5.0
+"""Pixels of the FSC mask's soft edge."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`run_compare` found.
+
+    Attributes
+    ----------
+    frequency : array (shells,)
+        1/angstrom.
+    fsc : array (shells,)
+    resolution_05, resolution_0143 : float or None
+        Angstrom where the FSC falls below 0.5 and 0.143.
+    correlation : float
+        Of the two maps inside the mask.
+    correlation_25 : float
+        The same, both low-passed to 25 A.
+    hand : str
+        ``same`` or ``mirrored``.
+    euler : tuple of float
+        Rot, tilt, psi of the rotation that laid the map on the truth, degrees.
+    shift : tuple of float
+        Then added, angstrom (x, y, z).
+    mask_diameter : float
+        Angstrom.
+    aligned : Path
+        The aligned map.
+    """
+
+    frequency: Float[np.ndarray, " s"]
+    fsc: Float[np.ndarray, " s"]
+    resolution_05: float | None
+    resolution_0143: float | None
+    correlation: float
+    correlation_25: float
+    hand: str
+    euler: tuple[float, float, float]
+    shift: tuple[float, float, float]
+    mask_diameter: float
+    aligned: Path
+
+
+def _cubic(array: Float[np.ndarray, "z y x"], path: Path) -> Float[Tensor, "n n n"]:
+    volume = torch.from_numpy(np.array(array, dtype=np.float32))
+    if len(set(volume.shape)) != 1 or volume.shape[0] < 8:
+        raise InputError(
+            f"is {' x '.join(map(str, volume.shape))}, expected a cube",
+            where=path,
+            mend="crop or pad it to a cube",
+        )
+    if volume.std() == 0:
+        raise InputError("is constant", where=path, mend="give a map with density in it")
+    return volume
+
+
+def on_grid(
+    volume: Float[Tensor, "m m m"], own: float, box: int, pixel_size: float
+) -> Float[Tensor, "n n n"]:
+    """Bring a map to another grid: padded to a field that the new pixel divides, then resampled."""
+    if abs(own / pixel_size - 1) > 1e-4:
+        side = int(volume.shape[-1])
+        fields = [(abs(s * own / pixel_size % 1 - 0.5), s) for s in range(side, 2 * side, 2)]
+        _, side = max(fields)
+        volume = crop_or_pad(volume, side, 3)
+        volume = resample_map(volume, round(side * own / pixel_size / 2) * 2)
+    return crop_or_pad(volume, box, 3)
+
+
+def extent(volume: Float[Tensor, "n n n"], pixel_size: float) -> float:
+    """Diameter in angstrom of the centred ball that holds 99 % of the density above its mean."""
+    above = (volume - volume.mean()).clamp(min=0)
+    above = torch.where(above > 0.1 * above.max(), above, 0.0)
+    radius = frequency_radius(volume.shape[-1], 3).reshape(-1)
+    order = radius.argsort()
+    share = above.reshape(-1)[order].cumsum(0) / above.sum()
+    return 2 * float(radius[order][int((share < 0.99).sum())] + 1) * pixel_size
+
+
+def _low_passed(volume: Tensor, pixel_size: float, resolution: float) -> Tensor:
+    box = volume.shape[-1]
+    window = cosine_edge(frequency_radius(box, 3), box * pixel_size / resolution - 1, 2.0)
+    return to_real(to_fourier(volume, 3) * window, 3)
+
+
+def _correlation(a: Tensor, b: Tensor, mask: Tensor) -> float:
+    inside = mask > 0.5
+    return float(torch.corrcoef(torch.stack([a[inside], b[inside]]))[0, 1])
+
+
+def _target(config: CompareConfig) -> Path:
+    out = config.out or config.map.with_name(f"{config.map.stem}_aligned.mrc")
+    if out.exists() and not config.overwrite:
+        raise OutputError(
+            "the aligned map is there already", where=out, mend="pass --overwrite or another --out"
+        )
+    return out
+
+
+def run_compare(config: CompareConfig, on_event: OnEvent = ignore) -> Comparison:
+    """Align a map to the truth and tell how far they agree; writes the aligned map.
+
+    The truth is brought to the map's grid: a map by Fourier resampling, a model as density.
+
+    Raises
+    ------
+    VitreousError
+        For files or options that cannot be used.
+    """
+    out = _target(config)
+    array, pixel_size = read_map(config.map)
+    moving = _cubic(array, config.map)
+    box = int(moving.shape[-1])
+    truth_array, own = read_volume(config.truth, box, pixel_size)
+    truth = on_grid(_cubic(truth_array, config.truth), own, box, pixel_size)
+    width = box * pixel_size
+    if config.mask_diameter is not None and not 0 < config.mask_diameter <= width:
+        raise OptionError(
+            f"the mask of {config.mask_diameter:g} A does not fit the box of {width:g} A",
+            where="--mask-diameter",
+            mend=f"give a diameter of at most {width:g}",
+        )
+    diameter = config.mask_diameter or min(extent(truth, pixel_size), width)
+    on_event({"event": "progress", "stage": "aligning", "iteration": 0, "of": 1})
+    alignment = align(moving, truth, pixel_size)
+    on_event({"event": "progress", "stage": "aligning", "iteration": 1, "of": 1})
+    mask = soft_sphere(box, diameter / 2 / pixel_size, _EDGE)
+    curve = fsc(alignment.volume * mask, truth * mask).numpy()
+    write_map(out, alignment.volume.numpy(), pixel_size)
+    rot, tilt, psi = matrix_to_euler(torch.from_numpy(alignment.matrix)).tolist()
+    x, y, z = (alignment.shift * pixel_size).tolist()
+    return Comparison(
+        frequency=np.arange(len(curve)) / width,
+        fsc=curve,
+        resolution_05=resolution_at(curve, 0.5, box, pixel_size),
+        resolution_0143=resolution_at(curve, 0.143, box, pixel_size),
+        correlation=_correlation(alignment.volume, truth, mask),
+        correlation_25=_correlation(
+            _low_passed(alignment.volume, pixel_size, _LOW_PASS),
+            _low_passed(truth, pixel_size, _LOW_PASS),
+            mask,
+        ),
+        hand="mirrored" if alignment.mirrored else "same",
+        euler=(rot, tilt, psi),
+        shift=(x, y, z),
+        mask_diameter=round(diameter, 1),
+        aligned=out,
+    )

@@ -1,0 +1,47 @@
+"""The demonstration: simulate the built-in molecule, run ab initio, compare with the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitreous.jobs.abinit import run_abinit
+from vitreous.jobs.compare import Comparison, run_compare
+from vitreous.jobs.config import AbinitConfig, CompareConfig, DemoConfig, SimulateConfig
+from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.simulate import simulate_from
+from vitreous.physics.phantom import built_in_phantom
+
+_BOX, _PIXEL_SIZE, _PARTICLES, _MASK = 64, 4.0, 1500, 200.0
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Where the demonstration left its job, and how near the map came to the truth."""
+
+    job: Path
+    comparison: Comparison
+
+
+def run_demo(config: DemoConfig, on_event: OnEvent = ignore) -> DemoResult:
+    """Simulate, reconstruct, compare.
+
+    Raises
+    ------
+    OutputError
+        If the output folder cannot be used.
+    """
+    prepare_folder(config.out, overwrite=config.overwrite)
+    # Marks the folder as ours, so that --overwrite may replace it.
+    (config.out / "log.jsonl").touch()
+    simulation = SimulateConfig(
+        model=Path("built-in"), out=config.out / "particles", n=_PARTICLES, seed=config.seed
+    )
+    star = simulate_from(
+        lambda: (built_in_phantom(_BOX, _PIXEL_SIZE), _PIXEL_SIZE), simulation, on_event
+    )
+    job = run_abinit(
+        AbinitConfig(star, out=config.out / "abinit", mask_diameter=_MASK, seed=config.seed), on_event
+    )
+    comparison = run_compare(CompareConfig(job / "class001.mrc", simulation.out / "truth.mrc"))
+    return DemoResult(job, comparison)

@@ -1,0 +1,223 @@
+"""One pass of the search over some particles, and the map that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.jobs.images import Frame, RingImages
+from vitreous.math.so3 import OrientationGrid
+from vitreous.physics.masks import soft_sphere
+from vitreous.physics.polar import PolarGrid
+from vitreous.physics.project import map_to_cube, shift_phase
+from vitreous.reconstruct.insert import (
+    Accumulator,
+    empty_accumulator,
+    friedel_symmetrised,
+    insert,
+)
+from vitreous.reconstruct.solve import map_power, shell_information, solve
+from vitreous.search.expectation import RingSums, direction_points, expectation, references
+from vitreous.search.posterior import Best
+
+PADDING = 2
+"""Oversampling of the Fourier cubes, as RELION's default."""
+
+_PRIOR_TRUST = 4.0
+"""Map power is multiplied by this before it serves as prior: RELION's T for classification."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a pass looks: orientations, shifts in working pixels, rings used."""
+
+    orientations: OrientationGrid
+    shifts: Float[Tensor, "t 2"]
+    rings: int
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What a pass over some particles found.
+
+    Attributes
+    ----------
+    best : Best
+        In the order of the particles given.
+    sums : Accumulator or None
+        Contribution to the M-step, Friedel mates joined.
+    residual : tensor (groups, rings)
+        Expected squared residual at a frequency, summed over the group's particles.
+    count : tensor (groups,)
+        Particles seen of each optics group.
+    """
+
+    best: Best
+    sums: Accumulator | None
+    residual: Float[Tensor, "g rings"]
+    count: Float[Tensor, " g"]
+
+
+def _insert_rings(
+    total: Accumulator,
+    sums: RingSums,
+    places: Places,
+    polar: PolarGrid,
+    noise: Float[Tensor, " rings"],
+    operators: Float[Tensor, "s 3 3"],
+) -> None:
+    """Put a batch's ring sums into the cube, once for every symmetry mate."""
+    maps, device = total.weight.shape[0], total.weight.device
+    area = (polar.sample_area(device) / noise)[:, None]
+    points = direction_points(places.orientations.directions, polar, device).reshape(-1, 3)
+
+    def by_map(samples: Tensor) -> Tensor:
+        half, rings, references = samples.shape
+        split = (samples * area).view(half, rings, maps, references // maps)
+        return split.permute(2, 0, 1, 3).reshape(maps, -1)
+
+    data, weight = by_map(sums.data), by_map(sums.weight)
+    for operator in operators.to(points):
+        insert(total, points @ operator.T, data, weight)
+
+
+def search_pass(
+    maps: Float[Tensor, "k n n n"],
+    images: RingImages,
+    frame: Frame,
+    index: Int[Tensor, " b"],
+    origins: Float[Tensor, "b 2"],
+    noise: Float[Tensor, "g rings"],
+    places: Places,
+    operators: Float[Tensor, "s 3 3"],
+    fractions: Float[Tensor, " k"],
+    *,
+    accumulate: bool = True,
+) -> PassResult:
+    """Search every orientation and shift for some particles.
+
+    Parameters
+    ----------
+    maps : tensor (maps, n, n, n)
+        In the working box.
+    index : integer tensor (particles,)
+        Rows of ``images``.
+    origins : tensor (particles, 2)
+        Shifts already applied (working pixels); ``places.shifts`` are tried round them.
+    noise : tensor (groups, rings)
+        Expected noise power at a frequency.
+    operators : tensor (operators, 3, 3)
+        Point group; ``places.orientations`` cover its asymmetric unit.
+    fractions : tensor (maps,)
+        Prior probability of each map.
+    accumulate : bool
+        Whether to make the sums of the M-step.
+    """
+    polar = frame.polar_at(places.rings)
+    device = maps.device
+    cube = map_to_cube(maps, places.rings + 1, PADDING)
+    refs = references(cube, places.orientations.directions, polar)
+    directions = len(places.orientations.directions)
+    log_prior = (fractions.clamp(min=1e-6) / directions).log().repeat_interleave(directions)
+    total = empty_accumulator(len(maps), places.rings + 1, PADDING, device)
+    residual = torch.zeros(len(noise), places.rings, device=device)
+    count = torch.zeros(len(noise), device=device)
+    found: list[tuple[Tensor, Best]] = []
+    groups = images.group[index]
+    for number in groups.unique().tolist():
+        member = torch.nonzero(groups == number)[:, 0]
+        samples, ctf = images.at(index[member], frame.polar, polar)
+        centring = shift_phase(polar.points(device), origins[member].to(device), frame.box)
+        best, sums = expectation(
+            refs,
+            samples * centring,
+            ctf,
+            noise[number, : places.rings],
+            places.orientations.psi,
+            places.shifts,
+            frame.box,
+            log_prior.to(device),
+            accumulate=accumulate,
+        )
+        found.append((member, best))
+        count[number] = len(member)
+        if sums is not None:
+            residual[number] = sums.residual
+            _insert_rings(total, sums, places, polar, noise[number, : places.rings], operators)
+    best = _in_order(found)
+    return PassResult(best, friedel_symmetrised(total) if accumulate else None, residual, count)
+
+
+def _in_order(found: list[tuple[Tensor, Best]]) -> Best:
+    """Join the groups' results and put them back in the order of the particles."""
+    order = torch.argsort(torch.cat([member for member, _ in found]))
+    joined = {
+        field.name: torch.cat([getattr(best, field.name) for _, best in found])
+        for field in fields(Best)
+    }
+    return Best(**{name: value[order.to(value.device)] for name, value in joined.items()})
+
+
+def prior_power(
+    maps: Float[Tensor, "k n n n"], sums: Accumulator, rings: int, seen: int
+) -> Float[Tensor, "k s"]:
+    """Signal power expected in each shell, from the present maps.
+
+    Shells beyond ``seen`` rings hold no density yet: they start from the last that does.  The
+    floor, a tenth of the noise, keeps a shell that is empty now from staying so.
+    """
+    power = _PRIOR_TRUST * map_power(maps, rings + 2).to(sums.weight.device)
+    power[:, seen:] = power[:, max(seen - 1, 0), None]
+    information = shell_information(sums, rings + 2)
+    return torch.maximum(power, 0.1 / information.clamp(min=1e-20))
+
+
+def constrained(
+    maps: Float[Tensor, "k n n n"], frame: Frame, flatten: bool
+) -> Float[Tensor, "k n n n"]:
+    """Maps with the solvent masked off and negative density removed, if asked for."""
+    if not flatten:
+        return maps
+    mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge, 3, maps.device)
+    return maps.clamp(min=0) * mask
+
+
+def solved(
+    sums: Accumulator,
+    prior: Float[Tensor, "k s"] | None,
+    frame: Frame,
+    rings: int,
+    flatten: bool,
+) -> Float[Tensor, "k n n n"]:
+    """Maps that the sums give, constrained."""
+    return constrained(solve(sums, prior, frame.box, rings), frame, flatten)
+
+
+def centre_of_mass(
+    maps: Float[Tensor, "k n n n"], operators: Float[Tensor, "s 3 3"]
+) -> Float[Tensor, "k 3"]:
+    """Centre of the positive density, (x, y, z) pixels from the box centre.
+
+    Only what the point group leaves in place counts: an axis must not be moved off.
+    """
+    box = maps.shape[-1]
+    axis = torch.arange(box, device=maps.device, dtype=maps.dtype) - box // 2
+    weight = maps.clamp(min=0)
+    total = weight.sum(dim=(1, 2, 3)).clamp(min=1e-20)
+    centre = torch.stack(
+        [(weight.sum(dim=dims) * axis).sum(-1) / total for dims in ((1, 2), (1, 3), (2, 3))], dim=-1
+    )
+    return centre @ operators.to(centre).mean(dim=0).T
+
+
+def moved(sums: Accumulator, shift: Float[Tensor, "k 3"], box: int) -> Accumulator:
+    """Sums of the maps moved by ``shift`` (x, y, z) pixels."""
+    side = sums.weight.shape[-1]
+    axis = (torch.arange(side, device=sums.weight.device) - side // 2) / sums.padding
+    step = -2 * torch.pi / box
+    x, y, z = (torch.exp(1j * step * shift[:, d, None] * axis) for d in range(3))
+    phase = z[:, :, None, None] * y[:, None, :, None] * x[:, None, None, :]
+    return Accumulator(sums.data * phase.to(sums.data.dtype), sums.weight, sums.padding)

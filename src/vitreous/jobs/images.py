@@ -1,0 +1,198 @@
+"""From a particle table to ring samples in memory: read, normalise, crop, mask, transform."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from vitreous.errors import InputError
+from vitreous.math.fourier import good_box, resample
+from vitreous.particles.stack import ImageSource, normalise
+from vitreous.particles.table import OpticsGroup, ParticleTable
+from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, contrast_transfer
+from vitreous.physics.masks import soft_sphere
+from vitreous.physics.polar import PolarGrid, angles_for, polar_matrix, to_polar
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+_READ_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The box that a search works in: the stack's field of view on as few pixels as needed.
+
+    Attributes
+    ----------
+    box : int
+        Pixels of the working box.
+    pixel_size : float
+        Its pixel size, angstrom.
+    mask_radius : float
+        Radius of the circular mask, working pixels.
+    mask_edge : float
+        Width of its soft edge, working pixels.
+    polar : PolarGrid
+        Rings out to the final resolution.
+    """
+
+    box: int
+    pixel_size: float
+    mask_radius: float
+    mask_edge: float
+    polar: PolarGrid
+
+    @property
+    def field(self) -> float:
+        """Width of the field of view, angstrom."""
+        return self.box * self.pixel_size
+
+    @property
+    def support(self) -> float:
+        """Diameter of the mask, soft edge included, over the box."""
+        return min(1.0, 2 * (self.mask_radius + self.mask_edge) / self.box)
+
+    def rings_at(self, resolution: float) -> int:
+        """Rings needed for ``resolution`` (angstrom), of those there are."""
+        return int(min(max(round(self.field / resolution), 4), self.polar.rings))
+
+    def polar_at(self, rings: int) -> PolarGrid:
+        """First ``rings`` rings, with only the samples that they need."""
+        count = angles_for(rings, self.support, dividing=self.polar.n_angles)
+        return PolarGrid(rings, count)
+
+
+@dataclass(frozen=True)
+class RingImages:
+    """All particles on rings.
+
+    Attributes
+    ----------
+    samples : complex tensor (particles, rings, half)
+    ctf : tensor (particles, rings, half)
+    group : integer tensor (particles,)
+        Index of each particle's optics group.
+    mask_share : float
+        Mean square of the mask: the share of the noise power that it lets through.
+    """
+
+    samples: Complex[Tensor, "n rings half"]
+    ctf: Float[Tensor, "n rings half"]
+    group: Int[Tensor, " n"]
+    mask_share: float
+
+    def at(self, index: Tensor, full: PolarGrid, polar: PolarGrid) -> tuple[Tensor, Tensor]:
+        """Samples and CTFs of some particles on the coarser grid ``polar``."""
+        stride = full.n_angles // polar.n_angles
+        rows = index.to(self.samples.device)
+        return (
+            self.samples[rows, : polar.rings, ::stride],
+            self.ctf[rows, : polar.rings, ::stride],
+        )
+
+
+def working_frame(table: ParticleTable, mask_diameter: float, final_resolution: float) -> Frame:
+    """Choose the working box for a final resolution (angstrom)."""
+    group = table.optics[0]
+    field = group.box * group.pixel_size
+    finest = min(g.box // 2 - 1 for g in table.optics)
+    rings = min(max(round(field / final_resolution), 4), finest)
+    box = min(good_box(math.ceil(2.6 * (rings + 1))), group.box)
+    pixel_size = field / box
+    edge = max(2.0, 0.04 * box)
+    radius = mask_diameter / 2 / pixel_size
+    support = min(1.0, 2 * (radius + edge) / box)
+    polar = PolarGrid(rings, angles_for(rings, support))
+    return Frame(box, pixel_size, radius, edge, polar)
+
+
+def check_one_field(table: ParticleTable) -> None:
+    """Require all optics groups to see the same field of view.
+
+    Groups may differ in pixel size and box, as Fourier cropping brings them to one grid, but
+    only while box times pixel size agrees to one part in a thousand.
+    """
+    first = table.optics[0]
+    for group in table.optics[1:]:
+        ratio = group.box * group.pixel_size / (first.box * first.pixel_size)
+        if abs(ratio - 1) > 1e-3:
+            raise InputError(
+                f"mixed pixel sizes: optics group {first.number} has box {first.box} at "
+                f"{first.pixel_size:g} A/px ({first.box * first.pixel_size:g} A wide) but group "
+                f"{group.number} has box {group.box} at {group.pixel_size:g} A/px "
+                f"({group.box * group.pixel_size:g} A wide)",
+                where=table.path,
+                mend="re-extract or rescale the groups so that box times pixel size agrees, "
+                "or run them apart",
+            )
+
+
+def optics_of(group: OpticsGroup) -> Optics:
+    """What the CTF needs of an optics group."""
+    return Optics(
+        group.voltage, group.cs, group.amplitude_contrast, group.beam_tilt, group.mag_matrix
+    )
+
+
+def _transfer(
+    table: ParticleTable, rows: np.ndarray, optics: Optics, points: Tensor, mode: Mapping[str, bool]
+) -> Tensor:
+    if table.defocus_u is None:
+        return torch.ones(len(rows), *points.shape[:-1])
+    columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
+    values = [torch.from_numpy(np.asarray(c)[rows]).float() for c in columns]
+    return contrast_transfer(points, Defocus(*values), optics, **mode)
+
+
+def load_rings(
+    table: ParticleTable,
+    source: ImageSource,
+    frame: Frame,
+    device: torch.device,
+    on_event: OnEvent,
+    *,
+    ctf: bool,
+    phase_flipped: bool,
+    ignore_until_first_peak: bool,
+) -> RingImages:
+    """Read every particle once and keep its ring samples and CTF.
+
+    Images are normalised outside the mask, cropped in Fourier space to the working box,
+    multiplied by the soft circular mask and transformed exactly at the rings' samples.
+
+    Raises
+    ------
+    InputError
+        For an image that cannot be read or holds NaN or one value only, naming its row.
+    """
+    polar, count = frame.polar, len(table)
+    mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge, ndim=2)
+    matrix = polar_matrix(frame.box, polar)
+    points = polar.points() / frame.field
+    samples = torch.empty(count, polar.rings, polar.half, dtype=torch.complex64)
+    transfer = torch.ones(count, polar.rings, polar.half)
+    mode = {"phase_flipped": phase_flipped, "ignore_until_first_peak": ignore_until_first_peak}
+    done = 0
+    for number, group in enumerate(table.optics):
+        optics = optics_of(group)
+        radius = frame.mask_radius * frame.pixel_size / group.pixel_size
+        rows = np.flatnonzero(table.group == number)
+        tilt = beam_tilt_phase(points, optics).conj() if any(optics.beam_tilt) else None
+        for batch in np.array_split(rows, max(1, math.ceil(len(rows) / _READ_BATCH))):
+            images = normalise(torch.from_numpy(source.read(batch)), min(radius, group.box / 2 - 1))
+            rings = to_polar(resample(images, frame.box, 2) * mask, polar, matrix)
+            samples[batch] = rings if tilt is None else rings * tilt
+            if ctf:
+                transfer[batch] = _transfer(table, batch, optics, points, mode)
+            done += len(batch)
+            on_event({"event": "progress", "stage": "reading", "iteration": done, "of": count})
+    share = float((mask**2).mean())
+    index = torch.from_numpy(table.group.astype(np.int64))
+    return RingImages(samples.to(device), transfer.to(device), index, share)

@@ -1,0 +1,202 @@
+"""Write a simulated particle stack with its STAR file, true poses and the map behind it."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.conventions import MIN_BOX
+from vitreous.errors import OptionError
+from vitreous.io.models import density, is_model, read_model
+from vitreous.io.mrc import read_map, stack_writer, write_map
+from vitreous.io.star import StarBlock, write_star
+from vitreous.jobs.config import SimulateConfig
+from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.math.fourier import crop_or_pad, good_box, resample_map
+from vitreous.math.rotations import matrix_to_euler
+from vitreous.physics.ctf import Defocus, Optics
+from vitreous.physics.project import map_to_cube
+from vitreous.physics.simulate import (
+    Views,
+    clean_images,
+    mean_signal_variance,
+    noisy,
+    random_matrices,
+)
+
+_BATCH = 256
+_MICROGRAPH_PARTICLES, _MICROGRAPH_PIXELS = 100, 4096
+
+
+def _check(config: SimulateConfig) -> None:
+    low, high = config.defocus_range
+    for bad, what, where in (
+        (config.n < 1, f"{config.n} particles, expected at least 1", "--n"),
+        (not config.snr > 0, f"{config.snr} is not more than 0", "--snr"),
+        (not low <= high, f"{low:g} to {high:g} is no range", "--defocus-range"),
+        (config.shift < 0, f"{config.shift} is less than 0", "--shift"),
+        (
+            not 0 <= config.amplitude_contrast <= 1,
+            f"{config.amplitude_contrast} is outside 0 to 1",
+            "--amplitude-contrast",
+        ),
+        (
+            config.pixel_size is not None and not config.pixel_size > 0,
+            f"{config.pixel_size} is not more than 0",
+            "--pixel-size",
+        ),
+        (
+            config.box is not None and (config.box % 2 == 1 or config.box < MIN_BOX),
+            f"a box of {config.box} px, expected an even one of at least {MIN_BOX}",
+            "--box",
+        ),
+    ):
+        if bad:
+            raise OptionError(what, where=where, mend="see vitreous simulate --help")
+
+
+def _volume(config: SimulateConfig) -> tuple[Float[Tensor, "n n n"], float]:
+    """Density of the model, or the map brought to the box and pixel size asked for."""
+    if is_model(config.model):
+        model = read_model(config.model)
+        pixel = config.pixel_size or 4.0
+        box = config.box or good_box(max(MIN_BOX, math.ceil(1.5 * model.diameter / pixel)))
+        return torch.from_numpy(density(model, box, pixel)), pixel
+    array, own = read_map(config.model)
+    volume = torch.from_numpy(array)
+    side = max(volume.shape)
+    volume = crop_or_pad(volume, side + side % 2, 3)
+    pixel = config.pixel_size or own
+    if abs(pixel / own - 1) > 1e-3:
+        # Padding first makes the field of view a whole number of new pixels, nearly.
+        target = round(volume.shape[-1] * own / pixel / 2) * 2
+        volume = resample_map(volume, target)
+        pixel = own * side / target if abs(own * side / target / pixel - 1) > 1e-3 else pixel
+    return crop_or_pad(volume, config.box or int(volume.shape[-1]), 3), pixel
+
+
+def random_poses(config: SimulateConfig) -> Views:
+    """Orientations, shifts and defoci drawn with the seed."""
+    rng = np.random.default_rng(config.seed)
+    matrices = random_matrices(config.n, config.views, rng)
+    origins = rng.uniform(-config.shift, config.shift, size=(config.n, 2))
+    mean = rng.uniform(*config.defocus_range, size=config.n)
+    angle = rng.uniform(0, 180, size=config.n)
+    half = config.astigmatism / 2
+    columns = (mean + half, mean - half, angle, np.zeros(config.n))
+    defocus = Defocus(*(torch.from_numpy(c).float() for c in columns))
+    return Views(matrices, torch.from_numpy(origins).float(), defocus)
+
+
+def _column(values: np.ndarray) -> pl.Series:
+    return pl.Series([f"{value:.6f}" for value in values], dtype=pl.String)
+
+
+def particle_blocks(
+    config: SimulateConfig, views: Views, box: int, pixel_size: float
+) -> list[StarBlock]:
+    """STAR blocks in RELION 3.1's layout, with the true poses."""
+    rng = np.random.default_rng([config.seed, 1])
+    angles = matrix_to_euler(views.matrices).numpy()
+    origins = views.origins.double().numpy() * pixel_size
+    row = np.arange(config.n)
+    x, y = rng.uniform(box, _MICROGRAPH_PIXELS - box, size=(2, config.n))
+    optics = {
+        "rlnOpticsGroup": "1",
+        "rlnOpticsGroupName": "simulated",
+        "rlnVoltage": f"{config.voltage:g}",
+        "rlnSphericalAberration": f"{config.cs:g}",
+        "rlnAmplitudeContrast": f"{config.amplitude_contrast:g}",
+        "rlnImagePixelSize": f"{pixel_size:.6f}",
+        "rlnImageSize": str(box),
+        "rlnImageDimensionality": "2",
+    }
+    defocus = views.defocus
+    particles = pl.DataFrame(
+        {
+            "rlnImageName": [f"{i + 1:06d}@particles.mrcs" for i in row],
+            "rlnMicrographName": [f"mic{i // _MICROGRAPH_PARTICLES + 1:04d}.mrc" for i in row],
+            "rlnCoordinateX": _column(x),
+            "rlnCoordinateY": _column(y),
+            "rlnOpticsGroup": ["1"] * config.n,
+            "rlnDefocusU": _column(defocus.u.numpy()),
+            "rlnDefocusV": _column(defocus.v.numpy()),
+            "rlnDefocusAngle": _column(defocus.angle.numpy()),
+            "rlnAngleRot": _column(angles[:, 0]),
+            "rlnAngleTilt": _column(angles[:, 1]),
+            "rlnAnglePsi": _column(angles[:, 2]),
+            "rlnOriginXAngst": _column(origins[:, 0]),
+            "rlnOriginYAngst": _column(origins[:, 1]),
+            "rlnRandomSubset": [str(1 + i % 2) for i in row],
+        }
+    )
+    return [
+        StarBlock("optics", pl.DataFrame({k: [v] for k, v in optics.items()})),
+        StarBlock("particles", particles),
+    ]
+
+
+def simulate_particles(
+    volume: Float[Tensor, "n n n"], pixel_size: float, config: SimulateConfig, on_event: OnEvent
+) -> Path:
+    """Fill ``config.out`` with particles of a map; returns the STAR file's path."""
+    box = int(volume.shape[-1])
+    optics = Optics(config.voltage, config.cs, config.amplitude_contrast)
+    views = random_poses(config)
+    cube = map_to_cube(volume[None], box // 2)
+    variance = mean_signal_variance(cube, views, optics, box, pixel_size)
+    generator = torch.Generator().manual_seed(config.seed)
+    with stack_writer(config.out / "particles.mrcs", box, config.n, pixel_size) as stack:
+        for start in range(0, config.n, _BATCH):
+            part = views.take(slice(start, start + _BATCH))
+            clean = clean_images(cube, part, optics, box, pixel_size)
+            stack.append(noisy(clean, variance, config.snr, generator).numpy())
+            done = min(start + _BATCH, config.n)
+            on_event(
+                {"event": "progress", "stage": "simulating", "iteration": done, "of": config.n}
+            )
+    scaled = volume * (config.snr / variance) ** 0.5
+    write_map(config.out / "truth.mrc", scaled.numpy(), pixel_size)
+    star = config.out / "particles.star"
+    write_star(star, particle_blocks(config, views, box, pixel_size))
+    return star
+
+
+def simulate_from(
+    make_volume: Callable[[], tuple[Tensor, float]], config: SimulateConfig, on_event: OnEvent
+) -> Path:
+    """Simulate into a fresh folder that is removed again if anything fails."""
+    _check(config)
+    volume, pixel_size = make_volume()
+    prepare_folder(config.out, overwrite=config.overwrite)
+    try:
+        on_event({"event": "start", "job": "simulate", "particles": config.n})
+        star = simulate_particles(volume, pixel_size, config, on_event)
+        on_event({"event": "done", "out": str(config.out)})
+    except BaseException:
+        shutil.rmtree(config.out, ignore_errors=True)
+        raise
+    return star
+
+
+def run_simulate(config: SimulateConfig, on_event: OnEvent = ignore) -> Path:
+    """Simulate particle images from a model or a map.
+
+    Returns
+    -------
+    Path of the STAR file; beside it are the stack and truth.mrc, the map at the images' scale.
+
+    Raises
+    ------
+    VitreousError
+        For a model, options or a folder that cannot be used.
+    """
+    return simulate_from(lambda: _volume(config), config, on_event)

@@ -1,0 +1,1 @@
+"""Fast twins of the readable references, tested equal to them."""

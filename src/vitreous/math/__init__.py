@@ -1,0 +1,1 @@
+"""Fourier transforms, rotations, grids on SO(3) and point groups."""

@@ -1,0 +1,103 @@
+"""Unitary Fourier transforms of centred arrays, resampling by cropping, and shells.
+
+All transforms carry 1/sqrt(number of pixels), so white noise of variance s has expected
+power s at every frequency whatever the box; cropping in Fourier space keeps that property.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+
+def _last(ndim: int) -> tuple[int, ...]:
+    return tuple(range(-ndim, 0))
+
+
+def to_fourier(array: Float[Tensor, "*dims"], ndim: int) -> Complex[Tensor, "*dims"]:
+    """Unitary transform of the last ``ndim`` dimensions; zero frequency at the box centre."""
+    dims = _last(ndim)
+    spectrum = torch.fft.fftn(torch.fft.ifftshift(array, dims), dim=dims, norm="ortho")
+    return torch.fft.fftshift(spectrum, dims)
+
+
+def to_real(spectrum: Complex[Tensor, "*dims"], ndim: int) -> Float[Tensor, "*dims"]:
+    """Inverse of :func:`to_fourier` for the spectrum of a real array."""
+    dims = _last(ndim)
+    array = torch.fft.ifftn(torch.fft.ifftshift(spectrum, dims), dim=dims, norm="ortho")
+    return torch.fft.fftshift(array.real, dims)
+
+
+def crop_or_pad(array: Tensor, box: int, ndim: int) -> Tensor:
+    """Cut or zero-pad the last ``ndim`` dimensions to ``box``, centre staying on centre."""
+    for dim in _last(ndim):
+        n = array.shape[dim]
+        low = box // 2 - n // 2
+        padding = [0, 0] * ndim
+        place = 2 * (-dim - 1)
+        padding[place], padding[place + 1] = low, box - n - low
+        array = torch.nn.functional.pad(array, padding)
+    return array
+
+
+def resample(array: Float[Tensor, "*dims"], box: int, ndim: int) -> Float[Tensor, "*dims2"]:
+    """Resample to ``box`` pixels over the same field of view by cropping in Fourier space.
+
+    The unitary spectrum is kept, so values scale with (box / old box) ** (ndim / 2).
+    """
+    if array.shape[-1] == box:
+        return array
+    return to_real(crop_or_pad(to_fourier(array, ndim), box, ndim), ndim)
+
+
+def resample_map(volume: Float[Tensor, "*k n n n"], box: int) -> Float[Tensor, "*k m m m"]:
+    """Resample a map over the same field of view so that its projections stay the same images.
+
+    A projection sums over z in pixels.  With unitary transforms its spectrum is the central
+    slice of the map's times sqrt(box), hence the factor.
+    """
+    old = volume.shape[-1]
+    return resample(volume, box, 3) * math.sqrt(old / box)
+
+
+def frequency_radius(
+    box: int, ndim: int, device: torch.device | None = None
+) -> Float[Tensor, "*n"]:
+    """Distance of every element of a centred array from its centre, in pixels."""
+    axis = torch.arange(box, device=device, dtype=torch.float32) - box // 2
+    grids = torch.meshgrid(*[axis] * ndim, indexing="ij")
+    return torch.sqrt(sum((g**2 for g in grids), torch.zeros_like(grids[0])))
+
+
+def shell_index(box: int, ndim: int, device: torch.device | None = None) -> Int[Tensor, "*n"]:
+    """Shell (radius rounded to the nearest integer) of every element of a centred array."""
+    return frequency_radius(box, ndim, device).round().long()
+
+
+def shell_mean(
+    values: Float[Tensor, "*n"], shells: Int[Tensor, "*n"], count: int
+) -> Float[Tensor, " s"]:
+    """Mean of ``values`` in each of the first ``count`` shells."""
+    keep = shells < count
+    index = shells[keep]
+    total = torch.zeros(count, dtype=torch.float64, device=values.device)
+    members = torch.zeros_like(total)
+    total.index_add_(0, index, values[keep].double())
+    members.index_add_(0, index, torch.ones_like(index, dtype=torch.float64))
+    return total / members.clamp(min=1)
+
+
+def good_box(minimum: int) -> int:
+    """Smallest even box of at least ``minimum`` whose factors are 2, 3 and 5."""
+    box = minimum + minimum % 2
+    while True:
+        rest = box
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return box
+        box += 2

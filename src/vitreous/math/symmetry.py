@@ -1,0 +1,99 @@
+"""Point groups with their axes laid as RELION lays them."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vitreous.errors import OptionError
+
+_PHI = (1 + math.sqrt(5)) / 2
+_X, _Z = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
+
+# Generators (fold, axis).  The icosahedral settings are the four of Heymann, Chagoyen &
+# Belnap, J. Struct. Biol. 151, 196 (2005): I1 and I2 have two-fold axes along x, y and z, and
+# I3 and I4 a five-fold and a three-fold one along z.
+_POLYHEDRAL: dict[str, list[tuple[int, tuple[float, float, float]]]] = {
+    "T": [(3, _Z), (2, (0.0, math.sqrt(2 / 3), math.sqrt(1 / 3)))],
+    "O": [(4, _Z), (3, (1.0, 1.0, 1.0))],
+    "I1": [(2, _Z), (5, (_PHI, 0.0, -1.0))],
+    "I2": [(2, _Z), (5, (1.0, 0.0, _PHI))],
+    "I3": [(5, _Z), (2, (-1.0, 0.0, _PHI))],
+    "I4": [(5, (-2.0, 0.0, -1.0)), (2, (1.0, 0.0, _PHI))],
+}
+
+
+def _turn(fold: int, axis: tuple[float, float, float]) -> Float[Tensor, "3 3"]:
+    unit = torch.tensor(axis, dtype=torch.float64)
+    unit = unit / unit.norm() * (2 * math.pi / fold)
+    cross = torch.zeros(3, 3, dtype=torch.float64)
+    cross[0, 1], cross[0, 2], cross[1, 2] = -unit[2], unit[1], -unit[0]
+    return torch.linalg.matrix_exp(cross - cross.T)
+
+
+def normalise_name(name: str) -> str:
+    """Upper-case name of a point group, ``I`` spelt out as RELION's ``I2``.
+
+    Raises
+    ------
+    OptionError
+        For anything but Cn, Dn, T, O, I, I1 to I4.
+    """
+    group = name.strip().upper()
+    group = "I2" if group == "I" else group
+    if group not in _POLYHEDRAL and not re.fullmatch(r"[CD][1-9]\d{0,2}", group):
+        raise OptionError(
+            f"{name!r} is not a point group this program knows",
+            where="--symmetry",
+            mend="give C1, Cn, Dn, T, O, I or I1 to I4",
+        )
+    return group
+
+
+def _generators(group: str) -> list[Float[Tensor, "3 3"]]:
+    if group in _POLYHEDRAL:
+        return [_turn(*generator) for generator in _POLYHEDRAL[group]]
+    fold = int(group[1:])
+    return [_turn(fold, _Z)] + ([_turn(2, _X)] if group[0] == "D" else [])
+
+
+def point_group(name: str) -> Float[Tensor, "s 3 3"]:
+    """All rotations of a point group (float64), identity first.
+
+    Parameters
+    ----------
+    name : str
+        Cn, Dn, T, O, I (RELION's I2) or I1 to I4, in either case.
+
+    Raises
+    ------
+    OptionError
+        If the name is not one of these.
+    """
+    generators = _generators(normalise_name(name))
+    operators = [torch.eye(3, dtype=torch.float64)]
+    for operator in operators:  # grows while it is walked, until the group is closed
+        for generator in generators:
+            product = generator @ operator
+            if all((product - known).abs().max() > 1e-6 for known in operators):
+                operators.append(product)
+    return torch.stack(operators)
+
+
+def asymmetric_unit(
+    directions: Float[Tensor, "d 3"], operators: Float[Tensor, "s 3 3"]
+) -> Bool[Tensor, " d"]:
+    """Which directions lie in one asymmetric unit of the group.
+
+    The unit is the Voronoi cell of a generic direction among its symmetry mates; directions on
+    its border are kept.
+    """
+    generic = torch.tensor([0.31, 0.17, 0.93], dtype=directions.dtype)
+    generic = generic / generic.norm()
+    mates = operators.to(directions.dtype) @ generic
+    closeness = directions @ mates.T
+    return closeness[:, 0] >= closeness.max(dim=1).values - 1e-6

@@ -1,0 +1,1 @@
+"""The particle table and its image stacks."""

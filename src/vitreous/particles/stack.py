@@ -1,0 +1,109 @@
+"""The particles' images: checked at opening, read when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.conventions import MIN_BOX
+from vitreous.errors import InputError
+from vitreous.io.mrc import StackFile, open_stack
+from vitreous.math.fourier import frequency_radius
+from vitreous.particles.table import ParticleTable
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A table's image stacks, open but unread."""
+
+    table: ParticleTable
+    stacks: tuple[StackFile, ...]
+
+    def read(self, rows: np.ndarray) -> Float[np.ndarray, "m box box"]:
+        """Images of these rows, float32, in the order asked.
+
+        Raises
+        ------
+        InputError
+            For an image with NaN or infinite values, or with one value only, naming its row.
+        ValueError
+            If the rows are of different boxes.
+        """
+        boxes = {self.table.optics[g].box for g in np.unique(self.table.group[rows])}
+        if len(boxes) != 1:
+            raise ValueError(f"rows of one box at a time, not {sorted(boxes)}")
+        box = boxes.pop()
+        images = np.empty((len(rows), box, box), dtype=np.float32)
+        stack_of = self.table.stack_of[rows]
+        for number in np.unique(stack_of):
+            here = stack_of == number
+            images[here] = self.stacks[number].read(self.table.index_in_stack[rows[here]])
+        self._check_values(rows, images)
+        return images
+
+    def _check_values(self, rows: np.ndarray, images: np.ndarray) -> None:
+        spread = images.max(axis=(1, 2)) - images.min(axis=(1, 2))
+        for bad, what in (
+            (~np.isfinite(spread), "holds NaN or infinite values"),
+            (spread == 0, "is constant: every pixel has the same value"),
+        ):
+            if bad.any():
+                raise InputError(
+                    f"the image of {self.table.row_name(int(rows[bad.argmax()]))} {what}",
+                    where=self.table.path,
+                    mend="remove the particle or extract it again",
+                )
+
+
+def open_images(table: ParticleTable) -> ImageSource:
+    """Open every stack of a table and check it against the table, reading headers only.
+
+    Raises
+    ------
+    InputError
+        For truncated stacks, indices past the end, images that are not square or not of the
+        optics group's box, and boxes that are odd or too small.
+    """
+    for group in table.optics:
+        if group.box % 2 or group.box < MIN_BOX:
+            raise InputError(
+                f"optics group {group.number} has a box of {group.box} px, expected an even one "
+                f"of at least {MIN_BOX}",
+                where=table.path,
+                mend="extract the particles again in a larger even box",
+            )
+    stacks = tuple(open_stack(path) for path in table.stacks)
+    lengths = np.array([stack.shape[0] for stack in stacks])[table.stack_of]
+    beyond = table.index_in_stack >= lengths
+    if beyond.any():
+        row = int(beyond.argmax())
+        raise InputError(
+            f"{table.row_name(row)} asks for image {table.index_in_stack[row] + 1}, but "
+            f"{table.stacks[table.stack_of[row]]} holds {lengths[row]}",
+            where=table.path,
+            mend="mend the table or give the whole stack",
+        )
+    shapes = np.array([stack.shape[1:] for stack in stacks])[table.stack_of]
+    boxes = np.array([group.box for group in table.optics])[table.group]
+    wrong = (shapes != boxes[:, None]).any(axis=1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"{table.row_name(row)} is {shapes[row][1]} x {shapes[row][0]} px, expected "
+            f"{boxes[row]} x {boxes[row]} as its optics group says",
+            where=table.path,
+            mend="mend _rlnImageSize or extract the particles again",
+        )
+    return ImageSource(table, stacks)
+
+
+def normalise(images: Float[Tensor, "m n n"], radius: float) -> Float[Tensor, "m n n"]:
+    """Scale images to mean 0 and standard deviation 1 outside a circle of ``radius`` pixels."""
+    outside = frequency_radius(images.shape[-1], 2, images.device) > radius
+    background = images[:, outside]
+    mean = background.mean(dim=1)[:, None, None]
+    spread = background.std(dim=1).clamp(min=1e-12)[:, None, None]
+    return (images - mean) / spread

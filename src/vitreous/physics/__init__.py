@@ -1,0 +1,1 @@
+"""Image formation: CTF, projection, noise, masks and the simulator."""

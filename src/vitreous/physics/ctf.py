@@ -1,0 +1,137 @@
+"""The contrast transfer function, and the aberrations that travel with it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+_PLANCK = 6.62607015e-34
+_ELECTRON_MASS = 9.1093837015e-31
+_ELEMENTARY_CHARGE = 1.602176634e-19
+_LIGHT_SPEED = 299792458.0
+
+
+def electron_wavelength(kilovolts: float) -> float:
+    """Relativistic de Broglie wavelength in angstrom."""
+    energy = kilovolts * 1e3 * _ELEMENTARY_CHARGE
+    rest = _ELECTRON_MASS * _LIGHT_SPEED**2
+    momentum = math.sqrt(2 * _ELECTRON_MASS * energy * (1 + energy / (2 * rest)))
+    return _PLANCK / momentum * 1e10
+
+
+@dataclass(frozen=True)
+class Optics:
+    """What the particles of an optics group have in common.
+
+    Attributes
+    ----------
+    voltage : float
+        Acceleration voltage, kV.
+    cs : float
+        Spherical aberration, mm.
+    amplitude_contrast : float
+        Fraction of amplitude contrast, 0 to 1.
+    beam_tilt : tuple of float
+        Beam tilt along x and y, mrad.
+    magnification : tuple of float
+        rlnMagMat00, 01, 10, 11: image frequencies k are read at M k.
+    """
+
+    voltage: float
+    cs: float
+    amplitude_contrast: float
+    beam_tilt: tuple[float, float] = (0.0, 0.0)
+    magnification: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Defocus:
+    """Per-particle defocus: U and V in angstrom, azimuth of U and phase shift in degrees."""
+
+    u: Float[Tensor, " n"]
+    v: Float[Tensor, " n"]
+    angle: Float[Tensor, " n"]
+    phase_shift: Float[Tensor, " n"]
+
+
+def magnified(points: Float[Tensor, "*p 2"], optics: Optics) -> Float[Tensor, "*p 2"]:
+    """Image frequencies (x, y) carried to the undistorted frame by rlnMagMat."""
+    if optics.magnification == (1.0, 0.0, 0.0, 1.0):
+        return points
+    matrix = torch.tensor(optics.magnification, dtype=points.dtype, device=points.device)
+    return points @ matrix.view(2, 2).T
+
+
+def _phase(frequencies: Tensor, defocus: Defocus, optics: Optics) -> Tensor:
+    """Argument of the sine: the defocus, spherical, amplitude and plate phases, in radians."""
+    wavelength = electron_wavelength(optics.voltage)
+    points = magnified(frequencies, optics)
+    k2 = (points**2).sum(-1)
+    azimuth = torch.atan2(points[..., 1], points[..., 0])
+    u, v, angle, plate = (
+        t.view(-1, *[1] * k2.ndim)
+        for t in (defocus.u, defocus.v, defocus.angle, defocus.phase_shift)
+    )
+    along = 0.5 * (u + v + (u - v) * torch.cos(2 * (azimuth - torch.deg2rad(angle))))
+    spherical = math.pi / 2 * optics.cs * 1e7 * wavelength**3 * k2**2
+    constant = math.asin(optics.amplitude_contrast) + torch.deg2rad(plate)
+    return math.pi * wavelength * along * k2 - spherical + constant
+
+
+def contrast_transfer(
+    frequencies: Float[Tensor, "*p 2"],
+    defocus: Defocus,
+    optics: Optics,
+    *,
+    phase_flipped: bool = False,
+    ignore_until_first_peak: bool = False,
+) -> Float[Tensor, "n *p"]:
+    """CTF of every particle at the given image frequencies.
+
+    Parameters
+    ----------
+    frequencies : tensor (..., 2)
+        Frequencies (x, y) in 1/angstrom.
+    defocus : Defocus
+        One value a particle.
+    optics : Optics
+        The particles' optics group.
+    phase_flipped : bool
+        The images' phases were already corrected: take the absolute value.
+    ignore_until_first_peak : bool
+        One up to the first maximum of the absolute value.
+
+    Returns
+    -------
+    tensor (particles, ...) of values in [-1, 1], positive at low frequency.
+
+    Notes
+    -----
+    sin(pi lambda df k^2 - pi/2 Cs lambda^3 k^4 + asin(w) + phase shift) with
+    df = (U + V + (U - V) cos 2(theta - angle)) / 2: Rohou & Grigorieff, J. Struct. Biol. 192,
+    216 (2015), equations 3 to 5, in RELION's sign.
+    """
+    phase = _phase(frequencies, defocus, optics)
+    value = torch.sin(phase)
+    if phase_flipped:
+        value = value.abs()
+    if ignore_until_first_peak:
+        value = torch.where(phase.abs() < math.pi / 2, torch.ones_like(value), value)
+    return value
+
+
+def beam_tilt_phase(frequencies: Float[Tensor, "*p 2"], optics: Optics) -> Complex[Tensor, "*p"]:
+    """Phase factor that beam tilt puts on the images' transforms.
+
+    Coma of a tilted beam: phase 2 pi Cs lambda^2 |k|^2 (k . tilt), Glaeser et al., J. Struct.
+    Biol. 174, 1 (2011), equation 4.  Multiply images by its conjugate to correct them.
+    """
+    points = magnified(frequencies, optics)
+    tilt = torch.tensor(optics.beam_tilt, dtype=points.dtype, device=points.device) * 1e-3
+    scale = 2 * math.pi * optics.cs * 1e7 * electron_wavelength(optics.voltage) ** 2
+    phase = scale * (points**2).sum(-1) * (points @ tilt)
+    return torch.polar(torch.ones_like(phase), phase)

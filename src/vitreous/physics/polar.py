@@ -1,0 +1,88 @@
+"""Images and slices on rings of the Fourier plane.
+
+On rings an in-plane rotation is a shift along the angle, so one slice for a viewing direction
+serves every in-plane angle: its angular Fourier coefficients are multiplied by phases.  The
+rings lie at half-integer radii (the midpoint rule): each stands for an annulus one frequency
+step wide, and together they tile the disc, its centre included.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PolarGrid:
+    """Rings of the half-plane, out to a radius.
+
+    Attributes
+    ----------
+    rings : int
+        Number of rings; ring j has radius j + 1/2 in steps of 1 / box.
+    n_angles : int
+        Samples round a whole ring, a multiple of 4; half are stored, at angles in [0, pi).
+    """
+
+    rings: int
+    n_angles: int
+
+    @property
+    def half(self) -> int:
+        """Stored samples a ring."""
+        return self.n_angles // 2
+
+    def radii(self, device: torch.device | None = None) -> Float[Tensor, " rings"]:
+        """Ring radii in steps of 1 / box."""
+        return torch.arange(self.rings, device=device, dtype=torch.float32) + 0.5
+
+    def points(self, device: torch.device | None = None) -> Float[Tensor, "rings half 2"]:
+        """Frequencies (x, y) of the samples, in steps of 1 / box."""
+        angle = torch.arange(self.half, device=device) * (2 * math.pi / self.n_angles)
+        circle = torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
+        return self.radii(device)[:, None, None] * circle
+
+    def sample_area(self, device: torch.device | None = None) -> Float[Tensor, " rings"]:
+        """Area of the Fourier plane, in pixels, that one sample of each ring stands for."""
+        return self.radii(device) * (2 * math.pi / self.n_angles)
+
+
+_ANGLE_COUNTS = (24, 48, 72, 96, 144, 192, 288, 384, 576, 768, 1152, 2304)
+
+
+def angles_for(radius: float, support: float, dividing: int | None = None) -> int:
+    """Samples round a ring that resolve an object of ``support`` (diameter over box).
+
+    An object of diameter D seen on a ring of radius k has angular frequencies up to
+    pi k D / box; a few more let its soft edge decay.  With ``dividing``, the count divides that
+    number, so that coarser rings are a subset of finer ones.
+    """
+    needed = 2 * (math.pi * radius * min(1.0, support) + 4)
+    fitting = [n for n in _ANGLE_COUNTS if dividing is None or dividing % n == 0]
+    return next((n for n in fitting if n >= needed), fitting[-1])
+
+
+def polar_matrix(
+    box: int, grid: PolarGrid, device: torch.device | None = None
+) -> Float[Tensor, "q p"]:
+    """Matrix from pixels of centred images to (real, imaginary) ring samples, unitary scale."""
+    points = grid.points(device).reshape(-1, 2)
+    axis = torch.arange(box, device=device, dtype=torch.float32) - box // 2
+    along_x = points[:, :1] * axis * (2 * math.pi / box)
+    along_y = points[:, 1:] * axis * (2 * math.pi / box)
+    phase = along_y[:, :, None] + along_x[:, None, :]
+    matrix = torch.cat([torch.cos(phase), -torch.sin(phase)]) / box
+    return matrix.reshape(2 * len(points), box * box).T.contiguous()
+
+
+def to_polar(
+    images: Float[Tensor, "n b b"], grid: PolarGrid, matrix: Float[Tensor, "q p"]
+) -> Complex[Tensor, "n rings half"]:
+    """Exact transforms of images at the samples of a grid, by the matrix made for it."""
+    flat = images.reshape(len(images), -1) @ matrix
+    real, imaginary = flat.view(len(images), 2, grid.rings, grid.half).unbind(1)
+    return torch.complex(real, imaginary)

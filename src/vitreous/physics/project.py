@@ -1,0 +1,147 @@
+"""Central slices: a map's transform on an oversampled cube, and reading it between voxels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from vitreous.math.fourier import crop_or_pad, to_fourier, to_real
+
+
+@dataclass(frozen=True)
+class FourierCube:
+    """Part of an oversampled transform, or of a sum of slices, out to some frequency.
+
+    The cube is centred and whole (both Friedel halves), so no point needs wrapping or
+    conjugating; its side is odd.
+
+    Attributes
+    ----------
+    data : tensor (maps, side, side, side)
+        Complex transform or real weights; frequency (0, 0, 0) at ``side // 2``.
+    padding : int
+        Voxels of the cube for one frequency step of the map's box.
+    """
+
+    data: Tensor
+    padding: int
+
+    @property
+    def side(self) -> int:
+        """Voxels along an edge."""
+        return int(self.data.shape[-1])
+
+
+def cube_side(radius: float, padding: int) -> int:
+    """Side of a cube that holds every neighbour of points out to ``radius`` frequency steps."""
+    return 2 * (math.ceil(radius * padding) + 1) + 1
+
+
+def gridding_window(box: int, padding: int, device: torch.device | None = None) -> Tensor:
+    """Real-space envelope, squared sinc along every axis, of trilinear interpolation."""
+    axis = (torch.arange(box, device=device) - box // 2) / (box * padding)
+    line = torch.sinc(axis) ** 2
+    return line[:, None, None] * line[:, None] * line
+
+
+def map_to_cube(volume: Float[Tensor, "k n n n"], radius: float, padding: int = 2) -> FourierCube:
+    """Oversampled transform of maps, ready for :func:`read_cube`.
+
+    Parameters
+    ----------
+    volume : tensor (maps, n, n, n)
+    radius : float
+        Largest frequency to be read, in steps of 1 / box.
+    padding : int
+        Oversampling; 2 as RELION.
+
+    Notes
+    -----
+    Scaled so that a slice is the unitary transform of the projection (sum over z); divided by
+    the window of trilinear interpolation beforehand, as in Matthews et al. (gridding).
+    """
+    box = volume.shape[-1]
+    corrected = volume / gridding_window(box, padding, volume.device)
+    padded = to_fourier(crop_or_pad(corrected, box * padding, 3), 3)
+    # Unitary over (padding * box)^3 pixels; a slice's transform is unitary over box^2.
+    scale = (padding * box) ** 1.5 / box
+    return FourierCube(crop_or_pad(padded, cube_side(radius, padding), 3) * scale, padding)
+
+
+def cube_to_map(cube: FourierCube, box: int) -> Float[Tensor, "k n n n"]:
+    """Inverse of :func:`map_to_cube` for a cube that is zero beyond its radius."""
+    padded = crop_or_pad(cube.data, box * cube.padding, 3)
+    scale = box / (cube.padding * box) ** 1.5
+    volume = crop_or_pad(to_real(padded * scale, 3), box, 3)
+    return volume / gridding_window(box, cube.padding, volume.device)
+
+
+def corner_weights(
+    points: Float[Tensor, "p 3"], side: int, padding: int
+) -> tuple[Int[Tensor, "8 p"], Float[Tensor, "8 p"]]:
+    """Flat indices and trilinear weights of the eight voxels round each point (x, y, z)."""
+    place = points * padding + side // 2
+    floor = place.floor().clamp(0, side - 2)
+    fraction = (place - floor).clamp(0, 1)
+    low = floor.long()
+    base = (low[:, 2] * side + low[:, 1]) * side + low[:, 0]
+    indices, weights = [], []
+    for z in (0, 1):
+        for y in (0, 1):
+            for x in (0, 1):
+                indices.append(base + (z * side + y) * side + x)
+                w = [f if up else 1 - f for up, f in zip((x, y, z), fraction.T, strict=True)]
+                weights.append(w[0] * w[1] * w[2])
+    return torch.stack(indices), torch.stack(weights)
+
+
+def read_cube(cube: FourierCube, points: Float[Tensor, "p 3"]) -> Complex[Tensor, "k p"]:
+    """Trilinear interpolation of a cube's maps at frequencies (x, y, z), in steps of 1 / box."""
+    flat = cube.data.reshape(cube.data.shape[0], -1)
+    indices, weights = corner_weights(points, cube.side, cube.padding)
+    value = torch.zeros(flat.shape[0], points.shape[0], dtype=flat.dtype, device=flat.device)
+    for index, weight in zip(indices, weights, strict=True):
+        value += flat[:, index] * weight.to(flat.real.dtype)
+    return value
+
+
+def image_frequencies(box: int, device: torch.device | None = None) -> Float[Tensor, "n n 2"]:
+    """Frequencies (x, y) of a centred 2D transform, in steps of 1 / box."""
+    axis = torch.arange(box, device=device, dtype=torch.float32) - box // 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack([x, y], dim=-1)
+
+
+def slice_points(
+    frequencies: Float[Tensor, "*p 2"], matrices: Float[Tensor, "n 3 3"]
+) -> Float[Tensor, "n *p 3"]:
+    """Where the slices of these orientations lie in the volume: A transposed times (kx, ky, 0)."""
+    in_plane = matrices[:, :2, :].to(frequencies.dtype)
+    return torch.einsum("...i,nij->n...j", frequencies, in_plane)
+
+
+def project(
+    cube: FourierCube, matrices: Float[Tensor, "n 3 3"], box: int
+) -> Complex[Tensor, "n b b"]:
+    """Unitary, centred transforms of projections of a cube's first map, zero beyond Nyquist."""
+    frequencies = image_frequencies(box, cube.data.device)
+    # The row and column at minus Nyquist have no partner; they and the corners stay empty.
+    inside = (frequencies**2).sum(-1).sqrt() <= min(box // 2 - 1, cube.side // 2 / cube.padding - 1)
+    slices = torch.zeros(len(matrices), box, box, dtype=cube.data.dtype, device=cube.data.device)
+    points = slice_points(frequencies[inside], matrices.to(cube.data.device))
+    values = read_cube(FourierCube(cube.data[:1], cube.padding), points.reshape(-1, 3))
+    slices[:, inside] = values.reshape(len(matrices), -1)
+    return slices
+
+
+def shift_phase(
+    frequencies: Float[Tensor, "*p 2"], shifts: Float[Tensor, "t 2"], box: int
+) -> Complex[Tensor, "t *p"]:
+    """Factor that moves an image by ``shifts`` (x, y) pixels: exp(-2 pi i k . shift / box)."""
+    phase = torch.einsum("...i,ti->t...", frequencies, shifts.to(frequencies.dtype))
+    phase = phase * (-2 * math.pi / box)
+    return torch.polar(torch.ones_like(phase), phase)

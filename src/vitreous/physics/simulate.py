@@ -1,0 +1,106 @@
+"""Simulated particle images: projection, CTF, shift, noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from vitreous.math.fourier import to_real
+from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, contrast_transfer, magnified
+from vitreous.physics.project import (
+    FourierCube,
+    image_frequencies,
+    read_cube,
+    shift_phase,
+    slice_points,
+)
+
+
+@dataclass(frozen=True)
+class Views:
+    """True poses and defoci of simulated particles.
+
+    Attributes
+    ----------
+    matrices : float64 tensor (n, 3, 3)
+        Volume to image frame.
+    origins : tensor (n, 2)
+        The particle sits at minus these, pixels.
+    defocus : Defocus
+    """
+
+    matrices: Float[Tensor, "n 3 3"]
+    origins: Float[Tensor, "n 2"]
+    defocus: Defocus
+
+    def take(self, part: slice) -> Views:
+        """Some of the particles."""
+        d = self.defocus
+        some = Defocus(d.u[part], d.v[part], d.angle[part], d.phase_shift[part])
+        return Views(self.matrices[part], self.origins[part], some)
+
+
+def random_matrices(count: int, kind: str, rng: np.random.Generator) -> Float[Tensor, "n 3 3"]:
+    """Orientations uniform on SO(3), or ``preferred``.
+
+    Of preferred views, 85 % lie within about 15 degrees (standard deviation of the tilt) of
+    either end of the z axis, in-plane angle free; the rest are uniform.
+    """
+    uniform = torch.from_numpy(Rotation.random(count, random_state=rng).as_matrix().copy())
+    if kind == "uniform":
+        return uniform
+    tilt = np.abs(rng.normal(scale=15.0, size=count)) + 180 * (rng.uniform(size=count) < 0.5)
+    rot, psi = rng.uniform(-180, 180, size=(2, count))
+    turned = Rotation.from_euler("ZYZ", np.stack([rot, tilt, psi], axis=1), degrees=True)
+    gathered = torch.from_numpy(turned.as_matrix()).transpose(1, 2)
+    free = torch.from_numpy(rng.uniform(size=count) < 0.15)
+    return torch.where(free[:, None, None], uniform, gathered)
+
+
+def clean_images(
+    cube: FourierCube, views: Views, optics: Optics, box: int, pixel_size: float
+) -> Float[Tensor, "n box box"]:
+    """Noise-free images: slice, CTF, coma and shift; anisotropic magnification moves the slice.
+
+    Image frequencies k read the volume, the CTF and the coma at M k with M the rlnMagMat; the
+    shift is that of the recorded image.
+    """
+    frequencies = image_frequencies(box)
+    inside = frequencies.norm(dim=-1) <= box // 2 - 1
+    k = frequencies[inside]
+    points = slice_points(magnified(k, optics), views.matrices)
+    slices = read_cube(cube, points.reshape(-1, 3))[0].view(len(points), -1)
+    metric = k / (box * pixel_size)
+    transfer = contrast_transfer(metric, views.defocus, optics) * beam_tilt_phase(metric, optics)
+    spectrum = torch.zeros(len(points), box, box, dtype=slices.dtype)
+    moved = torch.stack([shift_phase(k, -origin[None], box)[0] for origin in views.origins])
+    spectrum[:, inside] = slices * transfer * moved
+    return to_real(spectrum, 2)
+
+
+def mean_signal_variance(
+    cube: FourierCube, views: Views, optics: Optics, box: int, pixel_size: float
+) -> float:
+    """Variance over the pixels of noise-free images, averaged over (up to 500) particles."""
+    some = clean_images(cube, views.take(slice(0, 500)), optics, box, pixel_size)
+    return float(some.var(dim=(1, 2)).mean())
+
+
+def noisy(
+    clean: Float[Tensor, "n box box"],
+    signal_variance: float,
+    snr: float,
+    generator: torch.Generator,
+) -> Float[Tensor, "n box box"]:
+    """Images in white noise of standard deviation 1, the signal scaled to ``snr``.
+
+    SNR is the mean variance of the noise-free images (after the CTF, over the whole box) over
+    that of the noise: one noise level for the whole data set, as in a micrograph.
+    """
+    noise = torch.randn(clean.shape, generator=generator)
+    return clean * (snr / signal_variance) ** 0.5 + noise

@@ -1,0 +1,1 @@
+"""From posterior-weighted images to a map."""

@@ -1,0 +1,94 @@
+"""The adjoint of slicing: weighted Fourier samples put into an oversampled cube."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from vitreous.physics.project import corner_weights, cube_side
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """Sums over images of CTF-weighted data and of squared CTF, on an oversampled cube.
+
+    Attributes
+    ----------
+    data : complex tensor (maps, side, side, side)
+        Sum of weight * CTF * image / noise variance.
+    weight : tensor (maps, side, side, side)
+        Sum of weight * CTF^2 / noise variance.
+    padding : int
+        Voxels of the cube for one frequency step.
+    """
+
+    data: Complex[Tensor, "k s s s"]
+    weight: Float[Tensor, "k s s s"]
+    padding: int
+
+    def scaled(self, factor: float) -> Accumulator:
+        """Both sums times ``factor``."""
+        return Accumulator(self.data * factor, self.weight * factor, self.padding)
+
+    def plus(self, other: Accumulator) -> Accumulator:
+        """Both sums added, the smaller cube centred in the larger."""
+        if self.data.shape[-1] < other.data.shape[-1]:
+            self, other = other, self
+        margin = (self.data.shape[-1] - other.data.shape[-1]) // 2
+        pad = [margin] * 6
+        return Accumulator(
+            self.data + torch.nn.functional.pad(other.data, pad),
+            self.weight + torch.nn.functional.pad(other.weight, pad),
+            self.padding,
+        )
+
+
+def empty_accumulator(
+    maps: int, radius: float, padding: int, device: torch.device | None = None
+) -> Accumulator:
+    """Zero sums for ``maps`` maps out to ``radius`` frequency steps."""
+    side = cube_side(radius, padding)
+    weight = torch.zeros(maps, side, side, side, device=device)
+    return Accumulator(torch.complex(weight, weight), weight.clone(), padding)
+
+
+def insert(
+    accumulator: Accumulator,
+    points: Float[Tensor, "p 3"],
+    data: Complex[Tensor, "k p"],
+    weight: Float[Tensor, "k p"],
+) -> None:
+    """Add samples at frequencies (x, y, z), in steps of 1 / box, into ``accumulator`` in place.
+
+    Parameters
+    ----------
+    points : tensor (samples, 3)
+        The same for every map.
+    data, weight : tensors (maps, samples)
+        CTF-weighted values and squared CTFs, each over its noise variance.
+    """
+    maps, side = accumulator.weight.shape[0], accumulator.weight.shape[-1]
+    # Real, imaginary and weight side by side: one scatter a corner instead of three.
+    values = (
+        torch.stack([data.real, data.imag, weight], dim=-1).permute(1, 0, 2).reshape(-1, 3 * maps)
+    )
+    total = torch.zeros(side**3, 3 * maps, device=values.device, dtype=values.dtype)
+    indices, corners = corner_weights(points, side, accumulator.padding)
+    for index, corner in zip(indices, corners, strict=True):
+        total.index_add_(0, index, values * corner[:, None].to(values.dtype))
+    total = total.view(side, side, side, maps, 3).permute(3, 0, 1, 2, 4)
+    accumulator.data.add_(torch.complex(total[..., 0].contiguous(), total[..., 1].contiguous()))
+    accumulator.weight.add_(total[..., 2])
+
+
+def friedel_symmetrised(accumulator: Accumulator) -> Accumulator:
+    """Every sample joined by its Friedel mate: insert half a plane, then call this once."""
+    axes = (-3, -2, -1)
+    return Accumulator(
+        accumulator.data + accumulator.data.flip(axes).conj(),
+        accumulator.weight + accumulator.weight.flip(axes),
+        accumulator.padding,
+    )

@@ -1,0 +1,75 @@
+"""From accumulated slices to a map: the Wiener-type solve with gridding correction."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.math.fourier import frequency_radius, shell_index, shell_mean, to_fourier
+from vitreous.physics.masks import cosine_edge
+from vitreous.physics.project import FourierCube, cube_to_map
+from vitreous.reconstruct.insert import Accumulator
+
+
+def shell_information(accumulator: Accumulator, shells: int) -> Float[Tensor, "k s"]:
+    """Mean inverse noise variance of one Fourier voxel of the map's own box, in each shell.
+
+    A voxel of the box owns padding^3 voxels of the cube, and the samples of all of them.
+    """
+    side, padding = accumulator.weight.shape[-1], accumulator.padding
+    radius = frequency_radius(side, 3, accumulator.weight.device) / padding
+    index = radius.round().long()
+    means = [shell_mean(weight, index, shells) for weight in accumulator.weight]
+    return torch.stack(means) * padding**3
+
+
+def map_power(volume: Float[Tensor, "k n n n"], shells: int) -> Float[Tensor, "k s"]:
+    """Mean power in each shell of maps' transforms, in the scale of slices."""
+    box = volume.shape[-1]
+    index = shell_index(box, 3, volume.device)
+    power = to_fourier(volume, 3).abs() ** 2 * box
+    return torch.stack([shell_mean(p, index, shells) for p in power])
+
+
+def solve(
+    accumulator: Accumulator,
+    prior_power: Float[Tensor, "k s"] | None,
+    box: int,
+    radius: float,
+) -> Float[Tensor, "k n n n"]:
+    """Maximum a posteriori map: data / (weight + 1 / prior power) in every Fourier voxel.
+
+    Parameters
+    ----------
+    accumulator : Accumulator
+        With both Friedel mates.
+    prior_power : tensor (maps, shells) or None
+        Expected power of the map's transform (tau^2) in each shell, in the scale of slices; None
+        for the least regularisation that keeps empty voxels finite.
+    box : int
+        Box of the map in pixels.
+    radius : float
+        Frequencies beyond it, in steps of 1 / box, are left out.
+
+    Notes
+    -----
+    Scheres, J. Struct. Biol. 180, 519 (2012), equation 3.
+    """
+    side, padding = accumulator.weight.shape[-1], accumulator.padding
+    distance = frequency_radius(side, 3, accumulator.weight.device) / padding
+    information = shell_information(accumulator, int(distance.max()) + 2)
+    if prior_power is None:
+        prior = 1e3 / information.clamp(min=1e-20)
+    else:
+        last = prior_power[:, -1:].expand(-1, max(0, information.shape[1] - prior_power.shape[1]))
+        prior = torch.cat([prior_power.to(information), last.to(information)], dim=1)
+    inverse = 1 / (prior.clamp(min=1e-20) * padding**3)
+    # The prior varies smoothly with frequency: steps between shells would ring.
+    low = distance.floor().long().clamp(max=inverse.shape[1] - 2)
+    fraction = (distance - low).clamp(0, 1)
+    inverse = inverse.float()
+    regulariser = inverse[:, low] * (1 - fraction) + inverse[:, low + 1] * fraction
+    window = cosine_edge(distance, radius - 0.5, 1.0)
+    spectrum = accumulator.data / (accumulator.weight + regulariser).clamp(min=1e-20) * window
+    return cube_to_map(FourierCube(spectrum, padding), box)

@@ -1,0 +1,1 @@
+"""What people read: the event log, figures and the HTML page."""

@@ -1,0 +1,1 @@
+"""Where a particle may lie, and how well each place explains it."""

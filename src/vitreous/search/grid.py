@@ -1,0 +1,16 @@
+"""The in-plane shifts that a search visits."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def shift_grid(reach: float, step: float) -> Float[Tensor, "t 2"]:
+    """Origins (x, y) on a square lattice of ``step`` pixels within a disc of radius ``reach``."""
+    count = int(reach / step + 1e-6) if step > 0 else 0
+    axis = torch.arange(-count, count + 1, dtype=torch.float32) * step
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    lattice = torch.stack([x.reshape(-1), y.reshape(-1)], dim=-1)
+    return lattice[lattice.norm(dim=1) <= reach + 1e-6]

@@ -1,0 +1,193 @@
+"""Align a map to the truth over rotation, shift and hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float
+from scipy.optimize import minimize
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from vitreous.math.fourier import frequency_radius, to_fourier, to_real
+from vitreous.math.so3 import orientation_grid
+from vitreous.math.symmetry import point_group
+from vitreous.physics.project import FourierCube, map_to_cube, read_cube
+
+_COARSE_ORDER = 2
+"""HEALPix order of the global search: 4,608 rotations, 15 degrees apart."""
+
+_CANDIDATES = 6
+"""Rotations of each hand that are refined."""
+
+_PADDING = 3
+"""Oversampling of the rotated map's transform: finer than 2, to interpolate near Nyquist."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How a map was laid on the truth.
+
+    Attributes
+    ----------
+    matrix : float64 array (3, 3)
+        Carries points (x, y, z) of the map, mirrored if need be, to the truth's frame.
+    shift : float64 array (3,)
+        Then added, pixels (x, y, z).
+    mirrored : bool
+        Whether the map was mirrored (z to minus z) first.
+    correlation : float
+        Of the two low-passed transforms after alignment.
+    volume : tensor (n, n, n)
+        The aligned map.
+    """
+
+    matrix: Float[np.ndarray, "3 3"]
+    shift: Float[np.ndarray, " 3"]
+    mirrored: bool
+    correlation: float
+    volume: Float[Tensor, "n n n"]
+
+
+def mirrored(volume: Float[Tensor, "n n n"]) -> Float[Tensor, "n n n"]:
+    """The other hand: z to minus z about the box centre."""
+    flipped = volume.flip(0)
+    # In an even box the centre is not the middle: flipping moves it one voxel.
+    return flipped.roll(1, 0) if volume.shape[0] % 2 == 0 else flipped
+
+
+def _frequencies(box: int, radius: float) -> Float[Tensor, "p 3"]:
+    """Half of the frequencies (x, y, z) within a radius, zero left out."""
+    axis = torch.arange(-math.floor(radius), math.floor(radius) + 1, dtype=torch.float32)
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    points = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+    norm = points.norm(dim=1)
+    half = (z > 0) | ((z == 0) & ((y > 0) | ((y == 0) & (x > 0))))
+    return points[half.reshape(-1) & (norm <= radius)]
+
+
+def _values(volume: Float[Tensor, "n n n"], points: Float[Tensor, "p 3"]) -> Complex[Tensor, " p"]:
+    spectrum = to_fourier(volume, 3)
+    index = points.long() + volume.shape[-1] // 2
+    return spectrum[index[:, 2], index[:, 1], index[:, 0]]
+
+
+def _coarse(
+    cube: FourierCube, target: Complex[Tensor, " p"], points: Float[Tensor, "p 3"], radius: int
+) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    """Best rotations of a grid, each with its best shift (in box units) by Fourier transform."""
+    grid = orientation_grid(_COARSE_ORDER, point_group("C1"))
+    rows = torch.arange(len(grid.directions)).repeat_interleave(grid.n_psi)
+    columns = torch.arange(grid.n_psi).repeat(len(grid.directions))
+    matrices = grid.matrices(rows, columns)
+    side = 4 * radius
+    index = points.long() % side
+    found = []
+    for start in range(0, len(matrices), 128):
+        turns = matrices[start : start + 128]
+        turned = torch.einsum("pi,nij->npj", points, turns.float())
+        values = read_cube(cube, turned.reshape(-1, 3))[0].view(len(turns), -1)
+        product = torch.zeros(len(turns), side, side, side, dtype=values.dtype)
+        product[:, index[:, 2], index[:, 1], index[:, 0]] = target * values.conj()
+        # Only half of the plane is filled: twice the real part is the correlation.
+        correlation = torch.fft.ifftn(product, dim=(1, 2, 3)).real.flatten(1)
+        best, place = correlation.max(dim=1)
+        score = best / values.abs().square().sum(dim=1).sqrt().clamp(min=1e-30)
+        for n in score.topk(min(3, len(turns))).indices.tolist():
+            z, y, x = np.unravel_index(int(place[n]), (side, side, side))
+            shift = (np.array([x, y, z]) + side // 2) % side - side // 2
+            found.append((float(score[n]), turns[n].numpy(), shift / side))
+    return sorted(found, key=lambda item: -item[0])[:_CANDIDATES]
+
+
+def _refine(
+    cube: FourierCube,
+    target: Complex[Tensor, " p"],
+    points: Float[Tensor, "p 3"],
+    matrix: np.ndarray,
+    shift: np.ndarray,
+    tolerance: float,
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Correlation, rotation and shift (in box units) at the nearest maximum."""
+    norm = float(target.abs().square().sum().sqrt())
+
+    def turned(vector: np.ndarray) -> np.ndarray:
+        return np.asarray(Rotation.from_rotvec(vector).as_matrix() @ matrix)
+
+    def loss(parameters: np.ndarray) -> float:
+        rotation = torch.from_numpy(turned(parameters[:3])).float()
+        values = read_cube(cube, points @ rotation)[0]
+        offset = torch.from_numpy(shift + parameters[3:]).float()
+        values = values * torch.exp(-2j * math.pi * (points @ offset))
+        power = float(values.abs().square().sum().sqrt())
+        return -float((values.conj() * target).real.sum()) / max(norm * power, 1e-30)
+
+    steps = np.diag([0.1] * 3 + [0.01] * 3)
+    simplex = np.vstack([np.zeros(6), steps])
+    best = minimize(
+        loss,
+        np.zeros(6),
+        method="Nelder-Mead",
+        options={"initial_simplex": simplex, "xatol": tolerance, "fatol": 1e-7, "maxiter": 400},
+    )
+    return -float(best.fun), turned(best.x[:3]), shift + best.x[3:]
+
+
+def _turned(
+    volume: Float[Tensor, "n n n"], matrix: np.ndarray, shift: np.ndarray
+) -> Float[Tensor, "n n n"]:
+    """Rotate and shift a map in Fourier space; ``shift`` in pixels."""
+    box = volume.shape[-1]
+    radius = frequency_radius(box, 3)
+    inside = radius <= box // 2 - 1
+    axis = torch.arange(box, dtype=torch.float32) - box // 2
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    points = torch.stack([x, y, z], dim=-1)[inside]
+    cube = map_to_cube(volume[None], box // 2, _PADDING)
+    values = read_cube(cube, points @ torch.from_numpy(matrix).float())[0]
+    phase = -2 * math.pi / box * (points @ torch.from_numpy(shift).float())
+    spectrum = torch.zeros(box, box, box, dtype=values.dtype)
+    spectrum[inside] = values * torch.polar(torch.ones_like(phase), phase) / box**0.5
+    return to_real(spectrum, 3)
+
+
+def align(
+    moving: Float[Tensor, "n n n"],
+    truth: Float[Tensor, "n n n"],
+    pixel_size: float,
+    *,
+    resolution: float = 25.0,
+    hands: tuple[bool, ...] = (False, True),
+) -> Alignment:
+    """Lay ``moving`` on ``truth``: best over all rotations, shifts and both hands.
+
+    Parameters
+    ----------
+    moving, truth : tensors (n, n, n)
+        On the same grid.
+    pixel_size : float
+        Angstrom.
+    resolution : float
+        Frequencies used for the refinement, angstrom; the global search uses the lowest of them.
+    hands : tuple of bool
+        Whether to try the map as it is (False), mirrored (True), or both.
+    """
+    box = truth.shape[-1]
+    coarse_radius = max(4, min(round(box * pixel_size / max(resolution, 40)), box // 2 - 2, 6))
+    radius = max(coarse_radius, min(round(box * pixel_size / resolution), box // 2 - 2))
+    low, high = _frequencies(box, coarse_radius), _frequencies(box, radius)
+    results = []
+    for hand in hands:
+        volume = mirrored(moving) if hand else moving
+        cube = map_to_cube(volume[None], radius + 1)
+        coarse = _coarse(cube, _values(truth, low), low, coarse_radius)
+        target = _values(truth, low)
+        rough = [_refine(cube, target, low, m, s, 2e-3) for _, m, s in coarse]
+        _, matrix, shift = max(rough, key=lambda item: item[0])
+        fine = _refine(cube, _values(truth, high), high, matrix, shift, 1e-4)
+        results.append((*fine, hand, volume))
+    correlation, matrix, shift, hand, volume = max(results, key=lambda item: item[0])
+    return Alignment(matrix, shift * box, hand, correlation, _turned(volume, matrix, shift * box))
