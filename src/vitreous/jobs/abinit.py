@@ -99,11 +99,11 @@ def _signal_scale(problem: Problem, maps: Tensor) -> float:
     """Factor that gives slices a tenth of the images' power on the innermost rings."""
     rings = problem.frame.rings_at(problem.config.initial_resolution)
     polar = problem.frame.polar_at(rings)
-    directions = orientation_grid(1, point_group("C1")).directions
-    slices = references(map_to_cube(maps, rings + 1, PADDING), directions, polar)
+    grid = orientation_grid(1, point_group("C1"))
+    slices = references(map_to_cube(maps, rings + 1, PADDING), grid, polar)
     some = torch.arange(min(500, len(problem.table)))
-    samples, ctf = problem.images.at(some, problem.frame.polar, polar)
-    expected = slices.power[0, :rings].mean(-1) * (ctf**2).mean(dim=(0, 2)).cpu()
+    samples, ctf = problem.images.at(some, rings)
+    expected = slices.power[0, 0, 0].mean(-1) * (ctf**2).mean(dim=(0, 2)).cpu()
     found = (samples.abs() ** 2).mean(dim=(0, 2)).cpu()
     return math.sqrt(0.1 * float(found[:4].sum() / expected[:4].sum().clamp(min=1e-30)))
 

@@ -41,7 +41,8 @@ def run_demo(config: DemoConfig, on_event: OnEvent = ignore) -> DemoResult:
         lambda: (built_in_phantom(_BOX, _PIXEL_SIZE), _PIXEL_SIZE), simulation, on_event
     )
     job = run_abinit(
-        AbinitConfig(star, out=config.out / "abinit", mask_diameter=_MASK, seed=config.seed), on_event
+        AbinitConfig(star, out=config.out / "abinit", mask_diameter=_MASK, seed=config.seed),
+        on_event,
     )
     comparison = run_compare(CompareConfig(job / "class001.mrc", simulation.out / "truth.mrc"))
     return DemoResult(job, comparison)

@@ -119,7 +119,7 @@ def search_pass(
     polar = frame.polar_at(places.rings)
     device = maps.device
     cube = map_to_cube(maps, places.rings + 1, PADDING)
-    refs = references(cube, places.orientations.directions, polar)
+    refs = references(cube, places.orientations, polar)
     directions = len(places.orientations.directions)
     log_prior = (fractions.clamp(min=1e-6) / directions).log().repeat_interleave(directions)
     total = empty_accumulator(len(maps), places.rings + 1, PADDING, device)
@@ -129,14 +129,13 @@ def search_pass(
     groups = images.group[index]
     for number in groups.unique().tolist():
         member = torch.nonzero(groups == number)[:, 0]
-        samples, ctf = images.at(index[member], frame.polar, polar)
+        samples, ctf = images.at(index[member], places.rings)
         centring = shift_phase(polar.points(device), origins[member].to(device), frame.box)
         best, sums = expectation(
             refs,
             samples * centring,
             ctf,
             noise[number, : places.rings],
-            places.orientations.psi,
             places.shifts,
             frame.box,
             log_prior.to(device),

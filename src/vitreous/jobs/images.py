@@ -18,7 +18,7 @@ from vitreous.particles.stack import ImageSource, normalise
 from vitreous.particles.table import OpticsGroup, ParticleTable
 from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, contrast_transfer
 from vitreous.physics.masks import soft_sphere
-from vitreous.physics.polar import PolarGrid, angles_for, polar_matrix, to_polar
+from vitreous.physics.polar import PolarGrid, bandwidth_for, polar_matrix, to_polar
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -64,9 +64,9 @@ class Frame:
         return int(min(max(round(self.field / resolution), 4), self.polar.rings))
 
     def polar_at(self, rings: int) -> PolarGrid:
-        """First ``rings`` rings, with only the samples that they need."""
-        count = angles_for(rings, self.support, dividing=self.polar.n_angles)
-        return PolarGrid(rings, count)
+        """First ``rings`` rings, with only the angular frequencies that they need."""
+        bandwidth = min(bandwidth_for(rings, self.support), self.polar.bandwidth)
+        return PolarGrid(rings, self.polar.n_angles, bandwidth)
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,10 @@ class RingImages:
     group: Int[Tensor, " n"]
     mask_share: float
 
-    def at(self, index: Tensor, full: PolarGrid, polar: PolarGrid) -> tuple[Tensor, Tensor]:
-        """Samples and CTFs of some particles on the coarser grid ``polar``."""
-        stride = full.n_angles // polar.n_angles
+    def at(self, index: Tensor, rings: int) -> tuple[Tensor, Tensor]:
+        """Samples and CTFs of some particles on the first ``rings`` rings."""
         rows = index.to(self.samples.device)
-        return (
-            self.samples[rows, : polar.rings, ::stride],
-            self.ctf[rows, : polar.rings, ::stride],
-        )
+        return self.samples[rows, :rings], self.ctf[rows, :rings]
 
 
 def working_frame(table: ParticleTable, mask_diameter: float, final_resolution: float) -> Frame:
@@ -109,7 +105,8 @@ def working_frame(table: ParticleTable, mask_diameter: float, final_resolution: 
     edge = max(2.0, 0.04 * box)
     radius = mask_diameter / 2 / pixel_size
     support = min(1.0, 2 * (radius + edge) / box)
-    polar = PolarGrid(rings, angles_for(rings, support))
+    bandwidth = bandwidth_for(rings, support)
+    polar = PolarGrid(rings, 2 * bandwidth + 2, bandwidth)
     return Frame(box, pixel_size, radius, edge, polar)
 
 

@@ -4,12 +4,17 @@ On rings, turning an image in its plane multiplies its angular Fourier coefficie
 So the scores of all in-plane angles follow from one product per angular frequency m,
 
     Z_m = sum over rings of w conj(Y_m) P_m         [directions x images and shifts]
-    log w(psi) = Re sum over m of Z_m exp(i m psi)  [angles x frequencies] . [frequencies x ...]
+    log w(psi) = Re sum over m of Z_m exp(i m psi)
 
-both of them real matrix products, and the sums of the M-step are their transposes.  Friedel
-symmetry makes even-m coefficients those of the real part and odd-m those of the imaginary part
-of the half-ring samples, so m >= 0 is enough.  The readable twin is
-:func:`vitreous.search.score.reference_log_likelihood`.
+and the sums of the M-step are the transposes.  Two things keep the products few and large:
+
+- Friedel symmetry makes even-m coefficients those of the real part and odd-m those of the
+  imaginary part of the half-ring samples, so m >= 0 is enough.
+- On n equally spaced in-plane angles, all m with the same residue r = +-m (mod n) share their
+  phases (the negative ones conjugated).  Their products are added by laying the frequencies of
+  a residue side by side along the inner dimension: n / 2 + 1 products instead of one for each m.
+
+The readable twin is :func:`vitreous.search.score.reference_log_likelihood`.
 """
 
 from __future__ import annotations
@@ -26,155 +31,173 @@ from vitreous.physics.polar import PolarGrid
 
 @dataclass(frozen=True)
 class AngularBasis:
-    """Matrices between half-ring samples and angular Fourier coefficients of one parity.
+    """Angular frequencies of one parity, gathered by residue.
+
+    A residue's frequencies fill its slots; slots left over have multiplicity 0.  Coefficients
+    are kept as (residues, slots, real and imaginary, rings, columns).
 
     Attributes
     ----------
-    frequencies : tensor (m,)
-        The angular frequencies, all even or all odd.
-    analyse : tensor (2 m, half)
-        Samples to (cosine, minus sine) coefficients, m-major.
-    synthesise : tensor (half, 2 m)
+    parity : int
+        0 for even frequencies, 1 for odd.
+    residues : tensor (residues,)
+    sign : tensor (residues, slots)
+        1 where m = r, -1 where m = -r (mod the number of in-plane angles).
+    multiplicity : tensor (residues, slots)
+        How often a frequency counts: 2, for itself and its negative; 1 at zero and Nyquist.
+    analyse : tensor (residues * slots * 2, half)
+        Half-ring samples (real part if even, imaginary if odd) to coefficients.
+    synthesise : tensor (half, residues * slots * 2)
         Back again.
-    multiplicity : tensor (m,)
-        How often a frequency counts: 2, for itself and its negative; 1 at zero and at Nyquist.
     """
 
-    frequencies: Float[Tensor, " m"]
-    analyse: Float[Tensor, "m2 half"]
-    synthesise: Float[Tensor, "half m2"]
-    multiplicity: Float[Tensor, " m"]
+    parity: int
+    residues: Float[Tensor, " r"]
+    sign: Float[Tensor, "r s"]
+    multiplicity: Float[Tensor, "r s"]
+    analyse: Float[Tensor, "rs2 half"]
+    synthesise: Float[Tensor, "half rs2"]
 
 
-def angular_basis(polar: PolarGrid, parity: int, device: torch.device) -> AngularBasis:
-    """Coefficients of the even (``parity`` 0) or odd (1) frequencies up to the rings' Nyquist."""
-    m = torch.arange(parity, polar.half + 1, 2, dtype=torch.float64)
+def angular_basis(polar: PolarGrid, n_psi: int, parity: int, device: torch.device) -> AngularBasis:
+    """Gather the frequencies of one parity, up to the grid's bandwidth, by residue mod ``n_psi``.
+
+    ``n_psi`` must be even: then a residue's frequencies have one parity.
+    """
+    residues = list(range(parity, n_psi // 2 + 1, 2))
+    members = [
+        [m for m in range(polar.bandwidth + 1) if (m - r) % n_psi == 0 or (m + r) % n_psi == 0]
+        for r in residues
+    ]
+    slots = max(1, *(len(member) for member in members))
+    m = torch.tensor([member + [-1] * (slots - len(member)) for member in members])
+    r = torch.tensor(residues)[:, None]
+    sign = torch.where((m - r) % n_psi == 0, 1.0, -1.0)
+    single = (m == 0) | (2 * m == polar.n_angles)
+    multiplicity = torch.where(m < 0, 0.0, torch.where(single, 1.0, 2.0)).double()
     angle = torch.arange(polar.half, dtype=torch.float64) * (2 * math.pi / polar.n_angles)
-    phase = m[:, None] * angle
-    wave = torch.stack([torch.cos(phase), -torch.sin(phase)], dim=1)  # (m, 2, half)
-    multiplicity = torch.where((m == 0) | (m == polar.half), 1.0, 2.0).double()
-    analyse = (wave * 2 / polar.n_angles).reshape(-1, polar.half)
-    synthesise = (wave * multiplicity[:, None, None]).reshape(-1, polar.half).T
+    phase = m.double()[..., None] * angle
+    # exp(-i m theta), times i for the odd frequencies, which come from the imaginary part.
+    parts = [torch.cos(phase), -torch.sin(phase)] if parity == 0 else [phase.sin(), phase.cos()]
+    wave = torch.stack(parts, dim=2)
+    used = (multiplicity > 0)[..., None, None]
+    analyse = (wave * used * 2 / polar.n_angles).reshape(-1, polar.half)
+    synthesise = (wave * multiplicity[..., None, None]).reshape(-1, polar.half).T
     return AngularBasis(
-        m.float().to(device),
+        parity,
+        r[:, 0].float().to(device),
+        sign.to(device),
+        multiplicity.float().to(device),
         analyse.float().contiguous().to(device),
         synthesise.float().contiguous().to(device),
-        multiplicity.float().to(device),
     )
 
 
-def psi_matrix(basis: AngularBasis, psi: Float[Tensor, " p"]) -> Float[Tensor, "p m2"]:
-    """Matrix from products Z_m, as (real, imaginary), to scores at in-plane angles."""
-    phase = psi.to(basis.frequencies)[:, None] * basis.frequencies
-    wave = torch.stack([torch.cos(phase), -torch.sin(phase)], dim=-1)
-    return wave.flatten(1)
+def psi_matrix(basis: AngularBasis, n_psi: int) -> Float[Tensor, "p r2"]:
+    """Matrix from residues' products, as (real, imaginary), to scores at the in-plane angles."""
+    steps = torch.arange(n_psi, device=basis.residues.device, dtype=torch.float64)
+    phase = steps[:, None] * basis.residues.double() * (2 * math.pi / n_psi)
+    return torch.stack([torch.cos(phase), -torch.sin(phase)], dim=-1).flatten(1).float()
 
 
 def analyse_real(
-    samples: Float[Tensor, "half rings *x"], basis: AngularBasis
-) -> Float[Tensor, "m 2rings x"]:
-    """Angular coefficients of real samples (angle first): cosine rows above sine rows."""
-    half, rings = samples.shape[:2]
+    samples: Float[Tensor, "half rings x"], basis: AngularBasis
+) -> Float[Tensor, "r s 2 rings x"]:
+    """Angular coefficients from real samples (angle first) of the basis' parity."""
+    half, rings, columns = samples.shape
     flat = basis.analyse @ samples.reshape(half, -1)
-    return flat.view(len(basis.frequencies), 2 * rings, -1)
+    return flat.view(*basis.sign.shape, 2, rings, columns)
 
 
 def analyse_images(
-    centred: Complex[Tensor, "half rings *x"], even: AngularBasis, odd: AngularBasis
-) -> tuple[Float[Tensor, "me 2rings x"], Float[Tensor, "mo 2rings x"]]:
-    """Angular coefficients (real rows above imaginary rows) of Friedel-symmetric samples."""
-    from_real = analyse_real(centred.real, even)
-    from_imaginary = analyse_real(centred.imag, odd)
-    # The odd coefficients are i times the transform of the imaginary part.
-    rings = from_imaginary.shape[1] // 2
-    cosine, sine = from_imaginary[:, :rings], from_imaginary[:, rings:]
-    return from_real, torch.cat([-sine, cosine], dim=1)
+    samples: Complex[Tensor, "half rings x"], bases: list[AngularBasis]
+) -> list[Float[Tensor, "r s 2 rings x"]]:
+    """Angular coefficients of Friedel-symmetric samples, by parity."""
+    even, odd = bases
+    return [analyse_real(samples.real, even), analyse_real(samples.imag, odd)]
 
 
 def correlation_operand(
-    coefficients: Float[Tensor, "m 2rings d"],
+    coefficients: Float[Tensor, "r s 2 rings d"],
     weight: Float[Tensor, " rings"],
     basis: AngularBasis,
-) -> Float[Tensor, "m 2d 2rings"]:
-    """Left operand of the products Z_m from a reference's coefficients, rings weighted."""
-    rings = len(weight)
-    scale = basis.multiplicity[:, None, None] * weight
-    real = coefficients[:, :rings].transpose(1, 2) * scale
-    imaginary = coefficients[:, rings:].transpose(1, 2) * scale
-    top = torch.cat([real, imaginary], dim=2)
-    bottom = torch.cat([imaginary, -real], dim=2)
-    return torch.cat([top, bottom], dim=1).contiguous()
+) -> Float[Tensor, "r 2d s2rings"]:
+    """Left operand of the products Z from a reference's coefficients, rings weighted."""
+    scaled = coefficients * basis.multiplicity[:, :, None, None, None] * weight[:, None]
+    real, imaginary = scaled.unbind(2)
+    sign = basis.sign[:, :, None, None]
+    top = torch.stack([real, imaginary], dim=2)
+    bottom = torch.stack([imaginary * sign, -real * sign], dim=2)
+    both = torch.stack([top, bottom], dim=1)  # residue, row, slot, part, ring, direction
+    residues, directions = both.shape[0], both.shape[-1]
+    return both.permute(0, 1, 5, 2, 3, 4).reshape(residues, 2 * directions, -1)
 
 
 def scores(
-    operands: list[Float[Tensor, "m 2d 2rings"]],
-    images: list[Float[Tensor, "m 2rings x"]],
-    to_psi: Float[Tensor, "p m2"],
+    operands: list[Float[Tensor, "r 2d k"]],
+    images: list[Float[Tensor, "r s 2 rings x"]],
+    to_psi: Float[Tensor, "p r2"],
 ) -> Float[Tensor, "p d x"]:
     """Ring-weighted real inner products at every in-plane angle, direction and column.
 
-    ``operands``, ``images`` are lists by parity; ``to_psi`` has their columns side by side.
+    ``operands`` and ``images`` are lists by parity; ``to_psi`` has their columns side by side.
     """
-    products = [torch.bmm(a, b) for a, b in zip(operands, images, strict=True)]
-    directions = operands[0].shape[1] // 2
-    stacked = torch.cat([z.view(2 * z.shape[0], -1) for z in products])
-    return (to_psi @ stacked).view(len(to_psi), directions, -1)
+    directions, columns = operands[0].shape[1] // 2, images[0].shape[-1]
+    residues = [len(operand) for operand in operands]
+    products = operands[0].new_empty(sum(residues), 2 * directions, columns)
+    for part, operand, image in zip(products.split(residues), operands, images, strict=True):
+        torch.bmm(operand, image.view(len(image), -1, columns), out=part)
+    return (to_psi @ products.view(to_psi.shape[1], -1)).view(-1, directions, columns)
 
 
 def backproject(
     weights: Float[Tensor, "p d x"],
-    images: list[Float[Tensor, "m 2rings x"]],
-    from_psi: Float[Tensor, "m2 p"],
-) -> list[Float[Tensor, "m 2rings d"]]:
+    images: list[Float[Tensor, "r s 2 rings x"]],
+    from_psi: Float[Tensor, "r2 p"],
+    bases: list[AngularBasis],
+) -> list[Float[Tensor, "r s 2 rings d"]]:
     """Weighted sums of images turned back by their in-plane angles: the transpose of ``scores``.
 
     ``from_psi`` is the transpose of the psi matrix.
     """
-    directions = weights.shape[1]
-    turned = from_psi @ weights.reshape(len(weights), -1)
-    sums, start = [], 0
-    for image in images:
-        m, rings = image.shape[0], image.shape[1] // 2
-        spectrum = turned[start : start + 2 * m].view(m, 2 * directions, -1)
-        start += 2 * m
-        product = torch.bmm(image, spectrum.transpose(1, 2))  # (m, 2 rings, 2 d)
-        by_cos, by_sin = product[..., :directions], product[..., directions:]
-        real = by_cos[:, :rings] - by_sin[:, rings:]
-        imaginary = by_cos[:, rings:] + by_sin[:, :rings]
-        sums.append(torch.cat([real, imaginary], dim=1))
+    n_psi, directions, columns = weights.shape
+    turned = (from_psi @ weights.view(n_psi, -1)).view(-1, 2 * directions, columns)
+    residues = [len(image) for image in images]
+    sums = []
+    for part, image, basis in zip(turned.split(residues), images, bases, strict=True):
+        product = torch.bmm(image.view(len(image), -1, columns), part.transpose(1, 2))
+        by_cos, by_sin = product.view(*image.shape[:4], 2, directions).unbind(4)
+        by_sin = by_sin * basis.sign[:, :, None, None, None]
+        real = by_cos[:, :, 0] - by_sin[:, :, 1]
+        imaginary = by_cos[:, :, 1] + by_sin[:, :, 0]
+        sums.append(torch.stack([real, imaginary], dim=2))
     return sums
 
 
+def real_samples(
+    coefficients: Float[Tensor, "r s 2 rings d"], basis: AngularBasis
+) -> Float[Tensor, "half rings d"]:
+    """Half-ring samples (real part if even, imaginary if odd) from angular coefficients."""
+    rings, columns = coefficients.shape[3:]
+    flat = basis.synthesise @ coefficients.reshape(basis.synthesise.shape[1], -1)
+    return flat.view(-1, rings, columns)
+
+
 def ring_samples(
-    even: Float[Tensor, "me 2rings d"],
-    odd: Float[Tensor, "mo 2rings d"],
-    even_basis: AngularBasis,
-    odd_basis: AngularBasis,
+    coefficients: list[Float[Tensor, "r s 2 rings d"]], bases: list[AngularBasis]
 ) -> Complex[Tensor, "half rings d"]:
     """Half-ring samples of a Friedel-symmetric function from its angular coefficients."""
-    rings = even.shape[1] // 2
-    real = real_samples(even, even_basis)
-    turned = torch.cat([odd[:, rings:], -odd[:, :rings]], dim=1)  # divide by i
-    return torch.complex(real, real_samples(turned, odd_basis))
-
-
-def real_samples(
-    coefficients: Float[Tensor, "m 2rings d"], basis: AngularBasis
-) -> Float[Tensor, "half rings d"]:
-    """Half-ring samples of a real function from its angular coefficients of one parity."""
-    m, rings2, d = coefficients.shape
-    flat = basis.synthesise @ coefficients.reshape(2 * m, -1)
-    return flat.view(-1, rings2 // 2, d)
+    real, imaginary = (real_samples(c, b) for c, b in zip(coefficients, bases, strict=True))
+    return torch.complex(real, imaginary)
 
 
 def ring_inner_products(
-    a: list[Float[Tensor, "m 2rings d"]],
-    b: list[Float[Tensor, "m 2rings d"]],
+    a: list[Float[Tensor, "r s 2 rings d"]],
+    b: list[Float[Tensor, "r s 2 rings d"]],
     bases: list[AngularBasis],
 ) -> Float[Tensor, " rings"]:
     """Mean round each ring of Re conj(a) b, summed over columns (Parseval)."""
-    total = torch.zeros(a[0].shape[1], device=a[0].device)
+    total = torch.zeros(a[0].shape[3], device=a[0].device)
     for x, y, basis in zip(a, b, bases, strict=True):
-        total += (basis.multiplicity[:, None] * (x * y).sum(-1)).sum(0)
-    rings = len(total) // 2
-    return total[:rings] + total[rings:]
+        total += ((x * y).sum(dim=(2, 4)) * basis.multiplicity[..., None]).sum(dim=(0, 1))
+    return total

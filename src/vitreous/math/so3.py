@@ -61,27 +61,19 @@ class OrientationGrid:
     Attributes
     ----------
     directions : float64 tensor (directions, 3, 3)
-        Rz(rot) Ry(tilt): carries an image-frame frequency at psi = 0 into the volume.
+        Rz(rot) Ry(tilt) Rz(first in-plane angle): carries an image-frame frequency at psi = 0
+        into the volume.
     n_psi : int
-        Number of in-plane angles.
-    psi_offset : float
-        First in-plane angle, radians.
+        Number of in-plane angles, even.
     """
 
     directions: Float[Tensor, "d 3 3"]
     n_psi: int
-    psi_offset: float = 0.0
-
-    @property
-    def step(self) -> float:
-        """In-plane step in degrees."""
-        return 360 / self.n_psi
 
     @property
     def psi(self) -> Float[Tensor, " p"]:
-        """In-plane angles in radians."""
-        steps = torch.arange(self.n_psi, dtype=torch.float64)
-        return self.psi_offset + steps * (2 * math.pi / self.n_psi)
+        """In-plane angles in radians, from 0."""
+        return torch.arange(self.n_psi, dtype=torch.float64) * (2 * math.pi / self.n_psi)
 
     def matrices(self, direction: Tensor, psi: Tensor) -> Float[Tensor, "n 3 3"]:
         """Matrices A (volume to image) of the orientations at these indices."""
@@ -117,9 +109,9 @@ def orientation_grid(
     """
     rot, tilt = (torch.deg2rad(torch.from_numpy(a)) for a in healpix_directions(order))
     directions = axis_rotation(rot, 2) @ axis_rotation(tilt, 1)
-    n_psi, offset = 6 * 2**order, 0.0
+    n_psi = 6 * 2**order
     if seed is not None:
         turn, offset = _random_turn(360 / n_psi, seed)
-        directions = turn @ directions
+        directions = turn @ directions @ axis_rotation(torch.tensor(offset, dtype=turn.dtype), 2)
     keep = asymmetric_unit(directions[:, :, 2], operators)
-    return OrientationGrid(directions[keep], n_psi, offset)
+    return OrientationGrid(directions[keep], n_psi)

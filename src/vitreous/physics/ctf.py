@@ -127,11 +127,12 @@ def contrast_transfer(
 def beam_tilt_phase(frequencies: Float[Tensor, "*p 2"], optics: Optics) -> Complex[Tensor, "*p"]:
     """Phase factor that beam tilt puts on the images' transforms.
 
-    Coma of a tilted beam: phase 2 pi Cs lambda^2 |k|^2 (k . tilt), Glaeser et al., J. Struct.
-    Biol. 174, 1 (2011), equation 4.  Multiply images by its conjugate to correct them.
+    Coma of a tilted beam: phase -2 pi Cs lambda^2 |k|^2 (k . tilt), Glaeser et al., J. Struct.
+    Biol. 174, 1 (2011), equation 4, in the sign that relion_reconstruct undoes.  Multiply images
+    by its conjugate to correct them.
     """
     points = magnified(frequencies, optics)
     tilt = torch.tensor(optics.beam_tilt, dtype=points.dtype, device=points.device) * 1e-3
-    scale = 2 * math.pi * optics.cs * 1e7 * electron_wavelength(optics.voltage) ** 2
+    scale = -2 * math.pi * optics.cs * 1e7 * electron_wavelength(optics.voltage) ** 2
     phase = scale * (points**2).sum(-1) * (points @ tilt)
     return torch.polar(torch.ones_like(phase), phase)

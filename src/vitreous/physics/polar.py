@@ -25,11 +25,14 @@ class PolarGrid:
     rings : int
         Number of rings; ring j has radius j + 1/2 in steps of 1 / box.
     n_angles : int
-        Samples round a whole ring, a multiple of 4; half are stored, at angles in [0, pi).
+        Samples round a whole ring, even; half are stored, at angles in [0, pi).
+    bandwidth : int
+        Highest angular frequency used, at most half of ``n_angles``.
     """
 
     rings: int
     n_angles: int
+    bandwidth: int
 
     @property
     def half(self) -> int:
@@ -51,19 +54,13 @@ class PolarGrid:
         return self.radii(device) * (2 * math.pi / self.n_angles)
 
 
-_ANGLE_COUNTS = (24, 48, 72, 96, 144, 192, 288, 384, 576, 768, 1152, 2304)
-
-
-def angles_for(radius: float, support: float, dividing: int | None = None) -> int:
-    """Samples round a ring that resolve an object of ``support`` (diameter over box).
+def bandwidth_for(radius: float, support: float) -> int:
+    """Highest angular frequency of an object of ``support`` (diameter over box) on a ring.
 
     An object of diameter D seen on a ring of radius k has angular frequencies up to
-    pi k D / box; a few more let its soft edge decay.  With ``dividing``, the count divides that
-    number, so that coarser rings are a subset of finer ones.
+    pi k D / box; a few more let its soft edge decay.
     """
-    needed = 2 * (math.pi * radius * min(1.0, support) + 4)
-    fitting = [n for n in _ANGLE_COUNTS if dividing is None or dividing % n == 0]
-    return next((n for n in fitting if n >= needed), fitting[-1])
+    return math.ceil(math.pi * radius * min(1.0, support)) + 4
 
 
 def polar_matrix(

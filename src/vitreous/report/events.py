@@ -16,6 +16,8 @@ import torch
 
 def plain(value: Any) -> Any:
     """Turn arrays, paths and numbers into what JSON holds; NaN and infinity into null."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
     if isinstance(value, np.ndarray | np.generic | torch.Tensor):
         value = value.tolist()
     if isinstance(value, float):
@@ -55,22 +57,37 @@ class EventLog:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+            self._file = None
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        """Write one event with the time it came."""
+    def __call__(self, event: str | Mapping[str, Any], **fields: Any) -> None:
+        """Write one event, given as a name with fields or as a mapping, with the time it came."""
         if self._file is None:
-            self._file = self._path.open("a" if self._append else "w", encoding="utf-8")
-        record = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
+            self._file = self._open()
+        named = {"event": event} if isinstance(event, str) else event
+        record = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **named, **fields}
         self._file.write(json.dumps(plain(record)) + "\n")
         self._file.flush()
 
+    def _open(self) -> IO[str]:
+        torn = self._append and _ends_torn(self._path)
+        file = self._path.open("a" if self._append else "w", encoding="utf-8")
+        # Events of the resumed job must not be glued to the line that the interruption cut.
+        file.write("\n" if torn else "")
+        return file
+
+
+def _ends_torn(path: Path) -> bool:
+    return path.exists() and not path.read_bytes()[-1:] in (b"", b"\n")
+
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """All whole events of a log: an interrupted job may have cut the last line."""
+    """All whole events of a log: interruptions may have cut some lines."""
     events = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            events.append(json.loads(line))
+            event = json.loads(line)
         except json.JSONDecodeError:
             continue
+        if isinstance(event, dict):
+            events.append(event)
     return events

@@ -21,15 +21,31 @@ _PLAIN_STEP = 0.1
 """Share of a stage between two lines where there is no terminal."""
 
 
+def duration(seconds: float) -> str:
+    """Time in words of at most two units: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
+    minutes = round(whole / 60)
+    return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+
+
 def _words(event: Mapping[str, Any]) -> str:
-    words = str(event.get("stage", ""))
-    if "resolution" in event:
-        words += f", {event['resolution']:.0f} A"
-    return words
+    words = str(event.get("stage") or event.get("event") or "")
+    resolution = event.get("resolution")
+    return words if resolution is None else f"{words}, {resolution:.0f} A"
 
 
 class ProgressDisplay:
-    """Shows events as a bar on a terminal, and as a line now and then elsewhere."""
+    """Shows events as a bar on a terminal, and as a line now and then elsewhere.
+
+    Parameters
+    ----------
+    console : rich Console, optional
+        By default one on standard error.
+    """
 
     def __init__(self, console: Console | None = None):
         self._console = console or Console(stderr=True)
@@ -65,29 +81,35 @@ class ProgressDisplay:
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Show an event that says how far things are; pass over the others."""
-        if "iteration" not in event or "of" not in event:
+        if event.get("iteration") is None or event.get("of") is None:
             return
         done, total = int(event["iteration"]), int(event["of"])
         # The stages of one search share a bar, reading and the last pass have their own.
-        kind = str(event["event"] if event["event"] == "iteration" else event.get("stage"))
+        search = event.get("event") == "iteration"
+        kind = "iteration" if search else str(event.get("stage") or event.get("event"))
         if kind != self._kind:
             self._begin(kind, done, total)
-        if self._task is not None and self._console.is_terminal:
+        if self._task is not None:
             self._bar.update(self._task, completed=done, total=total, description=_words(event))
         else:
             self._tell(event, done, total)
 
     def _begin(self, kind: str, done: int, total: int) -> None:
-        self._kind, self._began, self._told, self._first = kind, time.monotonic(), 0.0, done
+        self._kind, self._began, self._first = kind, time.monotonic(), done
+        # A resumed job begins in the middle: lines are due for what is done from here.
+        self._told = done / max(total, 1) if done > 1 else 0.0
         if self._console.is_terminal:
-            self._task = self._bar.add_task(kind, total=total)
+            self._task = self._bar.add_task(kind, total=total, completed=done)
 
     def _tell(self, event: Mapping[str, Any], done: int, total: int) -> None:
         share = done / max(total, 1)
-        if share < self._told + _PLAIN_STEP and done < total:
+        if done != self._first and done < total and share < self._told + _PLAIN_STEP:
             return
         self._told = share
         elapsed = time.monotonic() - self._began
         steps = done - self._first
-        left = f"{elapsed / steps * (total - done):.0f} s left" if steps else "time left unknown"
-        self._console.print(f"{_words(event)}: {done}/{total}, {elapsed:.0f} s, {left}")
+        line = f"{_words(event)}: {done}/{total}, {duration(elapsed)}"
+        if done < total:
+            left = duration(elapsed / steps * (total - done)) + " left" if steps else "time left ?"
+            line += f", {left}"
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)

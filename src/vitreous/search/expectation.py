@@ -26,6 +26,7 @@ from vitreous.kernels.angular import (
     ring_samples,
     scores,
 )
+from vitreous.math.so3 import OrientationGrid
 from vitreous.physics.polar import PolarGrid
 from vitreous.physics.project import FourierCube, read_cube, shift_phase
 from vitreous.search.posterior import Best, joined, posterior
@@ -43,11 +44,12 @@ class References:
     polar : PolarGrid
     bases : list of AngularBasis
         Even and odd frequencies.
-    slices : list of tensors (m, 2 rings, maps * directions)
+    slices : list of tensors (residues, slots, 2, rings, maps * directions)
         Coefficients of the slices, by parity.
-    power : tensor (m, 2 rings, maps * directions)
+    power : tensor (residues, slots, 2, rings, maps * directions)
         Even coefficients of the slices' squared moduli.
     maps : int
+    n_psi : int
     """
 
     polar: PolarGrid
@@ -55,6 +57,7 @@ class References:
     slices: list[Tensor]
     power: Tensor
     maps: int
+    n_psi: int
 
 
 @dataclass(frozen=True)
@@ -84,18 +87,17 @@ def direction_points(
     return torch.einsum("rhj,dij->hrdi", polar.points(device), plane)
 
 
-def references(
-    cube: FourierCube, directions: Float[Tensor, "d 3 3"], polar: PolarGrid
-) -> References:
-    """Slice every map of ``cube`` along every direction."""
+def references(cube: FourierCube, orientations: OrientationGrid, polar: PolarGrid) -> References:
+    """Slice every map of ``cube`` along every direction of a grid."""
     device = cube.data.device
-    points = direction_points(directions, polar, device)
+    points = direction_points(orientations.directions, polar, device)
     values = read_cube(cube, points.reshape(-1, 3))
     maps = values.shape[0]
     samples = values.view(maps, *points.shape[:3]).permute(1, 2, 0, 3).flatten(2)
-    bases = [angular_basis(polar, parity, device) for parity in (0, 1)]
+    n_psi = orientations.n_psi
+    bases = [angular_basis(polar, n_psi, parity, device) for parity in (0, 1)]
     power = analyse_real(samples.abs() ** 2, bases[0])
-    return References(polar, bases, list(analyse_images(samples, *bases)), power, maps)
+    return References(polar, bases, analyse_images(samples, bases), power, maps, n_psi)
 
 
 def expectation(
@@ -103,7 +105,6 @@ def expectation(
     images: Complex[Tensor, "n rings half"],
     ctf: Float[Tensor, "n rings half"],
     noise: Float[Tensor, " rings"],
-    psi: Float[Tensor, " p"],
     shifts: Float[Tensor, "t 2"],
     box: int,
     log_prior: Float[Tensor, " d"],
@@ -120,8 +121,6 @@ def expectation(
     ctf : tensor (images, rings, half)
     noise : tensor (rings,)
         Expected power of the noise at a frequency.
-    psi : tensor (angles,)
-        In-plane angles, radians.
     shifts : tensor (shifts, 2)
         Shifts tried, pixels of ``box``.
     box : int
@@ -138,19 +137,19 @@ def expectation(
     -----
     The formula is that of :func:`vitreous.search.score.reference_log_likelihood`.
     """
-    polar, (even, odd) = refs.polar, refs.bases
+    polar, bases, n_psi = refs.polar, refs.bases, refs.n_psi
     device = images.device
     ring_weight = 2 * math.pi * polar.radii(device) / noise
     operands = [
         correlation_operand(part, ring_weight, basis)
-        for part, basis in zip(refs.slices, refs.bases, strict=True)
+        for part, basis in zip(refs.slices, bases, strict=True)
     ]
-    power_operand = correlation_operand(refs.power, -0.5 * ring_weight, even)
-    even_psi = psi_matrix(even, psi.to(device))
-    to_psi = torch.cat([even_psi, psi_matrix(odd, psi.to(device))], dim=1)
+    power_operand = correlation_operand(refs.power, -0.5 * ring_weight, bases[0])
+    even_psi = psi_matrix(bases[0], n_psi)
+    to_psi = torch.cat([even_psi, psi_matrix(bases[1], n_psi)], dim=1)
+    from_psi, from_even_psi = to_psi.T.contiguous(), even_psi.T.contiguous()
     phases = shift_phase(polar.points(device), shifts.to(device), box).permute(2, 1, 0)
-    from_psi = to_psi.T.contiguous()
-    n_psi, count, n_shifts = len(psi), operands[0].shape[1] // 2, len(shifts)
+    count, n_shifts = operands[0].shape[1] // 2, len(shifts)
 
     data: list[Tensor] | None = None
     weight: Tensor | None = None
@@ -159,16 +158,16 @@ def expectation(
     for image, contrast in zip(images.split(tile), ctf.split(tile), strict=True):
         weighted = (image * contrast).permute(2, 1, 0)
         centred = weighted[..., None] * phases[:, :, None, :]
-        spectra = list(analyse_images(centred, even, odd))
-        squared = analyse_real((contrast**2).permute(2, 1, 0), even)
+        spectra = analyse_images(centred.flatten(2), bases)
+        squared = [analyse_real((contrast**2).permute(2, 1, 0), bases[0])]
         log_weight = scores(operands, spectra, to_psi).view(n_psi, count, -1, n_shifts)
-        norm = scores([power_operand], [squared], even_psi) + log_prior[:, None]
+        norm = scores([power_operand], squared, even_psi) + log_prior[:, None]
         probability, best = posterior(log_weight.add_(norm[..., None]), refs.maps)
         found.append(best)
         if not accumulate:
             continue
-        part = backproject(probability.flatten(2), spectra, from_psi)
-        part_weight = backproject(probability.sum(-1), [squared], even_psi.T.contiguous())[0]
+        part = backproject(probability.flatten(2), spectra, from_psi, bases)
+        part_weight = backproject(probability.sum(-1), squared, from_even_psi, bases[:1])[0]
         data = part if data is None else [a.add_(b) for a, b in zip(data, part, strict=True)]
         weight = part_weight if weight is None else weight.add_(part_weight)
 
@@ -176,8 +175,8 @@ def expectation(
         return joined(found), None
     residual = (
         (images.abs() ** 2).mean(dim=2).sum(dim=0)
-        - 2 * ring_inner_products(data, refs.slices, refs.bases)
-        + ring_inner_products([weight], [refs.power], [even])
+        - 2 * ring_inner_products(data, refs.slices, bases)
+        + ring_inner_products([weight], [refs.power], bases[:1])
     )
-    samples = ring_samples(data[0], data[1], even, odd)
-    return joined(found), RingSums(samples, real_samples(weight, even), residual)
+    sums = RingSums(ring_samples(data, bases), real_samples(weight, bases[0]), residual)
+    return joined(found), sums

@@ -1,0 +1,129 @@
+"""Ab initio beside ``relion_refine --sgd``: the same stack, the same cores, one run.
+
+    python benchmarks/beside_relion.py --model MODEL.pdb --work FOLDER [--repeats 3]
+
+Simulates 3,000 particles (box 64, 4 A/px, SNR 0.1), runs ``vitreous abinit --starts 1`` several
+times and RELION once with its tutorial's settings, compares each map with the truth, and adds
+the ratios to benchmarks/results/beside_relion.csv.  A matrix product before and after each run
+measures the machine.  CPU seconds stand beside wall seconds, as they suffer less from other work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import resource
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+import vitreous
+from vitreous.jobs.compare import run_compare
+from vitreous.jobs.config import CompareConfig, SimulateConfig
+from vitreous.jobs.simulate import run_simulate
+
+RELION = (
+    "relion_refine --o {out}/run --sgd --denovo_3dref --i particles.star --ctf --K 1 --sym C1 "
+    "--flatten_solvent --zero_mask --dont_combine_weights_via_disc --preread_images --pool 3 "
+    "--pad 1 --particle_diameter {diameter:g} --oversampling 1 --healpix_order 1 "
+    "--offset_range 6 --offset_step 4 --sgd_ini_iter 25 --sgd_inbetween_iter 100 "
+    "--sgd_fin_iter 25 --sgd_write_iter 10 --sgd_ini_resol 35 --sgd_fin_resol 15 "
+    "--sgd_ini_subset 100 --sgd_fin_subset 500 --sgd_sigma2fudge_halflife -1 --j 2 "
+    "--random_seed 1"
+)
+OURS = "{python} -m vitreous abinit particles.star --out {out} --mask-diameter {diameter:g}"
+FIELDS = (
+    *("program", "version", "wall_s", "cpu_s", "fsc05_A", "peak_MB", "gemm_before", "gemm_after"),
+    *("wall_ratio", "cpu_ratio"),
+)
+
+
+def gemm_rate() -> float:
+    """GFLOP/s of a float32 product of 2048 x 2048 matrices, the best of several."""
+    a = torch.randn(2048, 2048)
+    times = []
+    for _ in range(6):
+        began = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - began)
+    return 2 * 2048**3 / min(times) / 1e9
+
+
+def timed(command: str, folder: Path, log: Path) -> dict[str, float]:
+    """Run a command; wall and CPU seconds, peak memory (the largest child so far), GEMM rates."""
+    before, used = gemm_rate(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    with log.open("w") as file:
+        subprocess.run(shlex.split(command), cwd=folder, stdout=file, stderr=file, check=True)
+    wall = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+    return {
+        "wall_s": wall,
+        "cpu_s": cpu,
+        "peak_MB": after.ru_maxrss / 1024,
+        "gemm_before": before,
+        "gemm_after": gemm_rate(),
+    }
+
+
+def agreement(found: Path, truth: Path) -> float:
+    """FSC 0.5 in angstrom of a map against the truth."""
+    config = CompareConfig(found, truth, out=found.with_suffix(".aligned.mrc"), overwrite=True)
+    return run_compare(config).resolution_05 or float("nan")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--diameter", type=float, default=200.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).parent / "results" / "beside_relion.csv",
+    )
+    arguments = parser.parse_args()
+    work = arguments.work.resolve()
+    simulation = SimulateConfig(
+        arguments.model, out=work / "data", box=64, pixel_size=4.0, overwrite=True
+    )
+    run_simulate(simulation)
+    truth = work / "data" / "truth.mrc"
+    rows = []
+    for repeat in range(arguments.repeats):
+        out = work / f"ours{repeat}"
+        shutil.rmtree(out, ignore_errors=True)
+        command = OURS.format(python=sys.executable, out=out, diameter=arguments.diameter)
+        figures = timed(f"{command} --seed {repeat}", work / "data", work / f"ours{repeat}.log")
+        figures["fsc05_A"] = agreement(out / "class001.mrc", truth)
+        rows.append({"program": "vitreous", "version": vitreous.__version__, **figures})
+    (work / "relion").mkdir(exist_ok=True)
+    figures = timed(
+        RELION.format(out=work / "relion", diameter=arguments.diameter),
+        work / "data",
+        work / "relion.log",
+    )
+    last = max((work / "relion").glob("run_it*_class001.mrc"))
+    figures["fsc05_A"] = agreement(last, truth)
+    version = subprocess.run(["relion_refine", "--version"], capture_output=True, text=True).stdout
+    rows.append({"program": "relion_refine --sgd", "version": version.split("\n")[0], **figures})
+    for key in ("wall", "cpu"):
+        ours = statistics.median(row[f"{key}_s"] for row in rows[:-1])
+        rows[-1][f"{key}_ratio"] = rows[-1][f"{key}_s"] / ours
+    with arguments.out.open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+if __name__ == "__main__":
+    main()

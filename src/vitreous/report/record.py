@@ -1,0 +1,165 @@
+"""What a job left in its folder, read for the report; parts that are missing stay absent."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+
+from vitreous.errors import InputError
+from vitreous.io.mrc import read_map
+from vitreous.io.star import read_star
+from vitreous.report.events import read_events
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Final poses of the particles.
+
+    Attributes
+    ----------
+    rot, tilt : arrays (particles,)
+        Degrees.
+    classes : array (particles,)
+        From 1.
+    shift : array (particles,), optional
+        Length of the in-plane shift, angstrom.
+    probability : array (particles,), optional
+        Of the best pose.
+    """
+
+    rot: Float[np.ndarray, " n"]
+    tilt: Float[np.ndarray, " n"]
+    classes: Int[np.ndarray, " n"]
+    shift: Float[np.ndarray, " n"] | None
+    probability: Float[np.ndarray, " n"] | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished job.
+
+    Attributes
+    ----------
+    folder : Path
+    result : dict
+        ``result.json``.
+    starts : dict
+        For each random start its iteration events, in order.
+    poses : Poses or None
+    absent : list of str
+        A sentence for each file that could not be used.
+    """
+
+    folder: Path
+    result: dict[str, Any]
+    starts: dict[int, list[dict[str, Any]]]
+    poses: Poses | None
+    absent: list[str]
+
+    @property
+    def classes(self) -> list[dict[str, Any]]:
+        """The classes' entries."""
+        return list(self.result.get("classes") or [])
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The job's settings, by name."""
+        return dict(self.result.get("options") or {})
+
+    @property
+    def chosen_start(self) -> int:
+        """Number of the random start whose maps were kept."""
+        kept = [s["start"] for s in self.result.get("starts") or [] if s.get("chosen")]
+        return int(kept[0]) if kept else min(self.starts, default=1)
+
+    def map(self, entry: Mapping[str, Any]) -> tuple[Float[np.ndarray, "z y x"], float]:
+        """Density and pixel size (angstrom) of a class.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read.
+        """
+        return read_map(self.folder / str(entry.get("map", f"class{entry['class']:03d}.mrc")))
+
+
+def _read_result(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            "no report without result.json, which a job writes when it has finished",
+            where=path,
+            mend="let the job finish (an interrupted one goes on with --resume)",
+        ) from error
+    except ValueError as error:
+        raise InputError("is not JSON", where=path, mend="run the job again") from error
+    if not isinstance(result, dict):
+        raise InputError("holds no JSON object", where=path, mend="run the job again")
+    return result
+
+
+def iterations_by_start(events: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    """Iteration events of each start, in order; a resumed job's repeats replace the first tries."""
+    latest: dict[int, dict[int, dict[str, Any]]] = defaultdict(dict)
+    for event in events:
+        if event.get("event") == "iteration" and event.get("iteration") is not None:
+            latest[int(event.get("start") or 1)][int(event["iteration"])] = event
+    return {
+        start: [found[number] for number in sorted(found)]
+        for start, found in sorted(latest.items())
+    }
+
+
+def _column(frame: pl.DataFrame, name: str) -> Float[np.ndarray, " n"] | None:
+    if name not in frame.columns:
+        return None
+    values: np.ndarray = frame[name].cast(pl.Float64, strict=False).to_numpy()
+    return values
+
+
+def _read_poses(path: Path) -> Poses:
+    blocks = read_star(path)
+    block = blocks.get("particles") or (next(iter(blocks.values())) if len(blocks) == 1 else None)
+    if block is None:
+        raise InputError("has no block data_particles", where=path, mend="run the job again")
+    rot, tilt = (_column(block.frame, f"rlnAngle{name}") for name in ("Rot", "Tilt"))
+    if rot is None or tilt is None:
+        raise InputError("has no rlnAngleRot and rlnAngleTilt", where=path, mend="run it again")
+    number = _column(block.frame, "rlnClassNumber")
+    x, y = (_column(block.frame, f"rlnOrigin{axis}Angst") for axis in "XY")
+    return Poses(
+        rot,
+        tilt,
+        np.ones(len(rot), int) if number is None else number.astype(int),
+        None if x is None or y is None else np.hypot(x, y),
+        _column(block.frame, "rlnMaxValueProbDistribution"),
+    )
+
+
+def read_record(folder: Path) -> Record:
+    """Read a job's folder.
+
+    Raises
+    ------
+    InputError
+        If ``result.json`` is missing or broken; anything else missing is noted in ``absent``.
+    """
+    result = _read_result(folder / "result.json")
+    absent: list[str] = []
+    poses, events = None, []
+    try:
+        poses = _read_poses(folder / "particles.star")
+    except InputError as error:
+        absent.append(f"The particles' poses are not shown: {error.what}.")
+    if (folder / "log.jsonl").exists():
+        events = read_events(folder / "log.jsonl")
+    return Record(folder, result, iterations_by_start(events), poses, absent)

@@ -1,0 +1,275 @@
+// Turns every .viewer of the page into a map that can be turned: an isosurface found by
+// marching rays through a 3D texture.  One WebGL context draws for all viewers, each of which
+// copies the result into a canvas of its own, so a page may hold any number of them and prints.
+(() => {
+  "use strict";
+
+  const VERTEX = `#version 300 es
+    out vec2 at;
+    void main() {  // one triangle that covers the picture
+      at = vec2(gl_VertexID == 1 ? 3 : -1, gl_VertexID == 2 ? 3 : -1);
+      gl_Position = vec4(at, 0, 1);
+    }`;
+
+  const FRAGMENT = `#version 300 es
+    precision highp float;
+    precision highp sampler3D;
+    in vec2 at;
+    out vec4 result;
+    uniform sampler3D map;
+    uniform mat3 turn;     // from the eye's frame to the map's
+    uniform float level, extent, side;
+    uniform vec3 colour;
+
+    const float EYE = 3.0;  // from the centre of the unit cube
+    const int STEPS = 320;
+
+    // The box's centre is the centre of voxel side / 2, half a voxel off the texture's.
+    float density(vec3 p) { return texture(map, p + 0.5 + 0.5 / side).r; }
+
+    vec3 gradient(vec3 p) {
+      vec2 e = vec2(1.1 / side, 0);
+      return vec3(density(p + e.xyy) - density(p - e.xyy),
+                  density(p + e.yxy) - density(p - e.yxy),
+                  density(p + e.yyx) - density(p - e.yyx));
+    }
+
+    // How much of the way out from the surface is blocked by density nearby.
+    float crowding(vec3 p, vec3 normal) {
+      float blocked = 0.0, weight = 0.5;
+      for (int i = 1; i <= 5; i++) {
+        float reach = float(i) * 1.8 / side;
+        blocked += weight * smoothstep(0.25 * level, level, density(p + normal * reach));
+        weight *= 0.72;
+      }
+      return blocked / 1.44;
+    }
+
+    vec3 shade(vec3 p, vec3 ray) {
+      vec3 normal = -normalize(gradient(p) + 1e-9 * ray);
+      vec3 seen = normal * turn;  // in the eye's frame
+      vec3 key = normalize(vec3(-0.45, 0.6, 0.75));
+      float direct = max(dot(seen, key), 0.0);
+      float sky = 0.5 + 0.5 * seen.y;
+      float gloss = pow(max(dot(reflect(-key, seen), vec3(0, 0, 1)), 0.0), 24.0);
+      float open = 1.0 - 0.75 * crowding(p, normal);
+      float depth = clamp(0.5 - (p * turn).z / 1.1, 0.0, 1.0);
+      vec3 base = mix(colour, vec3(1), 0.12);
+      vec3 lit = base * (0.22 + 0.28 * sky + 0.68 * direct) * open + 0.14 * gloss * open;
+      return lit * mix(1.08, 0.52, depth * depth * (3.0 - 2.0 * depth));
+    }
+
+    void main() {
+      vec3 eye = turn * vec3(0, 0, EYE);
+      vec3 ray = turn * normalize(vec3(at * extent, -EYE));
+      vec3 a = (-0.5 - eye) / ray, b = (0.5 - eye) / ray;
+      vec3 low = min(a, b), high = max(a, b);
+      float near = max(max(low.x, low.y), low.z), far = min(min(high.x, high.y), high.z);
+      float pace = 0.6 / side;
+      result = vec4(0);
+      for (int i = 0; i < STEPS; i++) {
+        float t = near + float(i) * pace;
+        if (t > far) return;
+        if (density(eye + t * ray) < level) continue;
+        float outside = t - pace, inside = t;
+        for (int k = 0; k < 7; k++) {
+          float middle = 0.5 * (outside + inside);
+          if (density(eye + middle * ray) < level) outside = middle; else inside = middle;
+        }
+        result = vec4(shade(eye + inside * ray, ray), 1);
+        return;
+      }
+    }`;
+
+  const DALTON_PER_CUBIC_ANGSTROM = 0.81;  // protein of 1.35 g/cm3
+  const SPAN = 0.62;  // half of the picture's edge, in edges of the map's cube
+
+  const gl = document.createElement("canvas").getContext("webgl2", { antialias: false });
+  if (!gl) return;  // the still pictures stay
+
+  function compile(kind, source) {
+    const shader = gl.createShader(kind);
+    gl.shaderSource(shader, source);
+    gl.compileShader(shader);
+    return shader;
+  }
+
+  const program = gl.createProgram();
+  gl.attachShader(program, compile(gl.VERTEX_SHADER, VERTEX));
+  gl.attachShader(program, compile(gl.FRAGMENT_SHADER, FRAGMENT));
+  gl.linkProgram(program);
+  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) return;
+  gl.useProgram(program);
+  const uniform = name => gl.getUniformLocation(program, name);
+  const places = Object.fromEntries(
+    ["turn", "level", "extent", "side", "colour"].map(name => [name, uniform(name)]));
+
+  function upload(bytes, side) {
+    const texture = gl.createTexture();
+    gl.bindTexture(gl.TEXTURE_3D, texture);
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+    gl.texImage3D(gl.TEXTURE_3D, 0, gl.R8, side, side, side, 0, gl.RED, gl.UNSIGNED_BYTE, bytes);
+    for (const axis of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T, gl.TEXTURE_WRAP_R])
+      gl.texParameteri(gl.TEXTURE_3D, axis, gl.CLAMP_TO_EDGE);
+    gl.texParameteri(gl.TEXTURE_3D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
+    gl.texParameteri(gl.TEXTURE_3D, gl.TEXTURE_MAG_FILTER, gl.LINEAR);
+    return texture;
+  }
+
+  // Quaternions as [w, x, y, z].
+  const multiply = ([a, b, c, d], [e, f, g, h]) => [
+    a * e - b * f - c * g - d * h, a * f + b * e + c * h - d * g,
+    a * g - b * h + c * e + d * f, a * h + b * g - c * f + d * e];
+
+  function rotation(x, y, z, angle) {
+    const s = Math.sin(angle / 2) / (Math.hypot(x, y, z) || 1);
+    return [Math.cos(angle / 2), x * s, y * s, z * s];
+  }
+
+  // Column by column of the inverse, which is row by row of the rotation: eye to map.
+  function toMap(q) {
+    const [w, x, y, z] = q.map(v => v / Math.hypot(...q));
+    return [
+      1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+      2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+      2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)];
+  }
+
+  function niceLength(longest) {
+    const power = 10 ** Math.floor(Math.log10(longest));
+    return [5, 2, 1].find(step => step * power <= longest) * power;
+  }
+
+  // Share of the voxels at or above each of the 256 values.
+  function volumesAbove(bytes) {
+    const above = new Float64Array(257);
+    for (const value of bytes) above[value] += 1;
+    for (let value = 255; value >= 0; value--) above[value] += above[value + 1];
+    return above.map(count => count / bytes.length);
+  }
+
+  function start(root) {
+    const given = key => Number(root.dataset[key]);
+    const [side, low, high, mean, sigma, width] =
+      ["side", "low", "high", "mean", "sigma", "width"].map(given);
+    const colour = root.dataset.colour.split(" ").map(Number);
+    const binary = atob(root.querySelector(".texture").textContent.trim());
+    const bytes = Uint8Array.from(binary, letter => letter.charCodeAt(0));
+    const texture = upload(bytes, side), above = volumesAbove(bytes);
+    const stage = root.querySelector(".stage"), slider = root.querySelector("input");
+    const output = root.querySelector("output");
+    const name = slider.getAttribute("aria-label").replace("Contour level of ", "");
+    const canvas = document.createElement("canvas"), ink = canvas.getContext("2d");
+    const bar = Object.assign(document.createElement("span"), { className: "bar" });
+    stage.replaceChildren(canvas, bar);
+    Object.assign(canvas, { tabIndex: 0 });
+    canvas.setAttribute("role", "application");
+    canvas.setAttribute("aria-label",
+      `3D surface of ${name}: arrow keys turn it, plus and minus zoom, Home resets the view`);
+    root.querySelector(".controls").hidden = false;
+
+    const HOME = multiply(rotation(1, 0, 0, 0.35), rotation(0, 1, 0, -0.5));
+    const firstLevel = (given("level") - low) / (high - low);
+    let pose, zoom, level = firstLevel, due = 0, settle = 0;
+    slider.min = Math.max(0.02, 0.2 * firstLevel);
+    slider.max = 0.99;
+
+    function draw(sharpness) {
+      const edge = stage.clientWidth, ratio = window.devicePixelRatio || 1;
+      if (!edge) return;
+      const pixels = Math.min(1600, Math.round(edge * ratio * sharpness));
+      canvas.width = canvas.height = Math.min(pixels, Math.round(edge * ratio));
+      if (gl.canvas.width !== pixels) gl.canvas.width = gl.canvas.height = pixels;
+      gl.viewport(0, 0, pixels, pixels);
+      gl.bindTexture(gl.TEXTURE_3D, texture);
+      gl.uniformMatrix3fv(places.turn, false, toMap(pose));
+      gl.uniform1f(places.level, level);
+      gl.uniform1f(places.extent, SPAN / zoom);
+      gl.uniform1f(places.side, side);
+      gl.uniform3fv(places.colour, colour);
+      gl.drawArrays(gl.TRIANGLES, 0, 3);
+      ink.imageSmoothingQuality = "high";
+      ink.drawImage(gl.canvas, 0, 0, canvas.width, canvas.height);
+      const perPixel = width * 2 * SPAN / zoom / edge, length = niceLength(edge / 4 * perPixel);
+      bar.textContent = `${length} Å`;
+      bar.style.width = `${length / perPixel}px`;
+    }
+
+    // Coarse while it moves, twice as fine as the screen once it rests.
+    function redraw() {
+      cancelAnimationFrame(due);
+      clearTimeout(settle);
+      due = requestAnimationFrame(() => draw(0.8));
+      settle = setTimeout(() => draw(2), 160);
+    }
+
+    function tell() {
+      const density = low + level * (high - low);
+      const mass = above[Math.ceil(level * 255)] * width ** 3 * DALTON_PER_CUBIC_ANGSTROM / 1000;
+      output.textContent = `${((density - mean) / sigma).toFixed(1)} σ · density ` +
+        `${density.toPrecision(3)} · encloses ${mass < 10 ? mass.toFixed(1) : mass.toFixed(0)} kDa`;
+    }
+
+    function turnBy(x, y) {  // radians, as dragged to the right and down
+      pose = multiply(rotation(y, x, 0, Math.hypot(x, y)), pose);
+      redraw();
+    }
+
+    function zoomBy(factor) {
+      zoom = Math.min(8, Math.max(0.5, zoom * factor));
+      redraw();
+    }
+
+    function reset() {
+      [pose, zoom] = [HOME, 1];
+      redraw();
+    }
+
+    const fingers = new Map();
+    const spread = () => {
+      const [a, b] = [...fingers.values()];
+      return Math.hypot(a.x - b.x, a.y - b.y);
+    };
+    canvas.addEventListener("pointerdown", event => {
+      canvas.setPointerCapture(event.pointerId);
+      canvas.focus({ preventScroll: true });
+      fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    });
+    canvas.addEventListener("pointermove", event => {
+      const last = fingers.get(event.pointerId);
+      if (!last) return;
+      const before = fingers.size === 2 ? spread() : 0;
+      const [dx, dy] = [event.clientX - last.x, event.clientY - last.y];
+      fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+      if (fingers.size === 2) zoomBy(spread() / before);
+      else turnBy(4 * dx / stage.clientWidth, 4 * dy / stage.clientWidth);
+    });
+    for (const kind of ["pointerup", "pointercancel"])
+      canvas.addEventListener(kind, event => fingers.delete(event.pointerId));
+    // A wheel over a picture nobody has clicked on scrolls the page, as readers expect.
+    canvas.addEventListener("wheel", event => {
+      if (document.activeElement !== canvas && !event.ctrlKey) return;
+      event.preventDefault();
+      zoomBy(Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0015)));
+    }, { passive: false });
+    const KEYS = {
+      ArrowLeft: () => turnBy(-0.1, 0), ArrowRight: () => turnBy(0.1, 0),
+      ArrowUp: () => turnBy(0, -0.1), ArrowDown: () => turnBy(0, 0.1),
+      "+": () => zoomBy(1.15), "=": () => zoomBy(1.15), "-": () => zoomBy(1 / 1.15), Home: reset };
+    canvas.addEventListener("keydown", event => {
+      if (!KEYS[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      KEYS[event.key]();
+    });
+    canvas.addEventListener("dblclick", reset);
+    root.querySelector("button").addEventListener("click", reset);
+    slider.addEventListener("input", () => { level = Number(slider.value); tell(); redraw(); });
+    new ResizeObserver(redraw).observe(stage);
+
+    slider.value = level;
+    tell();
+    reset();
+  }
+
+  document.querySelectorAll(".viewer").forEach(start);
+})();

@@ -1,0 +1,204 @@
+"""The interactive 3D view: a map packed into 8 bits, a contour to start from, a still picture."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from matplotlib.colors import to_rgb
+from matplotlib.image import imsave
+from scipy.ndimage import gaussian_filter, zoom
+
+from vitreous.math.fourier import crop_or_pad, resample
+
+SIDE = 64
+"""Voxels along the edge of the cube that the browser is given."""
+
+_DENSE_SHARE = 0.02
+"""Share of the box's volume that the first contour encloses where nothing speaks against it."""
+
+_LEAST_SIGMA = 2.0
+"""The first contour is no lower than this many standard deviations above the mean."""
+
+_HEADROOM = 5.0
+"""Highest density kept, in multiples of the first contour: a spike must not use up the 8 bits."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A map made ready for the browser.
+
+    Attributes
+    ----------
+    texture : uint8 array (z, y, x)
+        0 stands for ``low``, 255 for ``high``; what lies outside is clipped.
+    low, high : float
+        Density.
+    mean, sigma : float
+        Of the whole map's density.
+    level : float
+        Density of the first contour.
+    width : float
+        Edge of the cube in angstrom.
+    """
+
+    texture: UInt8[np.ndarray, "z y x"]
+    low: float
+    high: float
+    mean: float
+    sigma: float
+    level: float
+    width: float
+
+    def density(self) -> Float[np.ndarray, "z y x"]:
+        """Decode the texture."""
+        return self.low + self.texture.astype(np.float32) / 255 * (self.high - self.low)
+
+
+def default_level(volume: Float[np.ndarray, "z y x"]) -> float:
+    """Density of a contour that is likely to show the particle.
+
+    It encloses the densest 2 % of the box, but keeps at least two standard deviations above the
+    mean, and always lies between the mean and the highest density.
+    """
+    mean, sigma, top = float(volume.mean()), float(volume.std()), float(volume.max())
+    level = max(float(np.quantile(volume, 1 - _DENSE_SHARE)), mean + _LEAST_SIGMA * sigma)
+    return level if mean < level < top else (mean + top) / 2
+
+
+def fitted(
+    volume: Float[np.ndarray, "n n n"], pixel_size: float, mask_diameter: float | None
+) -> tuple[Float[np.ndarray, "m m m"], float]:
+    """Cut a cube round the mask, resampled to at most ``SIDE`` voxels.
+
+    Returns
+    -------
+    cube : array
+    pixel_size : float
+        Its voxels' edge, angstrom.
+    """
+    box = volume.shape[0]
+    wanted = box if not mask_diameter else min(box, int(1.06 * mask_diameter / pixel_size) + 2)
+    # Resampled before it is cut: the whole box is periodic, a piece of it is not.
+    new_box = round(box * SIDE / wanted / 2) * 2
+    cube = torch.from_numpy(np.array(volume, dtype=np.float32))
+    cube = resample(cube, new_box, 3) * (new_box / box) ** 1.5
+    cube = crop_or_pad(cube, min(SIDE, new_box), 3)
+    return cube.numpy(), pixel_size * box / new_box
+
+
+def make_view(
+    volume: Float[np.ndarray, "n n n"], pixel_size: float, mask_diameter: float | None = None
+) -> View:
+    """Pack a map for the browser.
+
+    Parameters
+    ----------
+    volume : array (z, y, x)
+    pixel_size : float
+        Angstrom.
+    mask_diameter : float, optional
+        Angstrom; the surroundings are cut away.
+    """
+    cube, voxel = fitted(volume, pixel_size, mask_diameter)
+    # No contour is drawn below the mean: the 8 bits are spent above it.
+    low, level = float(volume.mean()), default_level(volume)
+    high = min(float(cube.max()), low + _HEADROOM * (level - low))
+    high = max(high, low + 1e-12)
+    scaled = np.clip((cube - low) / (high - low), 0, 1)
+    return View(
+        np.round(scaled * 255).astype(np.uint8),
+        low,
+        high,
+        low,
+        float(volume.std()),
+        min(level, low + 0.95 * (high - low)),
+        cube.shape[0] * voxel,
+    )
+
+
+def _first_crossing(
+    density: Float[np.ndarray, "z y x"], level: float
+) -> tuple[Float[np.ndarray, "y x"], np.ndarray]:
+    """Height at which a ray coming down z meets the contour, and which rays do."""
+    inside = density >= level
+    met = inside.any(axis=0)
+    top = density.shape[0] - 1 - inside[::-1].argmax(axis=0)
+    above = np.minimum(top + 1, density.shape[0] - 1)
+    here, there = (np.take_along_axis(density, z[None], 0)[0] for z in (top, above))
+    share = np.clip((here - level) / np.maximum(here - there, 1e-12), 0, 1)
+    return np.where(met, top + share, 0.0), met
+
+
+def shaded_picture(view: View, rgb: tuple[float, float, float]) -> Float[np.ndarray, "y x 4"]:
+    """Still picture (RGBA in 0 to 1, y upwards) of the first contour, seen from +z."""
+    density = zoom(view.density(), 4, order=1)
+    height, met = _first_crossing(density, view.level)
+    height = gaussian_filter(height, 1.2)
+    slope_y, slope_x = np.gradient(height)
+    normal = np.stack([-slope_x, -slope_y, np.ones_like(height)], axis=-1)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    light = np.clip(normal @ np.array([-0.42, 0.57, 0.71]), 0, 1)
+    depth = height / density.shape[0]
+    shade = (0.3 + 0.75 * light) * (0.55 + 0.5 * depth)
+    picture = np.ones((*met.shape, 4))
+    picture[..., :3] = np.clip(shade[..., None] * np.array(rgb), 0, 1)
+    picture[..., 3] = met
+    return picture
+
+
+def _png(picture: Float[np.ndarray, "y x 4"]) -> str:
+    """Data URI of a picture whose first row is the lowest."""
+    buffer = io.BytesIO()
+    imsave(buffer, picture, origin="lower", format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def script() -> str:
+    """The viewers' JavaScript, needed once on a page."""
+    return files("vitreous.report").joinpath("viewer.js").read_text(encoding="utf-8")
+
+
+def viewer(view: View, name: str, colour: str) -> str:
+    """HTML of one viewer.
+
+    Parameters
+    ----------
+    view : View
+    name : str
+        What is shown, for those who hear the page; escaped here.
+    colour : str
+        ``#rrggbb``.
+    """
+    rgb = to_rgb(colour)
+    name = escape(name)
+    data = {
+        "side": view.texture.shape[0],
+        "low": f"{view.low:.8g}",
+        "high": f"{view.high:.8g}",
+        "mean": f"{view.mean:.8g}",
+        "sigma": f"{view.sigma:.8g}",
+        "level": f"{view.level:.8g}",
+        "width": f"{view.width:.6g}",
+        "colour": " ".join(f"{c:.4f}" for c in rgb),
+    }
+    attributes = " ".join(f'data-{key}="{value}"' for key, value in data.items())
+    return (
+        f'<div class="viewer" {attributes}>'
+        f'<div class="stage"><img src="{_png(shaded_picture(view, rgb))}" '
+        f'alt="Still picture of the surface of {name}, seen along z">'
+        f'<p class="still">A still picture: turning it needs a browser with WebGL 2 and '
+        f"JavaScript.</p></div>"
+        f'<script type="text/plain" class="texture">'
+        f"{base64.b64encode(view.texture.tobytes()).decode()}</script>"
+        f'<div class="controls" hidden><label>Contour <input type="range" min="0" max="1" '
+        f'step="0.002" aria-label="Contour level of {name}"></label>'
+        f'<output aria-live="polite"></output>'
+        f'<button type="button">Reset view</button></div></div>'
+    )
