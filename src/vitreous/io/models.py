@@ -25,13 +25,14 @@ class AtomicModel:
     path : Path
     positions : float64 array (atoms, 3)
         x, y, z in angstrom, centred on the centre of mass.
-    elements : tuple of gemmi.Element
+    elements : tuple of str
+        Chemical symbols.
     occupancy : float64 array (atoms,)
     """
 
     path: Path
     positions: Float[np.ndarray, "n 3"]
-    elements: tuple[gemmi.Element, ...]
+    elements: tuple[str, ...]
     occupancy: Float[np.ndarray, " n"]
 
     @property
@@ -73,7 +74,7 @@ def read_model(path: Path | str) -> AtomicModel:
     return AtomicModel(
         path,
         positions - centre,
-        tuple(atom.element for atom in atoms),
+        tuple(atom.element.name for atom in atoms),
         np.array([atom.occ for atom in atoms]),
     )
 
@@ -108,7 +109,8 @@ def density(
         model.positions, model.elements, model.occupancy, strict=True
     ):
         atom = gemmi.Atom()
-        atom.element, atom.occ, atom.b_iso = element, float(occupancy), b_factor
+        atom.element = gemmi.Element(element)
+        atom.occ, atom.b_iso = float(occupancy), b_factor
         atom.pos = gemmi.Position(*(position + corner))
         residue.add_atom(atom)
     chain.add_residue(residue)

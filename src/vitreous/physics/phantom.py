@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from vitreous.math.gaussians import gaussian_sum
 
 _DOMAINS = (
     # centre (x, y, z) and radius in angstrom, residues
@@ -39,26 +40,11 @@ def residues() -> Float[np.ndarray, "n 3"]:
     return positions - positions.mean(axis=0)
 
 
-def gaussian_density(
-    positions: Float[np.ndarray, "n 3"], width: float, box: int, pixel_size: float
-) -> Float[Tensor, "n n n"]:
-    """Sum of equal Gaussians of standard deviation ``width`` (angstrom), each integrating to one.
-
-    Exact sums of separable factors, so projections and transforms are known in closed form.
-    """
-    axis = (torch.arange(box, dtype=torch.float64) - box // 2) * pixel_size
-    centres = torch.from_numpy(positions)
-    scale = pixel_size / (width * (2 * torch.pi) ** 0.5)
-    x, y, z = (
-        scale * torch.exp(-((axis - centres[:, d, None]) ** 2) / (2 * width**2)) for d in range(3)
-    )
-    return torch.einsum("nz,ny,nx->zyx", z, y, x).float()
-
-
 def built_in_phantom(box: int, pixel_size: float) -> Float[Tensor, "n n n"]:
     """Density of the built-in molecule, about 150 A across, as (z, y, x).
 
     Its residues never change.  Gaussians narrower than a pixel would be undersampled, so they
     are at least that wide.
     """
-    return gaussian_density(residues(), max(_RESIDUE_WIDTH, 0.8 * pixel_size), box, pixel_size)
+    positions, width = residues(), max(_RESIDUE_WIDTH, 0.8 * pixel_size)
+    return gaussian_sum(positions, np.ones(len(positions)), width, box, pixel_size)

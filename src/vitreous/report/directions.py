@@ -63,7 +63,8 @@ def _plane_key(
     height = np.where(cap, np.sign(z) * (1 - narrow / 2), 0.75 * z)
     up = np.floor(nside * (along + height + 0.5)).astype(int)
     down = np.floor(nside * (along - height + 0.5)).astype(int)
-    return (up - down + 2 * nside) * 4 * nside + up % (4 * nside)
+    key: np.ndarray = (up - down + 2 * nside) * 4 * nside + up % (4 * nside)
+    return key
 
 
 def cell_of(

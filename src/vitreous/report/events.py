@@ -77,7 +77,7 @@ class EventLog:
 
 
 def _ends_torn(path: Path) -> bool:
-    return path.exists() and not path.read_bytes()[-1:] in (b"", b"\n")
+    return path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from vitreous.report.directions import DirectionDensity, cell_of
 
@@ -19,7 +20,7 @@ COLOURS = ("#1f8a94", "#d0782a", "#7a68c4", "#b8456b", "#5c8f2f", "#8a6f3c", "#3
 """One for each class, in turn; all readable on white and on near-black."""
 
 _INK = "#0a0b0c"  # a colour that nothing else has, replaced by the page's own
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.color": _INK,
     "axes.edgecolor": _INK,
@@ -38,7 +39,10 @@ _STYLE = {
     "legend.fontsize": 8.0,
     "lines.linewidth": 1.6,
 }
-_MAP_GREY = "#8fd6de"
+_MASK_COLOUR = "#8fd6de"
+
+_SURROUNDINGS = 1.3
+"""Edge of the shown square over the mask's diameter."""
 
 
 def colour(number: int) -> str:
@@ -60,7 +64,7 @@ def _svg(figure: Figure, alt: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
     # Matplotlib numbers its groups alike in every figure (axes_1, patch_2): drop those ids.
-    text = re.sub(r'<g id="\w+"', "<g", text)
+    text = re.sub(r'<g id="[\w.]+"', "<g", text)
     label = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
@@ -77,13 +81,14 @@ def round_length(longest: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9)))
 
 
-def _scale_bar(axes: Axes, side: int, pixel_size: float) -> None:
-    length = round_length(side * pixel_size / 3)
-    left, bottom = 0.05 * side, 0.06 * side
-    axes.plot(
-        [left, left + length / pixel_size], [bottom] * 2, color="white", lw=2.5, solid_capstyle="butt"
-    )
-    axes.text(left, bottom + 0.03 * side, f"{length:g} Å", color="white", fontsize=7.5)
+def _scale_bar(axes: Axes, pixel_size: float) -> None:
+    start, stop = axes.get_xlim()
+    width = stop - start
+    length = round_length(width * pixel_size / 3)
+    left, bottom = start + 0.05 * width, start + 0.06 * width
+    ends = [left, left + length / pixel_size]
+    axes.plot(ends, [bottom, bottom], color="white", lw=2.5, solid_capstyle="butt")
+    axes.text(left, bottom + 0.03 * width, f"{length:g} Å", color="white", fontsize=7.5)
 
 
 def sections_and_projections(
@@ -91,6 +96,8 @@ def sections_and_projections(
     pixel_size: float,
     mask_diameter: float | None,
     alt: str,
+    *,
+    upright: bool = False,
 ) -> str:
     """Central sections across z, y, x, and projections along them.
 
@@ -102,15 +109,22 @@ def sections_and_projections(
     mask_diameter : float, optional
         Angstrom; drawn as a circle.
     alt : str
+    upright : bool
+        Two columns rather than two rows.
     """
     side = volume.shape[0]
     sections = [np.take(volume, side // 2, axis=axis) for axis in range(3)]
     projections = [volume.sum(axis=axis) for axis in range(3)]
     seen = (("x", "y", "z"), ("x", "z", "y"), ("y", "z", "x"))
+    # Somewhat more than the mask, so that the solvent can be judged.
+    shown = min(side, _SURROUNDINGS * mask_diameter / pixel_size if mask_diameter else side)
+    window = side // 2 - 0.5 - shown / 2, side // 2 - 0.5 + shown / 2
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(6.0, 4.3), layout="constrained")
-        grid = figure.subplots(2, 3)
-        for row, images, name in zip(grid, (sections, projections), ("Section", "Sum"), strict=True):
+        figure = Figure(figsize=(3.6, 5.9) if upright else (6.0, 4.3), layout="constrained")
+        grid = figure.subplots(3, 2).T if upright else figure.subplots(2, 3)
+        for row, images, name in zip(
+            grid, (sections, projections), ("Section", "Sum"), strict=True
+        ):
             low, high = _limits(images)
             for axes, image, (across, up, along) in zip(row, images, seen, strict=True):
                 axes.imshow(
@@ -121,9 +135,9 @@ def sections_and_projections(
                 axes.set_axis_off()
                 if mask_diameter:
                     _circle(axes, side // 2, mask_diameter / 2 / pixel_size)
-                axes.set(xlim=(-0.5, side - 0.5), ylim=(-0.5, side - 0.5))
+                axes.set(xlim=window, ylim=window)
         for axes in grid[:, 0]:
-            _scale_bar(axes, side, pixel_size)
+            _scale_bar(axes, pixel_size)
         return _svg(figure, alt)
 
 
@@ -132,21 +146,22 @@ def _circle(axes: Axes, centre: int, radius: float) -> None:
     axes.plot(
         centre + radius * np.cos(angle),
         centre + radius * np.sin(angle),
-        color=_MAP_GREY,
+        color=_MASK_COLOUR,
         lw=0.7,
         ls=(0, (4, 3)),
         alpha=0.8,
     )
 
 
-def direction_map(density: DirectionDensity, alt: str) -> str:
+def direction_map(density: DirectionDensity, alt: str, *, wide: bool) -> str:
     """Mollweide (equal-area) map of viewing directions, coloured by density over even."""
     rot = np.linspace(-180, 180, 361)
     tilt = np.linspace(0, 180, 181)
     middle_rot, middle_tilt = np.meshgrid((rot[1:] + rot[:-1]) / 2, (tilt[1:] + tilt[:-1]) / 2)
     values = density.relative[cell_of(middle_rot, middle_tilt, density.order)]
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(5.2, 2.9), layout="constrained", dpi=160)
+        size = (6.4, 3.3) if wide else (4.4, 2.5)
+        figure = Figure(figsize=size, layout="constrained", dpi=160)
         axes = figure.add_subplot(projection="mollweide")
         mesh = axes.pcolormesh(
             np.radians(rot),
@@ -163,9 +178,9 @@ def direction_map(density: DirectionDensity, alt: str) -> str:
         axes.set_yticklabels([f"{a}°" for a in (30, 60, 90, 120, 150)], fontsize=7)
         axes.grid(color="white", lw=0.4, alpha=0.5)
         axes.set(xlabel="rot", ylabel="tilt")
-        bar = figure.colorbar(mesh, ax=axes, shrink=0.75, aspect=22, pad=0.02)
-        bar.set_label("times even")
-        bar.ax.axhline(1, color="white", lw=1.2)
+        bar = figure.colorbar(mesh, ax=axes, shrink=0.8, aspect=20, pad=0.02)
+        bar.set_label("times an even spread")
+        bar.ax.axhline(1, color="white", lw=1.5)
         bar.outline.set_visible(False)
         return _svg(figure, alt)
 
@@ -188,7 +203,7 @@ def histogram(
         figure, axes = _new(3.9, 2.5)
         axes.hist(
             parts,
-            bins=np.linspace(low, high, 31),
+            bins=np.linspace(low, high, 31).tolist(),
             stacked=True,
             color=[colour(number) for number in numbers],
             label=[f"class {number}" for number in numbers],
@@ -236,6 +251,9 @@ def curve(
             axes.legend()
         if log:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel="iteration", ylabel=label)
         axes.margins(x=0.01)
         return _svg(figure, alt)
@@ -260,10 +278,36 @@ def fractions(run: Sequence[Mapping[str, Any]], alt: str) -> str:
         return _svg(figure, alt)
 
 
+def _resolution_ticks(top: float) -> list[float]:
+    """Round resolutions in angstrom up to a frequency, far enough apart for their labels."""
+    ticks: list[float] = []
+    for resolution in (
+        2.0,
+        2.5,
+        3.0,
+        3.5,
+        4.0,
+        5.0,
+        6.0,
+        8.0,
+        10.0,
+        12.0,
+        15.0,
+        20.0,
+        30.0,
+        50.0,
+        100.0,
+    ):
+        fits = resolution * top >= 1
+        if fits and (not ticks or 1 / ticks[-1] - 1 / resolution > 0.11 * top):
+            ticks.append(resolution)
+    return ticks
+
+
 def spectrum(
     lines: Sequence[tuple[str, Sequence[float], Sequence[float]]], label: str, alt: str
 ) -> str:
-    """Curves (name, frequency in 1/angstrom, value) on a logarithmic axis, marked in angstrom."""
+    """Curves (name, frequency in 1/angstrom, positive value), the frequencies told in angstrom."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _new(3.9, 2.5)
         top = 0.0
@@ -272,14 +316,12 @@ def spectrum(
             keep = np.isfinite(v) & (v > 0) & (k > 0)
             axes.plot(k[keep], v[keep], color=colour(place), label=name)
             top = max(top, float(k[keep].max(initial=0)))
-        nice = [d for d in (200, 100, 50, 30, 20, 15, 12, 10, 8, 6, 5, 4, 3.5, 3, 2.5, 2) if d * top >= 1]
-        # Labels that would run into each other are thinned from the right.
-        shown: list[float] = []
-        for d in reversed(nice):
-            if not shown or 1 / shown[-1] - 1 / d > 0.11 * top:
-                shown.append(d)
+        shown = _resolution_ticks(top)
         axes.set_xticks([1 / d for d in shown], [f"{d:g}" for d in shown])
-        axes.set(yscale="log", xlabel="resolution (Å)", ylabel=label)
+        low, high = axes.get_ylim()
+        if low <= 0 or high > 10 * low:
+            axes.set_yscale("log")
+        axes.set(xlabel="resolution (Å)", ylabel=label)
         if len(lines) > 1:
             axes.legend()
         return _svg(figure, alt)

@@ -17,8 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-_PLAIN_STEP = 0.1
-"""Share of a stage between two lines where there is no terminal."""
+_PLAIN_LINES = 10
+"""Lines for a whole stage where there is no terminal."""
 
 
 def duration(seconds: float) -> str:
@@ -63,7 +63,7 @@ class ProgressDisplay:
         self._kind = ""
         self._began = 0.0
         self._first = 0
-        self._told = 0.0
+        self._told = 0
 
     def __enter__(self) -> ProgressDisplay:
         """Start the bar."""
@@ -96,20 +96,19 @@ class ProgressDisplay:
 
     def _begin(self, kind: str, done: int, total: int) -> None:
         self._kind, self._began, self._first = kind, time.monotonic(), done
-        # A resumed job begins in the middle: lines are due for what is done from here.
-        self._told = done / max(total, 1) if done > 1 else 0.0
+        self._told = -1
         if self._console.is_terminal:
             self._task = self._bar.add_task(kind, total=total, completed=done)
 
     def _tell(self, event: Mapping[str, Any], done: int, total: int) -> None:
-        share = done / max(total, 1)
-        if done != self._first and done < total and share < self._told + _PLAIN_STEP:
+        due = _PLAIN_LINES * done // max(total, 1)
+        if due == self._told:
             return
-        self._told = share
+        self._told = due
         elapsed = time.monotonic() - self._began
         steps = done - self._first
         line = f"{_words(event)}: {done}/{total}, {duration(elapsed)}"
         if done < total:
-            left = duration(elapsed / steps * (total - done)) + " left" if steps else "time left ?"
-            line += f", {left}"
+            left = duration(elapsed / steps * (total - done)) if steps else "unknown time"
+            line += f", {left} left"
         self._console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -80,6 +80,18 @@ class Record:
         kept = [s["start"] for s in self.result.get("starts") or [] if s.get("chosen")]
         return int(kept[0]) if kept else min(self.starts, default=1)
 
+    @property
+    def symmetry(self) -> str:
+        """Point group imposed."""
+        return str(self.result.get("symmetry") or "C1")
+
+    @property
+    def shift_limit(self) -> float | None:
+        """Reach of the shift search in angstrom."""
+        reach = self.options.get("offset_range")
+        pixel = (self.result.get("input") or {}).get("pixel_size")
+        return None if reach is None or pixel is None else float(reach) * float(pixel)
+
     def map(self, entry: Mapping[str, Any]) -> tuple[Float[np.ndarray, "z y x"], float]:
         """Density and pixel size (angstrom) of a class.
 
@@ -139,7 +151,7 @@ def _read_poses(path: Path) -> Poses:
     return Poses(
         rot,
         tilt,
-        np.ones(len(rot), int) if number is None else number.astype(int),
+        np.ones(len(rot), int) if number is None else np.nan_to_num(number).astype(int),
         None if x is None or y is None else np.hypot(x, y),
         _column(block.frame, "rlnMaxValueProbDistribution"),
     )

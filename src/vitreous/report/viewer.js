@@ -54,9 +54,9 @@
       float gloss = pow(max(dot(reflect(-key, seen), vec3(0, 0, 1)), 0.0), 24.0);
       float open = 1.0 - 0.75 * crowding(p, normal);
       float depth = clamp(0.5 - (p * turn).z / 1.1, 0.0, 1.0);
-      vec3 base = mix(colour, vec3(1), 0.12);
-      vec3 lit = base * (0.22 + 0.28 * sky + 0.68 * direct) * open + 0.14 * gloss * open;
-      return lit * mix(1.08, 0.52, depth * depth * (3.0 - 2.0 * depth));
+      vec3 base = mix(colour, vec3(1), 0.22);
+      vec3 lit = base * (0.30 + 0.30 * sky + 0.62 * direct) * open + 0.12 * gloss * open;
+      return lit * mix(1.08, 0.62, depth * depth * (3.0 - 2.0 * depth));
     }
 
     void main() {
@@ -82,37 +82,32 @@
     }`;
 
   const DALTON_PER_CUBIC_ANGSTROM = 0.81;  // protein of 1.35 g/cm3
-  const SPAN = 0.62;  // half of the picture's edge, in edges of the map's cube
+  const SPAN = 0.55;  // half of the picture's edge at zoom 1, in edges of the map's cube
 
   const gl = document.createElement("canvas").getContext("webgl2", { antialias: false });
   if (!gl) return;  // the still pictures stay
-
-  function compile(kind, source) {
+  const program = gl.createProgram();
+  for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
     const shader = gl.createShader(kind);
     gl.shaderSource(shader, source);
     gl.compileShader(shader);
-    return shader;
+    gl.attachShader(program, shader);
   }
-
-  const program = gl.createProgram();
-  gl.attachShader(program, compile(gl.VERTEX_SHADER, VERTEX));
-  gl.attachShader(program, compile(gl.FRAGMENT_SHADER, FRAGMENT));
   gl.linkProgram(program);
   if (!gl.getProgramParameter(program, gl.LINK_STATUS)) return;
   gl.useProgram(program);
-  const uniform = name => gl.getUniformLocation(program, name);
-  const places = Object.fromEntries(
-    ["turn", "level", "extent", "side", "colour"].map(name => [name, uniform(name)]));
+  const places = Object.fromEntries(["turn", "level", "extent", "side", "colour"].map(
+    name => [name, gl.getUniformLocation(program, name)]));
 
   function upload(bytes, side) {
     const texture = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_3D, texture);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
     gl.texImage3D(gl.TEXTURE_3D, 0, gl.R8, side, side, side, 0, gl.RED, gl.UNSIGNED_BYTE, bytes);
-    for (const axis of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T, gl.TEXTURE_WRAP_R])
-      gl.texParameteri(gl.TEXTURE_3D, axis, gl.CLAMP_TO_EDGE);
-    gl.texParameteri(gl.TEXTURE_3D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
-    gl.texParameteri(gl.TEXTURE_3D, gl.TEXTURE_MAG_FILTER, gl.LINEAR);
+    for (const axis of ["S", "T", "R"])
+      gl.texParameteri(gl.TEXTURE_3D, gl[`TEXTURE_WRAP_${axis}`], gl.CLAMP_TO_EDGE);
+    for (const filter of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER])
+      gl.texParameteri(gl.TEXTURE_3D, filter, gl.LINEAR);
     return texture;
   }
 
@@ -137,7 +132,7 @@
 
   function niceLength(longest) {
     const power = 10 ** Math.floor(Math.log10(longest));
-    return [5, 2, 1].find(step => step * power <= longest) * power;
+    return ([5, 2].find(step => step * power <= longest) ?? 1) * power;
   }
 
   // Share of the voxels at or above each of the 256 values.
@@ -162,16 +157,15 @@
     const canvas = document.createElement("canvas"), ink = canvas.getContext("2d");
     const bar = Object.assign(document.createElement("span"), { className: "bar" });
     stage.replaceChildren(canvas, bar);
-    Object.assign(canvas, { tabIndex: 0 });
+    canvas.tabIndex = 0;
     canvas.setAttribute("role", "application");
     canvas.setAttribute("aria-label",
       `3D surface of ${name}: arrow keys turn it, plus and minus zoom, Home resets the view`);
     root.querySelector(".controls").hidden = false;
 
-    const HOME = multiply(rotation(1, 0, 0, 0.35), rotation(0, 1, 0, -0.5));
-    const firstLevel = (given("level") - low) / (high - low);
-    let pose, zoom, level = firstLevel, due = 0, settle = 0;
-    slider.min = Math.max(0.02, 0.2 * firstLevel);
+    const home = multiply(rotation(1, 0, 0, 0.35), rotation(0, 1, 0, -0.5));
+    let pose, zoom, due = 0, settle = 0, level = (given("level") - low) / (high - low);
+    slider.min = Math.max(0.02, 0.2 * level);
     slider.max = 0.99;
 
     function draw(sharpness) {
@@ -210,39 +204,31 @@
         `${density.toPrecision(3)} · encloses ${mass < 10 ? mass.toFixed(1) : mass.toFixed(0)} kDa`;
     }
 
-    function turnBy(x, y) {  // radians, as dragged to the right and down
-      pose = multiply(rotation(y, x, 0, Math.hypot(x, y)), pose);
+    function show(newPose, newZoom) {
+      [pose, zoom] = [newPose, Math.min(8, Math.max(0.5, newZoom))];
       redraw();
     }
-
-    function zoomBy(factor) {
-      zoom = Math.min(8, Math.max(0.5, zoom * factor));
-      redraw();
-    }
-
-    function reset() {
-      [pose, zoom] = [HOME, 1];
-      redraw();
-    }
+    const turnBy = (x, y) =>  // radians, as dragged to the right and down
+      show(multiply(rotation(y, x, 0, Math.hypot(x, y)), pose), zoom);
+    const zoomBy = factor => show(pose, zoom * factor);
+    const reset = () => show(home, 0.86 * SPAN / given("reach"));
 
     const fingers = new Map();
-    const spread = () => {
-      const [a, b] = [...fingers.values()];
-      return Math.hypot(a.x - b.x, a.y - b.y);
-    };
+    const at = event => ({ x: event.clientX, y: event.clientY });
+    const spread = ([a, b] = [...fingers.values()]) => Math.hypot(a.x - b.x, a.y - b.y);
     canvas.addEventListener("pointerdown", event => {
       canvas.setPointerCapture(event.pointerId);
       canvas.focus({ preventScroll: true });
-      fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+      fingers.set(event.pointerId, at(event));
     });
     canvas.addEventListener("pointermove", event => {
       const last = fingers.get(event.pointerId);
       if (!last) return;
       const before = fingers.size === 2 ? spread() : 0;
-      const [dx, dy] = [event.clientX - last.x, event.clientY - last.y];
-      fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+      const now = at(event), scale = 4 / stage.clientWidth;
+      fingers.set(event.pointerId, now);
       if (fingers.size === 2) zoomBy(spread() / before);
-      else turnBy(4 * dx / stage.clientWidth, 4 * dy / stage.clientWidth);
+      else turnBy(scale * (now.x - last.x), scale * (now.y - last.y));
     });
     for (const kind of ["pointerup", "pointercancel"])
       canvas.addEventListener(kind, event => fingers.delete(event.pointerId));

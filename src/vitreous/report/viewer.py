@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from matplotlib.colors import to_rgb
 from matplotlib.image import imsave
 from scipy.ndimage import gaussian_filter, zoom
@@ -46,6 +46,9 @@ class View:
         Density of the first contour.
     width : float
         Edge of the cube in angstrom.
+    reach : float
+        Distance from the cube's centre that all but outliers of the first contour lie within, as
+        a share of ``width``.
     """
 
     texture: UInt8[np.ndarray, "z y x"]
@@ -55,6 +58,7 @@ class View:
     sigma: float
     level: float
     width: float
+    reach: float
 
     def density(self) -> Float[np.ndarray, "z y x"]:
         """Decode the texture."""
@@ -120,7 +124,17 @@ def make_view(
         float(volume.std()),
         min(level, low + 0.95 * (high - low)),
         cube.shape[0] * voxel,
+        _reach(cube >= level),
     )
+
+
+def _reach(inside: Bool[np.ndarray, "m m m"]) -> float:
+    side = inside.shape[0]
+    places = np.argwhere(inside) - side // 2
+    if not len(places):
+        return 0.5
+    farthest = float(np.quantile(np.linalg.norm(places, axis=1), 0.998)) + 1
+    return max(0.15, farthest / float(side))
 
 
 def _first_crossing(
@@ -133,7 +147,7 @@ def _first_crossing(
     above = np.minimum(top + 1, density.shape[0] - 1)
     here, there = (np.take_along_axis(density, z[None], 0)[0] for z in (top, above))
     share = np.clip((here - level) / np.maximum(here - there, 1e-12), 0, 1)
-    return np.where(met, top + share, 0.0), met
+    return np.where(met, top + share, 0.0), np.asarray(met)
 
 
 def shaded_picture(view: View, rgb: tuple[float, float, float]) -> Float[np.ndarray, "y x 4"]:
@@ -186,6 +200,7 @@ def viewer(view: View, name: str, colour: str) -> str:
         "sigma": f"{view.sigma:.8g}",
         "level": f"{view.level:.8g}",
         "width": f"{view.width:.6g}",
+        "reach": f"{view.reach:.4f}",
         "colour": " ".join(f"{c:.4f}" for c in rgb),
     }
     attributes = " ".join(f'data-{key}="{value}"' for key, value in data.items())

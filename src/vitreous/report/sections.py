@@ -1,0 +1,253 @@
+"""The report's sections of pictures: maps, particles, search; each tells how to read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vitreous.errors import InputError
+from vitreous.math.symmetry import point_group
+from vitreous.report import figures, page
+from vitreous.report.directions import DirectionDensity, cell_order, direction_density
+from vitreous.report.record import Record
+from vitreous.report.viewer import make_view, viewer
+
+_READ_VIEWER = "The surface where the density equals the contour."
+_HOW_TO_TURN = (
+    "Drag to turn; click, then scroll (or pinch) to zoom; arrow keys, plus and minus work too; "
+    "double-click to start over. The mass is that of protein filling the enclosed volume: move "
+    "the contour until it fits your molecule."
+)
+_READ_SECTIONS = (
+    "Sections are slices one voxel thick through the middle of the box; sums add up the map along "
+    "an axis, as a noise-free particle image would look from there. Bright is dense; the dashed "
+    "circle is the mask."
+)
+_SOUND_MAP = "A sound map has clear structure inside the mask and an even, featureless outside."
+_FLATTENED = (
+    "Look for clear structure inside the mask; the job blanked what lies outside (flatten), so "
+    "that its emptiness proves nothing."
+)
+_READ_DIRECTIONS = (
+    "The sphere of viewing directions laid flat so that equal areas stay equal. Colour tells how "
+    "many particles are seen from there, as a multiple of an even spread (the white mark on the "
+    "bar is 1)."
+)
+_MISSING_VIEWS = "Large dark regions are missing views, along which the map may be smeared."
+_CURVES = (
+    # field, title, axis, logarithmic, how to read it
+    (
+        "log_likelihood",
+        "Fit to the images",
+        "mean log-likelihood",
+        False,
+        "Higher is better. It should rise and level off; steps as finer detail comes in (shaded) "
+        "are expected, as more of each image is compared.",
+    ),
+    (
+        "max_posterior",
+        "Certainty of the poses",
+        "probability of the best pose",
+        False,
+        "Near 0 every pose is about as likely; near 1 each particle has one clear pose. It rises "
+        "as the map gains features.",
+    ),
+    (
+        "change",
+        "Change of the map",
+        "relative change",
+        True,
+        "How much each iteration altered the map. It should fall; a curve that stays high has not "
+        "settled, and more iterations may help.",
+    ),
+    (
+        "resolution",
+        "Detail used",
+        "limit (Å)",
+        False,
+        "The search starts with coarse detail and admits finer detail step by step.",
+    ),
+    (
+        "batch",
+        "Particles per iteration",
+        "particles",
+        False,
+        "Each iteration looks at a random share of the particles.",
+    ),
+)
+
+
+def plural(count: int, noun: str) -> str:
+    """Count with its noun: 1 particle, 2 particles."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def _class_title(entry: dict[str, Any], alone: bool) -> tuple[str, str]:
+    title = "The map" if alone else f"Class {entry['class']}"
+    count = entry.get("particles")
+    share = "" if alone or entry.get("fraction") is None else f", {entry['fraction']:.0%}"
+    return title, "" if count is None else f"{plural(int(count), 'particle')}{share}"
+
+
+def _class_card(record: Record, entry: dict[str, Any]) -> str:
+    number, alone = int(entry["class"]), len(record.classes) == 1
+    colour = figures.colour(number)
+    title, count = _class_title(entry, alone)
+    try:
+        volume, pixel_size = record.map(entry)
+    except InputError as error:
+        content = page.paragraph(f"The map is not shown: {error.line()}.", "note")
+        return page.card(title, content, colour, count)
+    if len(set(volume.shape)) != 1 or not np.ptp(volume) > 0:
+        content = page.paragraph("The map is not shown: it is no cube, or is constant.", "note")
+        return page.card(title, content, colour, count)
+    mask = record.result.get("mask_diameter")
+    name = "the map" if alone else f"class {number}"
+    view = viewer(make_view(volume, pixel_size, mask), name, colour)
+    alt = f"Three central sections of {name} and three projections of it"
+    sections = figures.sections_and_projections(volume, pixel_size, mask, alt, upright=not alone)
+    content = page.figure(view, f"{_READ_VIEWER} {_HOW_TO_TURN}" if alone else _READ_VIEWER)
+    flattened = entry.get("solvent_flattened", record.options.get("flatten", False))
+    judge = _FLATTENED if flattened else _SOUND_MAP
+    content += page.figure(sections, f"{_READ_SECTIONS} {judge}" if alone else _READ_SECTIONS)
+    return page.card(title, content, colour, count)
+
+
+def maps_section(record: Record) -> str:
+    """Each class's surface to turn, sections and projections."""
+    if not record.classes:
+        return page.section("Maps", page.paragraph("result.json lists no classes.", "note"))
+    found = [_class_card(record, entry) for entry in record.classes]
+    if len(found) == 1:
+        return page.section("Map", page.cards(found, single_wide=True))
+    judge = _FLATTENED if record.options.get("flatten") else _SOUND_MAP
+    guide = page.paragraph(f"{_HOW_TO_TURN} {judge}", "note")
+    return page.section("Maps, class by class", guide, page.cards(found))
+
+
+def class_densities(record: Record) -> dict[int, DirectionDensity]:
+    """Density of viewing directions of each class that has particles."""
+    if record.poses is None:
+        return {}
+    sampling, operators = record.options.get("angular_sampling"), point_group(record.symmetry)
+    densities = {}
+    for number in (int(entry["class"]) for entry in record.classes):
+        member = record.poses.classes == number
+        rot, tilt = record.poses.rot[member], record.poses.tilt[member]
+        known = np.isfinite(rot) & np.isfinite(tilt)
+        if known.any():
+            order = cell_order(int(known.sum()) * len(operators), sampling)
+            densities[number] = direction_density(rot[known], tilt[known], order, operators)
+    return densities
+
+
+def particles_section(record: Record, densities: dict[int, DirectionDensity]) -> str:
+    """Viewing directions, shifts and certainty of the poses."""
+    if record.poses is None:
+        notes = (page.paragraph(sentence, "note") for sentence in record.absent)
+        return page.section("Particles", *notes)
+    alone = len(record.classes) == 1
+    items = []
+    for number, density in densities.items():
+        name = "all particles" if alone else f"class {number}"
+        alt = (
+            f"Map of the viewing directions of {name}: between {density.relative.min():.1f} and "
+            f"{density.relative.max():.1f} times an even spread"
+        )
+        picture = figures.direction_map(density, alt, wide=alone)
+        caption = f"{_READ_DIRECTIONS} {_MISSING_VIEWS} A cell would hold {density.expected:.0f} "
+        caption += (
+            f"were all views alike: chance alone spreads that by {density.expected**-0.5:.0%}."
+        )
+        title = "Viewing directions" + ("" if alone else f", class {number}")
+        content = page.figure(picture, caption)
+        items.append(page.card(title, content, figures.colour(number), wide=alone))
+    return page.section("Particles", page.cards([*items, *_histograms(record)]))
+
+
+def _histograms(record: Record) -> list[str]:
+    poses = record.poses
+    if poses is None:
+        return []
+    numbers = [int(entry["class"]) for entry in record.classes] or [1]
+    items = []
+    if poses.shift is not None:
+        limit = record.shift_limit
+        alt = f"Histogram of in-plane shifts, median {np.nanmedian(poses.shift):.1f} angstrom"
+        picture = figures.histogram(
+            poses.shift, poses.classes, numbers, "shift (Å)", alt, mark=limit
+        )
+        caption = "How far each particle sat from the middle of its box."
+        if limit is not None:
+            caption += (
+                " The dashed line is the range searched along x and y: a pile-up there means that "
+                "the range should be wider or the particles picked anew."
+            )
+        items.append(page.card("Shifts", page.figure(picture, caption)))
+    if poses.probability is not None:
+        mean = np.nanmean(poses.probability)
+        alt = f"Histogram of the probability of each particle's best pose, mean {mean:.2f}"
+        picture = figures.histogram(
+            poses.probability, poses.classes, numbers, "probability", alt, span=(0.0, 1.0)
+        )
+        caption = (
+            "Probability of each particle's best pose. A peak near 1 means poses that the images "
+            "settle; a peak near 0 means noise, or too little detail to tell poses apart."
+        )
+        items.append(page.card("Certainty of the poses", page.figure(picture, caption)))
+    return items
+
+
+def search_section(record: Record) -> str:
+    """Curves over the iterations of the start that was kept, and the noise spectra."""
+    title, spectra = "The search, and what it leaves unexplained", _spectra(record)
+    run = record.starts.get(record.chosen_start, [])
+    if not run:
+        note = page.paragraph("No curves: the job's log.jsonl holds no iterations.", "note")
+        return page.section(title, note, page.cards(spectra))
+    items, left_out = [], []
+    for field, name, axis, log, caption in _CURVES:
+        if all(event.get(field) is None for event in run):
+            left_out.append(name.lower())
+            continue
+        last = next(e[field] for e in reversed(run) if e.get(field) is not None)
+        alt = f"{name} over {plural(len(run), 'iteration')}, ending at {last:.4g}"
+        picture = figures.curve(record.starts, record.chosen_start, field, axis, alt, log=log)
+        items.append(page.card(name, page.figure(picture, caption)))
+    if len(record.classes) > 1:
+        widths = {len(event.get("class_fractions") or ()) for event in run}
+        if len(widths) == 1 and max(widths) > 1:
+            picture = figures.fractions(run, "Share of the particles in each class by iteration")
+            caption = (
+                "Bands that settle mean that the classes have found their particles; a band that "
+                "vanishes is a class that lost all of its own."
+            )
+            items.append(page.card("Classes", page.figure(picture, caption)))
+        else:
+            left_out.append("classes")
+    words = f"Not logged, so not shown: {', '.join(left_out)}." if left_out else ""
+    return page.section(
+        title, page.cards([*items, *spectra]), page.paragraph(words, "note") if words else ""
+    )
+
+
+def _spectra(record: Record) -> list[str]:
+    items = []
+    noise = record.result.get("noise") or []
+    if noise:
+        lines = [(f"group {n['optics_group']}", n["frequency"], n["sigma2"]) for n in noise]
+        picture = figures.spectrum(lines, "noise variance", "Noise variance against resolution")
+        caption = (
+            "What the map does not explain, against resolution (finer to the right). For "
+            "normalised images it lies near 1 and falls or rises smoothly; a bump means structure "
+            "that the map has missed, or ice."
+        )
+        items.append(page.card("Noise in the images", page.figure(picture, caption)))
+    signal = record.result.get("spectral_snr") or []
+    if signal:
+        lines = [(f"class {s['class']}", s["frequency"], s["ssnr"]) for s in signal]
+        picture = figures.spectrum(lines, "signal to noise", "Signal to noise against resolution")
+        caption = "Power of the map over that of its noise: above 1 the map carries information."
+        items.append(page.card("Signal in the map", page.figure(picture, caption)))
+    return items or [page.paragraph("No noise spectrum in result.json.", "note")]
