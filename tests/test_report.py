@@ -158,6 +158,11 @@ def test_report_says_what_was_made_and_warns(job: Path) -> None:
     assert "vitreous abinit x.star --out job --classes 2" in words
 
 
+def test_the_recorded_command_is_shown_where_there_is_one(job: Path) -> None:
+    change_result(job, command=["/somewhere/bin/vitreous", "abinit", "a b.star", "--seed", 3])
+    assert "vitreous abinit 'a b.star' --seed 3" in report(job).words
+
+
 def test_pictures_have_alternative_texts(job: Path) -> None:
     page = report(job)
     assert page.tags.count("svg") >= 10
@@ -174,17 +179,17 @@ def test_there_is_a_viewer_for_each_class_with_its_map(job: Path) -> None:
     assert len(page.viewers) == len(page.textures) == 2
     for number, (given, texture) in enumerate(zip(page.viewers, page.textures, strict=True), 1):
         side = int(given["data-side"])
-        assert len(base64.b64decode(texture)) == side**3
         low, high, level = (float(given[f"data-{key}"]) for key in ("low", "high", "level"))
         volume = blob(width=3.0 + number)
+        cube, _ = fitted(volume, PIXEL, 100.0)
+        bytes_ = np.frombuffer(base64.b64decode(texture), np.uint8).reshape(3 * (side,))
+        decoded = low + bytes_ / 255 * (high - low)
+        assert np.abs(decoded - cube.clip(low, high)).max() <= 0.51 * (high - low) / 255
         assert volume.min() < low < level < high <= volume.max() * 1.1
 
 
-@pytest.mark.parametrize(
-    "hostile", ["<script>alert(1)</script>", '"><img src=x onerror=y>', "a&b'"]
-)
-def test_hostile_strings_stay_text(job: Path, hostile: str) -> None:
-    before = report(job).tags
+def test_hostile_strings_stay_text(job: Path) -> None:
+    hostile = "\"><script>alert(1)</script><img src=x onerror=y>&'"
     change_result(
         job,
         options={"particles": hostile, "out": hostile, hostile: hostile},
@@ -195,8 +200,9 @@ def test_hostile_strings_stay_text(job: Path, hostile: str) -> None:
         version=hostile,
     )
     page = report(job)
-    assert page.tags.count("script") == before.count("script")
-    assert page.tags.count("img") == before.count("img")
+    # Two textures and the viewers' script; two still pictures.
+    assert page.tags.count("script") == 3
+    assert page.tags.count("img") == 2
     assert hostile in page.words
 
 
@@ -390,7 +396,7 @@ def test_plain_progress_tells_iteration_and_time_left() -> None:
     lines = plain_lines(range(1, 101), 100)
     assert 10 <= len(lines) <= 12
     assert all("initial, 35 A" in line for line in lines)
-    assert "50/100" in " ".join(lines) or "51/100" in " ".join(lines)
+    assert any("50/100" in line for line in lines)
     assert all(" left" in line for line in lines[:-1])
     assert "100/100" in lines[-1]
 

@@ -83,7 +83,8 @@ def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
     frame, rng = problem.frame, np.random.default_rng(seed)
     axis = torch.arange(frame.box) - frame.box // 2
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    width = 0.2 * frame.mask_radius
+    # As fine as the first iterations can see: a Gaussian's full width at half maximum.
+    width = problem.config.initial_resolution / 2.355 / frame.pixel_size
     maps = torch.zeros(problem.config.classes, frame.box, frame.box, frame.box)
     for volume in maps:
         for _ in range(_BLOBS):

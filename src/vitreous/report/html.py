@@ -12,14 +12,14 @@ from vitreous.io.atomic import write_text
 from vitreous.jobs.config import AbinitConfig
 from vitreous.report import page
 from vitreous.report.directions import DirectionDensity
+from vitreous.report.page import plural
 from vitreous.report.progress import duration
 from vitreous.report.record import Record, read_record
+from vitreous.report.search import search_section
 from vitreous.report.sections import (
     class_densities,
     maps_section,
     particles_section,
-    plural,
-    search_section,
 )
 from vitreous.report.viewer import script
 
@@ -40,7 +40,7 @@ def _outcome(record: Record) -> str:
     what = source if images is None else f"{plural(int(images), 'particle image')} of {source}"
     sentence = f"{made} from {what}"
     if _resolutions(record):
-        sentence += f", with detail down to {min(_resolutions(record)):.1f} Å"
+        sentence += f", using detail down to {min(_resolutions(record)):.1f} Å"
     total = (record.result.get("timings") or {}).get("total_s")
     return sentence + (f", in {duration(total)}." if total else ".")
 
@@ -122,7 +122,10 @@ def _points(record: Record, densities: dict[int, DirectionDensity]) -> list[str]
 
 
 def command_line(record: Record) -> str:
-    """The command that repeats the job: options that differ from the defaults."""
+    """The command that was recorded, or else one of the options that differ from the defaults."""
+    given = record.result.get("command")
+    if isinstance(given, list) and given:
+        return shlex.join([Path(str(given[0])).name, *map(str, given[1:])])
     words = ["vitreous", str(record.result.get("job", "abinit"))]
     options = record.options
     if "particles" in options:

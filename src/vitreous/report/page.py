@@ -24,6 +24,11 @@ def shown(value: Any) -> str:
     return escape(str(value))
 
 
+def plural(count: int, noun: str) -> str:
+    """Count with its noun: 1 particle, 2 particles."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def paragraph(text: str, kind: str = "") -> str:
     """Paragraph of plain text."""
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"

@@ -1,4 +1,4 @@
-"""The report's sections of pictures: maps, particles, search; each tells how to read it."""
+"""The report's sections on maps and particles; each picture tells how to read it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.math.symmetry import point_group
-from vitreous.report import figures, page
+from vitreous.report import charts, figures, page
 from vitreous.report.directions import DirectionDensity, cell_order, direction_density
+from vitreous.report.page import plural
 from vitreous.report.record import Record
+from vitreous.report.svg import colour
 from vitreous.report.viewer import make_view, viewer
 
 _READ_VIEWER = "The surface where the density equals the contour."
@@ -35,52 +37,6 @@ _READ_DIRECTIONS = (
     "bar is 1)."
 )
 _MISSING_VIEWS = "Large dark regions are missing views, along which the map may be smeared."
-_CURVES = (
-    # field, title, axis, logarithmic, how to read it
-    (
-        "log_likelihood",
-        "Fit to the images",
-        "mean log-likelihood",
-        False,
-        "Higher is better. It should rise and level off; steps as finer detail comes in (shaded) "
-        "are expected, as more of each image is compared.",
-    ),
-    (
-        "max_posterior",
-        "Certainty of the poses",
-        "probability of the best pose",
-        False,
-        "Near 0 every pose is about as likely; near 1 each particle has one clear pose. It rises "
-        "as the map gains features.",
-    ),
-    (
-        "change",
-        "Change of the map",
-        "relative change",
-        True,
-        "How much each iteration altered the map. It should fall; a curve that stays high has not "
-        "settled, and more iterations may help.",
-    ),
-    (
-        "resolution",
-        "Detail used",
-        "limit (Å)",
-        False,
-        "The search starts with coarse detail and admits finer detail step by step.",
-    ),
-    (
-        "batch",
-        "Particles per iteration",
-        "particles",
-        False,
-        "Each iteration looks at a random share of the particles.",
-    ),
-)
-
-
-def plural(count: int, noun: str) -> str:
-    """Count with its noun: 1 particle, 2 particles."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _class_title(entry: dict[str, Any], alone: bool) -> tuple[str, str]:
@@ -92,26 +48,26 @@ def _class_title(entry: dict[str, Any], alone: bool) -> tuple[str, str]:
 
 def _class_card(record: Record, entry: dict[str, Any]) -> str:
     number, alone = int(entry["class"]), len(record.classes) == 1
-    colour = figures.colour(number)
+    tint = colour(number)
     title, count = _class_title(entry, alone)
     try:
         volume, pixel_size = record.map(entry)
     except InputError as error:
         content = page.paragraph(f"The map is not shown: {error.line()}.", "note")
-        return page.card(title, content, colour, count)
+        return page.card(title, content, tint, count)
     if len(set(volume.shape)) != 1 or not np.ptp(volume) > 0:
         content = page.paragraph("The map is not shown: it is no cube, or is constant.", "note")
-        return page.card(title, content, colour, count)
+        return page.card(title, content, tint, count)
     mask = record.result.get("mask_diameter")
     name = "the map" if alone else f"class {number}"
-    view = viewer(make_view(volume, pixel_size, mask), name, colour)
+    view = viewer(make_view(volume, pixel_size, mask), name, tint)
     alt = f"Three central sections of {name} and three projections of it"
     sections = figures.sections_and_projections(volume, pixel_size, mask, alt, upright=not alone)
     content = page.figure(view, f"{_READ_VIEWER} {_HOW_TO_TURN}" if alone else _READ_VIEWER)
     flattened = entry.get("solvent_flattened", record.options.get("flatten", False))
     judge = _FLATTENED if flattened else _SOUND_MAP
     content += page.figure(sections, f"{_READ_SECTIONS} {judge}" if alone else _READ_SECTIONS)
-    return page.card(title, content, colour, count)
+    return page.card(title, content, tint, count)
 
 
 def maps_section(record: Record) -> str:
@@ -162,7 +118,7 @@ def particles_section(record: Record, densities: dict[int, DirectionDensity]) ->
         )
         title = "Viewing directions" + ("" if alone else f", class {number}")
         content = page.figure(picture, caption)
-        items.append(page.card(title, content, figures.colour(number), wide=alone))
+        items.append(page.card(title, content, colour(number), wide=alone))
     return page.section("Particles", page.cards([*items, *_histograms(record)]))
 
 
@@ -175,7 +131,7 @@ def _histograms(record: Record) -> list[str]:
     if poses.shift is not None:
         limit = record.shift_limit
         alt = f"Histogram of in-plane shifts, median {np.nanmedian(poses.shift):.1f} angstrom"
-        picture = figures.histogram(
+        picture = charts.histogram(
             poses.shift, poses.classes, numbers, "shift (Å)", alt, mark=limit
         )
         caption = "How far each particle sat from the middle of its box."
@@ -188,7 +144,7 @@ def _histograms(record: Record) -> list[str]:
     if poses.probability is not None:
         mean = np.nanmean(poses.probability)
         alt = f"Histogram of the probability of each particle's best pose, mean {mean:.2f}"
-        picture = figures.histogram(
+        picture = charts.histogram(
             poses.probability, poses.classes, numbers, "probability", alt, span=(0.0, 1.0)
         )
         caption = (
@@ -197,57 +153,3 @@ def _histograms(record: Record) -> list[str]:
         )
         items.append(page.card("Certainty of the poses", page.figure(picture, caption)))
     return items
-
-
-def search_section(record: Record) -> str:
-    """Curves over the iterations of the start that was kept, and the noise spectra."""
-    title, spectra = "The search, and what it leaves unexplained", _spectra(record)
-    run = record.starts.get(record.chosen_start, [])
-    if not run:
-        note = page.paragraph("No curves: the job's log.jsonl holds no iterations.", "note")
-        return page.section(title, note, page.cards(spectra))
-    items, left_out = [], []
-    for field, name, axis, log, caption in _CURVES:
-        if all(event.get(field) is None for event in run):
-            left_out.append(name.lower())
-            continue
-        last = next(e[field] for e in reversed(run) if e.get(field) is not None)
-        alt = f"{name} over {plural(len(run), 'iteration')}, ending at {last:.4g}"
-        picture = figures.curve(record.starts, record.chosen_start, field, axis, alt, log=log)
-        items.append(page.card(name, page.figure(picture, caption)))
-    if len(record.classes) > 1:
-        widths = {len(event.get("class_fractions") or ()) for event in run}
-        if len(widths) == 1 and max(widths) > 1:
-            picture = figures.fractions(run, "Share of the particles in each class by iteration")
-            caption = (
-                "Bands that settle mean that the classes have found their particles; a band that "
-                "vanishes is a class that lost all of its own."
-            )
-            items.append(page.card("Classes", page.figure(picture, caption)))
-        else:
-            left_out.append("classes")
-    words = f"Not logged, so not shown: {', '.join(left_out)}." if left_out else ""
-    return page.section(
-        title, page.cards([*items, *spectra]), page.paragraph(words, "note") if words else ""
-    )
-
-
-def _spectra(record: Record) -> list[str]:
-    items = []
-    noise = record.result.get("noise") or []
-    if noise:
-        lines = [(f"group {n['optics_group']}", n["frequency"], n["sigma2"]) for n in noise]
-        picture = figures.spectrum(lines, "noise variance", "Noise variance against resolution")
-        caption = (
-            "What the map does not explain, against resolution (finer to the right). For "
-            "normalised images it lies near 1 and falls or rises smoothly; a bump means structure "
-            "that the map has missed, or ice."
-        )
-        items.append(page.card("Noise in the images", page.figure(picture, caption)))
-    signal = record.result.get("spectral_snr") or []
-    if signal:
-        lines = [(f"class {s['class']}", s["frequency"], s["ssnr"]) for s in signal]
-        picture = figures.spectrum(lines, "signal to noise", "Signal to noise against resolution")
-        caption = "Power of the map over that of its noise: above 1 the map carries information."
-        items.append(page.card("Signal in the map", page.figure(picture, caption)))
-    return items or [page.paragraph("No noise spectrum in result.json.", "note")]

@@ -12,12 +12,10 @@
     }`;
 
   const FRAGMENT = `#version 300 es
-    precision highp float;
-    precision highp sampler3D;
-    in vec2 at;
-    out vec4 result;
+    precision highp float; precision highp sampler3D;
+    in vec2 at; out vec4 result;
     uniform sampler3D map;
-    uniform mat3 turn;     // from the eye's frame to the map's
+    uniform mat3 turn;  // from the eye's frame to the map's
     uniform float level, extent, side;
     uniform vec3 colour;
 
@@ -76,8 +74,7 @@
           float middle = 0.5 * (outside + inside);
           if (density(eye + middle * ray) < level) outside = middle; else inside = middle;
         }
-        result = vec4(shade(eye + inside * ray, ray), 1);
-        return;
+        result = vec4(shade(eye + inside * ray, ray), 1); return;
       }
     }`;
 
@@ -162,7 +159,6 @@
     canvas.setAttribute("aria-label",
       `3D surface of ${name}: arrow keys turn it, plus and minus zoom, Home resets the view`);
     root.querySelector(".controls").hidden = false;
-
     const home = multiply(rotation(1, 0, 0, 0.35), rotation(0, 1, 0, -0.5));
     let pose, zoom, due = 0, settle = 0, level = (given("level") - low) / (high - low);
     slider.min = Math.max(0.02, 0.2 * level);
@@ -177,22 +173,19 @@
       gl.viewport(0, 0, pixels, pixels);
       gl.bindTexture(gl.TEXTURE_3D, texture);
       gl.uniformMatrix3fv(places.turn, false, toMap(pose));
-      gl.uniform1f(places.level, level);
-      gl.uniform1f(places.extent, SPAN / zoom);
-      gl.uniform1f(places.side, side);
+      for (const [key, value] of Object.entries({ level, side, extent: SPAN / zoom }))
+        gl.uniform1f(places[key], value);
       gl.uniform3fv(places.colour, colour);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
       ink.imageSmoothingQuality = "high";
       ink.drawImage(gl.canvas, 0, 0, canvas.width, canvas.height);
       const perPixel = width * 2 * SPAN / zoom / edge, length = niceLength(edge / 4 * perPixel);
-      bar.textContent = `${length} Å`;
-      bar.style.width = `${length / perPixel}px`;
+      bar.textContent = `${length} Å`; bar.style.width = `${length / perPixel}px`;
     }
 
     // Coarse while it moves, twice as fine as the screen once it rests.
     function redraw() {
-      cancelAnimationFrame(due);
-      clearTimeout(settle);
+      cancelAnimationFrame(due); clearTimeout(settle);
       due = requestAnimationFrame(() => draw(0.8));
       settle = setTimeout(() => draw(2), 160);
     }
@@ -212,7 +205,6 @@
       show(multiply(rotation(y, x, 0, Math.hypot(x, y)), pose), zoom);
     const zoomBy = factor => show(pose, zoom * factor);
     const reset = () => show(home, 0.86 * SPAN / given("reach"));
-
     const fingers = new Map();
     const at = event => ({ x: event.clientX, y: event.clientY });
     const spread = ([a, b] = [...fingers.values()]) => Math.hypot(a.x - b.x, a.y - b.y);
@@ -247,14 +239,10 @@
       event.preventDefault();
       KEYS[event.key]();
     });
-    canvas.addEventListener("dblclick", reset);
-    root.querySelector("button").addEventListener("click", reset);
+    canvas.addEventListener("dblclick", reset); root.querySelector("button").onclick = reset;
     slider.addEventListener("input", () => { level = Number(slider.value); tell(); redraw(); });
     new ResizeObserver(redraw).observe(stage);
-
-    slider.value = level;
-    tell();
-    reset();
+    slider.value = level; tell(); reset();
   }
 
   document.querySelectorAll(".viewer").forEach(start);

@@ -11,8 +11,6 @@ from importlib.resources import files
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from matplotlib.colors import to_rgb
-from matplotlib.image import imsave
 from scipy.ndimage import gaussian_filter, zoom
 
 from vitreous.math.fourier import crop_or_pad, resample
@@ -25,6 +23,9 @@ _DENSE_SHARE = 0.02
 
 _LEAST_SIGMA = 2.0
 """The first contour is no lower than this many standard deviations above the mean."""
+
+_FINER = 4
+"""Pixels of the still picture in a voxel."""
 
 _HEADROOM = 5.0
 """Highest density kept, in multiples of the first contour: a spike must not use up the 8 bits."""
@@ -152,14 +153,14 @@ def _first_crossing(
 
 def shaded_picture(view: View, rgb: tuple[float, float, float]) -> Float[np.ndarray, "y x 4"]:
     """Still picture (RGBA in 0 to 1, y upwards) of the first contour, seen from +z."""
-    density = zoom(view.density(), 4, order=1)
+    density = zoom(view.density(), (1, _FINER, _FINER), order=1)
     height, met = _first_crossing(density, view.level)
-    height = gaussian_filter(height, 1.2)
+    depth = height / density.shape[0]
+    height = gaussian_filter(_FINER * height, 1.2)
     slope_y, slope_x = np.gradient(height)
     normal = np.stack([-slope_x, -slope_y, np.ones_like(height)], axis=-1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     light = np.clip(normal @ np.array([-0.42, 0.57, 0.71]), 0, 1)
-    depth = height / density.shape[0]
     shade = (0.3 + 0.75 * light) * (0.55 + 0.5 * depth)
     picture = np.ones((*met.shape, 4))
     picture[..., :3] = np.clip(shade[..., None] * np.array(rgb), 0, 1)
@@ -169,6 +170,8 @@ def shaded_picture(view: View, rgb: tuple[float, float, float]) -> Float[np.ndar
 
 def _png(picture: Float[np.ndarray, "y x 4"]) -> str:
     """Data URI of a picture whose first row is the lowest."""
+    from matplotlib.image import imsave
+
     buffer = io.BytesIO()
     imsave(buffer, picture, origin="lower", format="png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -190,6 +193,8 @@ def viewer(view: View, name: str, colour: str) -> str:
     colour : str
         ``#rrggbb``.
     """
+    from matplotlib.colors import to_rgb
+
     rgb = to_rgb(colour)
     name = escape(name)
     data = {
