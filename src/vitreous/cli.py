@@ -98,11 +98,12 @@ def compare(config: Annotated[CompareConfig, Parameter(name="*")]) -> None:
 @app.command
 def demo(config: Annotated[DemoConfig | None, Parameter(name="*")] = None) -> None:
     """Simulate a small data set, reconstruct it and write a report, in about a minute."""
-    from vitreous.jobs.demo import run_demo
+    from vitreous.jobs.demo import job_folder, run_demo
     from vitreous.report.html import write_report
 
-    with _told(None) as on_event:
-        result = run_demo(config or DemoConfig(), on_event)
+    config = config or DemoConfig()
+    with _told(None) as shown, _told(job_folder(config) / "log.jsonl") as logged:
+        result = run_demo(config, shown, logged)
     found = result.comparison
     Console().print(
         f"The map agrees with the simulated molecule to "

@@ -141,9 +141,8 @@ def read_map(path: Path | str) -> tuple[Float[np.ndarray, "z y x"], float]:
     )
     # Sections, rows, columns lie along axes[2], axes[1], axes[0]; z, y, x is 3, 2, 1.
     along = header.axes[::-1]
-    volume = np.ascontiguousarray(
-        np.transpose(stored, [along.index(axis) for axis in (3, 2, 1)]), dtype=np.float32
-    )
+    turned = np.transpose(stored, [along.index(axis) for axis in (3, 2, 1)])
+    volume = np.array(turned, dtype=np.float32, order="C")
     sizes = header.pixel_size
     if min(sizes) <= 0:
         raise InputError(

@@ -75,7 +75,7 @@ class Comparison:
 
 
 def _cubic(array: Float[np.ndarray, "z y x"], path: Path) -> Float[Tensor, "n n n"]:
-    volume = torch.from_numpy(np.array(array, dtype=np.float32))
+    volume = torch.from_numpy(array)
     if len(set(volume.shape)) != 1 or volume.shape[0] < 8:
         raise InputError(
             f"is {' x '.join(map(str, volume.shape))}, expected a cube",

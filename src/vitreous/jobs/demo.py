@@ -23,8 +23,15 @@ class DemoResult:
     comparison: Comparison
 
 
-def run_demo(config: DemoConfig, on_event: OnEvent = ignore) -> DemoResult:
-    """Simulate, reconstruct, compare.
+def job_folder(config: DemoConfig) -> Path:
+    """Folder of the demonstration's ab initio job."""
+    return config.out / "abinit"
+
+
+def run_demo(
+    config: DemoConfig, on_event: OnEvent = ignore, on_job_event: OnEvent = ignore
+) -> DemoResult:
+    """Simulate, reconstruct, compare; ``on_job_event`` is told of the ab initio job alone.
 
     Raises
     ------

@@ -46,7 +46,7 @@ def crop_or_pad(array: Tensor, box: int, ndim: int) -> Tensor:
 def resample(array: Float[Tensor, "*dims"], box: int, ndim: int) -> Float[Tensor, "*dims2"]:
     """Resample to ``box`` pixels over the same field of view by cropping in Fourier space.
 
-    The unitary spectrum is kept, so values scale with (box / old box) ** (ndim / 2).
+    The unitary spectrum is kept, so values scale with (old box / box) ** (ndim / 2).
     """
     if array.shape[-1] == box:
         return array

@@ -1,4 +1,4 @@
-"""The built-in molecule: a folded chain without symmetry, for demonstrations and tests."""
+"""The built-in molecule: domains of packed residues without symmetry, for demos and tests."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from torch import Tensor
 from vitreous.math.gaussians import gaussian_sum
 
 _DOMAINS = (
-    # centre (x, y, z) and radius in angstrom, residues
-    ((0.0, 0.0, 0.0), 34.0, 260),
-    ((44.0, 10.0, -8.0), 24.0, 130),
-    ((-30.0, 38.0, 14.0), 20.0, 90),
-    ((-14.0, -34.0, 36.0), 16.0, 60),
-    ((20.0, -12.0, -46.0), 13.0, 40),
-    ((58.0, -22.0, 16.0), 9.0, 20),
+    # centre (x, y, z) and radius, angstrom
+    ((0.0, 0.0, 0.0), 32.0),
+    ((44.0, 10.0, -8.0), 22.0),
+    ((-30.0, 38.0, 14.0), 19.0),
+    ((-14.0, -34.0, 36.0), 16.0),
+    ((20.0, -12.0, -46.0), 13.0),
+    ((58.0, -22.0, 16.0), 10.0),
 )
-_BOND, _RESIDUE_WIDTH = 3.8, 2.6
+_RESIDUE_VOLUME, _CLOSEST, _RESIDUE_WIDTH = 150.0, 4.0, 2.6
+"""Cubic angstrom a residue as in proteins; angstrom between residues; their Gaussians' width."""
 
 
-def _chain(rng: np.random.Generator, radius: float, residues: int) -> np.ndarray:
-    """Positions of a compact random walk that turns back at the domain's surface."""
-    points = [np.zeros(3)]
-    direction = rng.normal(size=3)
-    for _ in range(residues - 1):
-        direction = 0.6 * direction + 0.8 * rng.normal(size=3) - 0.04 * points[-1]
-        direction /= np.linalg.norm(direction)
-        step = points[-1] + _BOND * direction
-        points.append(step if np.linalg.norm(step) < radius else points[-1] * 0.9)
-    return np.array(points)
+def _packed(rng: np.random.Generator, radius: float) -> np.ndarray:
+    """Points at random in a ball, none too close to another, as dense as protein."""
+    wanted = round(4 / 3 * np.pi * radius**3 / _RESIDUE_VOLUME)
+    points = np.empty((0, 3))
+    while len(points) < wanted:
+        point = rng.uniform(-radius, radius, size=3)
+        apart = np.linalg.norm(points - point, axis=1).min(initial=np.inf)
+        if np.linalg.norm(point) < radius and apart > _CLOSEST:
+            points = np.vstack([points, point])
+    return points
 
 
 def residues() -> Float[np.ndarray, "n 3"]:
     """Positions (x, y, z) in angstrom of the molecule's residues, about their centre."""
     rng = np.random.default_rng(20)
-    parts = [np.array(centre) + _chain(rng, radius, n) for centre, radius, n in _DOMAINS]
+    parts = [np.array(centre) + _packed(rng, radius) for centre, radius in _DOMAINS]
     positions = np.concatenate(parts)
     return positions - positions.mean(axis=0)
 

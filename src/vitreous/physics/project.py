@@ -73,7 +73,11 @@ def map_to_cube(volume: Float[Tensor, "k n n n"], radius: float, padding: int = 
 
 
 def cube_to_map(cube: FourierCube, box: int) -> Float[Tensor, "k n n n"]:
-    """Inverse of :func:`map_to_cube` for a cube that is zero beyond its radius."""
+    """Map of a cube filled by insertion, zero beyond its radius.
+
+    Spreading samples over their neighbours has multiplied the map by the interpolation's window
+    once, as reading does: it is divided out here, as :func:`map_to_cube` does for reading.
+    """
     padded = crop_or_pad(cube.data, box * cube.padding, 3)
     scale = box / (cube.padding * box) ** 1.5
     volume = crop_or_pad(to_real(padded * scale, 3), box, 3)

@@ -1,0 +1,229 @@
+"""The main job: finds the truth, repeats and resumes to the same bits, and refuses bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+from conftest import simulated
+
+from vitreous.errors import VitreousError
+from vitreous.io.mrc import read_map, stack_writer
+from vitreous.io.star import read_star, write_star
+from vitreous.jobs.abinit import run_abinit
+from vitreous.jobs.compare import run_compare
+from vitreous.jobs.config import AbinitConfig, CompareConfig
+from vitreous.particles.table import read_particles
+
+QUICK = {
+    "initial_iterations": 3,
+    "between_iterations": 3,
+    "final_iterations": 1,
+    "angular_sampling": 30.0,
+    "final_resolution": 25.0,
+    "write_every": 2,
+}
+
+
+def test_finds_the_molecule(tmp_path: Path) -> None:
+    star = simulated(tmp_path / "data", 800, box=48, pixel_size=6.0, snr=0.2)
+    config = AbinitConfig(star, out=tmp_path / "job", mask_diameter=200.0, final_resolution=20.0)
+    run_abinit(config)
+    found = run_compare(CompareConfig(tmp_path / "job" / "class001.mrc", star.parent / "truth.mrc"))
+    assert found.resolution_05 is not None and found.resolution_05 < 22
+    assert found.correlation_25 > 0.95
+
+
+@pytest.fixture(scope="module")
+def quick_job(small_stack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("quick") / "job"
+    return run_abinit(AbinitConfig(small_stack, out=out, **QUICK))
+
+
+def test_outputs(quick_job: Path, small_stack: Path) -> None:
+    result = json.loads((quick_job / "result.json").read_text())
+    assert result["classes"][0]["particles"] == 300
+    before = read_star(small_stack)["particles"].frame
+    after = read_star(quick_job / "particles.star")["particles"].frame
+    for column in ("rlnDefocusU", "rlnMicrographName", "rlnRandomSubset", "rlnCoordinateX"):
+        assert after[column].equals(before[column])
+    read_particles(quick_job / "particles.star")
+
+
+def test_relion_reads_the_output(quick_job: Path, relion: Callable[[str], str]) -> None:
+    command = [relion("relion_reconstruct"), "--i", "particles.star", "--o", "r.mrc", "--ctf"]
+    done = subprocess.run(command, cwd=quick_job, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = read_map(quick_job / "class001.mrc")[0], read_map(quick_job / "r.mrc")[0]
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.4
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_same_seed_and_resumed_give_the_same_bits(
+    quick_job: Path, small_stack: Path, tmp_path: Path
+) -> None:
+    def stop(event: dict) -> None:
+        if event["event"] == "iteration" and event["iteration"] == 5:
+            raise Interrupted
+
+    config = AbinitConfig(small_stack, out=tmp_path / "job", **QUICK)
+    with pytest.raises(Interrupted):
+        run_abinit(config, stop)
+    resumed = AbinitConfig(small_stack, out=tmp_path / "job", resume=True, **QUICK)
+    run_abinit(resumed)
+    first, second = (read_map(job / "class001.mrc")[0] for job in (quick_job, resumed.out))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_two_classes_and_symmetry_run(small_stack: Path, tmp_path: Path) -> None:
+    options = QUICK | {"classes": 2, "symmetry": "D2", "starts": 2, "noise_halflife": 500.0}
+    run_abinit(AbinitConfig(small_stack, out=tmp_path / "job", **options))
+    result = json.loads((tmp_path / "job" / "result.json").read_text())
+    assert sum(c["particles"] for c in result["classes"]) == 300
+    assert [s["chosen"] for s in result["starts"]].count(True) == 1
+    volume = read_map(tmp_path / "job" / "class001.mrc")[0]
+    turned = np.roll(volume[:, ::-1, ::-1], (1, 1), axis=(1, 2))  # two-fold about z
+    assert np.corrcoef(volume.ravel(), turned.ravel())[0, 1] > 0.99
+
+
+# Bad input -----------------------------------------------------------------------------------
+
+
+def copy_of(star: Path, folder: Path, change: Callable[[dict, np.ndarray], np.ndarray]) -> Path:
+    """A copy of a stack with its blocks and images changed; None images leave no stack."""
+    blocks = read_star(star)
+    with mrcfile.open(star.with_name("particles.mrcs")) as file:
+        images = file.data.copy()
+    images = change(blocks, images)
+    folder.mkdir(exist_ok=True)
+    if images is not None:
+        with stack_writer(folder / "particles.mrcs", images.shape[-1], len(images), 8.0) as stack:
+            stack.append(images)
+    write_star(folder / "particles.star", blocks.values())
+    return folder / "particles.star"
+
+
+def edit(blocks: dict, name: str, change: Callable) -> None:
+    blocks[name] = blocks[name].with_frame(change(blocks[name].frame))
+
+
+def two_pixel_sizes(blocks: dict, images: np.ndarray) -> np.ndarray:
+    import polars as pl
+
+    second = blocks["optics"].frame.with_columns(
+        rlnOpticsGroup=pl.lit("2"), rlnImagePixelSize=pl.lit("5.0")
+    )
+    edit(blocks, "optics", lambda f: pl.concat([f, second]))
+    half = [str(1 + (i >= 150)) for i in range(300)]
+    edit(blocks, "particles", lambda f: f.with_columns(rlnOpticsGroup=pl.Series(half)))
+    return images
+
+
+def with_nan(blocks: dict, images: np.ndarray) -> np.ndarray:
+    images[7, 3, 3] = np.nan
+    return images
+
+
+def constant(blocks: dict, images: np.ndarray) -> np.ndarray:
+    images[9] = 4
+    return images
+
+
+def boxed(size: int) -> Callable[[dict, np.ndarray], np.ndarray]:
+    def change(blocks: dict, images: np.ndarray) -> np.ndarray:
+        import polars as pl
+
+        edit(blocks, "optics", lambda f: f.with_columns(rlnImageSize=pl.lit(str(size))))
+        return np.ascontiguousarray(images[:, :size, :size])
+
+    return change
+
+
+def without(column: str) -> Callable[[dict, np.ndarray], np.ndarray]:
+    def change(blocks: dict, images: np.ndarray) -> np.ndarray:
+        edit(blocks, "particles", lambda f: f.drop(column))
+        return images
+
+    return change
+
+
+def first_rows(count: int) -> Callable[[dict, np.ndarray], np.ndarray]:
+    def change(blocks: dict, images: np.ndarray) -> np.ndarray:
+        edit(blocks, "particles", lambda f: f.head(count))
+        return images
+
+    return change
+
+
+BAD = {
+    "missing stack": (lambda b, i: None, {}, "was looked for"),
+    "short stack": (lambda b, i: i[:100], {}, "holds 100"),
+    "no CTF columns": (without("rlnDefocusU"), {}, "_rlnDefocusU are missing"),
+    "no image names": (without("rlnImageName"), {}, "no particles"),
+    "NaN": (with_nan, {}, "row 8 .* NaN"),
+    "constant": (constant, {}, "row 10 .* constant"),
+    "mixed pixel sizes": (two_pixel_sizes, {}, "mixed pixel sizes"),
+    "odd box": (boxed(31), {}, "a box of 31 px"),
+    "tiny box": (boxed(2), {}, "a box of 2 px"),
+    "wide mask": (lambda b, i: i, {"mask_diameter": 5000.0}, "wider than the box"),
+    "zero particles": (first_rows(0), {}, "zero particles"),
+    "too few": (lambda b, i: i, {"final_batch": 400}, "fewer than a mini-batch"),
+    "bad group": (lambda b, i: i, {"symmetry": "Q5"}, "not a point group"),
+    "bad device": (lambda b, i: i, {"device": "tpu9"}, "not a device"),
+    "resolutions": (lambda b, i: i, {"initial_resolution": 9.0}, "finer than"),
+    "no effect": (lambda b, i: i, {"ctf": False, "phase_flipped": True}, "no effect"),
+    "nothing to resume": (lambda b, i: i, {"resume": True}, "no checkpoint"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name: str, small_stack: Path, tmp_path: Path) -> None:
+    change, options, words = BAD[name]
+    star = copy_of(small_stack, tmp_path / "data", change)
+    with pytest.raises(VitreousError, match=words) as caught:
+        run_abinit(AbinitConfig(star, out=tmp_path / "job", **(QUICK | options)))
+    assert "\n" not in caught.value.line()
+    assert caught.value.mend or "is less than" in caught.value.what
+    left = [p.name for p in (tmp_path / "job").iterdir()] if (tmp_path / "job").exists() else []
+    assert left == []
+
+
+def test_truncated_stack(small_stack: Path, tmp_path: Path) -> None:
+    star = copy_of(small_stack, tmp_path, lambda b, i: i)
+    stack = tmp_path / "particles.mrcs"
+    stack.write_bytes(stack.read_bytes()[:-5000])
+    with pytest.raises(VitreousError, match="truncated"):
+        run_abinit(AbinitConfig(star, out=tmp_path / "job", **QUICK))
+    assert not (tmp_path / "job").exists()
+
+
+def test_output_folder(small_stack: Path, tmp_path: Path) -> None:
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "precious.txt").write_text("keep me")
+    for overwrite, words in ((False, "--overwrite"), (True, "no job of this program")):
+        with pytest.raises(VitreousError, match=words):
+            run_abinit(
+                AbinitConfig(small_stack, out=tmp_path / "job", overwrite=overwrite, **QUICK)
+            )
+    (tmp_path / "file").write_text("")
+    with pytest.raises(VitreousError, match=r"cannot be written|is a file"):
+        run_abinit(AbinitConfig(small_stack, out=tmp_path / "file" / "job", **QUICK))
+    assert (tmp_path / "job" / "precious.txt").read_text() == "keep me"
+
+
+def test_command_line_says_one_line_and_exits_with_2(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vitreous", "abinit", "none.star", "--out", "job"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: none.star:")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

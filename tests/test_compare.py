@@ -1,0 +1,73 @@
+"""Alignment to the truth, against maps made in closed form at known places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vitreous.errors import VitreousError
+from vitreous.io.mrc import write_map
+from vitreous.jobs.compare import run_compare
+from vitreous.jobs.config import CompareConfig
+from vitreous.math.gaussians import gaussian_sum
+from vitreous.math.rotations import angular_distance, random_rotations
+from vitreous.physics.phantom import residues
+from vitreous.validate.fsc import fsc, resolution_at
+from vitreous.validate.truth import align
+
+BOX, PIXEL, WIDTH = 48, 5.0, 5.0
+
+
+def placed(positions: np.ndarray) -> torch.Tensor:
+    return gaussian_sum(positions, np.ones(len(positions)), WIDTH, BOX, PIXEL)
+
+
+@pytest.mark.parametrize("seed,mirror", [(0, False), (1, True), (2, False)])
+def test_finds_rotation_shift_and_hand(seed: int, mirror: bool) -> None:
+    positions, rotation = residues(), random_rotations(1, seed)[0].numpy()
+    shift = np.random.default_rng(seed).uniform(-20, 20, 3)
+    # The moving map is the truth turned by the inverse, so that ``rotation`` brings it back.
+    moved = (positions - shift) @ rotation
+    if mirror:
+        moved = moved * [1, 1, -1]
+    truth, moving = placed(positions), placed(moved)
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(seed))
+    noisy = align(moving + 0.1 * moving.std() * noise, truth, PIXEL)
+    assert noisy.mirrored == mirror
+    found = torch.from_numpy(np.array(noisy.matrix))
+    assert angular_distance(found, torch.from_numpy(rotation)) < 0.5
+    np.testing.assert_allclose(noisy.shift * PIXEL, shift, atol=0.3 * PIXEL)
+    clean = align(moving, truth, PIXEL)
+    assert (fsc(clean.volume, truth)[: int(0.7 * BOX / 2)] > 0.99).all()
+
+
+def test_resolution_is_interpolated() -> None:
+    curve = np.array([1, 1, 0.8, 0.4, 0.1])
+    assert resolution_at(curve, 0.5, 10, 2.0) == pytest.approx(20 / 2.75)
+    assert resolution_at(curve, 0.05, 10, 2.0) == 4.0
+    assert resolution_at(np.array([1, 0.2, 0.1]), 0.5, 10, 2.0) is None
+
+
+def test_fsc_of_independent_noise_is_small() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 32, 32, 32, generator=generator)
+    assert fsc(a, a)[1:].min() > 0.999
+    assert fsc(a, b)[6:].abs().mean() < 0.05
+
+
+def test_compare_writes_and_refuses(tmp_path: Path) -> None:
+    volume = placed(residues())
+    write_map(tmp_path / "a.mrc", volume.numpy(), PIXEL)
+    turned = placed(residues() @ random_rotations(1, 5)[0].numpy())
+    write_map(tmp_path / "b.mrc", turned.numpy(), PIXEL)
+    result = run_compare(CompareConfig(tmp_path / "a.mrc", tmp_path / "b.mrc"))
+    assert result.hand == "same" and result.correlation > 0.99
+    assert result.aligned == tmp_path / "a_aligned.mrc"
+    with pytest.raises(VitreousError, match="--overwrite"):
+        run_compare(CompareConfig(tmp_path / "a.mrc", tmp_path / "b.mrc"))
+    write_map(tmp_path / "flat.mrc", np.ones((16, 16, 16)), 2.0)
+    with pytest.raises(VitreousError, match="constant"):
+        run_compare(CompareConfig(tmp_path / "flat.mrc", tmp_path / "b.mrc"))
