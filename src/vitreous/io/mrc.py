@@ -111,7 +111,7 @@ def read_header(path: Path | str) -> MrcHeader:
     header = MrcHeader(
         path,
         (nz, ny, nx),
-        np.dtype(code).newbyteorder(order),
+        np.dtype(f"{order}{code}"),
         _HEADER_BYTES + max(0, int(words[23])),
         (pixel[0], pixel[1], pixel[2]),
         (axes[0], axes[1], axes[2]) if sorted(axes) == [1, 2, 3] else (1, 2, 3),

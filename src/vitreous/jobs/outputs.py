@@ -104,8 +104,11 @@ def write_results(
     for number, volume in enumerate(maps, 1):
         write_map(config.out / f"class{number:03d}.mrc", volume, table.optics[0].pixel_size)
     posed = table.with_poses(
-        *found.angles.T,
-        *found.origins.T,
+        rot=found.angles[:, 0],
+        tilt=found.angles[:, 1],
+        psi=found.angles[:, 2],
+        origin_x=found.origins[:, 0],
+        origin_y=found.origins[:, 1],
         extra={
             "rlnClassNumber": found.classes,
             "rlnMaxValueProbDistribution": found.probability,

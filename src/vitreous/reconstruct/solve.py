@@ -32,6 +32,20 @@ def map_power(volume: Float[Tensor, "k n n n"], shells: int) -> Float[Tensor, "k
     return torch.stack([shell_mean(p, index, shells) for p in power])
 
 
+def _shared(values: Tensor) -> Tensor:
+    """Average of each voxel with its neighbours, weights 1, 2, 1 along every axis."""
+    for dim in (-3, -2, -1):
+        values = 0.5 * values + 0.25 * (values.roll(1, dim) + values.roll(-1, dim))
+    return values
+
+
+def _shared_window(box: int, padding: int, device: torch.device) -> Float[Tensor, "n n n"]:
+    """What :func:`_shared` multiplies the map by."""
+    axis = (torch.arange(box, device=device) - box // 2) / (box * padding)
+    line = torch.cos(torch.pi * axis) ** 2
+    return line[:, None, None] * line[:, None] * line
+
+
 def solve(
     accumulator: Accumulator,
     prior_power: Float[Tensor, "k s"] | None,
@@ -39,6 +53,9 @@ def solve(
     radius: float,
 ) -> Float[Tensor, "k n n n"]:
     """Maximum a posteriori map: data / (weight + 1 / prior power) in every Fourier voxel.
+
+    Neighbouring voxels of the oversampled cube hold one and the same coefficient of the map:
+    data and weight are first shared among them, so that each counts by its information.
 
     Parameters
     ----------
@@ -71,5 +88,7 @@ def solve(
     inverse = inverse.float()
     regulariser = inverse[:, low] * (1 - fraction) + inverse[:, low + 1] * fraction
     window = cosine_edge(distance, radius - 0.5, 1.0)
-    spectrum = accumulator.data / (accumulator.weight + regulariser).clamp(min=1e-20) * window
-    return cube_to_map(FourierCube(spectrum, padding), box)
+    data, weight = _shared(accumulator.data), _shared(accumulator.weight)
+    spectrum = data / (weight + regulariser).clamp(min=1e-20) * window
+    volume = cube_to_map(FourierCube(spectrum, padding), box)
+    return volume / _shared_window(box, padding, volume.device)
