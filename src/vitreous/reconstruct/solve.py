@@ -33,8 +33,8 @@ def map_power(volume: Float[Tensor, "k n n n"], shells: int) -> Float[Tensor, "k
 
 
 def _shared(values: Tensor) -> Tensor:
-    """Average of each voxel with its neighbours, weights 1, 2, 1 along every axis."""
-    for dim in (-3, -2, -1):
+    """Average of each voxel with its neighbours, weights 1, 4, 6, 4, 1 along every axis."""
+    for dim in (-3, -2, -1) * 2:  # twice 1, 2, 1
         values = 0.5 * values + 0.25 * (values.roll(1, dim) + values.roll(-1, dim))
     return values
 
@@ -42,7 +42,7 @@ def _shared(values: Tensor) -> Tensor:
 def _shared_window(box: int, padding: int, device: torch.device) -> Float[Tensor, "n n n"]:
     """What :func:`_shared` multiplies the map by."""
     axis = (torch.arange(box, device=device) - box // 2) / (box * padding)
-    line = torch.cos(torch.pi * axis) ** 2
+    line = torch.cos(torch.pi * axis) ** 4
     return line[:, None, None] * line[:, None] * line
 
 
