@@ -118,20 +118,52 @@ def test_star_quirks(tmp_path: Path, end: str) -> None:
 
 
 WORDS = st.text(
-    st.characters(min_codepoint=33, max_codepoint=0x2FF, exclude_characters="\"'\x7f\x85\xa0"),
-    min_size=1,
+    st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_characters="\"'"),
     max_size=8,
 )
-CELLS = st.one_of(WORDS, st.just(""), st.tuples(WORDS, WORDS).map(" ".join))
+CELLS = st.one_of(
+    WORDS,
+    st.sampled_from(
+        ["", "_", "#", "data_", "loop_", "it's", "'", '"', "a\tb", "\xa0", "\r", "a' b"]
+    ),
+)
 
 
-@given(rows=st.lists(st.tuples(CELLS, WORDS, CELLS), min_size=1, max_size=6))
-def test_star_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple]) -> None:
+@given(rows=st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=6), is_loop=st.booleans())
+def test_star_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple], is_loop: bool
+) -> None:
     path = tmp_path_factory.mktemp("star") / "r.star"
     schema = dict.fromkeys("abc", pl.String)
     frame = pl.DataFrame(rows, schema=schema, orient="row")
-    write_star(path, [StarBlock("x", frame)])
-    assert read_star(path)["x"].frame.equals(frame)
+    empty = StarBlock("empty", pl.DataFrame(), is_loop)
+    write_star(path, [StarBlock("x", frame, is_loop), empty, StarBlock("y", frame)])
+    blocks = read_star(path)
+    assert blocks["x"].frame.equals(frame)
+    assert blocks["y"].frame.equals(frame)
+    assert blocks["empty"].frame.is_empty()
+
+
+def test_a_value_that_star_cannot_hold(tmp_path: Path) -> None:
+    for cell in ("two\nlines", "' \" x"):
+        with pytest.raises(InputError, match="cannot stand"):
+            write_star(tmp_path / "r.star", [StarBlock("x", pl.DataFrame({"a": [cell]}))])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_star_comments_and_blanks_between_many_rows(tmp_path: Path) -> None:
+    rows = [f"  {i:6d}@m.mrcs \t {i / 7:12.6f}  " for i in range(300_000)]  # several pieces
+    rows[5] += "\n\n   \t\n"
+    head = "data_p\nloop_\n_rlnImageName #1\n_x #2\n"
+    text = head + "\n".join(rows) + "\n\n# version 50001\n\ndata_next\n_a b\n"
+    (tmp_path / "r.star").write_text(text)
+    frame = read_star(tmp_path / "r.star")["p"].frame
+    assert len(frame) == 300_000
+    np.testing.assert_allclose(frame["x"].cast(pl.Float64), np.arange(300_000) / 7, atol=1e-6)
+    assert frame["rlnImageName"][-1] == "299999@m.mrcs"
+    (tmp_path / "r.star").write_text(text.replace(rows[7], "7@m.mrcs"))
+    with pytest.raises(InputError, match="line 15 has 1 values"):
+        read_star(tmp_path / "r.star")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +174,9 @@ def test_star_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tu
         ("data_x\nloop_\n_a\n_b\n1 2\n3\n", "line 6 has 1"),
         ("data_x\nloop_\n_a\n_b\n1 2\n3 4 5\n", "line 6 has 3"),
         ("data_x\nloop_\n_a\n_a\n1 2\n", "twice"),
-        ("data_x\nloop_\n_a\n1\ndata_x\nloop_\n_a\n1\n", "twice"),
+        ("data_x\nloop_\n_a\n1\ndata_x\nloop_\n_a\n1\n", "line 5: block data_x stands twice"),
+        ("data_x\n_a 1\n_a 2\n", "line 3 gives _a a second value"),
+        ("data_x\n_a 1 2\n", "line 2 is neither"),
     ],
 )
 def test_bad_star_files(tmp_path: Path, text: str, words: str) -> None:

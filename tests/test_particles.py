@@ -78,12 +78,49 @@ def test_poses_are_written_in_the_layout_of_the_input(project: Path, tmp_path: P
         ("000002@", "000003@", r"asks for image 3, but .* holds 2"),
         ("000002@", "0@", "is no image name"),
         ("b.mrcs", "c.mrcs", "was looked for"),
+        ("10000 4.0 007", "0 4.0 007", "nor a magnification above 0"),
+        ("300 10000", "nan 10000", "rlnVoltage nan, expected"),
+        ("300 10000", "0 10000", "rlnVoltage 0, expected more than 0"),
     ],
 )
 def test_bad_tables(project: Path, old: str, new: str, words: str) -> None:
     project.write_text(OLD_LAYOUT.replace(old, new))
     with pytest.raises(InputError, match=words):
         open_images(read_particles(project))
+
+
+OPTICS = """
+data_optics
+
+loop_
+_rlnOpticsGroup #1
+_rlnImagePixelSize #2
+1 4.0
+2 4.0
+
+data_particles
+
+loop_
+_rlnImageName #1
+_rlnOpticsGroup #2
+1@Extract/a.mrcs 1
+1@Extract/b.mrcs 2
+"""
+
+
+@pytest.mark.parametrize(
+    "old,new,words",
+    [
+        ("2 4.0", "1 4.0", "holds a group twice"),
+        ("2 4.0", "3 4.0", "row 2 belongs to optics group 2"),
+        ("_rlnOpticsGroup #1", "_rlnOpticsGroupName #1", "no column _rlnOpticsGroup"),
+        ("2 4.0", "2 -1", "group 2 has pixel size -1, expected more than 0"),
+    ],
+)
+def test_bad_optics_groups(project: Path, old: str, new: str, words: str) -> None:
+    project.write_text(OPTICS.replace(old, new, 1))
+    with pytest.raises(InputError, match=words):
+        read_particles(project)
 
 
 def test_the_real_stack(shared_data: Path) -> None:

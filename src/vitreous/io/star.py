@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
 import polars as pl
 
 from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
 
-_TOKEN = re.compile(r"""'(?:[^']|'(?=\S))*'(?=\s|$)|"(?:[^"]|"(?=\S))*"(?=\s|$)|\S+""")
+_SPACE = r"[ \t\r\f\v]"
+_TOKEN = re.compile(
+    rf"""'(?:[^']|'(?!{_SPACE}|$))*'(?={_SPACE}|$)"""
+    rf"""|"(?:[^"]|"(?!{_SPACE}|$))*"(?={_SPACE}|$)"""
+    r"""|[^ \t\r\f\v]+"""
+)
+_BLOCK = re.compile(rb"data_([^\s#]*)")
+_MARKED = re.compile(rb"""(?:^|\s)['"#]""")
+_UNSAFE = r"""^$|^['"#_]|[\x00-\x20]|\s|^(?:data_|loop_)"""
+"""A cell that would not read back as one plain token."""
+
+_PIECE = 1 << 22
+"""Bytes of rows parsed at a time."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +57,22 @@ class StarBlock:
         return replace(self, frame=frame)
 
 
-def _tokens(line: str) -> list[str]:
-    """Cells of a line; quotes stripped, a comment (# at the start of a token) dropped."""
-    cells = []
+def _raw_tokens(line: str) -> list[str]:
+    """Tokens of a line, quotes kept, up to a comment (# at the start of a token)."""
+    tokens = []
     for match in _TOKEN.finditer(line):
-        cell = match.group()
-        if cell.startswith("#"):
+        if match.group().startswith("#"):
             break
-        quoted = len(cell) > 1 and cell[0] in "'\"" and cell[-1] == cell[0]
-        cells.append(cell[1:-1] if quoted else cell)
-    return cells
+        tokens.append(match.group())
+    return tokens
 
 
-def _wrong_width(path: Path, line: int, found: int, names: list[str]) -> InputError:
+def _unquoted(token: str) -> str:
+    quoted = len(token) > 1 and token[0] in "'\"" and token[-1] == token[0]
+    return token[1:-1] if quoted else token
+
+
+def _wrong_width(path: Path, line: int, found: int, names: Sequence[str]) -> InputError:
     return InputError(
         f"line {line} has {found} values, but the table has {len(names)} columns",
         where=path,
@@ -62,63 +80,108 @@ def _wrong_width(path: Path, line: int, found: int, names: list[str]) -> InputEr
     )
 
 
-def _careful_rows(
-    lines: list[str], first: int, names: list[str], path: Path
-) -> dict[str, list[str]]:
-    """Rows of a table that has quotes or comments in it."""
+def _frame(rows: Sequence[Sequence[str]], names: Sequence[str]) -> pl.DataFrame:
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return pl.DataFrame(
+        [
+            pl.Series(name, list(column), dtype=pl.String)
+            for name, column in zip(names, columns, strict=True)
+        ]
+    )
+
+
+def _careful_rows(body: bytes, first: int, names: Sequence[str], path: Path) -> pl.DataFrame:
+    """Rows of a table that has quotes or comments in it, or a row of the wrong width."""
     rows = []
-    for number, line in enumerate(lines, first):
-        cells = _tokens(line)
+    for number, line in enumerate(body.decode().split("\n"), first):
+        cells = [_unquoted(token) for token in _raw_tokens(line)]
         if cells and len(cells) != len(names):
             raise _wrong_width(path, number, len(cells), names)
         if cells:
             rows.append(cells)
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    return {name: list(column) for name, column in zip(names, columns, strict=True)}
+    return _frame(rows, names)
 
 
-def _fast_frame(body: str, first: int, names: list[str], path: Path) -> pl.DataFrame:
-    """Table without quotes or comments, by polars' reader on single separators."""
-    text = body.replace("\t", " ").replace("\r", "")
-    while "  " in text:
-        text = text.replace("  ", " ")
-    text = text.replace("\n ", "\n").replace(" \n", "\n").strip()
-    while "\n\n" in text:
-        text = text.replace("\n\n", "\n")
+def _squeezed(text: np.ndarray) -> bytes:
+    """Bytes with one space for each run of blanks, and none at the ends of lines."""
+    blank, end = text <= ord(" "), text == ord("\n")
+    # Of a run of blanks the last stays, and every line end.
+    drop = blank[:-1] & blank[1:] & ~end[:-1]
+    kept = np.append(text[:-1][~drop], text[-1:]).tobytes()
+    # Searching for what is rarely there costs less than replacing it.
+    for found, wanted in ((b"\t", b" "), (b"\n ", b"\n"), (b"\n\n", b"\n")):
+        kept = kept.replace(found, wanted) if found in kept else kept
+    return kept.strip()
+
+
+def _pieces(text: bytes) -> Iterator[np.ndarray]:
+    """Whole lines, some megabytes at a time, as bytes that share the memory of ``text``."""
+    view, start = np.frombuffer(text, np.uint8), 0
+    while start < len(text):
+        stop = text.find(b"\n", start + _PIECE) + 1 or len(text)
+        yield view[start:stop]
+        start = stop
+
+
+def _piece_rows(piece: np.ndarray, names: Sequence[str]) -> pl.DataFrame | None:
+    """Rows of some lines; None if one of them has the wrong width."""
+    text = _squeezed(piece)
     if not text:
-        return pl.DataFrame({name: [] for name in names}, schema=dict.fromkeys(names, pl.String))
+        return _frame([], names)
     try:
         frame = pl.read_csv(
-            io.BytesIO(text.encode()),
+            io.BytesIO(text),
             separator=" ",
             has_header=False,
-            new_columns=names,
             schema=dict.fromkeys(names, pl.String),
             quote_char=None,
             truncate_ragged_lines=False,
         )
     except pl.exceptions.PolarsError:
-        frame = None
-    # A short row is filled with nulls: either way the careful reader finds the line.
-    if frame is None or any(frame.null_count().row(0)):
-        return _typed(_careful_rows(body.split("\n"), first, names, path), names)
-    return frame
+        return None
+    return None if any(frame.null_count().row(0)) else frame  # a short row is filled with nulls
 
 
-def _typed(columns: Mapping[str, list[str]], names: list[str]) -> pl.DataFrame:
-    return pl.DataFrame(dict(columns), schema=dict.fromkeys(names, pl.String))
+def _fast_rows(body: bytes, first: int, names: Sequence[str], path: Path) -> pl.DataFrame:
+    """Rows without quotes or comments, by polars' reader on single separators."""
+    with ThreadPoolExecutor(2) as pool:
+        frames = list(pool.map(lambda piece: _piece_rows(piece, names), _pieces(body)))
+    sound = [frame for frame in frames if frame is not None]
+    if len(sound) < len(frames):
+        return _careful_rows(body, first, names, path)  # it names the line
+    return pl.concat([_frame([], names), *sound], rechunk=False)
 
 
-def _parse_loop(lines: list[str], start: int, stop: int, name: str, path: Path) -> StarBlock:
-    """Column names, then rows, from ``lines[start:stop]`` (after the word loop_)."""
+def _lines(text: bytes, start: int, stop: int) -> Iterator[tuple[int, int, str]]:
+    """Begin, end and text of the lines of ``text[start:stop]``."""
+    while start < stop:
+        end = text.find(b"\n", start, stop)
+        end = stop if end < 0 else end
+        yield start, end, text[start:end].decode()
+        start = end + 1
+
+
+def _end_of_rows(text: bytes, start: int, stop: int) -> int:
+    """Where the rows end, before the comment that RELION writes between two blocks."""
+    while stop > start:
+        last = max(text.rfind(b"\n", start, stop - 1) + 1, start)
+        line = text[last:stop].strip()
+        if line and not line.startswith(b"#"):
+            return stop
+        stop = last
+    return stop
+
+
+def _parse_loop(text: bytes, start: int, stop: int, name: str, path: Path) -> StarBlock:
+    """Column names, then rows, from ``text[start:stop]`` (after the word loop_)."""
     names: list[str] = []
-    row = start
-    while row < stop:
-        cells = _tokens(lines[row])
-        if cells and not cells[0].startswith("_"):
+    row = stop
+    for begin, _, line in _lines(text, start, stop):
+        tokens = _raw_tokens(line)
+        if tokens and not tokens[0].startswith("_"):
+            row = begin
             break
-        names += [cells[0][1:]] if cells else []
-        row += 1
+        names += [tokens[0][1:]] if tokens else []
     twice = {n for n in names if names.count(n) > 1}
     if twice or not names:
         raise InputError(
@@ -126,31 +189,56 @@ def _parse_loop(lines: list[str], start: int, stop: int, name: str, path: Path) 
             where=path,
             mend="write the file again",
         )
-    body = lines[row:stop]
-    text = "\n".join(body)
-    if any(mark in text for mark in "'\"#"):
-        frame = _typed(_careful_rows(body, row + 1, names, path), names)
-    else:
-        frame = _fast_frame(text, row + 1, names, path)
-    return StarBlock(name, frame, True, row + 1)
+    body, first = text[row : _end_of_rows(text, row, stop)], text.count(b"\n", 0, row) + 1
+    marked = any(mark in body for mark in (b"'", b'"', b"#")) and _MARKED.search(body)
+    frame = (_careful_rows if marked else _fast_rows)(body, first, names, path)
+    return StarBlock(name, frame, True, first)
 
 
-def _parse_pairs(lines: list[str], start: int, stop: int, name: str, path: Path) -> StarBlock:
+def _parse_pairs(text: bytes, start: int, stop: int, name: str, path: Path) -> StarBlock:
     """Names with one value each."""
     pairs: dict[str, str] = {}
-    for number in range(start, stop):
-        cells = _tokens(lines[number])
-        if not cells:
+    first = text.count(b"\n", 0, start) + 1
+    for number, (_, _, line) in enumerate(_lines(text, start, stop), first):
+        tokens = _raw_tokens(line)
+        if not tokens:
             continue
-        if len(cells) != 2 or not cells[0].startswith("_"):
+        if len(tokens) != 2 or not tokens[0].startswith("_"):
             raise InputError(
-                f"line {number + 1} is neither a name with one value nor the start of a table",
+                f"line {number} is neither a name with one value nor the start of a table",
                 where=path,
                 mend="mend or remove that line",
             )
-        pairs[cells[0][1:]] = cells[1]
-    frame = _typed({key: [value] for key, value in pairs.items()}, list(pairs))
-    return StarBlock(name, frame, False, start + 1)
+        if tokens[0][1:] in pairs:
+            raise InputError(
+                f"line {number} gives {tokens[0]} a second value",
+                where=path,
+                mend="remove one of the two lines",
+            )
+        pairs[tokens[0][1:]] = _unquoted(tokens[1])
+    return StarBlock(name, _frame([list(pairs.values())], list(pairs)), False, first)
+
+
+def _body_of(text: bytes, start: int, stop: int) -> tuple[bool, int]:
+    """Whether a block is a table, and where its names begin."""
+    for begin, end, line in _lines(text, start, stop):
+        tokens = _raw_tokens(line)
+        if tokens:
+            return (True, end + 1) if tokens == ["loop_"] else (False, begin)
+    return False, stop
+
+
+def _block_starts(text: bytes) -> list[re.Match[bytes]]:
+    """Where lines begin with data_ (a search for the word is far faster than one for lines)."""
+    starts = []
+    at = text.find(b"data_")
+    while at >= 0:
+        line = text.rfind(b"\n", 0, at) + 1
+        match = _BLOCK.match(text, at)
+        if match and not text[line:at].strip():
+            starts.append(match)
+        at = text.find(b"data_", at + 1)
+    return starts
 
 
 def read_star(path: Path | str) -> dict[str, StarBlock]:
@@ -159,70 +247,93 @@ def read_star(path: Path | str) -> dict[str, StarBlock]:
     Raises
     ------
     InputError
-        For a file that is missing, binary, without a data block, with a block twice, or with a
-        row of the wrong width (its line is named).
+        For a file that is missing, binary, without a data block, with a block, column or name
+        twice, or with a row of the wrong width (its line is named).
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     except OSError as error:
         raise InputError(
             f"cannot be read: {error.strerror}", where=path, mend="check the path"
         ) from error
-    except UnicodeDecodeError as error:
-        raise InputError("not a text file", where=path, mend="give a STAR file") from error
-    lines = text.replace("\r\n", "\n").split("\n")
-    starts = [i for i, line in enumerate(lines) if line.lstrip().startswith("data_")]
-    if not starts or "\0" in text[:4096]:
+    starts = _block_starts(text)
+    if not starts or b"\0" in text[:4096]:
         raise InputError(
             "not a STAR file: no line begins with data_",
             where=path,
             mend="give the particles' .star file",
         )
     blocks: dict[str, StarBlock] = {}
-    for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True):
-        name = _tokens(lines[start])[0][len("data_") :]
-        if name in blocks:
-            raise InputError(
-                f"line {start + 1}: block data_{name} stands twice",
-                where=path,
-                mend="rename or remove one of them",
-            )
-        first = next((i for i in range(start + 1, stop) if _tokens(lines[i])), stop)
-        is_loop = first < stop and _tokens(lines[first])[0] == "loop_"
-        parse = _parse_loop if is_loop else _parse_pairs
-        blocks[name] = parse(lines, first + 1 if is_loop else first, stop, name, path)
+    ends = [match.start() for match in starts[1:]] + [len(text)]
+    try:
+        for match, stop in zip(starts, ends, strict=True):
+            name = match.group(1).decode()
+            if name in blocks:
+                line = text.count(b"\n", 0, match.start()) + 1
+                raise InputError(
+                    f"line {line}: block data_{name} stands twice",
+                    where=path,
+                    mend="rename or remove one of them",
+                )
+            line_end = text.find(b"\n", match.end())
+            is_loop, start = _body_of(text, stop if line_end < 0 else line_end + 1, stop)
+            blocks[name] = (_parse_loop if is_loop else _parse_pairs)(text, start, stop, name, path)
+    except UnicodeDecodeError as error:
+        raise InputError("not a text file", where=path, mend="give a STAR file") from error
     return blocks
 
 
-def _quoted(frame: pl.DataFrame) -> pl.DataFrame:
-    """Quote the cells that would not read back as one token."""
-    columns = []
-    for column in frame.get_columns():
-        unsafe = column.str.contains(r"\s|^$|^[#'\"_]") | column.str.contains("^(loop_|data_)")
-        if not unsafe.any():
-            columns.append(column)
-            continue
-        quoted = [
-            (f"'{cell}'" if '"' in cell else f'"{cell}"') if bad else cell
-            for cell, bad in zip(column.to_list(), unsafe.to_list(), strict=True)
-        ]
-        columns.append(pl.Series(column.name, quoted, dtype=pl.String))
-    return pl.DataFrame(columns)
+def _quoted_cell(cell: str, path: Path) -> str:
+    """Quote a cell so that it reads back as one token."""
+    for quote in "\"'":
+        token = f"{quote}{cell}{quote}"
+        if "\n" not in cell and _raw_tokens(token) == [token]:
+            return token
+    raise InputError(
+        f"the value {cell!r} cannot stand in a STAR file",
+        where=path,
+        mend="take the line break, or one kind of quote, out of it",
+    )
+
+
+def _quoted(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Quote the cells that need it; a missing cell becomes an empty one."""
+    frame = frame.select(pl.all().cast(pl.String).fill_null(""))
+    unsafe = frame.select(pl.all().str.contains(_UNSAFE).any())
+    columns = [name for name in frame.columns if unsafe[name].item()]
+    return frame.with_columns(
+        pl.when(pl.col(name).str.contains(_UNSAFE))
+        .then(pl.col(name).map_elements(lambda c: _quoted_cell(c, path), return_dtype=pl.String))
+        .otherwise(pl.col(name))
+        for name in columns
+    )
+
+
+def _write_block(file: BinaryIO, block: StarBlock, path: Path) -> None:
+    file.write(f"\n# version 30001\n\ndata_{block.name}\n\n".encode())
+    if not block.frame.columns:
+        return
+    frame = block.frame if block.frame.is_empty() else _quoted(block.frame, path)
+    if not block.is_loop and len(frame) == 1:
+        pairs = zip(frame.columns, frame.row(0), strict=True)
+        file.write("".join(f"_{name} {value}\n" for name, value in pairs).encode())
+        return
+    header = [f"_{name} #{i}\n" for i, name in enumerate(frame.columns, 1)]
+    file.write(("loop_\n" + "".join(header)).encode())
+    file.flush()
+    frame.write_csv(file, separator=" ", include_header=False, quote_style="never")
+    file.write(b"\n")
 
 
 def write_star(path: Path | str, blocks: Iterable[StarBlock]) -> None:
-    """Write blocks in RELION's layout, whole or not at all."""
+    """Write blocks in RELION's layout, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        For a value that no quoting can hold (a line break, or both quotes before blanks).
+    """
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         for block in blocks:
-            frame = _quoted(block.frame)
-            file.write(f"\n# version 30001\n\ndata_{block.name}\n\n".encode())
-            if not block.is_loop:
-                for name, value in zip(frame.columns, frame.row(0), strict=True):
-                    file.write(f"_{name} {value}\n".encode())
-                continue
-            header = [f"_{name} #{i}\n" for i, name in enumerate(frame.columns, 1)]
-            file.write(("loop_\n" + "".join(header)).encode())
-            file.flush()
-            frame.write_csv(file, separator=" ", include_header=False, quote_style="never")
-            file.write(b"\n")
+            _write_block(file, block, Path(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -135,13 +136,17 @@ class ParticleTable:
             origins = {"rlnOriginXAngst": origin_x, "rlnOriginYAngst": origin_y}
         angles = {"rlnAngleRot": rot, "rlnAngleTilt": tilt, "rlnAnglePsi": psi}
         cells = {
-            name: pl.Series(name, values).cast(pl.String)
-            if np.issubdtype(np.asarray(values).dtype, np.integer)
-            else pl.Series(name, [f"{value:.6f}" for value in values], dtype=pl.String)
+            name: _as_cells(name, values)
             for name, values in {**angles, **origins, **(extra or {})}.items()
         }
         frame = self.block.frame.with_columns(**cells)
         return replace(self, block=self.block.with_frame(frame))
+
+
+def _as_cells(name: str, values: np.ndarray) -> pl.Series:
+    """Numbers as text, reals to six decimals."""
+    series = pl.Series(name, values)
+    return (series.round(6) if series.dtype.is_float() else series).cast(pl.String)
 
 
 def numbers(block: StarBlock, name: str, path: Path) -> Float[np.ndarray, " n"]:
@@ -173,11 +178,11 @@ def _pixel_size(row: Mapping[str, Any], path: Path, number: int) -> float:
     for name in _PIXEL_COLUMNS:
         if name in row:
             return float(row[name])
-    if "rlnDetectorPixelSize" in row and "rlnMagnification" in row:
+    if "rlnDetectorPixelSize" in row and float(row.get("rlnMagnification", 0)) > 0:
         return float(row["rlnDetectorPixelSize"]) * 1e4 / float(row["rlnMagnification"])
     raise InputError(
         f"optics group {number} has no pixel size (none of the columns "
-        f"{', '.join('_' + n for n in _PIXEL_COLUMNS)})",
+        f"{', '.join('_' + n for n in _PIXEL_COLUMNS)}, nor a magnification above 0)",
         where=path,
         mend="add _rlnImagePixelSize",
     )
@@ -204,12 +209,16 @@ def _optics_group(row: Mapping[str, str], number: int, stack: Path, path: Path) 
             where=path,
             mend="mend that cell",
         ) from error
-    if not pixel_size > 0:
-        raise InputError(
-            f"optics group {number} has pixel size {pixel_size:g} A, expected more than 0",
-            where=path,
-            mend="write the true one",
-        )
+    values |= {"pixel size": pixel_size, "image size": box}
+    for name, value in values.items():
+        positive = name in ("pixel size", "image size", "rlnVoltage")
+        if not math.isfinite(value) or (positive and value <= 0):
+            raise InputError(
+                f"optics group {number} has {name} {value:g}, expected "
+                f"{'more than 0' if positive else 'a finite number'}",
+                where=path,
+                mend="write the true one",
+            )
     mag = [values[name] for name in _MAG_COLUMNS]
     return OpticsGroup(
         number,
@@ -242,8 +251,18 @@ def _optics_from_block(
         member = np.ones(len(particles.frame), dtype=np.int64)
         numbers_of = np.ones(1, dtype=np.int64)
     else:
+        if "rlnOpticsGroup" not in block.frame.columns:
+            raise InputError(
+                "data_optics has no column _rlnOpticsGroup", where=path, mend="number its groups"
+            )
         member = numbers(particles, "rlnOpticsGroup", path).astype(np.int64)
         numbers_of = numbers(block, "rlnOpticsGroup", path).astype(np.int64)
+    if len(set(numbers_of.tolist())) < len(numbers_of):
+        raise InputError(
+            f"data_optics holds a group twice (its groups are {', '.join(map(str, numbers_of))})",
+            where=path,
+            mend="remove or renumber one of them",
+        )
     unknown = ~np.isin(member, numbers_of)
     if unknown.any():
         row = int(unknown.argmax())
@@ -403,13 +422,9 @@ def _image_names(table: ParticleTable, folder: Path) -> pl.Series:
         absolute = stack.resolve()
         relative = Path(os.path.relpath(absolute, folder.resolve()))
         names.append(str(relative if relative.parts.count("..") < 3 else absolute))
-    return pl.Series(
-        "rlnImageName",
-        [
-            f"{index + 1:06d}@{names[stack]}"
-            for index, stack in zip(table.index_in_stack, table.stack_of, strict=True)
-        ],
-    )
+    numbers_there = pl.Series(table.index_in_stack + 1).cast(pl.String).str.zfill(6)
+    files = pl.Series(names, dtype=pl.String).gather(table.stack_of)
+    return (numbers_there + "@" + files).alias("rlnImageName")
 
 
 def write_particles(path: Path | str, table: ParticleTable) -> None:
