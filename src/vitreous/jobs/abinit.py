@@ -30,7 +30,7 @@ from vitreous.jobs.engine import (
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.images import Frame, RingImages, load_rings, working_frame
 from vitreous.jobs.outputs import Found, write_results
-from vitreous.jobs.schedule import Step, inflation, schedule
+from vitreous.jobs.schedule import Step, initial_resolution, noise_factor, schedule
 from vitreous.jobs.state import SearchState, load_checkpoint, save_checkpoint
 from vitreous.math.fourier import resample_map
 from vitreous.math.rotations import matrix_to_euler
@@ -43,8 +43,11 @@ from vitreous.search.expectation import references
 from vitreous.search.grid import shift_grid
 from vitreous.search.posterior import Best
 
-_SEARCH_STEP, _FINAL_STEP = 15.0, 7.5
-"""Angular steps in degrees of the iterations and of the last pass."""
+_COARSEST_STEP = 15.0
+"""Largest angular step in degrees."""
+
+_MOST_ORIENTATIONS = 5000
+"""Orientations of the asymmetric unit that an iteration may try: 15 degrees without symmetry."""
 
 _BLOBS = 12
 """Gaussians in a random starting map."""
@@ -65,6 +68,16 @@ class Problem:
     device: torch.device
 
     @property
+    def initial_resolution(self) -> float:
+        """Resolution in angstrom that the search begins at."""
+        return initial_resolution(self.config, len(self.operators))
+
+    @property
+    def steps(self) -> list[Step]:
+        """All iterations of a start."""
+        return schedule(self.config, len(self.table), len(self.operators))
+
+    @property
     def to_working_pixels(self) -> float:
         """Working pixels in a pixel of the stack."""
         return self.table.optics[0].pixel_size / self.frame.pixel_size
@@ -72,6 +85,23 @@ class Problem:
     def shifts(self, reach: float, step: float) -> Float[Tensor, "t 2"]:
         """Shift lattice given in pixels of the stack, in working pixels."""
         return shift_grid(reach, step) * self.to_working_pixels
+
+    def angular_step(self, resolution: float) -> float:
+        """Angular step in degrees for a resolution in angstrom, if none was asked for.
+
+        Fine enough for the rim of the particle (Crowther, DeRosier & Klug, Proc. R. Soc. A 317,
+        319 (1970)), as far as the number of orientations allows.
+        """
+        if self.config.angular_sampling:
+            return self.config.angular_sampling
+        needed = math.degrees(resolution / (self.frame.mask_radius * self.frame.pixel_size))
+        step = _COARSEST_STEP
+        while step > needed:
+            order = order_for(step / 2)
+            if 72 * 8**order / len(self.operators) > _MOST_ORIENTATIONS:
+                break
+            step /= 2
+        return step
 
     def orientations(self, step: float, seed: int | None = None) -> OrientationGrid:
         """Grid of the nearest HEALPix step over the asymmetric unit, turned if given a seed."""
@@ -84,7 +114,7 @@ def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
     axis = torch.arange(frame.box) - frame.box // 2
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     # As fine as the first iterations can see: a Gaussian's full width at half maximum.
-    width = problem.config.initial_resolution / 2.355 / frame.pixel_size
+    width = problem.initial_resolution / 2.355 / frame.pixel_size
     maps = torch.zeros(problem.config.classes, frame.box, frame.box, frame.box)
     for volume in maps:
         for _ in range(_BLOBS):
@@ -98,7 +128,7 @@ def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
 
 def _signal_scale(problem: Problem, maps: Tensor) -> float:
     """Factor that gives slices a tenth of the images' power on the innermost rings."""
-    rings = problem.frame.rings_at(problem.config.initial_resolution)
+    rings = problem.frame.rings_at(problem.initial_resolution)
     polar = problem.frame.polar_at(rings)
     grid = orientation_grid(1, point_group("C1"))
     slices = references(map_to_cube(maps, rings + 1, PADDING), grid, polar)
@@ -125,7 +155,7 @@ def first_state(problem: Problem, start: int) -> SearchState:
         start=start,
         iteration=0,
         seen=0,
-        rings=problem.frame.rings_at(problem.config.initial_resolution),
+        rings=problem.frame.rings_at(problem.initial_resolution),
         maps=random_maps(problem, _seed(problem.config, start, 0)),
         noise=image_power(problem.images, len(problem.table.optics)),
         fractions=torch.full((classes,), 1 / classes, device=problem.device),
@@ -177,9 +207,9 @@ def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchSta
     rings = frame.rings_at(step.resolution)
     index = mini_batch(problem, state, step.batch)
     seed = _seed(config, state.start, state.iteration + 1)
-    grid = problem.orientations(config.angular_sampling or _SEARCH_STEP, seed)
+    grid = problem.orientations(problem.angular_step(step.resolution), seed)
     shifts = problem.shifts(config.offset_range, config.offset_step)
-    factor = inflation(config.noise_halflife, state.seen)
+    factor = noise_factor(config.noise_halflife, state.seen, len(problem.operators))
     result = search_pass(
         state.maps,
         problem.images,
@@ -225,7 +255,7 @@ def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchSta
 
 def run_start(problem: Problem, state: SearchState, on_event: OnEvent) -> Iterator[SearchState]:
     """Yield the state after every iteration that is still to be done."""
-    steps = schedule(problem.config, len(problem.table))
+    steps = problem.steps
     total = len(steps) * problem.config.starts
     for step in steps[state.iteration :]:
         began = time.monotonic()
@@ -240,7 +270,7 @@ def run_start(problem: Problem, state: SearchState, on_event: OnEvent) -> Iterat
                 "of": total,
                 "stage": step.stage,
                 "resolution": round(step.resolution, 2),
-                "angular_sampling": problem.config.angular_sampling or _SEARCH_STEP,
+                "angular_sampling": problem.angular_step(step.resolution),
                 "batch": step.batch,
                 "log_likelihood": state.evidence,
                 "max_posterior": float(result.best.probability.mean()),
@@ -261,7 +291,8 @@ def last_pass(problem: Problem, state: SearchState, on_event: OnEvent) -> tuple[
     config, frame = problem.config, problem.frame
     everything = torch.arange(len(problem.table))
     rings = frame.rings_at(config.final_resolution)
-    coarse = config.angular_sampling or _SEARCH_STEP
+    coarse = problem.angular_step(config.final_resolution)
+    fine_step = config.angular_sampling or coarse / 2
     step = config.offset_step
     places = Places(problem.orientations(coarse), problem.shifts(config.offset_range, step), rings)
     origins = torch.zeros(len(everything), 2)
@@ -284,7 +315,7 @@ def last_pass(problem: Problem, state: SearchState, on_event: OnEvent) -> tuple[
     on_event({"event": "final_pass", "stage": "last pass", "iteration": 1, "of": 2})
     origins = places.shifts[first.best.shift.cpu()]
     fine = Places(
-        problem.orientations(config.angular_sampling or _FINAL_STEP),
+        problem.orientations(fine_step),
         problem.shifts(0.75 * step, step / 2),
         rings,
     )
@@ -339,7 +370,7 @@ def _all_starts(
 ) -> list[SearchState]:
     """Run, or go on with, every start; checkpoint as asked."""
     config, checkpoint = problem.config, problem.config.out / "checkpoint.safetensors"
-    length = len(schedule(config, len(problem.table)))
+    length = len(problem.steps)
     while True:
         if not states or (states[-1].iteration >= length and len(states) < config.starts):
             states = [*states, first_state(problem, len(states))]

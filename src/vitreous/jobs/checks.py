@@ -62,10 +62,10 @@ def _check_numbers(config: AbinitConfig) -> None:
         value = getattr(config, name)
         if value is not None and not value > 0:
             raise OptionError(f"{value} is not more than 0", where=_flag(name))
-    if config.initial_resolution < config.final_resolution:
+    first = config.initial_resolution
+    if first is not None and first < config.final_resolution:
         raise OptionError(
-            f"{config.initial_resolution:g} A is finer than the final one, "
-            f"{config.final_resolution:g} A",
+            f"{first:g} A is finer than the final one, {config.final_resolution:g} A",
             where="--initial-resolution",
             mend="begin at a coarser resolution than you end at",
         )

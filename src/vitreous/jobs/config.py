@@ -23,8 +23,9 @@ class AbinitConfig:
         Point group imposed on the map: C1, Cn, Dn, T, O, I, I1 to I4.
     mask_diameter : float, optional
         Diameter in angstrom of the spherical mask; by default 85 % of the box.
-    initial_resolution : float
-        Resolution in angstrom that the search begins at.
+    initial_resolution : float, optional
+        Resolution in angstrom that the search begins at; by default 35, or 25 under T, O or I,
+        whose density shows no hand before.
     final_resolution : float
         Resolution in angstrom that it ends at.
     initial_iterations : int, optional
@@ -42,8 +43,8 @@ class AbinitConfig:
     offset_step : float
         Step of the in-plane shifts, in pixels of the stack.
     angular_sampling : float, optional
-        Angular step in degrees, taken to the nearest of 30, 15, 7.5, 3.75; by default 15 during
-        the iterations and 7.5 in the last pass.
+        Angular step in degrees, taken to the nearest of 30, 15, 7.5, 3.75; by default 15 or, as
+        the resolution needs it and symmetry makes it cheap, finer, and halved in the last pass.
     flatten : bool
         Mask the solvent and keep density non-negative.
     ctf : bool
@@ -75,7 +76,7 @@ class AbinitConfig:
     classes: int = 1
     symmetry: str = "C1"
     mask_diameter: float | None = None
-    initial_resolution: float = 35.0
+    initial_resolution: float | None = None
     final_resolution: float = 15.0
     initial_iterations: int | None = None
     between_iterations: int | None = None

@@ -12,6 +12,13 @@ _FIRST_STEP, _LAST_STEP = 0.5, 0.15
 _INFLATION = 8.0
 """Factor on the noise variance at the start, where a half-life is set (RELION's value)."""
 
+_SHARPENING = 0.7
+"""Factor on the noise variance in a search with many symmetry mates.  At 1 a map that is its own
+mirror image stays so, as every pose ties with the one turned by 180 degrees in the plane."""
+
+_POLYHEDRAL = 12
+"""Operators of the smallest polyhedral group: at low resolution its density has no hand."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -43,22 +50,23 @@ def _given(value: int | None, otherwise: int) -> int:
     return otherwise if value is None else value
 
 
-def schedule(config: AbinitConfig, particles: int) -> list[Step]:
-    """All iterations for this many particles; options not given adapt to it.
+def schedule(config: AbinitConfig, particles: int, operators: int) -> list[Step]:
+    """All iterations for this many particles and operators; options not given adapt to them.
 
     Frequency, not resolution, rises evenly over the iterations between.
     """
-    initial = _given(config.initial_iterations, 12)
-    between = _given(config.between_iterations, 28)
-    final = _given(config.final_iterations, 4)
+    initial = _given(config.initial_iterations, 20)
+    between = _given(config.between_iterations, 60)
+    final = _given(config.final_iterations, 10)
     classes = config.classes
-    first_batch = min(particles, _given(config.initial_batch, 200 * classes))
-    last_batch = min(particles, _given(config.final_batch, 500 * classes))
+    first_batch = min(particles, _given(config.initial_batch, 100 * classes))
+    last_batch = min(particles, _given(config.final_batch, 300 * classes))
+    first_resolution = initial_resolution(config, operators)
     steps = []
     for number in range(initial + between + final):
         done = min(max((number - initial + 1) / (between + 1), 0.0), 1.0)
         stage = "initial" if number < initial else "between" if done < 1 else "final"
-        frequency = (1 - done) / config.initial_resolution + done / config.final_resolution
+        frequency = (1 - done) / first_resolution + done / config.final_resolution
         steps.append(
             Step(
                 stage,
@@ -71,6 +79,13 @@ def schedule(config: AbinitConfig, particles: int) -> list[Step]:
     return steps
 
 
-def inflation(halflife: float, seen: int) -> float:
-    """Factor on the noise variance after ``seen`` particles."""
-    return 1 + (_INFLATION - 1) * 2 ** (-seen / halflife) if halflife > 0 else 1.0
+def noise_factor(halflife: float, seen: int, operators: int) -> float:
+    """Factor on the noise variance after ``seen`` particles, under this many operators."""
+    inflated = 1 + (_INFLATION - 1) * 2 ** (-seen / halflife) if halflife > 0 else 1.0
+    return inflated * (_SHARPENING if operators >= _POLYHEDRAL else 1.0)
+
+
+def initial_resolution(config: AbinitConfig, operators: int) -> float:
+    """Resolution in angstrom that the search begins at, under this many operators."""
+    automatic = 25.0 if operators >= _POLYHEDRAL else 35.0
+    return config.initial_resolution or max(automatic, config.final_resolution)

