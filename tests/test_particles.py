@@ -10,8 +10,9 @@ import pytest
 from vitreous.errors import InputError
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import read_star
+from vitreous.particles.columns import numbers
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import numbers, read_particles, write_particles
+from vitreous.particles.table import read_particles, write_particles
 
 OLD_LAYOUT = """
 data_

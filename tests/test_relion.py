@@ -18,8 +18,9 @@ from vitreous.jobs.simulate import particle_blocks, random_poses
 from vitreous.math.fourier import frequency_radius, to_fourier
 from vitreous.math.rotations import euler_to_matrix
 from vitreous.math.symmetry import point_group
+from vitreous.particles.columns import numbers
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import numbers, read_particles
+from vitreous.particles.table import read_particles
 from vitreous.physics.ctf import Defocus, Optics
 from vitreous.physics.phantom import built_in_phantom
 from vitreous.physics.project import map_to_cube

@@ -24,7 +24,7 @@ class AbinitConfig:
     mask_diameter : float, optional
         Diameter in angstrom of the spherical mask; by default 85 % of the box.
     initial_resolution : float, optional
-        Resolution in angstrom that the search begins at; by default 35, or 25 under T, O or I,
+        Resolution in angstrom that the search begins at; by default 35, or 30 under T, O or I,
         whose density shows no hand before.
     final_resolution : float
         Resolution in angstrom that it ends at.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitreous.jobs.images import Frame, RingImages
-from vitreous.math.so3 import OrientationGrid
+from vitreous.math.so3 import OrientationGrid, neighbours
 from vitreous.physics.masks import soft_sphere
 from vitreous.physics.polar import PolarGrid
 from vitreous.physics.project import map_to_cube, shift_phase
@@ -21,7 +21,7 @@ from vitreous.reconstruct.insert import (
 )
 from vitreous.reconstruct.solve import map_power, shell_information, solve
 from vitreous.search.expectation import RingSums, direction_points, expectation, references
-from vitreous.search.posterior import Best
+from vitreous.search.posterior import Best, joined
 
 PADDING = 2
 """Oversampling of the Fourier cubes, as RELION's default."""
@@ -32,11 +32,26 @@ _PRIOR_TRUST = 4.0
 
 @dataclass(frozen=True)
 class Places:
-    """Where a pass looks: orientations, shifts in working pixels, rings used."""
+    """Where a pass looks.
+
+    Attributes
+    ----------
+    orientations : OrientationGrid
+    shifts : tensor (shifts, 2)
+        Working pixels.
+    rings : int
+        Rings used.
+    tile_scores : int
+        Scores held at once.
+    allowed : bool tensor (particles, maps * directions), optional
+        References to try for each particle; all by default.
+    """
 
     orientations: OrientationGrid
     shifts: Float[Tensor, "t 2"]
     rings: int
+    tile_scores: int
+    allowed: Bool[Tensor, "b kd"] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +154,8 @@ def search_pass(
             places.shifts,
             frame.box,
             log_prior.to(device),
+            tile_scores=places.tile_scores,
+            allowed=None if places.allowed is None else places.allowed[member.to(device)],
             accumulate=accumulate,
         )
         found.append((member, best))
@@ -150,14 +167,41 @@ def search_pass(
     return PassResult(best, friedel_symmetrised(total) if accumulate else None, residual, count)
 
 
+def nearby(
+    best: Best,
+    coarse: OrientationGrid,
+    fine: OrientationGrid,
+    operators: Float[Tensor, "s 3 3"],
+    reach: float,
+) -> Bool[Tensor, "n kf"]:
+    """References of ``fine`` within ``reach`` degrees of the significant ones of ``coarse``."""
+    near = neighbours(fine, coarse, operators, reach)
+    by_map = best.significant.view(len(best.reference), -1, len(coarse.directions)).float()
+    return ((by_map @ near.to(by_map)) > 0).flatten(1)
+
+
 def _in_order(found: list[tuple[Tensor, Best]]) -> Best:
     """Join the groups' results and put them back in the order of the particles."""
+    best = joined([part for _, part in found])
     order = torch.argsort(torch.cat([member for member, _ in found]))
-    joined = {
-        field.name: torch.cat([getattr(best, field.name) for _, best in found])
-        for field in fields(Best)
-    }
-    return Best(**{name: value[order.to(value.device)] for name, value in joined.items()})
+    return best.at(order.to(best.reference.device))
+
+
+def renewed_noise(
+    noise: Float[Tensor, "g rings"], result: PassResult, mask_share: float, rate: float
+) -> Float[Tensor, "g rings"]:
+    """Noise spectra moved towards the residuals of a pass, on the rings it used.
+
+    The mask removes noise power in proportion to its mean square, so the residual is divided by
+    that share: the spectrum is that of the unmasked images.
+    """
+    rings = result.residual.shape[1]
+    renewed = noise.clone()
+    for group in torch.nonzero(result.count)[:, 0].tolist():
+        found = result.residual[group] / (result.count[group] * mask_share)
+        found = torch.maximum(found, 0.05 * noise[group, :rings])
+        renewed[group, :rings] += rate * (found - noise[group, :rings])
+    return renewed
 
 
 def prior_power(
@@ -172,6 +216,16 @@ def prior_power(
     power[:, seen:] = power[:, max(seen - 1, 0), None]
     information = shell_information(sums, rings + 2)
     return torch.maximum(power, 0.1 / information.clamp(min=1e-20))
+
+
+def power_beyond_noise(sums: Accumulator, box: int, rings: int) -> Float[Tensor, "k s"]:
+    """Signal power in each shell, as the power of the unregularised maps less that of the noise.
+
+    The floor, a hundredth of the noise, keeps shells without signal finite.
+    """
+    noise = 1 / shell_information(sums, rings + 2).clamp(min=1e-20)
+    power = map_power(solve(sums, None, box, rings), rings + 2).to(noise)
+    return torch.maximum(power - noise, 0.01 * noise)
 
 
 def constrained(

@@ -14,15 +14,21 @@ from torch import Tensor
 
 from vitreous.errors import InputError
 from vitreous.math.fourier import good_box, resample
+from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.stack import ImageSource, normalise
-from vitreous.particles.table import OpticsGroup, ParticleTable
+from vitreous.particles.table import ParticleTable
 from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, contrast_transfer
 from vitreous.physics.masks import soft_sphere
 from vitreous.physics.polar import PolarGrid, bandwidth_for, polar_matrix, to_polar
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
-_READ_BATCH = 512
+_BEYOND = 10
+"""Rings kept beyond the final resolution: the search does not use them, but the last map does, as
+in RELION."""
+
+READ_BATCH = 512
+"""Images read and transformed at once."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Frame:
     mask_edge : float
         Width of its soft edge, working pixels.
     polar : PolarGrid
-        Rings out to the final resolution.
+        Rings out to the final resolution, and some beyond it for the last map.
     """
 
     box: int
@@ -99,7 +105,7 @@ def working_frame(table: ParticleTable, mask_diameter: float, final_resolution: 
     group = table.optics[0]
     field = group.box * group.pixel_size
     finest = min(g.box // 2 - 1 for g in table.optics)
-    rings = min(max(round(field / final_resolution), 4), finest)
+    rings = min(max(round(field / final_resolution), 4) + _BEYOND, finest)
     box = min(good_box(math.ceil(2.6 * (rings + 1))), group.box)
     pixel_size = field / box
     edge = max(2.0, 0.04 * box)
@@ -182,7 +188,7 @@ def load_rings(
         radius = frame.mask_radius * frame.pixel_size / group.pixel_size
         rows = np.flatnonzero(table.group == number)
         tilt = beam_tilt_phase(points, optics).conj() if any(optics.beam_tilt) else None
-        for batch in np.array_split(rows, max(1, math.ceil(len(rows) / _READ_BATCH))):
+        for batch in np.array_split(rows, max(1, math.ceil(len(rows) / READ_BATCH))):
             images = normalise(torch.from_numpy(source.read(batch)), min(radius, group.box / 2 - 1))
             rings = to_polar(resample(images, frame.box, 2) * mask, polar, matrix)
             samples[batch] = rings if tilt is None else rings * tilt

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.images import Frame
+from vitreous.math.so3 import order_for
 
 _FIRST_STEP, _LAST_STEP = 0.5, 0.15
 """Weight that the oldest sums lose at each iteration, first and last."""
@@ -15,6 +18,12 @@ _INFLATION = 8.0
 _SHARPENING = 0.7
 """Factor on the noise variance in a search with many symmetry mates.  At 1 a map that is its own
 mirror image stays so, as every pose ties with the one turned by 180 degrees in the plane."""
+
+_COARSEST_STEP = 15.0
+"""Largest angular step in degrees."""
+
+_MOST_ORIENTATIONS = 5000
+"""Orientations of the asymmetric unit that an iteration may try: 15 degrees without symmetry."""
 
 _POLYHEDRAL = 12
 """Operators of the smallest polyhedral group: at low resolution its density has no hand."""
@@ -57,7 +66,7 @@ def schedule(config: AbinitConfig, particles: int, operators: int) -> list[Step]
     """
     initial = _given(config.initial_iterations, 20)
     between = _given(config.between_iterations, 60)
-    final = _given(config.final_iterations, 10)
+    final = _given(config.final_iterations, 30 if operators >= _POLYHEDRAL else 10)
     classes = config.classes
     first_batch = min(particles, _given(config.initial_batch, 100 * classes))
     last_batch = min(particles, _given(config.final_batch, 300 * classes))
@@ -87,5 +96,31 @@ def noise_factor(halflife: float, seen: int, operators: int) -> float:
 
 def initial_resolution(config: AbinitConfig, operators: int) -> float:
     """Resolution in angstrom that the search begins at, under this many operators."""
-    automatic = 25.0 if operators >= _POLYHEDRAL else 35.0
+    automatic = 30.0 if operators >= _POLYHEDRAL else 35.0
     return config.initial_resolution or max(automatic, config.final_resolution)
+
+
+def angular_step(config: AbinitConfig, resolution: float, frame: Frame, operators: int) -> float:
+    """Angular step in degrees for a resolution in angstrom: as asked for, or as needed.
+
+    Fine enough for the rim of the particle (Crowther, DeRosier & Klug, Proc. R. Soc. A 317,
+    319 (1970)), as far as the number of orientations allows.
+    """
+    if config.angular_sampling:
+        return config.angular_sampling
+    needed = math.degrees(resolution / (frame.mask_radius * frame.pixel_size))
+    step = _COARSEST_STEP
+    while step > needed and orientations_at(step / 2, operators) <= _MOST_ORIENTATIONS:
+        step /= 2
+    return step
+
+
+def last_angular_step(config: AbinitConfig, frame: Frame, operators: int) -> float:
+    """Angular step in degrees of the last pass."""
+    step = angular_step(config, config.final_resolution, frame, operators)
+    return config.angular_sampling or step / 2
+
+
+def orientations_at(step: float, operators: int) -> float:
+    """About how many orientations the asymmetric unit has at an angular step in degrees."""
+    return 72 * 8 ** order_for(step) / operators

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -115,3 +115,18 @@ def orientation_grid(
         directions = turn @ directions @ axis_rotation(torch.tensor(offset, dtype=turn.dtype), 2)
     keep = asymmetric_unit(directions[:, :, 2], operators)
     return OrientationGrid(directions[keep], n_psi)
+
+
+def neighbours(
+    fine: OrientationGrid,
+    coarse: OrientationGrid,
+    operators: Float[Tensor, "s 3 3"],
+    reach: float,
+) -> Bool[Tensor, "c f"]:
+    """Which directions of ``fine`` lie within ``reach`` degrees of each direction of ``coarse``.
+
+    Symmetry mates count as one direction.
+    """
+    mates = operators @ coarse.directions[:, None, :, 2, None]  # coarse, operators, 3, 1
+    closest = (mates[..., 0] @ fine.directions[:, :, 2].T).amax(dim=1)
+    return closest >= math.cos(math.radians(reach))

@@ -80,7 +80,10 @@ class ProgressDisplay:
         self._bar.stop()
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Show an event that says how far things are; pass over the others."""
+        """Show an event that says how far things are, or what they take; pass over the others."""
+        if event.get("event") == "memory":
+            line = f"memory: about {event['needed_GB']} GB needed, {event['free_GB']} GB free"
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
         if event.get("iteration") is None or event.get("of") is None:
             return
         done, total = int(event["iteration"]), int(event["of"])

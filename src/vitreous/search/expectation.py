@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from vitreous.kernels.angular import (
@@ -29,10 +29,10 @@ from vitreous.kernels.angular import (
 from vitreous.math.so3 import OrientationGrid
 from vitreous.physics.polar import PolarGrid
 from vitreous.physics.project import FourierCube, read_cube, shift_phase
-from vitreous.search.posterior import Best, joined, posterior
+from vitreous.search.posterior import Best, among, joined, posterior
 
-_TILE_SCORES = 3_000_000
-"""Scores in a tile, about 12 MB: measured best between cache misses and call overhead."""
+_PRUNED_COLUMNS = 100
+"""Images times shifts in a tile whose references are pruned: few, so as to share references."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,31 @@ class References:
     power: Tensor
     maps: int
     n_psi: int
+
+
+@dataclass(frozen=True)
+class _Operands:
+    """Left operands of the score products, and the prior, of some references.
+
+    Attributes
+    ----------
+    cross : list of tensors (residues, 2 * references, inner)
+        For the inner products with images, by parity.
+    norm : tensor (residues, 2 * references, inner)
+        For the slices' power under squared CTFs.
+    log_prior : tensor (references,)
+    """
+
+    cross: list[Tensor]
+    norm: Tensor
+    log_prior: Tensor
+
+    def among(self, chosen: Tensor) -> _Operands:
+        """Those of some references only."""
+        rows = torch.cat([chosen, chosen + len(self.log_prior)])
+        return _Operands(
+            [part[:, rows] for part in self.cross], self.norm[:, rows], self.log_prior[chosen]
+        )
 
 
 @dataclass(frozen=True)
@@ -100,6 +125,66 @@ def references(cube: FourierCube, orientations: OrientationGrid, polar: PolarGri
     return References(polar, bases, analyse_images(samples, bases), power, maps, n_psi)
 
 
+@dataclass(frozen=True)
+class _Turns:
+    """Matrices from residues' products to scores at the in-plane angles, and back.
+
+    Attributes
+    ----------
+    on, back : tensors (psi, residues * 2) and its transpose
+        Of both parities, side by side.
+    even_on, even_back : tensors
+        Of the even one alone.
+    """
+
+    on: Tensor
+    back: Tensor
+    even_on: Tensor
+    even_back: Tensor
+
+
+def _turns(refs: References) -> _Turns:
+    even, odd = (psi_matrix(basis, refs.n_psi) for basis in refs.bases)
+    both = torch.cat([even, odd], dim=1)
+    return _Turns(both, both.T.contiguous(), even, even.T.contiguous())
+
+
+def _operands(refs: References, noise: Tensor, log_prior: Tensor) -> _Operands:
+    weight = 2 * math.pi * refs.polar.radii(noise.device) / noise
+    cross = [
+        correlation_operand(part, weight, basis)
+        for part, basis in zip(refs.slices, refs.bases, strict=True)
+    ]
+    return _Operands(
+        cross, correlation_operand(refs.power, -0.5 * weight, refs.bases[0]), log_prior
+    )
+
+
+def _tile_size(refs: References, count: int, n_shifts: int, tile_scores: int, pruned: bool) -> int:
+    """Images in a tile."""
+    size = tile_scores // (refs.n_psi * count * n_shifts)
+    return max(1, min(size, _PRUNED_COLUMNS // n_shifts) if pruned else size)
+
+
+def _spectra(
+    image: Tensor, contrast: Tensor, phases: Tensor, bases: list[AngularBasis]
+) -> tuple[list[Tensor], Tensor]:
+    """Angular coefficients of CTF times image at every shift, and of the squared CTF."""
+    weighted = (image * contrast).permute(2, 1, 0)
+    centred = weighted[..., None] * phases[:, :, None, :]
+    squared = analyse_real((contrast**2).permute(2, 1, 0), bases[0])
+    return analyse_images(centred.flatten(2), bases), squared
+
+
+def _log_weight(
+    operands: _Operands, spectra: list[Tensor], squared: Tensor, turns: _Turns
+) -> Float[Tensor, "p d n t"]:
+    """Log-likelihood plus log prior of every place, for the images of a tile."""
+    cross = scores(operands.cross, spectra, turns.on)
+    norm = scores([operands.norm], [squared], turns.even_on) + operands.log_prior[:, None]
+    return cross.view(*norm.shape, -1).add_(norm[..., None])
+
+
 def expectation(
     refs: References,
     images: Complex[Tensor, "n rings half"],
@@ -109,6 +194,8 @@ def expectation(
     box: int,
     log_prior: Float[Tensor, " d"],
     *,
+    tile_scores: int = 3_000_000,
+    allowed: Bool[Tensor, "n d"] | None = None,
     accumulate: bool = True,
 ) -> tuple[Best, RingSums | None]:
     """Posterior of every image over all maps, directions, in-plane angles and shifts.
@@ -125,6 +212,12 @@ def expectation(
         Shifts tried, pixels of ``box``.
     box : int
     log_prior : tensor (maps * directions,)
+    tile_scores : int
+        Scores held at once.  About 12 MB was measured best on a processor, between cache misses
+        and the overhead of calls.
+    allowed : bool tensor (images, maps * directions), optional
+        References that need to be tried.  A tile of images tries the union of its own, so images
+        with similar ones should be neighbours.
     accumulate : bool
         Whether to make the sums of the M-step.
 
@@ -137,46 +230,40 @@ def expectation(
     -----
     The formula is that of :func:`vitreous.search.score.reference_log_likelihood`.
     """
-    polar, bases, n_psi = refs.polar, refs.bases, refs.n_psi
-    device = images.device
-    ring_weight = 2 * math.pi * polar.radii(device) / noise
-    operands = [
-        correlation_operand(part, ring_weight, basis)
-        for part, basis in zip(refs.slices, bases, strict=True)
-    ]
-    power_operand = correlation_operand(refs.power, -0.5 * ring_weight, bases[0])
-    even_psi = psi_matrix(bases[0], n_psi)
-    to_psi = torch.cat([even_psi, psi_matrix(bases[1], n_psi)], dim=1)
-    from_psi, from_even_psi = to_psi.T.contiguous(), even_psi.T.contiguous()
+    polar, device = refs.polar, images.device
+    operands, turns = _operands(refs, noise, log_prior), _turns(refs)
     phases = shift_phase(polar.points(device), shifts.to(device), box).permute(2, 1, 0)
-    count, n_shifts = operands[0].shape[1] // 2, len(shifts)
-
-    data: list[Tensor] | None = None
-    weight: Tensor | None = None
+    chosen = torch.arange(len(log_prior), device=device)
+    data = [torch.zeros_like(part) for part in refs.slices]
+    weight = torch.zeros_like(refs.power)
     found = []
-    tile = max(1, _TILE_SCORES // (n_psi * count * n_shifts))
-    for image, contrast in zip(images.split(tile), ctf.split(tile), strict=True):
-        weighted = (image * contrast).permute(2, 1, 0)
-        centred = weighted[..., None] * phases[:, :, None, :]
-        spectra = analyse_images(centred.flatten(2), bases)
-        squared = [analyse_real((contrast**2).permute(2, 1, 0), bases[0])]
-        log_weight = scores(operands, spectra, to_psi).view(n_psi, count, -1, n_shifts)
-        norm = scores([power_operand], squared, even_psi) + log_prior[:, None]
-        probability, best = posterior(log_weight.add_(norm[..., None]), refs.maps)
-        found.append(best)
+    for part in torch.arange(len(images), device=device).split(
+        _tile_size(refs, len(log_prior), len(shifts), tile_scores, allowed is not None)
+    ):
+        if allowed is not None:
+            chosen = torch.nonzero(allowed[part].any(dim=0))[:, 0]
+        spectra, squared = _spectra(images[part], ctf[part], phases, refs.bases)
+        some = operands if allowed is None else operands.among(chosen)
+        log_weight = _log_weight(some, spectra, squared, turns)
+        map_of = torch.div(chosen, len(log_prior) // refs.maps, rounding_mode="floor")
+        probability, best = posterior(log_weight, map_of, refs.maps)
+        found.append(among(best, chosen, len(log_prior)))
         if not accumulate:
             continue
-        part = backproject(probability.flatten(2), spectra, from_psi, bases)
-        part_weight = backproject(probability.sum(-1), squared, from_even_psi, bases[:1])[0]
-        data = part if data is None else [a.add_(b) for a, b in zip(data, part, strict=True)]
-        weight = part_weight if weight is None else weight.add_(part_weight)
+        sums = backproject(probability.flatten(2), spectra, turns.back, refs.bases)
+        sums += backproject(probability.sum(-1), [squared], turns.even_back, refs.bases[:1])
+        for total, new in zip([*data, weight], sums, strict=True):
+            if allowed is None:
+                total.add_(new)
+            else:
+                total.index_add_(-1, chosen, new)
 
-    if data is None or weight is None:
+    if not accumulate:
         return joined(found), None
     residual = (
         (images.abs() ** 2).mean(dim=2).sum(dim=0)
-        - 2 * ring_inner_products(data, refs.slices, bases)
-        + ring_inner_products([weight], [refs.power], bases[:1])
+        - 2 * ring_inner_products(data, refs.slices, refs.bases)
+        + ring_inner_products([weight], [refs.power], refs.bases[:1])
     )
-    sums = RingSums(ring_samples(data, bases), real_samples(weight, bases[0]), residual)
-    return joined(found), sums
+    samples = ring_samples(data, refs.bases)
+    return joined(found), RingSums(samples, real_samples(weight, refs.bases[0]), residual)

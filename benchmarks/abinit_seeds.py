@@ -1,0 +1,121 @@
+"""Ab initio from several seeds beside the truth: how often it finds the molecule, and how well.
+
+    python benchmarks/abinit_seeds.py pol2 --data DATA --work FOLDER [--seeds 10]
+    python benchmarks/abinit_seeds.py apoferritin-c1 --data DATA --work FOLDER [--seeds 3]
+    python benchmarks/abinit_seeds.py apoferritin-o --data DATA --work FOLDER [--seeds 10]
+
+``DATA`` is the folder of particles and models that the tests use.  Every seed, good or bad, is a
+row of benchmarks/results/NAME.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import vitreous
+from vitreous.jobs.compare import run_compare
+from vitreous.jobs.config import CompareConfig, SimulateConfig
+from vitreous.jobs.simulate import run_simulate
+
+APOFERRITIN = "models/apoferritin_CA_sym_cryolike.pdb"
+REAL_STACK = "empiar10146/particles_3.0A_72.star"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Particles (real, or simulated from the model), the model they show, and the options."""
+
+    model: str
+    options: str
+    particles: str | None = None
+
+
+CASES = {
+    "pol2": Case("models/1y1v_polII_TFIIS.pdb", "--mask-diameter 200"),
+    "apoferritin-c1": Case(APOFERRITIN, "--mask-diameter 150", REAL_STACK),
+    "apoferritin-o": Case(
+        APOFERRITIN, "--mask-diameter 150 --symmetry O --final-resolution 10", REAL_STACK
+    ),
+    "apoferritin-o-4-starts": Case(
+        APOFERRITIN, "--mask-diameter 150 --symmetry O --final-resolution 10 --starts 4", REAL_STACK
+    ),
+}
+FIELDS = (
+    *("seed", "fsc05_A", "fsc0143_A", "correlation", "correlation_25A", "hand", "log_evidence"),
+    *("wall_s", "options", "version"),
+)
+
+
+def particles_of(case: Case, data: Path, work: Path) -> tuple[Path, Path]:
+    """STAR file and truth of a case; 3,000 images, box 64, 4 A/px, SNR 0.1 where simulated."""
+    model = data / case.model
+    if case.particles is not None:
+        return data / case.particles, model
+    config = SimulateConfig(
+        model, out=work / "data", n=3000, box=64, pixel_size=4.0, snr=0.1, overwrite=True
+    )
+    run_simulate(config)
+    return work / "data" / "particles.star", work / "data" / "truth.mrc"
+
+
+def run_seed(case: Case, particles: Path, truth: Path, out: Path, seed: int) -> dict[str, object]:
+    """One ab initio job and its comparison with the truth."""
+    command = f"{sys.executable} -m vitreous abinit {particles} --out {out} --overwrite"
+    began = time.perf_counter()
+    with out.with_suffix(".log").open("w") as log:
+        subprocess.run(
+            [*shlex.split(command), *shlex.split(case.options), "--seed", str(seed)],
+            stdout=log,
+            stderr=log,
+            check=True,
+        )
+    wall = time.perf_counter() - began
+    aligned = out / "aligned.mrc"
+    found = run_compare(CompareConfig(out / "class001.mrc", truth, out=aligned, overwrite=True))
+    starts = json.loads((out / "result.json").read_text())["starts"]
+    evidence = next(start["log_likelihood"] for start in starts if start["chosen"])
+    return {
+        "seed": seed,
+        "fsc05_A": found.resolution_05,
+        "fsc0143_A": found.resolution_0143,
+        "correlation": found.correlation,
+        "correlation_25A": found.correlation_25,
+        "hand": found.hand,
+        "log_evidence": evidence,
+        "wall_s": wall,
+        "options": case.options,
+        "version": vitreous.__version__,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("case", choices=CASES)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=10)
+    arguments = parser.parse_args()
+    case, work = CASES[arguments.case], arguments.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    particles, truth = particles_of(case, arguments.data.resolve(), work)
+    target = Path(__file__).parent / "results" / f"{arguments.case.replace('-', '_')}.csv"
+    with target.open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        for seed in range(arguments.seeds):
+            row = run_seed(case, particles, truth, work / f"{arguments.case}{seed}", seed)
+            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+            file.flush()
+    print(target.read_text())
+
+
+if __name__ == "__main__":
+    main()

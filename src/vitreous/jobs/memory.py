@@ -1,0 +1,122 @@
+"""The memory that a search will take, reckoned before it begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitreous.errors import InputError
+from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.engine import PADDING
+from vitreous.jobs.images import READ_BATCH, Frame
+from vitreous.jobs.schedule import last_angular_step, orientations_at
+from vitreous.math.so3 import order_for
+from vitreous.particles.table import ParticleTable
+from vitreous.physics.project import cube_side
+
+_LIBRARIES = 0.45e9
+"""Bytes of Python and what it loads."""
+
+_CPU_TILE, _LARGEST_TILE = 3_000_000, 100_000_000
+"""Scores in a tile: what suits a processor's caches, and the most that a GPU is given at once."""
+
+_MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What a search needs and how it divides its work.
+
+    Attributes
+    ----------
+    parts : dict
+        Bytes by purpose.
+    free : int or None
+        Bytes to be had; None if the system does not say.
+    tile_scores : int
+        Scores (orientations x images x shifts) held at once.
+    """
+
+    parts: dict[str, float]
+    free: int | None
+    tile_scores: int
+
+    @property
+    def needed(self) -> float:
+        """Bytes in all."""
+        return sum(self.parts.values())
+
+    def record(self) -> dict[str, Any]:
+        """For the log: gigabytes."""
+        return {
+            "needed_GB": round(self.needed / 1e9, 2),
+            "free_GB": None if self.free is None else round(self.free / 1e9, 2),
+            "tile_scores": self.tile_scores,
+            "parts_GB": {name: round(size / 1e9, 3) for name, size in self.parts.items()},
+        }
+
+    def check(self, particles: Path) -> None:
+        """Require the job to fit.
+
+        Raises
+        ------
+        InputError
+            With what takes most.
+        """
+        if self.free is None or self.needed <= self.free:
+            return
+        most = max(self.parts, key=lambda name: self.parts[name])
+        raise InputError(
+            f"the search needs {self.needed / 1e9:.1f} GB of memory, {self.free / 1e9:.1f} GB are "
+            f"free; most of it ({self.parts[most] / 1e9:.1f} GB) is for the {most}",
+            where=particles,
+            mend="take fewer particles or classes, or a coarser --final-resolution",
+        )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be had on a device; None if the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if not _MEMINFO.is_file():
+        return None
+    lines = dict(line.split(":") for line in _MEMINFO.read_text().splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    limit, used = _CGROUP / "memory.max", _CGROUP / "memory.current"
+    if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free
+
+
+def memory_plan(
+    config: AbinitConfig,
+    table: ParticleTable,
+    frame: Frame,
+    operators: int,
+    device: torch.device,
+) -> MemoryPlan:
+    """Reckon what a search will hold at its fullest, in the last pass."""
+    free, polar = free_memory(device), frame.polar
+    tile = _CPU_TILE if device.type == "cpu" else min(_LARGEST_TILE, (free or 0) // 200)
+    samples = polar.rings * polar.half
+    step = last_angular_step(config, frame, operators)
+    directions = orientations_at(step, operators) / (6 * 2 ** order_for(step))
+    coefficients = config.classes * directions * polar.rings * 2 * (polar.bandwidth + 1)
+    largest_box = max(group.box for group in table.optics)
+    parts = {
+        "libraries": _LIBRARIES,
+        # complex64 samples and float32 CTFs
+        "images": 12.0 * len(table) * samples,
+        # images as read, normalised and cropped, and the matrix that takes them to rings
+        "reading": 4.0 * (READ_BATCH * 4 * largest_box**2 + 2 * samples * frame.box**2),
+        # slices, their powers, the operands and sums of each, about three sets of half a grid
+        "references": 4.0 * 6 * coefficients,
+        # running sums, those of a pass, and copies on the way to the map
+        "maps": 12.0 * 6 * config.classes * cube_side(polar.rings + 1, PADDING) ** 3,
+        # scores, their exponentials, and the images' spectra beside them
+        "scores": 4.0 * 4 * tile,
+    }
+    return MemoryPlan(parts, free, tile)

@@ -1,0 +1,142 @@
+"""What an ab initio job is given, and how each of its random starts begins."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.engine import PADDING
+from vitreous.jobs.images import Frame, RingImages
+from vitreous.jobs.schedule import Step, angular_step, initial_resolution, schedule
+from vitreous.jobs.state import SearchState
+from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
+from vitreous.math.symmetry import point_group
+from vitreous.particles.table import ParticleTable
+from vitreous.physics.project import map_to_cube
+from vitreous.search.expectation import references
+from vitreous.search.grid import shift_grid
+
+_BLOBS = 12
+"""Gaussians in a random starting map."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The data and choices that stay the same throughout a job."""
+
+    config: AbinitConfig
+    table: ParticleTable
+    frame: Frame
+    images: RingImages
+    operators: Float[Tensor, "s 3 3"]
+    device: torch.device
+    tile_scores: int
+
+    @property
+    def initial_resolution(self) -> float:
+        """Resolution in angstrom that the search begins at."""
+        return initial_resolution(self.config, len(self.operators))
+
+    @property
+    def steps(self) -> list[Step]:
+        """All iterations of a start."""
+        return schedule(self.config, len(self.table), len(self.operators))
+
+    @property
+    def to_working_pixels(self) -> float:
+        """Working pixels in a pixel of the stack."""
+        return self.table.optics[0].pixel_size / self.frame.pixel_size
+
+    def shifts(self, reach: float, step: float) -> Float[Tensor, "t 2"]:
+        """Shift lattice given in pixels of the stack, in working pixels."""
+        return shift_grid(reach, step) * self.to_working_pixels
+
+    def angular_step(self, resolution: float) -> float:
+        """Angular step in degrees for a resolution in angstrom."""
+        return angular_step(self.config, resolution, self.frame, len(self.operators))
+
+    def orientations(self, step: float, seed: int | None = None) -> OrientationGrid:
+        """Grid of the nearest HEALPix step over the asymmetric unit, turned if given a seed."""
+        return orientation_grid(order_for(step), self.operators, seed)
+
+
+def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
+    """Smooth random densities inside the mask, one for each class, at the images' signal level."""
+    frame, rng = problem.frame, np.random.default_rng(seed)
+    axis = torch.arange(frame.box) - frame.box // 2
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    # As fine as the first iterations can see: a Gaussian's full width at half maximum.
+    width = problem.initial_resolution / 2.355 / frame.pixel_size
+    maps = torch.zeros(problem.config.classes, frame.box, frame.box, frame.box)
+    for volume in maps:
+        for _ in range(_BLOBS):
+            direction = rng.normal(size=3)
+            reach = 0.68 * frame.mask_radius * rng.uniform() ** (1 / 3)
+            cx, cy, cz = direction / np.linalg.norm(direction) * reach
+            squared = (x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2
+            volume += torch.exp(-squared / (2 * width**2))
+    return (maps * _signal_scale(problem, maps)).to(problem.device)
+
+
+def _signal_scale(problem: Problem, maps: Tensor) -> float:
+    """Factor that gives slices a tenth of the images' power on the innermost rings."""
+    rings = problem.frame.rings_at(problem.initial_resolution)
+    polar = problem.frame.polar_at(rings)
+    grid = orientation_grid(1, point_group("C1"))
+    slices = references(map_to_cube(maps, rings + 1, PADDING), grid, polar)
+    some = torch.arange(min(500, len(problem.table)))
+    samples, ctf = problem.images.at(some, rings)
+    expected = slices.power[0, 0, 0].mean(-1) * (ctf**2).mean(dim=(0, 2)).cpu()
+    found = (samples.abs() ** 2).mean(dim=(0, 2)).cpu()
+    return math.sqrt(0.1 * float(found[:4].sum() / expected[:4].sum().clamp(min=1e-30)))
+
+
+def image_power(images: RingImages, groups: int) -> Float[Tensor, "g rings"]:
+    """Mean power of each optics group's images on every ring: the first guess of the noise."""
+    power = [
+        (images.samples[images.group.to(images.samples.device) == g].abs() ** 2).mean(dim=(0, 2))
+        for g in range(groups)
+    ]
+    return torch.stack(power) / images.mask_share
+
+
+def first_state(problem: Problem, start: int) -> SearchState:
+    """Random maps and the images' own power as noise."""
+    classes = problem.config.classes
+    return SearchState(
+        start=start,
+        iteration=0,
+        seen=0,
+        rings=problem.frame.rings_at(problem.initial_resolution),
+        maps=random_maps(problem, iteration_seed(problem.config, start, 0)),
+        noise=image_power(problem.images, len(problem.table.optics)),
+        fractions=torch.full((classes,), 1 / classes, device=problem.device),
+        sums=None,
+        evidence=-math.inf,
+    )
+
+
+def iteration_seed(config: AbinitConfig, start: int, iteration: int) -> int:
+    """A seed of its own for every start and iteration, so that resuming needs no history."""
+    sequence = np.random.SeedSequence([config.seed, start, iteration])
+    return int(sequence.generate_state(1)[0])
+
+
+def mini_batch(problem: Problem, state: SearchState, size: int) -> Int[Tensor, " b"]:
+    """Next particles of a walk through random permutations, in stack order."""
+    count = len(problem.table)
+    chosen: list[int] = []
+    position = state.seen
+    while len(chosen) < size:
+        epoch, offset = divmod(position, count)
+        rng = np.random.default_rng([problem.config.seed, state.start, epoch])
+        part = rng.permutation(count)[offset : offset + size - len(chosen)]
+        chosen += part.tolist()
+        position += len(part)
+    return torch.tensor(sorted(chosen))

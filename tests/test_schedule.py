@@ -1,0 +1,102 @@
+"""The plan of a search: its iterations, its angular steps, the memory it asks for."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from vitreous.errors import InputError
+from vitreous.jobs import memory
+from vitreous.jobs.abinit import run_abinit
+from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.images import Frame, working_frame
+from vitreous.jobs.memory import memory_plan
+from vitreous.jobs.schedule import angular_step, last_angular_step, noise_factor, schedule
+from vitreous.particles.table import read_particles
+from vitreous.physics.polar import PolarGrid
+
+TUTORIAL = {
+    "initial_resolution": 35.0,
+    "final_resolution": 15.0,
+    "initial_iterations": 25,
+    "between_iterations": 100,
+    "final_iterations": 25,
+    "initial_batch": 100,
+    "final_batch": 500,
+}
+
+
+def config(**options: object) -> AbinitConfig:
+    return AbinitConfig(Path("p.star"), out=Path("o"), **options)
+
+
+def frame(mask_diameter: float, pixel_size: float = 4.0) -> Frame:
+    return Frame(64, pixel_size, mask_diameter / 2 / pixel_size, 3.0, PolarGrid(17, 100, 49))
+
+
+def test_relions_tutorial_settings_mean_the_same_here() -> None:
+    steps = schedule(config(**TUTORIAL), 3000, 1)
+    assert [s.stage for s in steps].count("initial") == 25
+    assert [s.stage for s in steps].count("between") == 100
+    assert [s.stage for s in steps].count("final") == 25
+    assert {(s.resolution, s.batch) for s in steps[:25]} == {(35.0, 100)}
+    assert {(round(s.resolution, 6), s.batch) for s in steps[-25:]} == {(15.0, 500)}
+    for before, after in pairwise(steps):
+        assert after.resolution <= before.resolution and after.batch >= before.batch
+
+
+def test_batches_never_exceed_the_particles_and_grow_with_the_classes() -> None:
+    assert max(s.batch for s in schedule(config(), 150, 1)) == 150
+    assert schedule(config(classes=3), 3000, 1)[0].batch == 300
+
+
+@pytest.mark.parametrize(
+    "diameter,resolution,operators,step",
+    [
+        (200.0, 35.0, 1, 15.0),
+        (200.0, 15.0, 1, 15.0),  # 8.6 degrees would do, but there are too many orientations
+        (200.0, 15.0, 24, 7.5),
+        (150.0, 30.0, 24, 15.0),
+        (300.0, 10.0, 60, 3.75),
+    ],
+)
+def test_angular_step_follows_the_resolution_as_far_as_it_is_cheap(
+    diameter: float, resolution: float, operators: int, step: float
+) -> None:
+    found = angular_step(config(), resolution, frame(diameter), operators)
+    assert found == step
+    options = config(final_resolution=resolution)
+    assert last_angular_step(options, frame(diameter), operators) == step / 2
+    assert angular_step(config(angular_sampling=30.0), resolution, frame(diameter), operators) == 30
+
+
+def test_the_noise_is_inflated_and_the_inflation_halves() -> None:
+    assert noise_factor(-1, 0, 1) == 1
+    assert noise_factor(1000, 0, 1) == 8
+    assert noise_factor(1000, 1000, 1) == 4.5
+    assert noise_factor(1000, 1000, 24) < 4.5
+
+
+def test_a_job_that_does_not_fit_says_so_before_it_runs(
+    small_stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda device: 300_000_000)
+    with pytest.raises(InputError, match=r"needs 0\.\d GB of memory, 0\.3 GB are free"):
+        run_abinit(AbinitConfig(small_stack, out=tmp_path / "job"))
+    assert not (tmp_path / "job").exists()
+
+
+def test_memory_grows_with_the_particles_and_classes(small_stack: Path) -> None:
+    table = read_particles(small_stack)
+    here = working_frame(table, 200.0, 20.0)
+    cpu = torch.device("cpu")
+    one = memory_plan(config(), table, here, 1, cpu)
+    three = memory_plan(config(classes=3), table, here, 1, cpu)
+    samples = here.polar.rings * here.polar.half
+    assert one.parts["images"] == 300 * samples * 12  # complex64 and float32
+    assert three.parts["maps"] == pytest.approx(3 * one.parts["maps"])
+    assert json.dumps(one.record())

@@ -1,0 +1,111 @@
+"""Pruning keeps the posterior, and images under a restricted search are those of the full one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from vitreous.kernels.angular import ring_samples
+from vitreous.math.so3 import OrientationGrid, neighbours, orientation_grid
+from vitreous.math.symmetry import point_group
+from vitreous.physics.phantom import built_in_phantom
+from vitreous.physics.polar import PolarGrid, bandwidth_for
+from vitreous.physics.project import FourierCube, map_to_cube
+from vitreous.search.expectation import expectation, references
+from vitreous.search.grid import shift_grid
+from vitreous.search.posterior import SIGNIFICANT_SHARE, Best, significant
+
+BOX, RINGS = 32, 8
+POLAR = PolarGrid(RINGS, 2 * bandwidth_for(RINGS, 1.0) + 2, bandwidth_for(RINGS, 1.0))
+
+
+def search(
+    cube: FourierCube, grid: OrientationGrid, images: Tensor, allowed: Tensor | None = None
+) -> tuple[Best, Tensor]:
+    """Best places, and the data that the M-step would get."""
+    refs = references(cube, grid, POLAR)
+    maps = cube.data.shape[0]
+    best, sums = expectation(
+        refs,
+        images,
+        torch.ones(images.shape),
+        torch.ones(RINGS),
+        shift_grid(2, 1),
+        BOX,
+        torch.zeros(maps * len(grid.directions)),
+        allowed=allowed,
+    )
+    assert sums is not None
+    return best, sums.data
+
+
+def images_of(cube: FourierCube, count: int, signal: float) -> Tensor:
+    """Slices along directions that no search grid holds, in complex white noise."""
+    generator = torch.Generator().manual_seed(5)
+    grid = orientation_grid(1, point_group("C1"), seed=1)
+    refs = references(cube, grid, POLAR)
+    noise = torch.randn(count, RINGS, POLAR.half, dtype=torch.complex64, generator=generator)
+    slices = ring_samples(refs.slices, refs.bases).permute(2, 1, 0)[:count]
+    return slices * (signal / slices.abs().square().mean().sqrt()) + noise
+
+
+@pytest.fixture(scope="module")
+def cube() -> FourierCube:
+    volume = built_in_phantom(BOX, 8.0)
+    two = torch.stack([volume, volume.flip(0)])
+    return map_to_cube(two / two.std() * 0.02, RINGS + 1)
+
+
+def test_significant_is_the_smallest_set() -> None:
+    mass = torch.tensor([[0.1, 0.0], [0.6, 0.9985], [0.2995, 0.0015], [0.0005, 0.0]])
+    assert significant(mass).T.tolist() == [[True, True, True, False], [False, True, True, False]]
+    assert significant(mass, 0.5).sum(dim=0).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("signal", [0.0, 0.3, 2.0])
+@pytest.mark.parametrize("group", ["C1", "D2"])
+def test_pruning_keeps_the_posterior(cube: FourierCube, signal: float, group: str) -> None:
+    operators = point_group(group)
+    coarse, fine = orientation_grid(1, operators), orientation_grid(2, operators)
+    images = images_of(cube, 24, signal)
+    first, _ = search(cube, coarse, images)
+    near = neighbours(fine, coarse, operators, 30.0).float()
+    allowed = ((first.significant.view(24, 2, -1).float() @ near) > 0).flatten(1)
+    full, _ = search(cube, fine, images)
+    pruned, _ = search(cube, fine, images, allowed)
+    kept = (pruned.log_evidence - full.log_evidence).exp()
+    assert kept.max() < 1 + 1e-3
+    assert kept.mean() >= SIGNIFICANT_SHARE
+    sure = full.probability > 0.1
+    for name in ("psi", "reference", "shift"):
+        assert torch.equal(getattr(pruned, name)[sure], getattr(full, name)[sure])
+    if signal == 2.0:
+        assert sure.any()
+        assert not allowed.all()
+
+
+def test_a_search_of_everything_allowed_is_the_full_search(cube: FourierCube) -> None:
+    grid = orientation_grid(1, point_group("C1"))
+    images = images_of(cube, 20, 0.5)  # more than a tile
+    full, data = search(cube, grid, images)
+    same, same_data = search(cube, grid, images, torch.ones_like(full.significant))
+    torch.testing.assert_close(same.log_evidence, full.log_evidence)
+    torch.testing.assert_close(same.map_probability, full.map_probability)
+    torch.testing.assert_close(same_data, data, atol=1e-3, rtol=1e-3)
+    assert torch.equal(same.significant, full.significant)
+
+
+def test_a_direction_is_near_those_within_reach() -> None:
+    operators = point_group("C3")
+    coarse, fine = orientation_grid(1, operators), orientation_grid(2, operators)
+    near = neighbours(fine, coarse, operators, 30.0)
+    assert near.any(dim=0).all()  # no fine direction is out of reach
+    c, f = 3, 11
+    mates = operators @ coarse.directions[c][:, 2]
+    angles = torch.rad2deg(torch.arccos((mates @ fine.directions[f][:, 2]).clamp(-1, 1)))
+    assert bool(near[c, f]) == (float(angles.min()) <= 30.0)
+    everything = neighbours(fine, coarse, operators, math.degrees(math.pi))
+    assert everything.all()
