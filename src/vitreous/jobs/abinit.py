@@ -40,6 +40,9 @@ from vitreous.particles.table import read_particles
 _NOISE_RATE = 0.3
 """Share of the noise spectrum renewed by each mini-batch."""
 
+_JUDGES = 1000
+"""Particles, about, that the starts are compared on."""
+
 
 def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchState, PassResult]:
     """One mini-batch: search, update the running sums, solve, constrain, recentre."""
@@ -155,6 +158,33 @@ def _all_starts(
             return states
 
 
+def start_evidences(problem: Problem, states: list[SearchState]) -> list[float]:
+    """Mean log-evidence of the same particles under one noise spectrum, for every start.
+
+    The starts' own figures come from other mini-batches and noise spectra.
+    """
+    if len(states) == 1:
+        return [states[0].evidence]
+    config, count = problem.config, len(problem.table)
+    index = torch.arange(0, count, max(1, count // _JUDGES))
+    noise = torch.stack([state.noise.to(problem.device) for state in states]).mean(dim=0)
+    places = Places(
+        problem.orientations(problem.angular_step(config.final_resolution)),
+        problem.shifts(config.offset_range, config.offset_step),
+        problem.frame.rings_at(config.final_resolution),
+        problem.tile_scores,
+    )
+    evidences = []
+    for state in (state.to(problem.device) for state in states):
+        best = search_pass(
+            *(state.maps, problem.images, problem.frame, index, torch.zeros(len(index), 2), noise),
+            *(places, problem.operators, state.fractions),
+            accumulate=False,
+        ).best
+        evidences.append(float(best.log_evidence.mean()))
+    return evidences
+
+
 def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     """Reconstruct one or several maps from particles in unknown orientations.
 
@@ -201,7 +231,8 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     problem = Problem(config, table, frame, images, operators, device, plan.tile_scores)
     prepared = time.monotonic()
     states = _all_starts(problem, states, on_event)
-    chosen = max(range(len(states)), key=lambda i: states[i].evidence)
+    evidences = start_evidences(problem, states)
+    chosen = max(range(len(states)), key=lambda i: evidences[i])
     searched = time.monotonic()
     found, maps = last_pass(problem, states[chosen].to(device), on_event)
     write_results(
@@ -212,8 +243,8 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
         mask_diameter=mask_diameter,
         resolution=frame.field / frame.rings_at(config.final_resolution),
         starts=[
-            {"start": s.start + 1, "log_likelihood": s.evidence, "chosen": i == chosen}
-            for i, s in enumerate(states)
+            {"start": i + 1, "log_likelihood": evidence, "chosen": i == chosen}
+            for i, evidence in enumerate(evidences)
         ],
         timings={
             "prepare_s": prepared - began,
