@@ -121,7 +121,7 @@ def correlation_operand(
     coefficients: Float[Tensor, "r s 2 rings d"],
     weight: Float[Tensor, " rings"],
     basis: AngularBasis,
-) -> Float[Tensor, "r 2d s2rings"]:
+) -> Float[Tensor, "r 2*d s2rings"]:
     """Left operand of the products Z from a reference's coefficients, rings weighted."""
     scaled = coefficients * basis.multiplicity[:, :, None, None, None] * weight[:, None]
     real, imaginary = scaled.unbind(2)
@@ -134,7 +134,7 @@ def correlation_operand(
 
 
 def scores(
-    operands: list[Float[Tensor, "r 2d k"]],
+    operands: list[Float[Tensor, "r 2*d k"]],
     images: list[Float[Tensor, "r s 2 rings x"]],
     to_psi: Float[Tensor, "p r2"],
 ) -> Float[Tensor, "p d x"]:

@@ -18,7 +18,7 @@ def gaussian_sum(
     width: float,
     box: int,
     pixel_size: float,
-) -> Float[Tensor, "n n n"]:
+) -> Float[Tensor, "box box box"]:
     """Sum of Gaussians of standard deviation ``width`` (angstrom), (z, y, x) about the box centre.
 
     Parameters
