@@ -24,7 +24,7 @@ import sys
 import time
 from pathlib import Path
 
-import torch
+from machine import gemm_rate
 
 import vitreous
 from vitreous.jobs.compare import run_compare
@@ -45,17 +45,6 @@ FIELDS = (
     *("program", "version", "wall_s", "cpu_s", "fsc05_A", "peak_MB", "gemm_before", "gemm_after"),
     *("wall_ratio", "cpu_ratio"),
 )
-
-
-def gemm_rate() -> float:
-    """GFLOP/s of a float32 product of 2048 x 2048 matrices, the best of several."""
-    a = torch.randn(2048, 2048)
-    times = []
-    for _ in range(6):
-        began = time.perf_counter()
-        a @ a
-        times.append(time.perf_counter() - began)
-    return 2 * 2048**3 / min(times) / 1e9
 
 
 def timed(command: str, folder: Path, log: Path) -> dict[str, float]:

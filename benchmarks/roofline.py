@@ -18,23 +18,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from machine import gemm_rate, synchronise
 
 import vitreous
-from vitreous.kernels.angular import (
-    analyse_images,
-    analyse_real,
-    backproject,
-    correlation_operand,
-    psi_matrix,
-    scores,
-)
+from vitreous.kernels.angular import backproject
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.physics.polar import PolarGrid, bandwidth_for
 from vitreous.physics.project import map_to_cube, shift_phase
 from vitreous.reconstruct.insert import empty_accumulator, insert
 from vitreous.reconstruct.solve import solve
-from vitreous.search.expectation import direction_points, references
+from vitreous.search.expectation import (
+    TILE_SCORES,
+    direction_points,
+    operands_for,
+    references,
+    tile_log_weight,
+    tile_size,
+    tile_spectra,
+    turns_for,
+)
 from vitreous.search.grid import shift_grid
 from vitreous.search.posterior import posterior
 
@@ -44,20 +47,12 @@ BOX, RINGS, SUPPORT = 64, 16, 0.85
 def median_time(run: Callable[[], object], repeats: int, device: torch.device) -> float:
     times = []
     for _ in range(repeats + 1):
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronise(device)
         began = time.perf_counter()
         run()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronise(device)
         times.append(time.perf_counter() - began)
     return statistics.median(times[1:])
-
-
-def gemm_rate(device: torch.device) -> float:
-    """GFLOP/s of a float32 product of 2048 x 2048 matrices."""
-    a = torch.randn(2048, 2048, device=device)
-    return 2 * 2048**3 / median_time(lambda: a @ a, 7, device) / 1e9
 
 
 def main() -> None:
@@ -80,39 +75,28 @@ def main() -> None:
     cube = map_to_cube(volume, RINGS + 1)
     refs = references(cube, grid, polar)
     n_psi, directions, n_shifts = refs.n_psi, len(grid.directions), len(shifts)
-    tile = max(1, 3_000_000 // (n_psi * directions * n_shifts))
+    tile = tile_size(refs, directions, n_shifts, TILE_SCORES, pruned=False)
     image = torch.randn(tile, RINGS, polar.half, dtype=torch.complex64, device=device)
     contrast = torch.rand(tile, RINGS, polar.half, device=device)
-    weight = 2 * torch.pi * polar.radii(device)
     phases = shift_phase(polar.points(device), shifts, BOX).permute(2, 1, 0)
-    operands = [
-        correlation_operand(part, weight, basis)
-        for part, basis in zip(refs.slices, refs.bases, strict=True)
-    ]
-    power = correlation_operand(refs.power, -0.5 * weight, refs.bases[0])
-    even = psi_matrix(refs.bases[0], n_psi)
-    to_psi = torch.cat([even, psi_matrix(refs.bases[1], n_psi)], dim=1)
-    back, even_back = to_psi.T.contiguous(), even.T.contiguous()
+    flat, prior = torch.ones(RINGS, device=device), torch.zeros(directions, device=device)
+    operands, turns = operands_for(refs, flat, prior), turns_for(refs)
 
     def transform() -> tuple[list[torch.Tensor], torch.Tensor]:
-        moved = (image * contrast).permute(2, 1, 0)[..., None] * phases[:, :, None, :]
-        squared = analyse_real((contrast**2).permute(2, 1, 0), refs.bases[0])
-        return analyse_images(moved.flatten(2), refs.bases), squared
+        return tile_spectra(image, contrast, phases, refs.bases)
 
     spectra, squared = transform()
 
     def score() -> torch.Tensor:
-        norm = scores([power], [squared], even)
-        cross = scores(operands, spectra, to_psi)
-        return cross.view(n_psi, directions, tile, n_shifts).add_(norm[..., None])
+        return tile_log_weight(operands, spectra, squared, turns)
 
     log_weight = score()
     map_of = torch.zeros(directions, dtype=torch.long, device=device)
     probability, _ = posterior(log_weight.clone(), map_of, 1)
 
     def accumulate() -> list[torch.Tensor]:
-        sums = backproject(probability.flatten(2), spectra, back, refs.bases)
-        return sums + backproject(probability.sum(-1), [squared], even_back, refs.bases[:1])
+        sums = backproject(probability.flatten(2), spectra, turns.back, refs.bases)
+        return sums + backproject(probability.sum(-1), [squared], turns.even_back, refs.bases[:1])
 
     points = direction_points(grid.directions, polar, device).reshape(-1, 3)
     values = torch.randn(1, len(points), dtype=torch.complex64, device=device)
@@ -131,7 +115,7 @@ def main() -> None:
     # One image: a product with every slice for every shift, then frequencies to angles.
     frequencies = bandwidth + 1
     product = 2 * frequencies * 2 * RINGS * 2 * directions * n_shifts
-    turning = 2 * n_psi * to_psi.shape[1] * directions * n_shifts
+    turning = 2 * n_psi * turns.on.shape[1] * directions * n_shifts
     flops = {"score": product + turning, "accumulate": product + turning}
     peak = gemm_rate(device)
     seconds = {name: n * median_time(run, repeats, device) for name, (n, run) in stages.items()}

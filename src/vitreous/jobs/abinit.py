@@ -15,13 +15,11 @@ from vitreous.jobs.checks import check_abinit, device_for
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.engine import (
     PassResult,
-    Places,
     centre_of_mass,
     constrained,
     moved,
     prior_power,
     renewed_noise,
-    search_pass,
     solved,
 )
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
@@ -50,20 +48,9 @@ def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchSta
     rings = frame.rings_at(step.resolution)
     index = mini_batch(problem, state, step.batch)
     seed = iteration_seed(config, state.start, state.iteration + 1)
-    grid = problem.orientations(problem.angular_step(step.resolution), seed)
-    shifts = problem.shifts(config.offset_range, config.offset_step)
     factor = noise_factor(config.noise_halflife, state.seen, len(problem.operators))
-    result = search_pass(
-        state.maps,
-        problem.images,
-        frame,
-        index,
-        torch.zeros(len(index), 2),
-        state.noise * factor,
-        Places(grid, shifts, rings, problem.tile_scores),
-        problem.operators,
-        state.fractions,
-    )
+    places = problem.places(step.resolution, seed)
+    result = problem.search(state, index, state.noise * factor, places)
     assert result.sums is not None
     batch_sums = result.sums.scaled(factor)
     sums = batch_sums
@@ -165,24 +152,15 @@ def start_evidences(problem: Problem, states: list[SearchState]) -> list[float]:
     """
     if len(states) == 1:
         return [states[0].evidence]
-    config, count = problem.config, len(problem.table)
+    count = len(problem.table)
     index = torch.arange(0, count, max(1, count // _JUDGES))
     noise = torch.stack([state.noise.to(problem.device) for state in states]).mean(dim=0)
-    places = Places(
-        problem.orientations(problem.angular_step(config.final_resolution)),
-        problem.shifts(config.offset_range, config.offset_step),
-        problem.frame.rings_at(config.final_resolution),
-        problem.tile_scores,
+    places = problem.places(problem.config.final_resolution)
+    results = (
+        problem.search(state.to(problem.device), index, noise, places, accumulate=False)
+        for state in states
     )
-    evidences = []
-    for state in (state.to(problem.device) for state in states):
-        best = search_pass(
-            *(state.maps, problem.images, problem.frame, index, torch.zeros(len(index), 2), noise),
-            *(places, problem.operators, state.fractions),
-            accumulate=False,
-        ).best
-        evidences.append(float(best.log_evidence.mean()))
-    return evidences
+    return [float(result.best.log_evidence.mean()) for result in results]
 
 
 def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:

@@ -11,7 +11,6 @@ from vitreous.jobs.engine import (
     nearby,
     power_beyond_noise,
     renewed_noise,
-    search_pass,
     solved,
 )
 from vitreous.jobs.folder import OnEvent
@@ -39,30 +38,21 @@ def last_pass(
     go as far as the images allow.
     """
     config, frame = problem.config, problem.frame
-    rings = frame.rings_at(config.final_resolution)
-    angle, step = problem.angular_step(config.final_resolution), config.offset_step
-    coarse = problem.orientations(angle)
+    step = config.offset_step
+    coarse = problem.places(config.final_resolution)
+    reach = _REACH * problem.angular_step(config.final_resolution)
     fine = problem.orientations(last_angular_step(config, frame, len(problem.operators)))
-    shifts = problem.shifts(config.offset_range, step)
-    places = Places(coarse, shifts, rings, problem.tile_scores)
     fine_shifts = problem.shifts(0.75 * step, step / 2)
 
     index = torch.arange(len(problem.table))
-    given = (problem.operators, state.fractions)
-    first = search_pass(
-        *(state.maps, problem.images, frame, index, torch.zeros(len(index), 2), state.noise),
-        *(places, *given),
-        accumulate=False,
-    ).best
+    first = problem.search(state, index, state.noise, coarse, accumulate=False).best
     on_event({"event": "final_pass", "stage": "last pass", "iteration": 1, "of": 2})
     order = first.reference.argsort(stable=True)  # neighbours share a tile's references
-    origins = shifts[first.shift.cpu()]
-    allowed = nearby(first, coarse, fine, problem.operators, _REACH * angle)[order]
+    origins = coarse.shifts[first.shift.cpu()]
+    allowed = nearby(first, coarse.orientations, fine, problem.operators, reach)[order]
+    places = Places(fine, fine_shifts, frame.polar.rings, problem.tile_scores, allowed)
     sorted_index = index[order.cpu()]
-    second = search_pass(
-        *(state.maps, problem.images, frame, sorted_index, origins[sorted_index], state.noise),
-        *(Places(fine, fine_shifts, frame.polar.rings, problem.tile_scores, allowed), *given),
-    )
+    second = problem.search(state, sorted_index, state.noise, places, origins[sorted_index])
     assert second.sums is not None
     on_event({"event": "final_pass", "stage": "last pass", "iteration": 2, "of": 2})
     prior = power_beyond_noise(second.sums, frame.box, frame.polar.rings)

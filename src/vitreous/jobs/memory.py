@@ -16,12 +16,13 @@ from vitreous.jobs.schedule import last_angular_step, orientations_at
 from vitreous.math.so3 import order_for
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.project import cube_side
+from vitreous.search.expectation import TILE_SCORES
 
 _LIBRARIES = 0.45e9
 """Bytes of Python and what it loads."""
 
-_CPU_TILE, _LARGEST_TILE = 3_000_000, 100_000_000
-"""Scores in a tile: what suits a processor's caches, and the most that a GPU is given at once."""
+_LARGEST_TILE = 100_000_000
+"""The most scores that a GPU is given at once."""
 
 _MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
@@ -100,7 +101,7 @@ def memory_plan(
 ) -> MemoryPlan:
     """Reckon what a search will hold at its fullest, in the last pass."""
     free, polar = free_memory(device), frame.polar
-    tile = _CPU_TILE if device.type == "cpu" else min(_LARGEST_TILE, (free or 0) // 200)
+    tile = TILE_SCORES if device.type == "cpu" else min(_LARGEST_TILE, (free or 0) // 200)
     samples = polar.rings * polar.half
     step = last_angular_step(config, frame, operators)
     directions = orientations_at(step, operators) / (6 * 2 ** order_for(step))

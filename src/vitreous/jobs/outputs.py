@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from jaxtyping import Float, Int
 from vitreous import __version__
 from vitreous.io.atomic import write_text
 from vitreous.io.mrc import write_map
+from vitreous.io.plain import plain
 from vitreous.jobs.config import AbinitConfig
 from vitreous.particles.table import ParticleTable, write_particles
 
@@ -46,17 +45,6 @@ class Found:
     log_evidence: Float[np.ndarray, " n"]
     noise: Float[np.ndarray, "g r"]
     frequency: Float[np.ndarray, " r"]
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN or infinity: null stands for them."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def _input(table: ParticleTable) -> dict[str, Any]:
@@ -144,4 +132,4 @@ def write_results(
         "hand": "undetermined",
         "warnings": warnings,
     }
-    write_text(config.out / "result.json", json.dumps(_finite(result), indent=2) + "\n")
+    write_text(config.out / "result.json", json.dumps(plain(result), indent=2) + "\n")

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.jobs.config import AbinitConfig
-from vitreous.jobs.engine import PADDING
+from vitreous.jobs.engine import PADDING, PassResult, Places, search_pass
 from vitreous.jobs.images import Frame, RingImages
 from vitreous.jobs.schedule import Step, angular_step, initial_resolution, schedule
 from vitreous.jobs.state import SearchState
@@ -64,6 +64,39 @@ class Problem:
     def orientations(self, step: float, seed: int | None = None) -> OrientationGrid:
         """Grid of the nearest HEALPix step over the asymmetric unit, turned if given a seed."""
         return orientation_grid(order_for(step), self.operators, seed)
+
+    def places(self, resolution: float, seed: int | None = None) -> Places:
+        """Every orientation and shift, on the rings out to a resolution in angstrom."""
+        return Places(
+            self.orientations(self.angular_step(resolution), seed),
+            self.shifts(self.config.offset_range, self.config.offset_step),
+            self.frame.rings_at(resolution),
+            self.tile_scores,
+        )
+
+    def search(
+        self,
+        state: SearchState,
+        index: Int[Tensor, " b"],
+        noise: Float[Tensor, "g rings"],
+        places: Places,
+        origins: Float[Tensor, "b 2"] | None = None,
+        *,
+        accumulate: bool = True,
+    ) -> PassResult:
+        """Search some particles with a state's maps, as the engine's ``search_pass`` does."""
+        return search_pass(
+            state.maps,
+            self.images,
+            self.frame,
+            index,
+            torch.zeros(len(index), 2) if origins is None else origins,
+            noise,
+            places,
+            self.operators,
+            state.fractions,
+            accumulate=accumulate,
+        )
 
 
 def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:

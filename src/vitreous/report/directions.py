@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from vitreous.math.so3 import healpix_directions
+from vitreous.math.so3 import healpix_directions, order_for
 
 _MAX_ORDER = 3
 """Finest map of directions: 768 cells, 7.3 degrees across."""
@@ -100,7 +100,7 @@ def cell_order(count: int, sampling: float | None) -> int:
 
     Never finer than the grid that was searched, or the cells between its points would look empty.
     """
-    finest = _MAX_ORDER if sampling is None else round(math.log2(60 / sampling))
+    finest = _MAX_ORDER if sampling is None else order_for(sampling)
     by_count = math.floor(math.log(max(count, 1) / (12 * _PER_CELL), 4))
     return max(1, min(_MAX_ORDER, finest, by_count))
 

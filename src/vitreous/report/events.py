@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-import numpy as np
-import torch
-
-
-def plain(value: Any) -> Any:
-    """Turn arrays, paths and numbers into what JSON holds; NaN and infinity into null."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
-    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
-        value = value.tolist()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value if isinstance(value, int | str | bool | None) else str(value)
+from vitreous.io.plain import plain
 
 
 class EventLog:

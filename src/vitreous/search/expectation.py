@@ -31,6 +31,10 @@ from vitreous.physics.polar import PolarGrid
 from vitreous.physics.project import FourierCube, read_cube, shift_phase
 from vitreous.search.posterior import Best, among, joined, posterior
 
+TILE_SCORES = 3_000_000
+"""Scores in a tile, about 12 MB: measured best on a processor, between cache misses and the
+overhead of calls."""
+
 _PRUNED_COLUMNS = 100
 """Images times shifts in a tile whose references are pruned: few, so as to share references."""
 
@@ -61,7 +65,7 @@ class References:
 
 
 @dataclass(frozen=True)
-class _Operands:
+class Operands:
     """Left operands of the score products, and the prior, of some references.
 
     Attributes
@@ -77,10 +81,10 @@ class _Operands:
     norm: Tensor
     log_prior: Tensor
 
-    def among(self, chosen: Tensor) -> _Operands:
+    def among(self, chosen: Tensor) -> Operands:
         """Those of some references only."""
         rows = torch.cat([chosen, chosen + len(self.log_prior)])
-        return _Operands(
+        return Operands(
             [part[:, rows] for part in self.cross], self.norm[:, rows], self.log_prior[chosen]
         )
 
@@ -126,7 +130,7 @@ def references(cube: FourierCube, orientations: OrientationGrid, polar: PolarGri
 
 
 @dataclass(frozen=True)
-class _Turns:
+class Turns:
     """Matrices from residues' products to scores at the in-plane angles, and back.
 
     Attributes
@@ -143,30 +147,30 @@ class _Turns:
     even_back: Tensor
 
 
-def _turns(refs: References) -> _Turns:
+def turns_for(refs: References) -> Turns:
+    """Matrices for the in-plane angles that references were made for."""
     even, odd = (psi_matrix(basis, refs.n_psi) for basis in refs.bases)
     both = torch.cat([even, odd], dim=1)
-    return _Turns(both, both.T.contiguous(), even, even.T.contiguous())
+    return Turns(both, both.T.contiguous(), even, even.T.contiguous())
 
 
-def _operands(refs: References, noise: Tensor, log_prior: Tensor) -> _Operands:
+def operands_for(refs: References, noise: Tensor, log_prior: Tensor) -> Operands:
+    """Operands of all references, under a noise spectrum."""
     weight = 2 * math.pi * refs.polar.radii(noise.device) / noise
     cross = [
         correlation_operand(part, weight, basis)
         for part, basis in zip(refs.slices, refs.bases, strict=True)
     ]
-    return _Operands(
-        cross, correlation_operand(refs.power, -0.5 * weight, refs.bases[0]), log_prior
-    )
+    return Operands(cross, correlation_operand(refs.power, -0.5 * weight, refs.bases[0]), log_prior)
 
 
-def _tile_size(refs: References, count: int, n_shifts: int, tile_scores: int, pruned: bool) -> int:
+def tile_size(refs: References, count: int, n_shifts: int, tile_scores: int, pruned: bool) -> int:
     """Images in a tile."""
     size = tile_scores // (refs.n_psi * count * n_shifts)
     return max(1, min(size, _PRUNED_COLUMNS // n_shifts) if pruned else size)
 
 
-def _spectra(
+def tile_spectra(
     image: Tensor, contrast: Tensor, phases: Tensor, bases: list[AngularBasis]
 ) -> tuple[list[Tensor], Tensor]:
     """Angular coefficients of CTF times image at every shift, and of the squared CTF."""
@@ -176,8 +180,8 @@ def _spectra(
     return analyse_images(centred.flatten(2), bases), squared
 
 
-def _log_weight(
-    operands: _Operands, spectra: list[Tensor], squared: Tensor, turns: _Turns
+def tile_log_weight(
+    operands: Operands, spectra: list[Tensor], squared: Tensor, turns: Turns
 ) -> Float[Tensor, "p d n t"]:
     """Log-likelihood plus log prior of every place, for the images of a tile."""
     cross = scores(operands.cross, spectra, turns.on)
@@ -194,7 +198,7 @@ def expectation(
     box: int,
     log_prior: Float[Tensor, " d"],
     *,
-    tile_scores: int = 3_000_000,
+    tile_scores: int = TILE_SCORES,
     allowed: Bool[Tensor, "n d"] | None = None,
     accumulate: bool = True,
 ) -> tuple[Best, RingSums | None]:
@@ -213,8 +217,7 @@ def expectation(
     box : int
     log_prior : tensor (maps * directions,)
     tile_scores : int
-        Scores held at once.  About 12 MB was measured best on a processor, between cache misses
-        and the overhead of calls.
+        Scores held at once.
     allowed : bool tensor (images, maps * directions), optional
         References that need to be tried.  A tile of images tries the union of its own, so images
         with similar ones should be neighbours.
@@ -231,20 +234,20 @@ def expectation(
     The formula is that of :func:`vitreous.search.score.reference_log_likelihood`.
     """
     polar, device = refs.polar, images.device
-    operands, turns = _operands(refs, noise, log_prior), _turns(refs)
+    operands, turns = operands_for(refs, noise, log_prior), turns_for(refs)
     phases = shift_phase(polar.points(device), shifts.to(device), box).permute(2, 1, 0)
     chosen = torch.arange(len(log_prior), device=device)
     data = [torch.zeros_like(part) for part in refs.slices]
     weight = torch.zeros_like(refs.power)
     found = []
     for part in torch.arange(len(images), device=device).split(
-        _tile_size(refs, len(log_prior), len(shifts), tile_scores, allowed is not None)
+        tile_size(refs, len(log_prior), len(shifts), tile_scores, allowed is not None)
     ):
         if allowed is not None:
             chosen = torch.nonzero(allowed[part].any(dim=0))[:, 0]
-        spectra, squared = _spectra(images[part], ctf[part], phases, refs.bases)
+        spectra, squared = tile_spectra(images[part], ctf[part], phases, refs.bases)
         some = operands if allowed is None else operands.among(chosen)
-        log_weight = _log_weight(some, spectra, squared, turns)
+        log_weight = tile_log_weight(some, spectra, squared, turns)
         map_of = torch.div(chosen, len(log_prior) // refs.maps, rounding_mode="floor")
         probability, best = posterior(log_weight, map_of, refs.maps)
         found.append(among(best, chosen, len(log_prior)))
