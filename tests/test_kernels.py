@@ -7,25 +7,36 @@ import math
 import pytest
 import torch
 
+from vitreous.kernels import cubes
 from vitreous.kernels.angular import (
-    analyse_images,
+    AngularBasis,
+    analyse,
     angular_basis,
-    backproject,
+    backprojected,
+    by_residue,
     correlation_operand,
+    products,
     psi_matrix,
     ring_inner_products,
     ring_samples,
-    scores,
+    turned_back,
 )
+from vitreous.kernels.spectra import spectra, spectra_eagerly
+from vitreous.kernels.weights import weigh, weigh_eagerly
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
-from vitreous.physics.polar import PolarGrid
-from vitreous.physics.project import map_to_cube
-from vitreous.search.expectation import expectation, references
+from vitreous.physics.masks import soft_sphere
+from vitreous.physics.polar import PolarGrid, polar_grid, polar_matrix, to_polar
+from vitreous.physics.project import FourierCube, map_to_cube, read_cube, shift_phase
+from vitreous.search.expectation import Tiling, expectation, references, tile_size
 from vitreous.search.grid import shift_grid
 from vitreous.search.score import reference_log_likelihood
 
 CPU = torch.device("cpu")
+
+
+def both_bases(polar: PolarGrid, n_psi: int) -> list[AngularBasis]:
+    return [angular_basis(polar, n_psi, parity, CPU) for parity in (0, 1)]
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])
@@ -34,7 +45,7 @@ def test_posterior_equals_the_reference(order: int, maps: int) -> None:
     torch.manual_seed(order)
     box, rings, images = 32, 8, 3
     # 48 samples are a multiple of every in-plane step tried, so turned rings are exact shifts.
-    polar = PolarGrid(rings, 48, 24)
+    polar = PolarGrid(48, (24,) * rings)
     cube = map_to_cube(0.05 * torch.randn(maps, box, box, box), rings + 1)
     grid = orientation_grid(order, point_group("D2"))
     samples = torch.randn(images, rings, polar.half, dtype=torch.complex64)
@@ -45,7 +56,7 @@ def test_posterior_equals_the_reference(order: int, maps: int) -> None:
     evidence = flat.flatten(1).logsumexp(1)
     refs = references(cube, grid, polar)
     prior = torch.zeros(maps * len(grid.directions))
-    best, sums = expectation(refs, samples, ctf, noise, shifts, box, prior)
+    best, sums = expectation(refs, samples, ctf, noise, shifts, box, prior, tiling=Tiling())
     torch.testing.assert_close(best.log_evidence, evidence, atol=1e-3, rtol=0)
     posterior = (flat - evidence[:, None, None, None]).exp()
     torch.testing.assert_close(best.probability, posterior.flatten(1).amax(1), atol=1e-3, rtol=0)
@@ -58,33 +69,138 @@ def test_posterior_equals_the_reference(order: int, maps: int) -> None:
     # The weights of the M-step are the posterior times CTF^2, wherever they end up.
     area = polar.radii()[:, None]
     total = (posterior.sum(dim=(1, 2, 3))[:, None, None] * ctf**2 * area).sum()
-    torch.testing.assert_close((sums.weight.sum(2).T * area).sum(), total, rtol=1e-3, atol=0)
+    torch.testing.assert_close((sums.weight.sum(0) * area).sum(), total, rtol=1e-3, atol=0)
 
 
-def test_backprojection_is_the_transpose_of_scoring() -> None:
+@pytest.mark.parametrize("n_psi", [12, 24, 48])
+def test_backprojection_is_the_transpose_of_scoring(n_psi: int) -> None:
     torch.manual_seed(0)
-    polar = PolarGrid(6, 48, 24)
-    bases = [angular_basis(polar, 24, parity, CPU) for parity in (0, 1)]
-    reference = torch.randn(polar.half, 6, 5, dtype=torch.complex64)
-    images = torch.randn(polar.half, 6, 7, dtype=torch.complex64)
-    slices, spectra = analyse_images(reference, bases), analyse_images(images, bases)
-    to_psi = torch.cat([psi_matrix(basis, 24) for basis in bases], dim=1)
-    ring_weight = torch.rand(6)
+    polar = polar_grid(9, 0.9)
+    bases = both_bases(polar, n_psi)
+    slices = analyse(torch.randn(5, 9, polar.half, dtype=torch.complex64), bases)
+    spectra = analyse(torch.randn(7, 9, polar.half, dtype=torch.complex64), bases)
+    on, ring_weight = psi_matrix(bases), torch.rand(9)
     operands = [correlation_operand(s, ring_weight, b) for s, b in zip(slices, bases, strict=True)]
-    weights = torch.randn(24, 5, 7)
-    forward = (weights * scores(operands, spectra, to_psi)).sum()
-    sums = backproject(weights, spectra, to_psi.T.contiguous(), bases)
-    backward = (ring_inner_products(sums, slices, bases) * ring_weight).sum()
+    columns = [by_residue(s, torch.float32) for s in spectra]
+    weights = torch.randn(n_psi, 7 * 5)
+    z = products(operands, columns).view(-1, 7, 2, 5).permute(0, 2, 1, 3)
+    forward = (weights * (on @ z.reshape(on.shape[1], -1))).sum()
+    turned = (on.T @ weights).view(-1, 2, 7, 5).permute(0, 2, 1, 3).reshape(-1, 7, 10)
+    sums = [
+        turned_back(part.view(len(part), 2, 5, -1), basis)
+        for part, basis in zip(backprojected(turned, columns), bases, strict=True)
+    ]
+    backward = (ring_inner_products(sums, slices, bases, 9) * ring_weight).sum()
     torch.testing.assert_close(forward, backward, rtol=1e-4, atol=1e-4)
 
 
-def test_samples_come_back_from_their_coefficients() -> None:
+@pytest.mark.parametrize("n_psi", [12, 24])
+def test_samples_come_back_from_their_coefficients(n_psi: int) -> None:
     torch.manual_seed(1)
-    polar = PolarGrid(4, 48, 24)
-    bases = [angular_basis(polar, 12, parity, CPU) for parity in (0, 1)]
-    samples = torch.randn(polar.half, 4, 3, dtype=torch.complex64)
-    back = ring_samples(analyse_images(samples, bases), bases)
+    polar = PolarGrid(48, (24,) * 4)
+    bases = both_bases(polar, n_psi)
+    samples = torch.randn(3, 4, polar.half, dtype=torch.complex64)
+    back = ring_samples(analyse(samples, bases), bases, 4)
     torch.testing.assert_close(back, samples, atol=1e-5, rtol=0)
+
+
+def test_the_bands_hold_what_the_mask_lets_through() -> None:
+    torch.manual_seed(2)
+    box, rings, radius = 64, 20, 22.0
+    images = torch.randn(4, box, box) * soft_sphere(box, radius, 4.0, 2)
+    polar = polar_grid(rings, 2 * (radius + 4.0) / box)
+    samples = to_polar(images, polar, polar_matrix(box, polar))
+    back = ring_samples(analyse(samples, both_bases(polar, 24)), both_bases(polar, 24), rings)
+    assert (back - samples).norm() < 1e-3 * samples.norm()
+
+
+@pytest.mark.parametrize("n_psi", [12, 24, 48])
+@pytest.mark.parametrize("references", [16, 80, 400])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 30.0])
+def test_the_compiled_weights_are_the_eager_ones(
+    n_psi: int, references: int, spread: float
+) -> None:
+    torch.manual_seed(3)
+    images, shifts = 5, 3
+    bases = both_bases(polar_grid(4, 1.0), n_psi)
+    residues, even = n_psi // 2 + 1, len(bases[0].sign)
+    z = spread * torch.randn(residues, images * shifts, 2 * references)
+    norms = spread * torch.randn(even, images, 2 * references)
+    inputs = [(z.clone(), norms.clone()) for _ in range(2)]
+    on = psi_matrix(bases)
+    fast, slow = (
+        way(*given, on, back=True)
+        for way, given in zip((weigh, weigh_eagerly), inputs, strict=True)
+    )
+    for field in ("log_evidence", "highest", "mass"):
+        torch.testing.assert_close(getattr(fast, field), getattr(slow, field), rtol=1e-4, atol=1e-5)
+    if spread > 0:  # else all places tie
+        for field in ("psi", "reference", "shift"):
+            assert torch.equal(getattr(fast, field), getattr(slow, field))
+    (fast_turned, fast_norms), (slow_turned, slow_norms) = inputs
+    torch.testing.assert_close(
+        fast_turned * fast.scale[:, None],
+        slow_turned * slow.scale[:, None],
+        rtol=1e-3,
+        atol=1e-5,
+    )
+    torch.testing.assert_close(fast_norms, slow_norms, rtol=1e-3, atol=1e-5)
+
+
+def test_bfloat16_products_move_the_weights_by_their_rounding_only() -> None:
+    torch.manual_seed(4)
+    bases, images, shifts, references = both_bases(polar_grid(4, 1.0), 24), 4, 5, 96
+    z = torch.randn(13, images * shifts, 2 * references).bfloat16()
+    norms, on = torch.randn(7, images, 2 * references), psi_matrix(bases)
+    exact, rounded = z.float(), z.clone()
+    exactly = weigh(exact, norms.clone(), on, back=True)
+    nearly = weigh(rounded, norms.clone(), on, back=True)
+    torch.testing.assert_close(nearly.mass, exactly.mass)
+    torch.testing.assert_close(rounded.float(), exact, rtol=2**-8, atol=1e-30)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_compiled_spectra_are_the_eager_ones(dtype: torch.dtype) -> None:
+    torch.manual_seed(5)
+    polar = polar_grid(6, 0.8)
+    bases = both_bases(polar, 24)
+    images = torch.randn(3, 6, polar.half, dtype=torch.complex64)
+    contrast = torch.rand(3, 6, polar.half)
+    phases = shift_phase(polar.points(), shift_grid(2, 1), 32)
+    arguments = (images, contrast, phases, bases)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.03
+    for fast, slow in zip(
+        spectra(*arguments, dtype), spectra_eagerly(*arguments, torch.float32), strict=True
+    ):
+        torch.testing.assert_close(fast.float(), slow, atol=tolerance, rtol=0)
+
+
+def test_the_compiled_cube_is_read_and_filled_as_the_eager_one() -> None:
+    torch.manual_seed(6)
+    maps, side, padding, count = 2, 21, 2, 500
+    data = torch.randn(maps, side, side, side, dtype=torch.complex64)
+    points = (torch.rand(count, 3) - 0.5) * (side - 1) / padding
+    torch.testing.assert_close(
+        cubes.read(FourierCube(data, padding), points),
+        read_cube(FourierCube(data, padding), points),
+        atol=1e-5,
+        rtol=0,
+    )
+    samples, shares = torch.randn(maps, count, dtype=torch.complex64), torch.rand(maps, count)
+    fast = [torch.zeros_like(data), torch.zeros(maps, side, side, side)]
+    slow = [torch.zeros_like(data), torch.zeros(maps, side, side, side)]
+    cubes.insert(*fast, padding, points, samples, shares)
+    cubes.insert_eagerly(*slow, padding, points, samples, shares)
+    for one, other in zip(fast, slow, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
+def test_a_tile_is_an_equal_share_of_the_work() -> None:
+    for images, most in ((100, 13), (7, 100), (1, 1), (300, 22)):
+        size = tile_size(images, 10, 10 * most, 2)
+        tiles = math.ceil(images / size)
+        assert size <= most
+        assert tiles % 2 == 0 or images - size * (tiles - 1) <= size < 2
 
 
 def test_shift_grid_is_the_disc_of_lattice_points() -> None:

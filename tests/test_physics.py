@@ -47,7 +47,7 @@ def test_projection_of_gaussians() -> None:
 
 def test_polar_transform_of_gaussians() -> None:
     box, pixel, width = 48, 2.0, 4.5
-    polar = PolarGrid(10, 64, 32)
+    polar = PolarGrid(64, (32,) * 10)
     image = gaussian_image(POSITIONS, width, box, pixel)
     found = to_polar(image[None], polar, polar_matrix(box, polar))[0]
     k = polar.points().double().numpy() / (box * pixel)

@@ -17,7 +17,7 @@ from vitreous.jobs.images import Frame, working_frame
 from vitreous.jobs.memory import memory_plan
 from vitreous.jobs.schedule import angular_step, last_angular_step, noise_factor, schedule
 from vitreous.particles.table import read_particles
-from vitreous.physics.polar import PolarGrid
+from vitreous.physics.polar import polar_grid
 
 TUTORIAL = {
     "initial_resolution": 35.0,
@@ -35,7 +35,7 @@ def config(**options: object) -> AbinitConfig:
 
 
 def frame(mask_diameter: float, pixel_size: float = 4.0) -> Frame:
-    return Frame(64, pixel_size, mask_diameter / 2 / pixel_size, 3.0, PolarGrid(17, 100, 49))
+    return Frame(64, pixel_size, mask_diameter / 2 / pixel_size, 3.0, polar_grid(17, 0.85))
 
 
 def test_relions_tutorial_settings_mean_the_same_here() -> None:

@@ -12,19 +12,25 @@ from vitreous.kernels.angular import ring_samples
 from vitreous.math.so3 import OrientationGrid, neighbours, orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.physics.phantom import built_in_phantom
-from vitreous.physics.polar import PolarGrid, bandwidth_for
+from vitreous.physics.polar import polar_grid
 from vitreous.physics.project import FourierCube, map_to_cube
-from vitreous.search.expectation import expectation, references
+from vitreous.search.expectation import Tiling, expectation, references
 from vitreous.search.grid import shift_grid
-from vitreous.search.posterior import SIGNIFICANT_SHARE, Best, significant
+from vitreous.search.posterior import Best, significant
 
 BOX, RINGS = 32, 8
-POLAR = PolarGrid(RINGS, 2 * bandwidth_for(RINGS, 1.0) + 2, bandwidth_for(RINGS, 1.0))
+POLAR = polar_grid(RINGS, 1.0)
 
 
 def search(
-    cube: FourierCube, grid: OrientationGrid, images: Tensor, allowed: Tensor | None = None
-) -> tuple[Best, Tensor]:
+    cube: FourierCube,
+    grid: OrientationGrid,
+    images: Tensor,
+    allowed: Tensor | None = None,
+    *,
+    accumulate: bool = True,
+    scores: int = 40_000,
+) -> tuple[Best, Tensor | None]:
     """Best places, and the data that the M-step would get."""
     refs = references(cube, grid, POLAR)
     maps = cube.data.shape[0]
@@ -36,10 +42,11 @@ def search(
         shift_grid(2, 1),
         BOX,
         torch.zeros(maps * len(grid.directions)),
+        tiling=Tiling(scores),
         allowed=allowed,
+        accumulate=accumulate,
     )
-    assert sums is not None
-    return best, sums.data
+    return best, None if sums is None else sums.data
 
 
 def images_of(cube: FourierCube, count: int, signal: float) -> Tensor:
@@ -48,7 +55,7 @@ def images_of(cube: FourierCube, count: int, signal: float) -> Tensor:
     grid = orientation_grid(1, point_group("C1"), seed=1)
     refs = references(cube, grid, POLAR)
     noise = torch.randn(count, RINGS, POLAR.half, dtype=torch.complex64, generator=generator)
-    slices = ring_samples(refs.slices, refs.bases).permute(2, 1, 0)[:count]
+    slices = ring_samples(refs.slices, refs.bases, RINGS)[:count]
     return slices * (signal / slices.abs().square().mean().sqrt()) + noise
 
 
@@ -60,9 +67,10 @@ def cube() -> FourierCube:
 
 
 def test_significant_is_the_smallest_set() -> None:
-    mass = torch.tensor([[0.1, 0.0], [0.6, 0.9985], [0.2995, 0.0015], [0.0005, 0.0]])
-    assert significant(mass).T.tolist() == [[True, True, True, False], [False, True, True, False]]
-    assert significant(mass, 0.5).sum(dim=0).tolist() == [1, 1]
+    mass = torch.tensor([[0.1, 0.6, 0.2995, 0.0005], [0.0, 0.9985, 0.0015, 0.0]])
+    rule = significant(mass, 0.999).tolist()
+    assert rule == [[True, True, True, False], [False, True, True, False]]
+    assert significant(mass, 0.5).sum(dim=1).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("signal", [0.0, 0.3, 2.0])
@@ -71,14 +79,16 @@ def test_pruning_keeps_the_posterior(cube: FourierCube, signal: float, group: st
     operators = point_group(group)
     coarse, fine = orientation_grid(1, operators), orientation_grid(2, operators)
     images = images_of(cube, 24, signal)
-    first, _ = search(cube, coarse, images)
+    first, _ = search(cube, coarse, images, accumulate=False)
+    assert first.significant is not None
     near = neighbours(fine, coarse, operators, 30.0).float()
     allowed = ((first.significant.view(24, 2, -1).float() @ near) > 0).flatten(1)
     full, _ = search(cube, fine, images)
-    pruned, _ = search(cube, fine, images, allowed)
+    # One image a tile: none profits from what others are allowed.
+    pruned, _ = search(cube, fine, images, allowed, scores=1)
     kept = (pruned.log_evidence - full.log_evidence).exp()
     assert kept.max() < 1 + 1e-3
-    assert kept.mean() >= SIGNIFICANT_SHARE
+    assert kept.mean() >= 0.999
     sure = full.probability > 0.1
     for name in ("psi", "reference", "shift"):
         assert torch.equal(getattr(pruned, name)[sure], getattr(full, name)[sure])
@@ -91,11 +101,16 @@ def test_a_search_of_everything_allowed_is_the_full_search(cube: FourierCube) ->
     grid = orientation_grid(1, point_group("C1"))
     images = images_of(cube, 20, 0.5)  # more than a tile
     full, data = search(cube, grid, images)
-    same, same_data = search(cube, grid, images, torch.ones_like(full.significant))
+    same, same_data = search(
+        cube, grid, images, torch.ones(20, 2 * len(grid.directions), dtype=torch.bool)
+    )
     torch.testing.assert_close(same.log_evidence, full.log_evidence)
     torch.testing.assert_close(same.map_probability, full.map_probability)
     torch.testing.assert_close(same_data, data, atol=1e-3, rtol=1e-3)
-    assert torch.equal(same.significant, full.significant)
+    assert torch.equal(same.reference, full.reference)
+    looked, none = search(cube, grid, images, accumulate=False)
+    assert none is None
+    torch.testing.assert_close(looked.log_evidence, full.log_evidence)
 
 
 def test_a_direction_is_near_those_within_reach() -> None:

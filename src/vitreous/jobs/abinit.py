@@ -206,7 +206,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
         phase_flipped=config.phase_flipped,
         ignore_until_first_peak=config.ignore_ctf_until_first_peak,
     )
-    problem = Problem(config, table, frame, images, operators, device, plan.tile_scores)
+    problem = Problem(config, table, frame, images, operators, device, plan.tiling)
     prepared = time.monotonic()
     states = _all_starts(problem, states, on_event)
     evidences = start_evidences(problem, states)

@@ -62,6 +62,9 @@ class AbinitConfig:
         Seed of every random choice.
     device : str
         cpu, cuda, cuda:1 and so on; auto takes a GPU where there is one.
+    precision : str
+        Number format of the search's large products: float32, bfloat16, or auto, which takes
+        bfloat16 where the device multiplies it in hardware.  Sums are kept in float32.
     starts : int
         Independent random starts; the one that explains the images best is kept.
     overwrite : bool
@@ -94,6 +97,7 @@ class AbinitConfig:
     write_every: int = 10
     seed: int = 0
     device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     starts: int = 1
     overwrite: bool = False
     resume: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,7 +21,7 @@ from vitreous.reconstruct.insert import (
     insert,
 )
 from vitreous.reconstruct.solve import map_power, shell_information, solve
-from vitreous.search.expectation import RingSums, direction_points, expectation, references
+from vitreous.search.expectation import RingSums, Tiling, direction_points, expectation, references
 from vitreous.search.posterior import Best, joined
 
 PADDING = 2
@@ -41,8 +42,6 @@ class Places:
         Working pixels.
     rings : int
         Rings used.
-    tile_scores : int
-        Scores held at once.
     allowed : bool tensor (particles, maps * directions), optional
         References to try for each particle; all by default.
     """
@@ -50,7 +49,6 @@ class Places:
     orientations: OrientationGrid
     shifts: Float[Tensor, "t 2"]
     rings: int
-    tile_scores: int
     allowed: Bool[Tensor, "b kd"] | None = None
 
 
@@ -89,12 +87,7 @@ def _insert_rings(
     area = (polar.sample_area(device) / noise)[:, None]
     points = direction_points(places.orientations.directions, polar, device).reshape(-1, 3)
 
-    def by_map(samples: Tensor) -> Tensor:
-        half, rings, references = samples.shape
-        split = (samples * area).view(half, rings, maps, references // maps)
-        return split.permute(2, 0, 1, 3).reshape(maps, -1)
-
-    data, weight = by_map(sums.data), by_map(sums.weight)
+    data, weight = ((part * area).view(maps, -1) for part in (sums.data, sums.weight))
     for operator in operators.to(points):
         insert(total, points @ operator.T, data, weight)
 
@@ -109,6 +102,7 @@ def search_pass(
     places: Places,
     operators: Float[Tensor, "s 3 3"],
     fractions: Float[Tensor, " k"],
+    tiling: Tiling,
     *,
     accumulate: bool = True,
 ) -> PassResult:
@@ -128,10 +122,11 @@ def search_pass(
         Point group; ``places.orientations`` cover its asymmetric unit.
     fractions : tensor (maps,)
         Prior probability of each map.
+    tiling : Tiling
     accumulate : bool
         Whether to make the sums of the M-step.
     """
-    polar = frame.polar_at(places.rings)
+    polar = frame.polar.inner(places.rings)
     device = maps.device
     cube = map_to_cube(maps, places.rings + 1, PADDING)
     refs = references(cube, places.orientations, polar)
@@ -154,7 +149,7 @@ def search_pass(
             places.shifts,
             frame.box,
             log_prior.to(device),
-            tile_scores=places.tile_scores,
+            tiling=tiling,
             allowed=None if places.allowed is None else places.allowed[member.to(device)],
             accumulate=accumulate,
         )
@@ -176,6 +171,7 @@ def nearby(
 ) -> Bool[Tensor, "n kf"]:
     """References of ``fine`` within ``reach`` degrees of the significant ones of ``coarse``."""
     near = neighbours(fine, coarse, operators, reach)
+    assert best.significant is not None
     by_map = best.significant.view(len(best.reference), -1, len(coarse.directions)).float()
     return ((by_map @ near.to(by_map)) > 0).flatten(1)
 
@@ -234,8 +230,12 @@ def constrained(
     """Maps with the solvent masked off and negative density removed, if asked for."""
     if not flatten:
         return maps
-    mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge, 3, maps.device)
-    return maps.clamp(min=0) * mask
+    return maps.clamp(min=0) * _solvent_mask(frame, maps.device)
+
+
+@lru_cache(maxsize=2)
+def _solvent_mask(frame: Frame, device: torch.device) -> Float[Tensor, "n n n"]:
+    return soft_sphere(frame.box, frame.mask_radius, frame.mask_edge, 3, device)
 
 
 def solved(

@@ -19,7 +19,7 @@ from vitreous.particles.stack import ImageSource, normalise
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, contrast_transfer
 from vitreous.physics.masks import soft_sphere
-from vitreous.physics.polar import PolarGrid, bandwidth_for, polar_matrix, to_polar
+from vitreous.physics.polar import PolarGrid, polar_grid, polar_matrix, to_polar
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -60,19 +60,9 @@ class Frame:
         """Width of the field of view, angstrom."""
         return self.box * self.pixel_size
 
-    @property
-    def support(self) -> float:
-        """Diameter of the mask, soft edge included, over the box."""
-        return min(1.0, 2 * (self.mask_radius + self.mask_edge) / self.box)
-
     def rings_at(self, resolution: float) -> int:
         """Rings needed for ``resolution`` (angstrom), of those there are."""
         return int(min(max(round(self.field / resolution), 4), self.polar.rings))
-
-    def polar_at(self, rings: int) -> PolarGrid:
-        """First ``rings`` rings, with only the angular frequencies that they need."""
-        bandwidth = min(bandwidth_for(rings, self.support), self.polar.bandwidth)
-        return PolarGrid(rings, self.polar.n_angles, bandwidth)
 
 
 @dataclass(frozen=True)
@@ -111,9 +101,7 @@ def working_frame(table: ParticleTable, mask_diameter: float, final_resolution: 
     edge = max(2.0, 0.04 * box)
     radius = mask_diameter / 2 / pixel_size
     support = min(1.0, 2 * (radius + edge) / box)
-    bandwidth = bandwidth_for(rings, support)
-    polar = PolarGrid(rings, 2 * bandwidth + 2, bandwidth)
-    return Frame(box, pixel_size, radius, edge, polar)
+    return Frame(box, pixel_size, radius, edge, polar_grid(rings, support))
 
 
 def check_one_field(table: ParticleTable) -> None:

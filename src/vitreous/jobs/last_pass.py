@@ -33,9 +33,9 @@ def last_pass(
     """Find every particle's pose and make the maps from all of them.
 
     First the whole grid as in the iterations.  Then twice as finely in angle near the directions
-    that hold 99.9 % of a particle's posterior, with shifts of half the step about its best.  The
-    present maps end at the final resolution, so nothing beyond it sways the poses; the new maps
-    go as far as the images allow.
+    that hold nearly all of a particle's posterior, with shifts of half the step about its best.
+    The present maps end at the final resolution, so nothing beyond it sways the poses; the new
+    maps go as far as the images allow.
     """
     config, frame = problem.config, problem.frame
     step = config.offset_step
@@ -50,7 +50,7 @@ def last_pass(
     order = first.reference.argsort(stable=True)  # neighbours share a tile's references
     origins = coarse.shifts[first.shift.cpu()]
     allowed = nearby(first, coarse.orientations, fine, problem.operators, reach)[order]
-    places = Places(fine, fine_shifts, frame.polar.rings, problem.tile_scores, allowed)
+    places = Places(fine, fine_shifts, frame.polar.rings, allowed)
     sorted_index = index[order.cpu()]
     second = problem.search(state, sorted_index, state.noise, places, origins[sorted_index])
     assert second.sums is not None

@@ -13,10 +13,11 @@ from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.engine import PADDING
 from vitreous.jobs.images import READ_BATCH, Frame
 from vitreous.jobs.schedule import last_angular_step, orientations_at
+from vitreous.kernels.precision import product_dtype
 from vitreous.math.so3 import order_for
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.project import cube_side
-from vitreous.search.expectation import TILE_SCORES
+from vitreous.search.expectation import TILE_SCORES, Tiling, workers_on
 
 _LIBRARIES = 0.45e9
 """Bytes of Python and what it loads."""
@@ -37,13 +38,13 @@ class MemoryPlan:
         Bytes by purpose.
     free : int or None
         Bytes to be had; None if the system does not say.
-    tile_scores : int
-        Scores (orientations x images x shifts) held at once.
+    tiling : Tiling
+        How the search divides its products.
     """
 
     parts: dict[str, float]
     free: int | None
-    tile_scores: int
+    tiling: Tiling
 
     @property
     def needed(self) -> float:
@@ -55,7 +56,8 @@ class MemoryPlan:
         return {
             "needed_GB": round(self.needed / 1e9, 2),
             "free_GB": None if self.free is None else round(self.free / 1e9, 2),
-            "tile_scores": self.tile_scores,
+            "tile_scores": self.tiling.scores,
+            "products": str(self.tiling.dtype).removeprefix("torch."),
             "parts_GB": {name: round(size / 1e9, 3) for name, size in self.parts.items()},
         }
 
@@ -105,7 +107,8 @@ def memory_plan(
     samples = polar.rings * polar.half
     step = last_angular_step(config, frame, operators)
     directions = orientations_at(step, operators) / (6 * 2 ** order_for(step))
-    coefficients = config.classes * directions * polar.rings * 2 * (polar.bandwidth + 1)
+    # Residues are filled up to the fullest: about a quarter more than the bands themselves.
+    coefficients = config.classes * directions * 2.5 * sum(band + 1 for band in polar.bands)
     largest_box = max(group.box for group in table.optics)
     parts = {
         "libraries": _LIBRARIES,
@@ -117,7 +120,7 @@ def memory_plan(
         "references": 4.0 * 6 * coefficients,
         # running sums, those of a pass, and copies on the way to the map
         "maps": 12.0 * 6 * config.classes * cube_side(polar.rings + 1, PADDING) ** 3,
-        # scores, their exponentials, and the images' spectra beside them
-        "scores": 4.0 * 4 * tile,
+        # products of every worker, and the images' spectra beside them
+        "products": 4.0 * 2 * tile * workers_on(device),
     }
-    return MemoryPlan(parts, free, tile)
+    return MemoryPlan(parts, free, Tiling(tile, product_dtype(device, config.precision)))

@@ -19,7 +19,7 @@ from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.project import map_to_cube
-from vitreous.search.expectation import references
+from vitreous.search.expectation import Tiling, references
 from vitreous.search.grid import shift_grid
 
 _BLOBS = 12
@@ -36,7 +36,7 @@ class Problem:
     images: RingImages
     operators: Float[Tensor, "s 3 3"]
     device: torch.device
-    tile_scores: int
+    tiling: Tiling
 
     @property
     def initial_resolution(self) -> float:
@@ -71,7 +71,6 @@ class Problem:
             self.orientations(self.angular_step(resolution), seed),
             self.shifts(self.config.offset_range, self.config.offset_step),
             self.frame.rings_at(resolution),
-            self.tile_scores,
         )
 
     def search(
@@ -95,6 +94,7 @@ class Problem:
             places,
             self.operators,
             state.fractions,
+            self.tiling,
             accumulate=accumulate,
         )
 
@@ -120,12 +120,13 @@ def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
 def _signal_scale(problem: Problem, maps: Tensor) -> float:
     """Factor that gives slices a tenth of the images' power on the innermost rings."""
     rings = problem.frame.rings_at(problem.initial_resolution)
-    polar = problem.frame.polar_at(rings)
+    polar = problem.frame.polar.inner(rings)
     grid = orientation_grid(1, point_group("C1"))
     slices = references(map_to_cube(maps, rings + 1, PADDING), grid, polar)
     some = torch.arange(min(500, len(problem.table)))
     samples, ctf = problem.images.at(some, rings)
-    expected = slices.power[0, 0, 0].mean(-1) * (ctf**2).mean(dim=(0, 2)).cpu()
+    expected = slices.power[:, 0, :rings, 0].mean(0)  # frequency 0 comes first
+    expected = expected * (ctf**2).mean(dim=(0, 2)).cpu()
     found = (samples.abs() ** 2).mean(dim=(0, 2)).cpu()
     return math.sqrt(0.1 * float(found[:4].sum() / expected[:4].sum().clamp(min=1e-30)))
 

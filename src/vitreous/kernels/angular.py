@@ -3,16 +3,18 @@
 On rings, turning an image in its plane multiplies its angular Fourier coefficients by phases.
 So the scores of all in-plane angles follow from one product per angular frequency m,
 
-    Z_m = sum over rings of w conj(Y_m) P_m         [directions x images and shifts]
+    Z_m = sum over rings of w conj(Y_m) P_m         [images and shifts x directions]
     log w(psi) = Re sum over m of Z_m exp(i m psi)
 
-and the sums of the M-step are the transposes.  Two things keep the products few and large:
+and the sums of the M-step are the transposes.  Three things keep the products few and small:
 
 - Friedel symmetry makes even-m coefficients those of the real part and odd-m those of the
   imaginary part of the half-ring samples, so m >= 0 is enough.
 - On n equally spaced in-plane angles, all m with the same residue r = +-m (mod n) share their
   phases (the negative ones conjugated).  Their products are added by laying the frequencies of
   a residue side by side along the inner dimension: n / 2 + 1 products instead of one for each m.
+- A ring holds frequencies only up to its own band, about pi times its radius: half of the pairs
+  of frequency and ring need no arithmetic.
 
 The readable twin is :func:`vitreous.search.score.reference_log_likelihood`.
 """
@@ -21,9 +23,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from vitreous.physics.polar import PolarGrid
@@ -31,173 +34,200 @@ from vitreous.physics.polar import PolarGrid
 
 @dataclass(frozen=True)
 class AngularBasis:
-    """Angular frequencies of one parity, gathered by residue.
+    """Pairs of angular frequency and ring of one parity, gathered by residue.
 
-    A residue's frequencies fill its slots; slots left over have multiplicity 0.  Coefficients
-    are kept as (residues, slots, real and imaginary, rings, columns).
+    Residues with fewer pairs than others are filled up with pairs of multiplicity 0.
+    Coefficients are kept as (columns, residues, pairs, real and imaginary).
 
     Attributes
     ----------
     parity : int
         0 for even frequencies, 1 for odd.
-    residues : tensor (residues,)
-    sign : tensor (residues, slots)
+    n_psi : int
+        Number of in-plane angles.
+    ring : integer tensor (residues, pairs)
+    sign : tensor (residues, pairs)
         1 where m = r, -1 where m = -r (mod the number of in-plane angles).
-    multiplicity : tensor (residues, slots)
+    multiplicity : tensor (residues, pairs)
         How often a frequency counts: 2, for itself and its negative; 1 at zero and Nyquist.
-    analyse : tensor (residues * slots * 2, half)
+    picked : integer tensor (residues * pairs * 2,)
+        Where the pairs stand among the coefficients of all rings and frequencies.
+    analyse : tensor (half, frequencies * 2)
         Half-ring samples (real part if even, imaginary if odd) to coefficients.
-    synthesise : tensor (half, residues * slots * 2)
+    synthesise : tensor (frequencies * 2, half)
         Back again.
     """
 
     parity: int
-    residues: Float[Tensor, " r"]
-    sign: Float[Tensor, "r s"]
-    multiplicity: Float[Tensor, "r s"]
-    analyse: Float[Tensor, "rs2 half"]
-    synthesise: Float[Tensor, "half rs2"]
+    n_psi: int
+    ring: Int[Tensor, "r pairs"]
+    sign: Float[Tensor, "r pairs"]
+    multiplicity: Float[Tensor, "r pairs"]
+    picked: Int[Tensor, " r*pairs*2"]
+    analyse: Float[Tensor, "half f2"]
+    synthesise: Float[Tensor, "f2 half"]
+
+    @property
+    def residues(self) -> Float[Tensor, " r"]:
+        """The residues r."""
+        count = len(self.sign)
+        return torch.arange(count, device=self.sign.device) * 2.0 + self.parity
 
 
+@lru_cache(maxsize=32)
 def angular_basis(polar: PolarGrid, n_psi: int, parity: int, device: torch.device) -> AngularBasis:
-    """Gather the frequencies of one parity, up to the grid's bandwidth, by residue mod ``n_psi``.
+    """Gather the pairs of one parity by residue mod ``n_psi``.
 
     ``n_psi`` must be even: then a residue's frequencies have one parity.
     """
+    frequencies = list(range(parity, polar.bandwidth + 1, 2))
     residues = list(range(parity, n_psi // 2 + 1, 2))
     members = [
-        [m for m in range(polar.bandwidth + 1) if (m - r) % n_psi == 0 or (m + r) % n_psi == 0]
+        [
+            (m, ring)
+            for m in frequencies
+            if (m - r) % n_psi == 0 or (m + r) % n_psi == 0
+            for ring, band in enumerate(polar.bands)
+            if m <= band
+        ]
         for r in residues
     ]
-    slots = max(1, *(len(member) for member in members))
-    m = torch.tensor([member + [-1] * (slots - len(member)) for member in members])
+    pairs = max(1, *(len(member) for member in members))
+    filled = [member + [(-1, 0)] * (pairs - len(member)) for member in members]
+    m, ring = torch.tensor(filled).unbind(-1)
     r = torch.tensor(residues)[:, None]
-    sign = torch.where((m - r) % n_psi == 0, 1.0, -1.0)
     single = (m == 0) | (2 * m == polar.n_angles)
-    multiplicity = torch.where(m < 0, 0.0, torch.where(single, 1.0, 2.0)).double()
+    multiplicity = torch.where(m < 0, 0.0, torch.where(single, 1.0, 2.0))
+    number = (m.clamp(min=parity) - parity) // 2
+    first = 2 * (ring * len(frequencies) + number)
     angle = torch.arange(polar.half, dtype=torch.float64) * (2 * math.pi / polar.n_angles)
-    phase = m.double()[..., None] * angle
+    phase = torch.tensor(frequencies, dtype=torch.float64)[:, None] * angle
     # exp(-i m theta), times i for the odd frequencies, which come from the imaginary part.
     parts = [torch.cos(phase), -torch.sin(phase)] if parity == 0 else [phase.sin(), phase.cos()]
-    wave = torch.stack(parts, dim=2)
-    used = (multiplicity > 0)[..., None, None]
-    analyse = (wave * used * 2 / polar.n_angles).reshape(-1, polar.half)
-    synthesise = (wave * multiplicity[..., None, None]).reshape(-1, polar.half).T
+    wave = torch.stack(parts, dim=1).flatten(0, 1)
+    each = torch.tensor([1.0 if f in (0, polar.half) else 2.0 for f in frequencies])
     return AngularBasis(
         parity,
-        r[:, 0].float().to(device),
-        sign.to(device),
-        multiplicity.float().to(device),
-        analyse.float().contiguous().to(device),
-        synthesise.float().contiguous().to(device),
+        n_psi,
+        ring.to(device),
+        torch.where((m - r) % n_psi == 0, 1.0, -1.0).to(device),
+        multiplicity.to(device),
+        torch.stack([first, first + 1], dim=-1).flatten().to(device),
+        (wave.T * 2 / polar.n_angles).float().contiguous().to(device),
+        (wave * each.repeat_interleave(2)[:, None]).float().contiguous().to(device),
     )
 
 
-def psi_matrix(basis: AngularBasis, n_psi: int) -> Float[Tensor, "p r2"]:
+def psi_matrix(bases: list[AngularBasis]) -> Float[Tensor, "p r2"]:
     """Matrix from residues' products, as (real, imaginary), to scores at the in-plane angles."""
-    steps = torch.arange(n_psi, device=basis.residues.device, dtype=torch.float64)
-    phase = steps[:, None] * basis.residues.double() * (2 * math.pi / n_psi)
+    n_psi = bases[0].n_psi
+    residues = torch.cat([basis.residues for basis in bases]).double()
+    steps = torch.arange(n_psi, device=residues.device, dtype=torch.float64)
+    phase = steps[:, None] * residues * (2 * math.pi / n_psi)
     return torch.stack([torch.cos(phase), -torch.sin(phase)], dim=-1).flatten(1).float()
 
 
-def analyse_real(
-    samples: Float[Tensor, "half rings x"], basis: AngularBasis
-) -> Float[Tensor, "r s 2 rings x"]:
-    """Angular coefficients from real samples (angle first) of the basis' parity."""
-    half, rings, columns = samples.shape
-    flat = basis.analyse @ samples.reshape(half, -1)
-    return flat.view(*basis.sign.shape, 2, rings, columns)
+def coefficients(
+    samples: Float[Tensor, "x rings half"], basis: AngularBasis
+) -> Float[Tensor, "x r pairs 2"]:
+    """Angular coefficients from real samples of the basis' parity."""
+    everywhere = samples @ basis.analyse
+    return everywhere.flatten(1)[:, basis.picked].view(len(samples), *basis.sign.shape, 2)
 
 
-def analyse_images(
-    samples: Complex[Tensor, "half rings x"], bases: list[AngularBasis]
-) -> list[Float[Tensor, "r s 2 rings x"]]:
+def analyse(
+    samples: Complex[Tensor, "x rings half"], bases: list[AngularBasis]
+) -> list[Float[Tensor, "x r pairs 2"]]:
     """Angular coefficients of Friedel-symmetric samples, by parity."""
     even, odd = bases
-    return [analyse_real(samples.real, even), analyse_real(samples.imag, odd)]
+    return [coefficients(samples.real, even), coefficients(samples.imag, odd)]
+
+
+def by_residue(
+    values: Float[Tensor, "x r pairs 2"], dtype: torch.dtype
+) -> Float[Tensor, "r x pairs2"]:
+    """Coefficients as the operand of products, one for each residue; a view if ``dtype`` fits."""
+    return values.to(dtype).flatten(2).transpose(0, 1)
 
 
 def correlation_operand(
-    coefficients: Float[Tensor, "r s 2 rings d"],
+    values: Float[Tensor, "d r pairs 2"],
     weight: Float[Tensor, " rings"],
     basis: AngularBasis,
-) -> Float[Tensor, "r 2*d s2rings"]:
-    """Left operand of the products Z from a reference's coefficients, rings weighted."""
-    scaled = coefficients * basis.multiplicity[:, :, None, None, None] * weight[:, None]
-    real, imaginary = scaled.unbind(2)
-    sign = basis.sign[:, :, None, None]
-    top = torch.stack([real, imaginary], dim=2)
-    bottom = torch.stack([imaginary * sign, -real * sign], dim=2)
-    both = torch.stack([top, bottom], dim=1)  # residue, row, slot, part, ring, direction
-    residues, directions = both.shape[0], both.shape[-1]
-    return both.permute(0, 1, 5, 2, 3, 4).reshape(residues, 2 * directions, -1)
+) -> Float[Tensor, "r 2 d pairs2"]:
+    """Other operand of the products Z from a reference's coefficients, rings weighted."""
+    scaled = values * (basis.multiplicity * weight[basis.ring])[..., None]
+    real, imaginary = scaled.unbind(-1)
+    top = torch.stack([real, imaginary], dim=-1)
+    bottom = torch.stack([imaginary, -real], dim=-1) * basis.sign[..., None]
+    return torch.stack([top, bottom]).permute(2, 0, 1, 3, 4).flatten(3).contiguous()
 
 
-def scores(
-    operands: list[Float[Tensor, "r 2*d k"]],
-    images: list[Float[Tensor, "r s 2 rings x"]],
-    to_psi: Float[Tensor, "p r2"],
-) -> Float[Tensor, "p d x"]:
-    """Ring-weighted real inner products at every in-plane angle, direction and column.
+def products(
+    operands: list[Float[Tensor, "r 2 d pairs2"]],
+    images: list[Float[Tensor, "r x pairs2"]],
+    out: Float[Tensor, "all x 2*d"] | None = None,
+) -> Float[Tensor, "all x 2*d"]:
+    """Z of every residue, even ones first, for every column of images and every reference."""
+    columns, references = images[0].shape[1], operands[0].shape[2]
+    if out is None:
+        residues = sum(len(operand) for operand in operands)
+        out = operands[0].new_empty(residues, columns, 2 * references)
+    parts = out.split([len(operand) for operand in operands])
+    for part, operand, image in zip(parts, operands, images, strict=True):
+        torch.bmm(image, operand.flatten(1, 2).transpose(1, 2), out=part)
+    return out
 
-    ``operands`` and ``images`` are lists by parity; ``to_psi`` has their columns side by side.
-    """
-    directions, columns = operands[0].shape[1] // 2, images[0].shape[-1]
-    residues = [len(operand) for operand in operands]
-    products = operands[0].new_empty(sum(residues), 2 * directions, columns)
-    for part, operand, image in zip(products.split(residues), operands, images, strict=True):
-        torch.bmm(operand, image.view(len(image), -1, columns), out=part)
-    return (to_psi @ products.view(to_psi.shape[1], -1)).view(-1, directions, columns)
+
+def backprojected(
+    turned: Float[Tensor, "all x 2*d"], images: list[Float[Tensor, "r x pairs2"]]
+) -> list[Float[Tensor, "r 2*d pairs2"]]:
+    """Images summed with the weights of every residue and reference: transposed products."""
+    parts = turned.split([len(image) for image in images])
+    return [
+        torch.bmm(part.transpose(1, 2), image) for part, image in zip(parts, images, strict=True)
+    ]
 
 
-def backproject(
-    weights: Float[Tensor, "p d x"],
-    images: list[Float[Tensor, "r s 2 rings x"]],
-    from_psi: Float[Tensor, "r2 p"],
-    bases: list[AngularBasis],
-) -> list[Float[Tensor, "r s 2 rings d"]]:
-    """Weighted sums of images turned back by their in-plane angles: the transpose of ``scores``.
-
-    ``from_psi`` is the transpose of the psi matrix.
-    """
-    n_psi, directions, columns = weights.shape
-    turned = (from_psi @ weights.view(n_psi, -1)).view(-1, 2 * directions, columns)
-    residues = [len(image) for image in images]
-    sums = []
-    for part, image, basis in zip(turned.split(residues), images, bases, strict=True):
-        product = torch.bmm(image.view(len(image), -1, columns), part.transpose(1, 2))
-        by_cos, by_sin = product.view(*image.shape[:4], 2, directions).unbind(4)
-        by_sin = by_sin * basis.sign[:, :, None, None, None]
-        real = by_cos[:, :, 0] - by_sin[:, :, 1]
-        imaginary = by_cos[:, :, 1] + by_sin[:, :, 0]
-        sums.append(torch.stack([real, imaginary], dim=2))
-    return sums
+def turned_back(
+    sums: Float[Tensor, "r 2 d pairs2"], basis: AngularBasis
+) -> Float[Tensor, "d r pairs 2"]:
+    """Coefficients of images turned back by their in-plane angles, from backprojected sums."""
+    by_cos, by_sin = sums.unflatten(-1, (-1, 2)).unbind(1)
+    by_sin = by_sin * basis.sign[:, None, :, None]
+    real = by_cos[..., 0] - by_sin[..., 1]
+    imaginary = by_cos[..., 1] + by_sin[..., 0]
+    return torch.stack([real, imaginary], dim=-1).transpose(0, 1)
 
 
 def real_samples(
-    coefficients: Float[Tensor, "r s 2 rings d"], basis: AngularBasis
-) -> Float[Tensor, "half rings d"]:
+    values: Float[Tensor, "d r pairs 2"], basis: AngularBasis, rings: int
+) -> Float[Tensor, "d rings half"]:
     """Half-ring samples (real part if even, imaginary if odd) from angular coefficients."""
-    rings, columns = coefficients.shape[3:]
-    flat = basis.synthesise @ coefficients.reshape(basis.synthesise.shape[1], -1)
-    return flat.view(-1, rings, columns)
+    frequencies = len(basis.synthesise)
+    used = basis.multiplicity.flatten().repeat_interleave(2) > 0
+    everywhere = values.new_zeros(len(values), rings * frequencies)
+    everywhere[:, basis.picked[used]] = values.flatten(1)[:, used]
+    return everywhere.view(len(values), rings, frequencies) @ basis.synthesise
 
 
 def ring_samples(
-    coefficients: list[Float[Tensor, "r s 2 rings d"]], bases: list[AngularBasis]
-) -> Complex[Tensor, "half rings d"]:
+    values: list[Float[Tensor, "d r pairs 2"]], bases: list[AngularBasis], rings: int
+) -> Complex[Tensor, "d rings half"]:
     """Half-ring samples of a Friedel-symmetric function from its angular coefficients."""
-    real, imaginary = (real_samples(c, b) for c, b in zip(coefficients, bases, strict=True))
+    real, imaginary = (real_samples(v, b, rings) for v, b in zip(values, bases, strict=True))
     return torch.complex(real, imaginary)
 
 
 def ring_inner_products(
-    a: list[Float[Tensor, "r s 2 rings d"]],
-    b: list[Float[Tensor, "r s 2 rings d"]],
+    a: list[Float[Tensor, "d r pairs 2"]],
+    b: list[Float[Tensor, "d r pairs 2"]],
     bases: list[AngularBasis],
+    rings: int,
 ) -> Float[Tensor, " rings"]:
     """Mean round each ring of Re conj(a) b, summed over columns (Parseval)."""
-    total = torch.zeros(a[0].shape[3], device=a[0].device)
+    total = torch.zeros(rings, device=a[0].device)
     for x, y, basis in zip(a, b, bases, strict=True):
-        total += ((x * y).sum(dim=(2, 4)) * basis.multiplicity[..., None]).sum(dim=(0, 1))
+        pairs = (x * y).sum(dim=(0, 3)) * basis.multiplicity
+        total.index_add_(0, basis.ring.flatten(), pairs.flatten())
     return total

@@ -7,6 +7,7 @@ power s at every frequency whatever the box; cropping in Fourier space keeps tha
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Complex, Float, Int
@@ -29,6 +30,49 @@ def to_real(spectrum: Complex[Tensor, "*dims"], ndim: int) -> Float[Tensor, "*di
     dims = _last(ndim)
     array = torch.fft.ifftn(torch.fft.ifftshift(spectrum, dims), dim=dims, norm="ortho")
     return torch.fft.fftshift(array.real, dims)
+
+
+@lru_cache(maxsize=16)
+def _waves(side: int, box: int, period: int, device: torch.device) -> Complex[Tensor, "s n"]:
+    """exp(-2 pi i k x / period) at ``side`` frequencies and ``box`` pixels, both centred."""
+    k = torch.arange(side, dtype=torch.float64, device=device) - side // 2
+    x = torch.arange(box, dtype=torch.float64, device=device) - box // 2
+    phase = k[:, None] * x * (-2 * math.pi / period)
+    return torch.complex(torch.cos(phase), torch.sin(phase)).to(torch.complex64)
+
+
+def low_frequencies(
+    volume: Float[Tensor, "k n n n"], side: int, period: int
+) -> Complex[Tensor, "k s s s"]:
+    """Central ``side`` frequencies (odd) of volumes zero-padded to ``period``, not normalised.
+
+    Products with small matrices, one for each axis: no padded volume, no frequency that is not
+    wanted, which makes up for the FFT's economy.
+    """
+    box, middle = volume.shape[-1], side // 2
+    waves = _waves(side, box, period, volume.device)
+    positive = waves[middle:].T
+    lines = torch.complex(volume @ positive.real, volume @ positive.imag)
+    planes = waves @ lines
+    half = (waves @ planes.flatten(2)).view(-1, side, side, middle + 1)
+    negative = half[..., 1:].flip((-3, -2, -1)).conj()
+    return torch.cat([negative, half], dim=-1)
+
+
+def from_low_frequencies(
+    spectrum: Complex[Tensor, "k s s s"], box: int, period: int
+) -> Float[Tensor, "k n n n"]:
+    """Sum of a real volume's waves at ``box`` pixels: the transpose of :func:`low_frequencies`."""
+    side = spectrum.shape[-1]
+    middle = side // 2
+    waves = _waves(side, box, period, spectrum.device)
+    back = waves.mH
+    half = spectrum[..., middle:].contiguous()
+    planes = (back @ half.flatten(2)).view(-1, box, side, middle + 1)
+    lines = back @ planes
+    positive = waves[middle:] * 2
+    positive[0] /= 2  # every frequency but zero stands for its mate too
+    return lines.real @ positive.real + lines.imag @ positive.imag
 
 
 def crop_or_pad(array: Tensor, box: int, ndim: int) -> Tensor:
@@ -81,13 +125,12 @@ def shell_mean(
     values: Float[Tensor, "*n"], shells: Int[Tensor, "*n"], count: int
 ) -> Float[Tensor, " s"]:
     """Mean of ``values`` in each of the first ``count`` shells."""
-    keep = shells < count
-    index = shells[keep]
-    total = torch.zeros(count, dtype=torch.float64, device=values.device)
+    index = shells.clamp(max=count).flatten()  # the last one is dropped
+    total = torch.zeros(count + 1, dtype=torch.float64, device=values.device)
     members = torch.zeros_like(total)
-    total.index_add_(0, index, values[keep].double())
-    members.index_add_(0, index, torch.ones_like(index, dtype=torch.float64))
-    return total / members.clamp(min=1)
+    total.index_add_(0, index, values.double().flatten())
+    members.index_add_(0, index, total.new_ones(1).expand(len(index)))
+    return (total / members.clamp(min=1))[:count]
 
 
 def good_box(minimum: int) -> int:

@@ -22,17 +22,29 @@ class PolarGrid:
 
     Attributes
     ----------
-    rings : int
-        Number of rings; ring j has radius j + 1/2 in steps of 1 / box.
     n_angles : int
         Samples round a whole ring, even; half are stored, at angles in [0, pi).
-    bandwidth : int
-        Highest angular frequency used, at most half of ``n_angles``.
+    bands : tuple of int
+        Highest angular frequency used on each ring, at most half of ``n_angles``; ring j has
+        radius j + 1/2 in steps of 1 / box.
     """
 
-    rings: int
     n_angles: int
-    bandwidth: int
+    bands: tuple[int, ...]
+
+    @property
+    def rings(self) -> int:
+        """Number of rings."""
+        return len(self.bands)
+
+    @property
+    def bandwidth(self) -> int:
+        """Highest angular frequency of any ring."""
+        return max(self.bands)
+
+    def inner(self, rings: int) -> PolarGrid:
+        """The first ``rings`` rings only."""
+        return PolarGrid(self.n_angles, self.bands[:rings])
 
     @property
     def half(self) -> int:
@@ -61,6 +73,12 @@ def bandwidth_for(radius: float, support: float) -> int:
     pi k D / box; a few more let its soft edge decay.
     """
     return math.ceil(math.pi * radius * min(1.0, support)) + 4
+
+
+def polar_grid(rings: int, support: float) -> PolarGrid:
+    """Rings for objects of ``support`` (diameter over box)."""
+    bands = tuple(bandwidth_for(ring + 1, support) for ring in range(rings))
+    return PolarGrid(2 * bands[-1] + 2, bands)
 
 
 def polar_matrix(

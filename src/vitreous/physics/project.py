@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from vitreous.math.fourier import crop_or_pad, to_fourier, to_real
+from vitreous.math.fourier import crop_or_pad, from_low_frequencies, low_frequencies
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,11 @@ def map_to_cube(volume: Float[Tensor, "k n n n"], radius: float, padding: int = 
     Scaled so that a slice is the unitary transform of the projection (sum over z); divided by
     the window of trilinear interpolation beforehand, as in Matthews et al. (gridding).
     """
-    box = volume.shape[-1]
+    box, side = volume.shape[-1], cube_side(radius, padding)
     corrected = volume / gridding_window(box, padding, volume.device)
-    padded = to_fourier(crop_or_pad(corrected, box * padding, 3), 3)
-    # Unitary over (padding * box)^3 pixels; a slice's transform is unitary over box^2.
-    scale = (padding * box) ** 1.5 / box
-    return FourierCube(crop_or_pad(padded, cube_side(radius, padding), 3) * scale, padding)
+    known = min(side, box * padding - 1)  # none beyond Nyquist
+    data = low_frequencies(corrected, known, box * padding) / box
+    return FourierCube(crop_or_pad(data, side, 3), padding)
 
 
 def cube_to_map(cube: FourierCube, box: int) -> Float[Tensor, "k n n n"]:
@@ -78,10 +77,10 @@ def cube_to_map(cube: FourierCube, box: int) -> Float[Tensor, "k n n n"]:
     Spreading samples over their neighbours has multiplied the map by the interpolation's window
     once, as reading does: it is divided out here, as :func:`map_to_cube` does for reading.
     """
-    padded = crop_or_pad(cube.data, box * cube.padding, 3)
-    scale = box / (cube.padding * box) ** 1.5
-    volume = crop_or_pad(to_real(padded * scale, 3), box, 3)
-    return volume / gridding_window(box, cube.padding, volume.device)
+    period = box * cube.padding
+    window = gridding_window(box, cube.padding, cube.data.device)
+    data = crop_or_pad(cube.data, min(cube.side, period - 1), 3)
+    return from_low_frequencies(data, box, period) * (box / period**3) / window
 
 
 def corner_weights(

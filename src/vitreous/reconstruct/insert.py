@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from vitreous.physics.project import corner_weights, cube_side
+from vitreous.kernels import cubes
+from vitreous.physics.project import cube_side
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,7 @@ def insert(
     data, weight : tensors (maps, samples)
         CTF-weighted values and squared CTFs, each over its noise variance.
     """
-    maps, side = accumulator.weight.shape[0], accumulator.weight.shape[-1]
-    # Real, imaginary and weight side by side: one scatter a corner instead of three.
-    values = (
-        torch.stack([data.real, data.imag, weight], dim=-1).permute(1, 0, 2).reshape(-1, 3 * maps)
-    )
-    total = torch.zeros(side**3, 3 * maps, device=values.device, dtype=values.dtype)
-    indices, corners = corner_weights(points, side, accumulator.padding)
-    for index, corner in zip(indices, corners, strict=True):
-        total.index_add_(0, index, values * corner[:, None].to(values.dtype))
-    total = total.view(side, side, side, maps, 3).permute(3, 0, 1, 2, 4)
-    accumulator.data.add_(torch.complex(total[..., 0].contiguous(), total[..., 1].contiguous()))
-    accumulator.weight.add_(total[..., 2])
+    cubes.insert(accumulator.data, accumulator.weight, accumulator.padding, points, data, weight)
 
 
 def friedel_symmetrised(accumulator: Accumulator) -> Accumulator:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,14 +14,19 @@ from vitreous.physics.project import FourierCube, cube_to_map
 from vitreous.reconstruct.insert import Accumulator
 
 
+@lru_cache(maxsize=4)
+def _radius(side: int, padding: int, device: torch.device) -> Float[Tensor, "s s s"]:
+    """Frequency of every voxel of a cube, in steps of 1 / box."""
+    return frequency_radius(side, 3, device) / padding
+
+
 def shell_information(accumulator: Accumulator, shells: int) -> Float[Tensor, "k s"]:
     """Mean inverse noise variance of one Fourier voxel of the map's own box, in each shell.
 
     A voxel of the box owns padding^3 voxels of the cube, and the samples of all of them.
     """
     side, padding = accumulator.weight.shape[-1], accumulator.padding
-    radius = frequency_radius(side, 3, accumulator.weight.device) / padding
-    index = radius.round().long()
+    index = _radius(side, padding, accumulator.weight.device).round().long()
     means = [shell_mean(weight, index, shells) for weight in accumulator.weight]
     return torch.stack(means) * padding**3
 
@@ -32,11 +39,18 @@ def map_power(volume: Float[Tensor, "k n n n"], shells: int) -> Float[Tensor, "k
     return torch.stack([shell_mean(p, index, shells) for p in power])
 
 
-def _shared(values: Tensor) -> Tensor:
+@lru_cache(maxsize=16)
+def _sharing(side: int, device: torch.device) -> Float[Tensor, "s s"]:
+    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    diagonals = [torch.full((side - abs(k),), line[k + 2].item()).diag(k) for k in range(-2, 3)]
+    return torch.stack(diagonals).sum(dim=0).to(device)
+
+
+def _shared(values: Float[Tensor, "k s s s"]) -> Float[Tensor, "k s s s"]:
     """Average of each voxel with its neighbours, weights 1, 4, 6, 4, 1 along every axis."""
-    for dim in (-3, -2, -1) * 2:  # twice 1, 2, 1
-        values = 0.5 * values + 0.25 * (values.roll(1, dim) + values.roll(-1, dim))
-    return values
+    matrix = _sharing(values.shape[-1], values.device)
+    rows = matrix @ (values @ matrix)
+    return (matrix @ rows.flatten(2)).view(values.shape)
 
 
 def _shared_window(box: int, padding: int, device: torch.device) -> Float[Tensor, "n n n"]:
@@ -74,7 +88,7 @@ def solve(
     Scheres, J. Struct. Biol. 180, 519 (2012), equation 3.
     """
     side, padding = accumulator.weight.shape[-1], accumulator.padding
-    distance = frequency_radius(side, 3, accumulator.weight.device) / padding
+    distance = _radius(side, padding, accumulator.weight.device)
     information = shell_information(accumulator, int(distance.max()) + 2)
     if prior_power is None:
         prior = 1e3 / information.clamp(min=1e-20)
@@ -88,7 +102,8 @@ def solve(
     inverse = inverse.float()
     regulariser = inverse[:, low] * (1 - fraction) + inverse[:, low + 1] * fraction
     window = cosine_edge(distance, radius - 0.5, 1.0)
-    data, weight = _shared(accumulator.data), _shared(accumulator.weight)
-    spectrum = data / (weight + regulariser).clamp(min=1e-20) * window
+    factor = window / (_shared(accumulator.weight) + regulariser).clamp(min=1e-20)
+    data = torch.complex(_shared(accumulator.data.real), _shared(accumulator.data.imag))
+    spectrum = data * factor
     volume = cube_to_map(FourierCube(spectrum, padding), box)
     return volume / _shared_window(box, padding, volume.device)

@@ -1,42 +1,74 @@
 """One pass of expectation and accumulation over a batch of images on rings.
 
-Tiles of a few images keep the block of scores in the processor's cache; nothing larger than
-[in-plane angles x references x tile x shifts] ever exists.
+Tiles of a few images keep their products in the processor's cache, one tile a core; nothing
+larger than [residues x images and shifts x references] of a tile ever exists.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vitreous.kernels.angular import (
     AngularBasis,
-    analyse_images,
-    analyse_real,
+    analyse,
     angular_basis,
-    backproject,
+    backprojected,
+    by_residue,
+    coefficients,
     correlation_operand,
+    products,
     psi_matrix,
     real_samples,
     ring_inner_products,
     ring_samples,
-    scores,
+    turned_back,
 )
+from vitreous.kernels.cubes import read
+from vitreous.kernels.spectra import spectra
+from vitreous.kernels.weights import lanes_for, weigh
+from vitreous.math.constants import LOWEST
 from vitreous.math.so3 import OrientationGrid
 from vitreous.physics.polar import PolarGrid
-from vitreous.physics.project import FourierCube, read_cube, shift_phase
-from vitreous.search.posterior import Best, among, joined, posterior
+from vitreous.physics.project import FourierCube, shift_phase
+from vitreous.search.posterior import Best, best_among, joined
 
 TILE_SCORES = 3_000_000
-"""Scores in a tile, about 12 MB: measured best on a processor, between cache misses and the
-overhead of calls."""
+"""Scores in a tile (12 MB of products at most): measured best on a processor, between cache
+misses and the overhead of calls."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How the large products are divided and made.
+
+    Attributes
+    ----------
+    scores : int
+        Scores whose products are held at once, for each worker.
+    dtype : torch.dtype
+        Of the operands.
+    """
+
+    scores: int = TILE_SCORES
+    dtype: torch.dtype = torch.float32
+
 
 _PRUNED_COLUMNS = 100
 """Images times shifts in a tile whose references are pruned: few, so as to share references."""
+
+_LOG2_E = math.log2(math.e)
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -48,45 +80,86 @@ class References:
     polar : PolarGrid
     bases : list of AngularBasis
         Even and odd frequencies.
-    slices : list of tensors (residues, slots, 2, rings, maps * directions)
+    slices : list of tensors (maps * directions, residues, pairs, 2)
         Coefficients of the slices, by parity.
-    power : tensor (residues, slots, 2, rings, maps * directions)
+    power : tensor (maps * directions, residues, pairs, 2)
         Even coefficients of the slices' squared moduli.
     maps : int
-    n_psi : int
     """
 
     polar: PolarGrid
     bases: list[AngularBasis]
-    slices: list[Tensor]
-    power: Tensor
+    slices: list[Float[Tensor, "d r pairs 2"]]
+    power: Float[Tensor, "d r pairs 2"]
     maps: int
-    n_psi: int
+
+    @property
+    def n_psi(self) -> int:
+        """Number of in-plane angles."""
+        return self.bases[0].n_psi
 
 
 @dataclass(frozen=True)
 class Operands:
-    """Left operands of the score products, and the prior, of some references.
+    """Operands of the score products, and the prior, of some references.
 
     Attributes
     ----------
-    cross : list of tensors (residues, 2 * references, inner)
+    cross : list of tensors (residues, 2, references, inner)
         For the inner products with images, by parity.
-    norm : tensor (residues, 2 * references, inner)
+    norm : tensor (residues, 2, references, inner)
         For the slices' power under squared CTFs.
-    log_prior : tensor (references,)
+    prior : tensor (references,)
+        Log priors, in powers of two.
     """
 
-    cross: list[Tensor]
-    norm: Tensor
-    log_prior: Tensor
+    cross: list[Float[Tensor, "r 2 d pairs2"]]
+    norm: Float[Tensor, "r 2 d pairs2"]
+    prior: Float[Tensor, " d"]
 
     def among(self, chosen: Tensor) -> Operands:
-        """Those of some references only."""
-        rows = torch.cat([chosen, chosen + len(self.log_prior)])
+        """Those of some references only, filled up for the kernel."""
+        cross = [part[:, :, chosen] for part in self.cross]
+        return Operands(cross, self.norm[:, :, chosen], self.prior[chosen]).filled()
+
+    def filled(self) -> Operands:
+        """The same with impossible references up to a number that suits the kernel."""
+        more = lanes_for(len(self.prior))[1] - len(self.prior)
         return Operands(
-            [part[:, rows] for part in self.cross], self.norm[:, rows], self.log_prior[chosen]
+            [pad(part, (0, 0, 0, more)) for part in self.cross],
+            pad(self.norm, (0, 0, 0, more)),
+            pad(self.prior, (0, more), value=LOWEST),
         )
+
+
+@dataclass(frozen=True)
+class TileSums:
+    """Backprojected sums over images, for every residue and reference; added to in place.
+
+    Attributes
+    ----------
+    data : list of tensors (residues, 2, references, inner)
+        Of CTF times image, by parity.
+    weight : tensor (residues, 2, references, inner)
+        Of squared CTFs.
+    """
+
+    data: list[Float[Tensor, "r 2 d pairs2"]]
+    weight: Float[Tensor, "r 2 d pairs2"]
+
+    def add(self, data: list[Tensor], weight: Tensor, chosen: Tensor | None) -> None:
+        """Add a tile's sums, which are those of the ``chosen`` references first."""
+        for total, new in zip([*self.data, self.weight], [*data, weight], strict=True):
+            new = new.view(len(new), 2, -1, new.shape[-1])
+            if chosen is None:
+                total.add_(new[:, :, : total.shape[2]])
+            else:
+                total.index_add_(2, chosen, new[:, :, : len(chosen)].to(total.dtype))
+
+    def plus(self, other: TileSums) -> TileSums:
+        """Both added."""
+        data = [a + b for a, b in zip(self.data, other.data, strict=True)]
+        return TileSums(data, self.weight + other.weight)
 
 
 @dataclass(frozen=True)
@@ -95,98 +168,113 @@ class RingSums:
 
     Attributes
     ----------
-    data : complex tensor (half, rings, maps * directions)
+    data : complex tensor (maps * directions, rings, half)
         Sum of posterior * CTF * image, turned and shifted back.
-    weight : tensor (half, rings, maps * directions)
+    weight : tensor (maps * directions, rings, half)
         Sum of posterior * CTF^2.
     residual : tensor (rings,)
         Mean over the rings of the expected squared residual, summed over images.
     """
 
-    data: Complex[Tensor, "half rings d"]
-    weight: Float[Tensor, "half rings d"]
+    data: Complex[Tensor, "d rings half"]
+    weight: Float[Tensor, "d rings half"]
     residual: Float[Tensor, " rings"]
 
 
 def direction_points(
     directions: Float[Tensor, "d 3 3"], polar: PolarGrid, device: torch.device
-) -> Float[Tensor, "half rings d 3"]:
+) -> Float[Tensor, "d rings half 3"]:
     """Points of the volume that the rings of every direction (at psi = 0) fall on."""
     plane = directions[:, :, :2].to(device=device, dtype=torch.float32)
-    return torch.einsum("rhj,dij->hrdi", polar.points(device), plane)
+    return torch.einsum("rhj,dij->drhi", polar.points(device), plane)
 
 
 def references(cube: FourierCube, orientations: OrientationGrid, polar: PolarGrid) -> References:
     """Slice every map of ``cube`` along every direction of a grid."""
     device = cube.data.device
     points = direction_points(orientations.directions, polar, device)
-    values = read_cube(cube, points.reshape(-1, 3))
-    maps = values.shape[0]
-    samples = values.view(maps, *points.shape[:3]).permute(1, 2, 0, 3).flatten(2)
-    n_psi = orientations.n_psi
-    bases = [angular_basis(polar, n_psi, parity, device) for parity in (0, 1)]
-    power = analyse_real(samples.abs() ** 2, bases[0])
-    return References(polar, bases, analyse_images(samples, bases), power, maps, n_psi)
+    values = read(cube, points.reshape(-1, 3))
+    samples = values.view(-1, polar.rings, polar.half)
+    bases = [angular_basis(polar, orientations.n_psi, parity, device) for parity in (0, 1)]
+    power = coefficients(samples.abs() ** 2, bases[0])
+    return References(polar, bases, analyse(samples, bases), power, cube.data.shape[0])
 
 
-@dataclass(frozen=True)
-class Turns:
-    """Matrices from residues' products to scores at the in-plane angles, and back.
-
-    Attributes
-    ----------
-    on, back : tensors (psi, residues * 2) and its transpose
-        Of both parities, side by side.
-    even_on, even_back : tensors
-        Of the even one alone.
-    """
-
-    on: Tensor
-    back: Tensor
-    even_on: Tensor
-    even_back: Tensor
-
-
-def turns_for(refs: References) -> Turns:
-    """Matrices for the in-plane angles that references were made for."""
-    even, odd = (psi_matrix(basis, refs.n_psi) for basis in refs.bases)
-    both = torch.cat([even, odd], dim=1)
-    return Turns(both, both.T.contiguous(), even, even.T.contiguous())
-
-
-def operands_for(refs: References, noise: Tensor, log_prior: Tensor) -> Operands:
-    """Operands of all references, under a noise spectrum."""
-    weight = 2 * math.pi * refs.polar.radii(noise.device) / noise
+def operands_for(
+    refs: References, noise: Tensor, log_prior: Tensor, dtype: torch.dtype
+) -> Operands:
+    """Operands of all references under a noise spectrum; scores come in powers of two."""
+    weight = _LOG2_E * 2 * math.pi * refs.polar.radii(noise.device) / noise
     cross = [
-        correlation_operand(part, weight, basis)
+        correlation_operand(part, weight, basis).to(dtype)
         for part, basis in zip(refs.slices, refs.bases, strict=True)
     ]
-    return Operands(cross, correlation_operand(refs.power, -0.5 * weight, refs.bases[0]), log_prior)
-
-
-def tile_size(refs: References, count: int, n_shifts: int, tile_scores: int, pruned: bool) -> int:
-    """Images in a tile."""
-    size = tile_scores // (refs.n_psi * count * n_shifts)
-    return max(1, min(size, _PRUNED_COLUMNS // n_shifts) if pruned else size)
+    norm = correlation_operand(refs.power, -0.5 * weight, refs.bases[0])
+    return Operands(cross, norm, log_prior * _LOG2_E)
 
 
 def tile_spectra(
-    image: Tensor, contrast: Tensor, phases: Tensor, bases: list[AngularBasis]
+    image: Complex[Tensor, "n rings half"],
+    contrast: Float[Tensor, "n rings half"],
+    phases: Complex[Tensor, "t rings half"],
+    bases: list[AngularBasis],
+    dtype: torch.dtype,
 ) -> tuple[list[Tensor], Tensor]:
     """Angular coefficients of CTF times image at every shift, and of the squared CTF."""
-    weighted = (image * contrast).permute(2, 1, 0)
-    centred = weighted[..., None] * phases[:, :, None, :]
-    squared = analyse_real((contrast**2).permute(2, 1, 0), bases[0])
-    return analyse_images(centred.flatten(2), bases), squared
+    squared = by_residue(coefficients(contrast**2, bases[0]), torch.float32)
+    return spectra(image, contrast, phases, bases, dtype), squared
 
 
-def tile_log_weight(
-    operands: Operands, spectra: list[Tensor], squared: Tensor, turns: Turns
-) -> Float[Tensor, "p d n t"]:
-    """Log-likelihood plus log prior of every place, for the images of a tile."""
-    cross = scores(operands.cross, spectra, turns.on)
-    norm = scores([operands.norm], [squared], turns.even_on) + operands.log_prior[:, None]
-    return cross.view(*norm.shape, -1).add_(norm[..., None])
+def tile_products(
+    operands: Operands, columns: list[Tensor], squared: Tensor, workspace: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Products with every reference, and the terms that are the same for every shift."""
+    residues = sum(len(part) for part in operands.cross)
+    shape = (residues, columns[0].shape[1], 2 * len(operands.prior))
+    found = products(operands.cross, columns, workspace[: math.prod(shape)].view(shape))
+    norms = products([operands.norm], [squared])
+    norms[0, :, : len(operands.prior)] += operands.prior  # residue 0: the same at all angles
+    return found, norms
+
+
+def tile_sums(
+    turned: Tensor, norms: Tensor, scale: Tensor, columns: list[Tensor], squared: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """Backproject a tile with its turned weights."""
+    for part in columns:
+        part.mul_(scale[:, None])
+    return backprojected(turned, columns), backprojected(norms, [squared])[0]
+
+
+def workers_on(device: torch.device) -> int:
+    """How many tiles are worked on at once: one on each core, or all of a GPU on one."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
+def tile_size(images: int, scores_each: int, most_scores: int, workers: int) -> int:
+    """Images in a tile, such that all workers get about as many."""
+    largest = max(1, most_scores // scores_each)
+    rounds = math.ceil(images / (largest * workers))
+    return math.ceil(images / (rounds * workers))
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Within it, every worker's torch calls keep to the worker's own core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _side_by_side(work: Callable[[int], _Found], workers: int) -> list[_Found]:
+    """Results of every worker, in order."""
+    if workers == 1:
+        return [work(0)]
+    with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(work, range(workers)))
 
 
 def expectation(
@@ -198,7 +286,7 @@ def expectation(
     box: int,
     log_prior: Float[Tensor, " d"],
     *,
-    tile_scores: int = TILE_SCORES,
+    tiling: Tiling,
     allowed: Bool[Tensor, "n d"] | None = None,
     accumulate: bool = True,
 ) -> tuple[Best, RingSums | None]:
@@ -216,13 +304,12 @@ def expectation(
         Shifts tried, pixels of ``box``.
     box : int
     log_prior : tensor (maps * directions,)
-    tile_scores : int
-        Scores held at once.
+    tiling : Tiling
     allowed : bool tensor (images, maps * directions), optional
         References that need to be tried.  A tile of images tries the union of its own, so images
         with similar ones should be neighbours.
     accumulate : bool
-        Whether to make the sums of the M-step.
+        Whether to make the sums of the M-step; if not, the significant references are listed.
 
     Returns
     -------
@@ -234,39 +321,61 @@ def expectation(
     The formula is that of :func:`vitreous.search.score.reference_log_likelihood`.
     """
     polar, device = refs.polar, images.device
-    operands, turns = operands_for(refs, noise, log_prior), turns_for(refs)
-    phases = shift_phase(polar.points(device), shifts.to(device), box).permute(2, 1, 0)
-    chosen = torch.arange(len(log_prior), device=device)
-    data = [torch.zeros_like(part) for part in refs.slices]
-    weight = torch.zeros_like(refs.power)
-    found = []
-    for part in torch.arange(len(images), device=device).split(
-        tile_size(refs, len(log_prior), len(shifts), tile_scores, allowed is not None)
-    ):
-        if allowed is not None:
-            chosen = torch.nonzero(allowed[part].any(dim=0))[:, 0]
-        spectra, squared = tile_spectra(images[part], ctf[part], phases, refs.bases)
-        some = operands if allowed is None else operands.among(chosen)
-        log_weight = tile_log_weight(some, spectra, squared, turns)
-        map_of = torch.div(chosen, len(log_prior) // refs.maps, rounding_mode="floor")
-        probability, best = posterior(log_weight, map_of, refs.maps)
-        found.append(among(best, chosen, len(log_prior)))
-        if not accumulate:
-            continue
-        sums = backproject(probability.flatten(2), spectra, turns.back, refs.bases)
-        sums += backproject(probability.sum(-1), [squared], turns.even_back, refs.bases[:1])
-        for total, new in zip([*data, weight], sums, strict=True):
-            if allowed is None:
-                total.add_(new)
-            else:
-                total.index_add_(-1, chosen, new)
+    dtype, most_scores = tiling.dtype, tiling.scores
+    everything = operands_for(refs, noise, log_prior, dtype)
+    filled = everything.filled()
+    on = psi_matrix(refs.bases)
+    phases = shift_phase(polar.points(device), shifts.to(device), box)
+    count, workers = len(log_prior), workers_on(device)
+    scores_each = refs.n_psi * count * len(shifts)
+    if allowed is not None:
+        most_scores = min(most_scores, scores_each * _PRUNED_COLUMNS // len(shifts))
+    size = tile_size(len(images), scores_each, most_scores, workers)
+    tiles = torch.arange(len(images), device=device).split(size)
+    workers = min(workers, len(tiles))
+    everyone = torch.arange(count, device=device)
 
+    def work(worker: int) -> tuple[list[Best], TileSums]:
+        sums = TileSums(
+            [torch.zeros_like(part, dtype=torch.float32) for part in everything.cross],
+            torch.zeros_like(everything.norm),
+        )
+        largest = on.shape[1] * size * len(shifts) * len(filled.prior)
+        workspace = torch.empty(largest, dtype=dtype, device=device)
+        found = []
+        for part in tiles[worker::workers]:
+            chosen = None
+            if allowed is not None:
+                chosen = torch.nonzero(allowed[part].any(dim=0))[:, 0]
+            operands = filled if chosen is None else everything.among(chosen)
+            columns, squared = tile_spectra(images[part], ctf[part], phases, refs.bases, dtype)
+            turned, norms = tile_products(operands, columns, squared, workspace)
+            weighed = weigh(turned, norms, on, back=accumulate)
+            some = everyone if chosen is None else chosen
+            found.append(best_among(weighed, some, count, refs.maps, prune=not accumulate))
+            if accumulate:
+                sums.add(*tile_sums(turned, norms, weighed.scale, columns, squared), chosen)
+        return found, sums
+
+    results = _side_by_side(work, workers)
+    by_tile = [results[i % workers][0][i // workers] for i in range(len(tiles))]
     if not accumulate:
-        return joined(found), None
+        return joined(by_tile), None
+    total = results[0][1]
+    for _, sums in results[1:]:
+        total = total.plus(sums)
+    return joined(by_tile), _on_rings(refs, images, total)
+
+
+def _on_rings(refs: References, images: Tensor, sums: TileSums) -> RingSums:
+    """Sums as ring samples, and the residuals that follow from them."""
+    rings = refs.polar.rings
+    data = [turned_back(part, basis) for part, basis in zip(sums.data, refs.bases, strict=True)]
+    weight = turned_back(sums.weight, refs.bases[0])
     residual = (
         (images.abs() ** 2).mean(dim=2).sum(dim=0)
-        - 2 * ring_inner_products(data, refs.slices, refs.bases)
-        + ring_inner_products([weight], [refs.power], refs.bases[:1])
+        - 2 * ring_inner_products(data, refs.slices, refs.bases, rings)
+        + ring_inner_products([weight], [refs.power], refs.bases[:1], rings)
     )
-    samples = ring_samples(data, refs.bases)
-    return joined(found), RingSums(samples, real_samples(weight, refs.bases[0]), residual)
+    samples = ring_samples(data, refs.bases, rings)
+    return RingSums(samples, real_samples(weight, refs.bases[0], rings), residual)

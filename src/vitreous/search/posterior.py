@@ -1,18 +1,19 @@
-"""From log-likelihoods to posterior weights, image by image."""
+"""What a search found of each image, and which references that leaves to be searched."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-_LOG2_E = math.log2(math.e)
+from vitreous.kernels.weights import Weighed
 
-SIGNIFICANT_SHARE = 0.999
-"""Share of the posterior that pruning must keep."""
+SIGNIFICANT_SHARE = 0.9999
+"""Share of a coarse posterior that is looked at again: ten times stricter than the 99.9 % that
+must remain of the fine one, whose peaks lie between the coarse grid's points."""
 
 
 @dataclass(frozen=True)
@@ -27,89 +28,68 @@ class Best:
         Posterior of the best place.
     map_probability : tensor (images, maps)
         Posterior of each map, summed over places.
-    significant : bool tensor (images, references)
-        The fewest references that hold 99.9 % of the posterior.
     psi, reference, shift : integer tensors (images,)
         Indices of its in-plane angle, reference (map-major, then direction) and shift.
+    significant : bool tensor (images, references) or None
+        The fewest references that hold nearly all of the posterior, if they were asked for.
     """
 
     log_evidence: Float[Tensor, " n"]
     probability: Float[Tensor, " n"]
     map_probability: Float[Tensor, "n k"]
-    significant: Bool[Tensor, "n d"]
     psi: Int[Tensor, " n"]
     reference: Int[Tensor, " n"]
     shift: Int[Tensor, " n"]
+    significant: Bool[Tensor, "n d"] | None
 
     def at(self, index: Int[Tensor, " m"]) -> Best:
         """The same of some images, in this order."""
-        names = self.__dataclass_fields__
-        return Best(**{name: getattr(self, name)[index] for name in names})
+        parts: list[Any] = [getattr(self, name) for name in self.__dataclass_fields__]
+        chosen: list[Any] = [None if part is None else part[index] for part in parts]
+        return Best(*chosen)
 
 
 def significant(
-    mass: Float[Tensor, "d n"], share: float = SIGNIFICANT_SHARE
-) -> Bool[Tensor, "d n"]:
-    """For each column, the fewest entries that together hold ``share`` of it.
+    mass: Float[Tensor, "n d"], share: float = SIGNIFICANT_SHARE
+) -> Bool[Tensor, "n d"]:
+    """For each row, the fewest entries that together hold ``share`` of it.
 
     Scheres, J. Struct. Biol. 180, 519 (2012), section 2.3: adaptive oversampling.
     """
-    ordered, order = mass.sort(dim=0, descending=True)
-    before = ordered.cumsum(dim=0) - ordered
-    needed = before < share * mass.sum(dim=0)
-    return torch.zeros_like(needed).scatter_(0, order, needed)
+    ordered, order = mass.sort(dim=1, descending=True)
+    before = ordered.cumsum(dim=1) - ordered
+    needed = before < share * mass.sum(dim=1, keepdim=True)
+    return torch.zeros_like(needed).scatter_(1, order, needed)
 
 
-def posterior(
-    log_weight: Float[Tensor, "p d n t"], map_of: Int[Tensor, " d"], maps: int
-) -> tuple[Float[Tensor, "p d n t"], Best]:
-    """Normalise over all places of each image; the argument's memory is reused.
+def best_among(
+    weighed: Weighed, chosen: Int[Tensor, " c"], references: int, maps: int, *, prune: bool
+) -> Best:
+    """What was found among the ``chosen`` of all ``references``, in terms of all of them.
 
-    Parameters
-    ----------
-    log_weight : tensor (in-plane angles, references, images, shifts)
-        Log-likelihood plus log prior.
-    map_of : integer tensor (references,)
-        The map that each reference belongs to.
-    maps : int
-        Number of maps.
+    ``prune`` asks for the significant ones.
     """
-    images, shifts = log_weight.shape[2:]
-    # One dimension at a time: torch reduces (0, 3) together eighteen times slower.
-    by_reference = log_weight.amax(dim=0).amax(dim=-1)
-    highest = by_reference.amax(dim=0)
-    # exp2, as exp takes a path twenty times slower where the result underflows.
-    weight = log_weight.sub_(highest[:, None]).mul_(_LOG2_E).exp2_()
-    mass = weight.sum(dim=0).sum(dim=-1)
-    total = mass.sum(dim=0)
-    weight.div_(total[:, None])
-    mass = mass / total
-    reference = by_reference.argmax(dim=0)
-    columns = weight[:, reference, torch.arange(images, device=weight.device)]
-    place = columns.permute(1, 0, 2).reshape(images, -1).argmax(dim=1)
-    best = Best(
-        log_evidence=highest + total.log(),
-        probability=1 / total,
-        map_probability=mass.new_zeros(maps, images).index_add_(0, map_of, mass).T,
-        significant=significant(mass).T,
-        psi=place // shifts,
-        reference=reference,
-        shift=place % shifts,
-    )
-    return weight, best
-
-
-def among(best: Best, chosen: Int[Tensor, " c"], count: int) -> Best:
-    """What was found among the ``chosen`` of ``count`` references, in terms of all of them."""
-    everywhere = best.significant.new_zeros(len(best.reference), count)
-    return replace(
-        best,
-        reference=chosen[best.reference],
-        significant=everywhere.index_copy_(1, chosen, best.significant),
+    mass = weighed.mass[:, : len(chosen)]
+    map_of = torch.div(chosen, references // maps, rounding_mode="floor")
+    needed = None
+    if prune:
+        needed = torch.zeros(len(mass), references, dtype=torch.bool, device=mass.device)
+        needed.index_copy_(1, chosen, significant(mass))
+    return Best(
+        weighed.log_evidence,
+        weighed.highest,
+        mass.new_zeros(len(mass), maps).index_add_(1, map_of, mass),
+        weighed.psi,
+        chosen[weighed.reference],
+        weighed.shift,
+        needed,
     )
 
 
 def joined(parts: list[Best]) -> Best:
     """The images of several tiles, one after the other."""
-    fields = Best.__dataclass_fields__
-    return Best(**{name: torch.cat([getattr(part, name) for part in parts]) for name in fields})
+    columns: list[list[Any]] = [
+        [getattr(part, name) for part in parts] for name in Best.__dataclass_fields__
+    ]
+    whole: list[Any] = [None if column[0] is None else torch.cat(column) for column in columns]
+    return Best(*whole)

@@ -1,0 +1,64 @@
+"""Angular coefficients of images at every shift, ready for the products."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from vitreous.kernels.angular import AngularBasis, analyse, by_residue
+from vitreous.kernels.compiler import COMPILED, as_bits, compiled_for
+
+if COMPILED:
+    from vitreous.kernels.rings import picked, shifted
+
+
+def spectra(
+    images: Complex[Tensor, "n rings half"],
+    contrast: Float[Tensor, "n rings half"],
+    phases: Complex[Tensor, "t rings half"],
+    bases: list[AngularBasis],
+    dtype: torch.dtype,
+) -> list[Float[Tensor, "r x pairs2"]]:
+    """Coefficients of CTF times image at every shift, one operand for each parity.
+
+    Parameters
+    ----------
+    images, contrast : tensors (images, rings, half)
+    phases : tensor (shifts, rings, half)
+    bases : list of AngularBasis
+        Even and odd.
+    dtype : torch.dtype
+        Of the operands.
+    """
+    if not compiled_for(images):
+        return spectra_eagerly(images, contrast, phases, bases, dtype)
+    columns, rings, half = len(images) * len(phases), *images.shape[1:]
+    parts = torch.empty(2, columns * rings, half, dtype=dtype)
+    waves = torch.view_as_real(phases.flatten(1)).permute(2, 0, 1).contiguous().numpy()
+    shifted(
+        torch.view_as_real(images.flatten(1)).contiguous().numpy(),
+        contrast.flatten(1).contiguous().numpy(),
+        waves[0],
+        waves[1],
+        *(as_bits(part).view(columns, -1).numpy() for part in parts),
+    )
+    found = []
+    for part, basis in zip(parts, bases, strict=True):
+        everywhere = (part @ basis.analyse.to(dtype)).view(columns, -1)
+        chosen = torch.empty(columns, len(basis.picked), dtype=dtype)
+        picked(as_bits(everywhere).numpy(), basis.picked.numpy(), as_bits(chosen).numpy())
+        found.append(chosen.view(columns, len(basis.sign), -1).transpose(0, 1))
+    return found
+
+
+def spectra_eagerly(
+    images: Complex[Tensor, "n rings half"],
+    contrast: Float[Tensor, "n rings half"],
+    phases: Complex[Tensor, "t rings half"],
+    bases: list[AngularBasis],
+    dtype: torch.dtype,
+) -> list[Float[Tensor, "r x pairs2"]]:
+    """The same as :func:`spectra`, step by step, on any device."""
+    centred = ((images * contrast)[:, None] * phases).flatten(0, 1)
+    return [by_residue(part, dtype) for part in analyse(centred, bases)]
