@@ -189,8 +189,9 @@ def test_the_compiled_cube_is_read_and_filled_as_the_eager_one() -> None:
     samples, shares = torch.randn(maps, count, dtype=torch.complex64), torch.rand(maps, count)
     fast = [torch.zeros_like(data), torch.zeros(maps, side, side, side)]
     slow = [torch.zeros_like(data), torch.zeros(maps, side, side, side)]
-    cubes.insert(*fast, padding, points, samples, shares)
-    cubes.insert_eagerly(*slow, padding, points, samples, shares)
+    operators = point_group("D3").float()
+    cubes.insert(*fast, padding, points / 2, operators, samples, shares)
+    cubes.insert_eagerly(*slow, padding, points / 2, operators, samples, shares)
     for one, other in zip(fast, slow, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 

@@ -88,8 +88,7 @@ def _insert_rings(
     points = direction_points(places.orientations.directions, polar, device).reshape(-1, 3)
 
     data, weight = ((part * area).view(maps, -1) for part in (sums.data, sums.weight))
-    for operator in operators.to(points):
-        insert(total, points @ operator.T, data, weight)
+    insert(total, points, data, weight, operators)
 
 
 def search_pass(

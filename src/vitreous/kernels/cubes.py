@@ -43,14 +43,17 @@ def insert(
     weight: Float[Tensor, "k s s s"],
     padding: int,
     points: Float[Tensor, "p 3"],
+    operators: Float[Tensor, "s 3 3"],
     samples: Complex[Tensor, "k p"],
     shares: Float[Tensor, "k p"],
 ) -> None:
-    """Add samples, and their weights, to the voxels round each point, in place."""
+    """Add samples, and their weights, to the voxels round each point and its mates, in place."""
     if not compiled_for(points):
-        insert_eagerly(data, weight, padding, points, samples, shares)
+        insert_eagerly(data, weight, padding, points, operators, samples, shares)
         return
-    places, values, amounts = (t.contiguous().numpy() for t in (points, samples, shares))
+    places, turns, values, amounts = (
+        part.contiguous().numpy() for part in (points, operators, samples, shares)
+    )
 
     def work(part: slice) -> tuple[Tensor, Tensor]:
         own_data, own_weight = torch.zeros_like(data), torch.zeros_like(weight)
@@ -58,6 +61,7 @@ def insert(
             own_data.numpy(),
             own_weight.numpy(),
             places[part],
+            turns,
             padding,
             values[:, part],
             amounts[:, part],
@@ -76,6 +80,7 @@ def insert_eagerly(
     weight: Float[Tensor, "k s s s"],
     padding: int,
     points: Float[Tensor, "p 3"],
+    operators: Float[Tensor, "s 3 3"],
     samples: Complex[Tensor, "k p"],
     shares: Float[Tensor, "k p"],
 ) -> None:
@@ -85,9 +90,10 @@ def insert_eagerly(
     values = torch.stack([samples.real, samples.imag, shares], dim=-1)
     values = values.permute(1, 0, 2).reshape(-1, 3 * maps)
     total = torch.zeros(side**3, 3 * maps, device=values.device, dtype=values.dtype)
-    indices, corners = corner_weights(points, side, padding)
-    for index, corner in zip(indices, corners, strict=True):
-        total.index_add_(0, index, values * corner[:, None].to(values.dtype))
+    for operator in operators:
+        indices, corners = corner_weights(points @ operator.T, side, padding)
+        for index, corner in zip(indices, corners, strict=True):
+            total.index_add_(0, index, values * corner[:, None].to(values.dtype))
     total = total.view(side, side, side, maps, 3).permute(3, 0, 1, 2, 4)
     data.add_(torch.complex(total[..., 0].contiguous(), total[..., 1].contiguous()))
     weight.add_(total[..., 2])

@@ -58,7 +58,13 @@ def read_points(cube: Any, points: Any, padding: int, out: Any) -> None:
 
 @njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
 def insert_points(
-    data: Any, weight: Any, points: Any, padding: int, samples: Any, shares: Any
+    data: Any,
+    weight: Any,
+    points: Any,
+    operators: Any,
+    padding: int,
+    samples: Any,
+    shares: Any,
 ) -> None:
     """Add samples to the eight voxels round each point: the transpose of :func:`read_points`.
 
@@ -68,24 +74,29 @@ def insert_points(
     weight : float32 array (maps, side, side, side)
         Added to in place, as ``data``.
     points : float32 array (points, 3)
+    operators : float32 array (operators, 3, 3)
+        Rotations: each sample is added at all its symmetry mates.
     padding : int
     samples : complex64 array (maps, points)
     shares : float32 array (maps, points)
         What is added to ``weight``.
     """
     side = data.shape[1]
-    for p in range(points.shape[0]):
-        x, y, z = (
-            points[p, 0] * padding + side // 2,
-            points[p, 1] * padding + side // 2,
-            points[p, 2] * padding + side // 2,
-        )
-        i, j, k = _floor(x, side), _floor(y, side), _floor(z, side)
-        u, v, w = _share(x, i), _share(y, j), _share(z, k)
-        for c in range(2):
-            for b in range(2):
-                for a in range(2):
-                    corner = (u if a else 1 - u) * (v if b else 1 - v) * (w if c else 1 - w)
+    for s in range(operators.shape[0]):
+        turn = operators[s] * np.float32(padding)
+        for p in range(points.shape[0]):
+            a, b, c = points[p, 0], points[p, 1], points[p, 2]
+            x = turn[0, 0] * a + turn[0, 1] * b + turn[0, 2] * c + side // 2
+            y = turn[1, 0] * a + turn[1, 1] * b + turn[1, 2] * c + side // 2
+            z = turn[2, 0] * a + turn[2, 1] * b + turn[2, 2] * c + side // 2
+            i, j, k = _floor(x, side), _floor(y, side), _floor(z, side)
+            u, v, w = _share(x, i), _share(y, j), _share(z, k)
+            for up in range(2):
+                for back in range(2):
+                    line = (v if back else 1 - v) * (w if up else 1 - w)
                     for m in range(data.shape[0]):
-                        data[m, k + c, j + b, i + a] += samples[m, p] * corner
-                        weight[m, k + c, j + b, i + a] += shares[m, p] * corner
+                        sample, share = samples[m, p] * line, shares[m, p] * line
+                        data[m, k + up, j + back, i] += sample * (1 - u)
+                        data[m, k + up, j + back, i + 1] += sample * u
+                        weight[m, k + up, j + back, i] += share * (1 - u)
+                        weight[m, k + up, j + back, i + 1] += share * u

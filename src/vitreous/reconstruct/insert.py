@@ -61,6 +61,7 @@ def insert(
     points: Float[Tensor, "p 3"],
     data: Complex[Tensor, "k p"],
     weight: Float[Tensor, "k p"],
+    operators: Float[Tensor, "s 3 3"] | None = None,
 ) -> None:
     """Add samples at frequencies (x, y, z), in steps of 1 / box, into ``accumulator`` in place.
 
@@ -70,8 +71,19 @@ def insert(
         The same for every map.
     data, weight : tensors (maps, samples)
         CTF-weighted values and squared CTFs, each over its noise variance.
+    operators : tensor (operators, 3, 3), optional
+        Point group: each sample is added at all its symmetry mates.
     """
-    cubes.insert(accumulator.data, accumulator.weight, accumulator.padding, points, data, weight)
+    turns = torch.eye(3)[None] if operators is None else operators
+    cubes.insert(
+        accumulator.data,
+        accumulator.weight,
+        accumulator.padding,
+        points,
+        turns.to(points),
+        data,
+        weight,
+    )
 
 
 def friedel_symmetrised(accumulator: Accumulator) -> Accumulator:
