@@ -138,7 +138,7 @@ def search_pass(
     groups = images.group[index]
     for number in groups.unique().tolist():
         member = torch.nonzero(groups == number)[:, 0]
-        samples, ctf = images.at(index[member], places.rings)
+        samples, ctf = images.at(index[member], polar)
         centring = shift_phase(polar.points(device), origins[member].to(device), frame.box)
         best, sums = expectation(
             refs,

@@ -13,6 +13,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from vitreous.errors import InputError
+from vitreous.kernels.angular import thinned
 from vitreous.math.fourier import good_box, resample
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.stack import ImageSource, normalise
@@ -71,6 +72,7 @@ class RingImages:
 
     Attributes
     ----------
+    polar : PolarGrid
     samples : complex tensor (particles, rings, half)
     ctf : tensor (particles, rings, half)
     group : integer tensor (particles,)
@@ -79,15 +81,17 @@ class RingImages:
         Mean square of the mask: the share of the noise power that it lets through.
     """
 
+    polar: PolarGrid
     samples: Complex[Tensor, "n rings half"]
     ctf: Float[Tensor, "n rings half"]
     group: Int[Tensor, " n"]
     mask_share: float
 
-    def at(self, index: Tensor, rings: int) -> tuple[Tensor, Tensor]:
-        """Samples and CTFs of some particles on the first ``rings`` rings."""
+    def at(self, index: Tensor, polar: PolarGrid) -> tuple[Tensor, Tensor]:
+        """Samples and CTFs of some particles on the inner rings of ``polar``."""
         rows = index.to(self.samples.device)
-        return self.samples[rows, :rings], self.ctf[rows, :rings]
+        samples, ctf = self.samples[rows, : polar.rings], self.ctf[rows, : polar.rings]
+        return thinned(samples, ctf, self.polar, polar)
 
 
 def working_frame(table: ParticleTable, mask_diameter: float, final_resolution: float) -> Frame:
@@ -186,4 +190,4 @@ def load_rings(
             on_event({"event": "progress", "stage": "reading", "iteration": done, "of": count})
     share = float((mask**2).mean())
     index = torch.from_numpy(table.group.astype(np.int64))
-    return RingImages(samples.to(device), transfer.to(device), index, share)
+    return RingImages(polar, samples.to(device), transfer.to(device), index, share)

@@ -124,7 +124,7 @@ def _signal_scale(problem: Problem, maps: Tensor) -> float:
     grid = orientation_grid(1, point_group("C1"))
     slices = references(map_to_cube(maps, rings + 1, PADDING), grid, polar)
     some = torch.arange(min(500, len(problem.table)))
-    samples, ctf = problem.images.at(some, rings)
+    samples, ctf = problem.images.at(some, polar)
     expected = slices.power[:, 0, :rings, 0].mean(0)  # frequency 0 comes first
     expected = expected * (ctf**2).mean(dim=(0, 2)).cpu()
     found = (samples.abs() ** 2).mean(dim=(0, 2)).cpu()

@@ -67,9 +67,8 @@ def schedule(config: AbinitConfig, particles: int, operators: int) -> list[Step]
     initial = _given(config.initial_iterations, 20)
     between = _given(config.between_iterations, 60)
     final = _given(config.final_iterations, 30 if operators >= _POLYHEDRAL else 10)
-    classes = config.classes
-    first_batch = min(particles, _given(config.initial_batch, 100 * classes))
-    last_batch = min(particles, _given(config.final_batch, 300 * classes))
+    first_batch = min(particles, _given(config.initial_batch, 100))
+    last_batch = min(particles, _given(config.final_batch, 300))
     first_resolution = initial_resolution(config, operators)
     steps = []
     for number in range(initial + between + final):

@@ -100,12 +100,6 @@ def angular_basis(polar: PolarGrid, n_psi: int, parity: int, device: torch.devic
     multiplicity = torch.where(m < 0, 0.0, torch.where(single, 1.0, 2.0))
     number = (m.clamp(min=parity) - parity) // 2
     first = 2 * (ring * len(frequencies) + number)
-    angle = torch.arange(polar.half, dtype=torch.float64) * (2 * math.pi / polar.n_angles)
-    phase = torch.tensor(frequencies, dtype=torch.float64)[:, None] * angle
-    # exp(-i m theta), times i for the odd frequencies, which come from the imaginary part.
-    parts = [torch.cos(phase), -torch.sin(phase)] if parity == 0 else [phase.sin(), phase.cos()]
-    wave = torch.stack(parts, dim=1).flatten(0, 1)
-    each = torch.tensor([1.0 if f in (0, polar.half) else 2.0 for f in frequencies])
     return AngularBasis(
         parity,
         n_psi,
@@ -113,9 +107,42 @@ def angular_basis(polar: PolarGrid, n_psi: int, parity: int, device: torch.devic
         torch.where((m - r) % n_psi == 0, 1.0, -1.0).to(device),
         multiplicity.to(device),
         torch.stack([first, first + 1], dim=-1).flatten().to(device),
-        (wave.T * 2 / polar.n_angles).float().contiguous().to(device),
-        (wave * each.repeat_interleave(2)[:, None]).float().contiguous().to(device),
+        *_analysis(polar, parity, device),
     )
+
+
+@lru_cache(maxsize=32)
+def _analysis(
+    polar: PolarGrid, parity: int, device: torch.device
+) -> tuple[Float[Tensor, "half f2"], Float[Tensor, "f2 half"]]:
+    """Matrices from half-ring samples to the coefficients of one parity, and back."""
+    frequencies = torch.arange(parity, polar.bandwidth + 1, 2, dtype=torch.float64)
+    angle = torch.arange(polar.half, dtype=torch.float64) * (2 * math.pi / polar.n_angles)
+    phase = frequencies[:, None] * angle
+    # exp(-i m theta), times i for the odd frequencies, which come from the imaginary part.
+    parts = [torch.cos(phase), -torch.sin(phase)] if parity == 0 else [phase.sin(), phase.cos()]
+    wave = torch.stack(parts, dim=1).flatten(0, 1)
+    single = (frequencies == 0) | (frequencies == polar.half)
+    each = torch.where(single, 1.0, 2.0).repeat_interleave(2)[:, None]
+    forth, back = wave.T * 2 / polar.n_angles, wave * each
+    return forth.float().contiguous().to(device), back.float().contiguous().to(device)
+
+
+def thinned(
+    samples: Complex[Tensor, "n rings half"],
+    ctf: Float[Tensor, "n rings half"],
+    grid: PolarGrid,
+    thin: PolarGrid,
+) -> tuple[Complex[Tensor, "n rings half2"], Float[Tensor, "n rings half2"]]:
+    """Ring samples and CTFs on the same rings with fewer angles, exact within their bands."""
+    if thin.n_angles == grid.n_angles:
+        return samples, ctf
+    same_bands = PolarGrid(grid.n_angles, thin.bands)
+    even, odd = (
+        _analysis(same_bands, parity, ctf.device)[0] @ _analysis(thin, parity, ctf.device)[1]
+        for parity in (0, 1)
+    )
+    return torch.complex(samples.real @ even, samples.imag @ odd), ctf @ even
 
 
 def psi_matrix(bases: list[AngularBasis]) -> Float[Tensor, "p r2"]:

@@ -23,9 +23,6 @@ from numba import njit
 from vitreous.kernels.bfloat16 import FAST, bits_of_float, float_of_bits, narrowed, widened
 from vitreous.math.constants import LOWEST
 
-_NEGLIGIBLE = np.float32(40)
-"""Powers of two below an image's best score from which references add nothing."""
-
 _LOWEST = np.float32(LOWEST)
 _ROUNDER = np.float32(1.5 * 2**23)
 """Added to a float32, it leaves the nearest integer in the lowest bits."""
@@ -126,19 +123,22 @@ def sweep(
     even: Any,
     odd: Any,
     quarter: Any,
+    negligible: Any,
     back: bool,
     mass: Any,
     peak: Any,
     place: Any,
+    columns: Any,
     scale: Any,
-) -> None:
+) -> int:
     """Weigh all places of some images; see :func:`vitreous.kernels.weights.weigh`.
 
     Parameters
     ----------
     products : array (residues, images * shifts, 2, references)
         Float32, or the bits of bfloat16 as uint16; even residues first.  If ``back``, the turned
-        weights are left here, relative to the best score at the time.
+        weights of the columns (images and shifts) that matter are left here, one after the other
+        from the first, relative to the best score at the time.
     norms : float32 array (even residues, images, 2, references)
         Added to the products of every shift; if ``back``, the turned weights summed over shifts
         are left here, relative to ``peak``.
@@ -150,6 +150,8 @@ def sweep(
     even, odd, quarter : tuples
         As long as there are even residues, odd ones, and steps in a quarter turn, both ends
         counted.
+    negligible : float32
+        Powers of two below an image's best score from which places are left out.
     back : bool
         Whether the turned weights are wanted.
     mass : float32 array (images, references)
@@ -158,8 +160,15 @@ def sweep(
         Gets the highest score, in powers of two.
     place : int64 array (images, 3)
         Gets its in-plane angle, reference and shift.
+    columns : int64 array (images * shifts,)
+        Gets the numbers of the columns that matter.
     scale : float32 array (images * shifts,)
-        Gets the factors that make the turned weights relative to ``peak``.
+        Gets the factors that make their turned weights relative to ``peak``.
+
+    Returns
+    -------
+    kept : int
+        Number of columns that matter.
     """
     residues, references = products.shape[0], products.shape[3]
     chunks = references // lanes
@@ -170,8 +179,9 @@ def sweep(
     rows_even = np.empty((2, len(even), lanes), np.float32)
     rows_odd = np.empty((2, len(odd), lanes), np.float32)
     summed = np.empty((len(even), 2, references), np.float32)
+    kept = 0
     for image in range(norms.shape[1]):
-        high = _LOWEST
+        high, first = _LOWEST, kept
         for d in range(references):
             mass[image, d] = np.float32(0)
             for r in range(len(even)):
@@ -214,17 +224,20 @@ def sweep(
                 place[image, 0] = _angle_of(s[at // lanes], at % lanes, best)
                 place[image, 1] = at
                 place[image, 2] = t
-            scale[x] = high
+            if best < high - negligible:
+                continue
+            columns[kept] = x
+            scale[kept] = high
             for c in range(chunks):
                 highest = _LOWEST
                 for j in range(lanes):
                     highest = max(highest, top[c, j])
-                if highest < high - _NEGLIGIBLE:
+                if highest < high - negligible:
                     if back:
                         for r in range(residues):
                             for k in range(2):
                                 for j in range(lanes):
-                                    products[r, x, k, c * lanes + j] = 0
+                                    products[r, kept, k, c * lanes + j] = 0
                     continue
                 _four_sums(s[c], high, total, lanes)
                 for j in range(lanes):
@@ -239,23 +252,25 @@ def sweep(
                     for k in range(2):
                         for j in range(lanes):
                             summed[r, k, c * lanes + j] += rows_even[k, r, j]
-                            products[r, x, k, c * lanes + j] = narrowed(
+                            products[r, kept, k, c * lanes + j] = narrowed(
                                 rows_even[k, r, j], products[0, 0, 0, 0]
                             )
                 for r in range(len(odd)):
                     for k in range(2):
                         for j in range(lanes):
-                            products[r + len(even), x, k, c * lanes + j] = narrowed(
+                            products[r + len(even), kept, k, c * lanes + j] = narrowed(
                                 rows_odd[k, r, j], products[0, 0, 0, 0]
                             )
+            kept += 1
         peak[image] = high
-        for t in range(shifts):
-            scale[image * shifts + t] = _exp2(scale[image * shifts + t] - high)
+        for column in range(first, kept):
+            scale[column] = _exp2(scale[column] - high)
         if back:
             for r in range(len(even)):
                 for k in range(2):
                     for d in range(references):
                         norms[r, image, k, d] = summed[r, k, d]
+    return kept
 
 
 @lru_cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -19,6 +20,9 @@ if COMPILED:
 
 _MOST_LANES = 192
 """References that the compiled kernel deals with at once: what its nearest cache holds."""
+
+_LOST = 1e-4
+"""Largest share of an image's posterior that leaving out negligible places may lose."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,10 @@ class Weighed:
         Posterior of each reference.
     psi, reference, shift : integer tensors (images,)
         The best place.
-    scale : tensor (images * shifts,)
-        Factors that the turned weights of each column still need.
+    columns : integer tensor (kept,)
+        Columns (images and shifts) that hold nearly all of the posterior.
+    scale : tensor (kept,)
+        Factors that the turned weights of these columns still need.
     """
 
     log_evidence: Float[Tensor, " n"]
@@ -45,7 +51,8 @@ class Weighed:
     psi: Int[Tensor, " n"]
     reference: Int[Tensor, " n"]
     shift: Int[Tensor, " n"]
-    scale: Float[Tensor, " x"]
+    columns: Int[Tensor, " kept"]
+    scale: Float[Tensor, " kept"]
 
 
 def lanes_for(references: int) -> tuple[int, int]:
@@ -67,8 +74,9 @@ def weigh(
     Parameters
     ----------
     products : tensor (residues, images * shifts, 2 * references)
-        Even residues first; float32 or bfloat16.  If ``back``, overwritten with the weights
-        turned to the residues' phases, up to ``scale``.
+        Even residues first; float32 or bfloat16.  If ``back``, its first columns are overwritten
+        with the weights turned to the residues' phases, up to ``scale``, of those columns that
+        the result lists.
     norms : float32 tensor (even residues, images, 2 * references)
         Added to the products of every shift: the slices' power, and log priors in residue 0.  If
         ``back``, overwritten with the turned weights summed over shifts.
@@ -84,19 +92,22 @@ def weigh(
     images, shifts = norms.shape[1], products.shape[1] // norms.shape[1]
     mass, peak = torch.empty(images, references), torch.empty(images)
     place = torch.empty(images, 3, dtype=torch.int64)
-    scale = torch.empty(images * shifts)
-    sweep(
+    columns, scale = torch.empty(images * shifts, dtype=torch.int64), torch.empty(images * shifts)
+    kept = sweep(
         as_bits(products).view(*products.shape[:2], 2, references).numpy(),
         norms.view(*norms.shape[:2], 2, references).numpy(),
         shifts,
         lanes_for(references)[0],
         *quarter_turns(n_psi),
+        np.float32(math.log2(n_psi * references * shifts / _LOST)),
         back,
         mass.numpy(),
         peak.numpy(),
         place.numpy(),
+        columns.numpy(),
         scale.numpy(),
     )
+    columns, scale = columns[:kept], scale[:kept]
     total = mass.sum(dim=1)
     if back:
         norms /= total[:, None]
@@ -108,7 +119,8 @@ def weigh(
         psi,
         reference,
         shift,
-        scale / total.repeat_interleave(shifts),
+        columns,
+        scale / total[torch.div(columns, shifts, rounding_mode="floor")],
     )
 
 
@@ -148,5 +160,6 @@ def weigh_eagerly(
         torch.div(place, shifts, rounding_mode="floor"),
         reference,
         place % shifts,
+        torch.arange(columns, device=score.device),
         (1 / total).repeat_interleave(shifts),
     )

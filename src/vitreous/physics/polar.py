@@ -15,6 +15,10 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+_ROOM = 6
+"""Angular frequencies beyond the band that a grid of few angles still tells apart: CTF and shifts
+carry the images' own a little further."""
+
 
 @dataclass(frozen=True)
 class PolarGrid:
@@ -43,8 +47,9 @@ class PolarGrid:
         return max(self.bands)
 
     def inner(self, rings: int) -> PolarGrid:
-        """The first ``rings`` rings only."""
-        return PolarGrid(self.n_angles, self.bands[:rings])
+        """The first ``rings`` rings only, with as few angles as they need."""
+        bands = self.bands[:rings]
+        return PolarGrid(min(self.n_angles, 2 * (max(bands) + _ROOM) + 2), bands)
 
     @property
     def half(self) -> int:

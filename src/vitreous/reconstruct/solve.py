@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.math.fourier import frequency_radius, shell_index, shell_mean, to_fourier
+from vitreous.math.fourier import frequency_radius, low_frequencies, shell_mean
 from vitreous.physics.masks import cosine_edge
 from vitreous.physics.project import FourierCube, cube_to_map
 from vitreous.reconstruct.insert import Accumulator
@@ -34,8 +34,9 @@ def shell_information(accumulator: Accumulator, shells: int) -> Float[Tensor, "k
 def map_power(volume: Float[Tensor, "k n n n"], shells: int) -> Float[Tensor, "k s"]:
     """Mean power in each shell of maps' transforms, in the scale of slices."""
     box = volume.shape[-1]
-    index = shell_index(box, 3, volume.device)
-    power = to_fourier(volume, 3).abs() ** 2 * box
+    side = min(2 * shells + 1, box - 1 + box % 2)
+    index = _radius(side, 1, volume.device).round().long()
+    power = low_frequencies(volume, side, box).abs() ** 2 / box**2
     return torch.stack([shell_mean(p, index, shells) for p in power])
 
 

@@ -35,7 +35,7 @@ from vitreous.kernels.angular import (
 )
 from vitreous.kernels.cubes import read
 from vitreous.kernels.spectra import spectra
-from vitreous.kernels.weights import lanes_for, weigh
+from vitreous.kernels.weights import Weighed, lanes_for, weigh
 from vitreous.math.constants import LOWEST
 from vitreous.math.so3 import OrientationGrid
 from vitreous.physics.polar import PolarGrid
@@ -238,12 +238,12 @@ def tile_products(
 
 
 def tile_sums(
-    turned: Tensor, norms: Tensor, scale: Tensor, columns: list[Tensor], squared: Tensor
+    weighed: Weighed, turned: Tensor, norms: Tensor, columns: list[Tensor], squared: Tensor
 ) -> tuple[list[Tensor], Tensor]:
-    """Backproject a tile with its turned weights."""
-    for part in columns:
-        part.mul_(scale[:, None])
-    return backprojected(turned, columns), backprojected(norms, [squared])[0]
+    """Backproject the columns of a tile that matter, with their turned weights."""
+    kept = weighed.columns
+    some = [part[:, kept].mul_(weighed.scale[:, None]) for part in columns]
+    return backprojected(turned[:, : len(kept)], some), backprojected(norms, [squared])[0]
 
 
 def workers_on(device: torch.device) -> int:
@@ -354,7 +354,7 @@ def expectation(
             some = everyone if chosen is None else chosen
             found.append(best_among(weighed, some, count, refs.maps, prune=not accumulate))
             if accumulate:
-                sums.add(*tile_sums(turned, norms, weighed.scale, columns, squared), chosen)
+                sums.add(*tile_sums(weighed, turned, norms, columns, squared), chosen)
         return found, sums
 
     results = _side_by_side(work, workers)

@@ -8,9 +8,14 @@ from torch import Tensor
 
 
 def shift_grid(reach: float, step: float) -> Float[Tensor, "t 2"]:
-    """Origins (x, y) on a square lattice of ``step`` pixels within a disc of radius ``reach``."""
+    """Origins (x, y) on a square lattice of ``step`` pixels within a disc of radius ``reach``.
+
+    Those nearest the centre come first: the best is found early, and what follows may be skipped.
+    """
     count = int(reach / step + 1e-6) if step > 0 else 0
     axis = torch.arange(-count, count + 1, dtype=torch.float32) * step
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     lattice = torch.stack([x.reshape(-1), y.reshape(-1)], dim=-1)
-    return lattice[lattice.norm(dim=1) <= reach + 1e-6]
+    distance = lattice.norm(dim=1)
+    order = distance.argsort(stable=True)
+    return lattice[order][distance[order] <= reach + 1e-6]
