@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vitreous.kernels import cubes
+from vitreous.kernels import compiler, cubes
 from vitreous.kernels.angular import (
     AngularBasis,
     analyse,
@@ -42,7 +42,11 @@ def both_bases(polar: PolarGrid, n_psi: int) -> list[AngularBasis]:
 
 @pytest.mark.parametrize("order", [0, 1, 2])
 @pytest.mark.parametrize("maps", [1, 2])
-def test_posterior_equals_the_reference(order: int, maps: int) -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_posterior_equals_the_reference(
+    order: int, maps: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "COMPILED", compiled)
     torch.manual_seed(order)
     box, rings, images = 32, 8, 3
     # 48 samples are a multiple of every in-plane step tried, so turned rings are exact shifts.
@@ -154,9 +158,35 @@ def test_the_compiled_weights_are_the_eager_ones(
             assert torch.equal(getattr(fast, field), getattr(slow, field))
     (fast_turned, fast_norms), (slow_turned, slow_norms) = inputs
     found = torch.zeros_like(fast_turned)
-    found[:, fast.columns] = fast_turned[:, : len(fast.columns)] * fast.scale[:, None]
+    turned = fast_turned[:, : len(fast.columns)] * fast.scale[:, None]
+    found.index_add_(1, fast.columns, turned)  # those filled up weigh nothing
     torch.testing.assert_close(found, slow_turned * slow.scale[:, None], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(fast_norms, slow_norms, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_psi", [12, 24])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gpu_weights_are_the_eager_ones(n_psi: int, dtype: torch.dtype) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    from vitreous.kernels import gpu
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(8)
+    images, shifts, references = 2, 3, 32
+    bases = [angular_basis(polar_grid(4, 1.0), n_psi, parity, device) for parity in (0, 1)]
+    z = torch.randn(n_psi // 2 + 1, images * shifts, 2 * references, device=device).to(dtype)
+    norms = torch.randn(len(bases[0].sign), images, 2 * references, device=device)
+    on = psi_matrix(bases)
+    fast_z, fast_norms = z.clone(), norms.clone()
+    mass, peak, psi, reference, shift = gpu.sweep(fast_z, fast_norms, on, back=True)
+    slow = weigh_eagerly(z, norms, on, back=True)
+    total = mass.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(mass / total, slow.mass, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close((peak + total[:, 0].log2()) * math.log(2), slow.log_evidence)
+    for found, expected in ((psi, slow.psi), (reference, slow.reference), (shift, slow.shift)):
+        assert torch.equal(found, expected)
+    torch.testing.assert_close(fast_z, z, atol=1e-5, rtol=1e-2 if dtype == torch.bfloat16 else 1e-4)
+    torch.testing.assert_close(fast_norms / total, norms, atol=1e-5, rtol=1e-4)
 
 
 def test_bfloat16_products_move_the_weights_by_their_rounding_only() -> None:

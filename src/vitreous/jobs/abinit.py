@@ -30,6 +30,7 @@ from vitreous.jobs.outputs import write_results
 from vitreous.jobs.problem import Problem, first_state, iteration_seed, mini_batch
 from vitreous.jobs.schedule import Step, noise_factor
 from vitreous.jobs.state import SearchState, load_checkpoint, save_checkpoint
+from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
 from vitreous.particles.stack import open_images
@@ -187,6 +188,8 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     table = read_particles(config.particles)
     source = open_images(table)
     mask_diameter, warnings = check_abinit(config, table)
+    if device.type == "cpu" and not COMPILED:
+        warnings.append(NOT_COMPILED)
     frame = working_frame(table, mask_diameter, config.final_resolution)
     operators = point_group(config.symmetry)
     plan = memory_plan(config, table, frame, len(operators), device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,6 +27,9 @@ from vitreous.search.posterior import Best, joined
 
 PADDING = 2
 """Oversampling of the Fourier cubes, as RELION's default."""
+
+GATHERED = 2048
+"""Particles of one optics group that are copied together and searched."""
 
 _PRIOR_TRUST = 4.0
 """Map power is multiplied by this before it serves as prior: RELION's T for classification."""
@@ -136,8 +140,7 @@ def search_pass(
     count = torch.zeros(len(noise), device=device)
     found: list[tuple[Tensor, Best]] = []
     groups = images.group[index]
-    for number in groups.unique().tolist():
-        member = torch.nonzero(groups == number)[:, 0]
+    for number, member in _gathered(groups):
         samples, ctf = images.at(index[member], polar)
         centring = shift_phase(polar.points(device), origins[member].to(device), frame.box)
         best, sums = expectation(
@@ -153,12 +156,19 @@ def search_pass(
             accumulate=accumulate,
         )
         found.append((member, best))
-        count[number] = len(member)
+        count[number] += len(member)
         if sums is not None:
-            residual[number] = sums.residual
+            residual[number] += sums.residual
             _insert_rings(total, sums, places, polar, noise[number, : places.rings], operators)
     best = _in_order(found)
     return PassResult(best, friedel_symmetrised(total) if accumulate else None, residual, count)
+
+
+def _gathered(groups: Int[Tensor, " b"]) -> Iterator[tuple[int, Tensor]]:
+    """Optics group and members of every portion that is gathered at once."""
+    for number in groups.unique().tolist():
+        for member in torch.nonzero(groups == number)[:, 0].split(GATHERED):
+            yield number, member
 
 
 def nearby(

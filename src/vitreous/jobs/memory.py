@@ -10,7 +10,7 @@ import torch
 
 from vitreous.errors import InputError
 from vitreous.jobs.config import AbinitConfig
-from vitreous.jobs.engine import PADDING
+from vitreous.jobs.engine import GATHERED, PADDING
 from vitreous.jobs.images import READ_BATCH, Frame
 from vitreous.jobs.schedule import last_angular_step, orientations_at
 from vitreous.kernels.precision import product_dtype
@@ -21,6 +21,9 @@ from vitreous.search.expectation import TILE_SCORES, Tiling, workers_on
 
 _LIBRARIES = 0.45e9
 """Bytes of Python and what it loads."""
+
+_COMPILED = 0.25e9
+"""Bytes of compiled kernels and what they need."""
 
 _LARGEST_TILE = 100_000_000
 """The most scores that a GPU is given at once."""
@@ -102,7 +105,7 @@ def memory_plan(
     device: torch.device,
 ) -> MemoryPlan:
     """Reckon what a search will hold at its fullest, in the last pass."""
-    free, polar = free_memory(device), frame.polar
+    free, polar, workers = free_memory(device), frame.polar, workers_on(device)
     tile = TILE_SCORES if device.type == "cpu" else min(_LARGEST_TILE, (free or 0) // 200)
     samples = polar.rings * polar.half
     step = last_angular_step(config, frame, operators)
@@ -114,13 +117,17 @@ def memory_plan(
         "libraries": _LIBRARIES,
         # complex64 samples and float32 CTFs
         "images": 12.0 * len(table) * samples,
-        # images as read, normalised and cropped, and the matrix that takes them to rings
-        "reading": 4.0 * (READ_BATCH * 4 * largest_box**2 + 2 * samples * frame.box**2),
-        # slices, their powers, the operands and sums of each, about three sets of half a grid
-        "references": 4.0 * 6 * coefficients,
+        # what oneDNN makes of the products' shapes, hundreds of them, and keeps
+        "compiled code": _COMPILED,
+        # images as read, normalised, transformed and cropped; the matrix that takes them to rings
+        "reading": 4.0 * (READ_BATCH * 6 * largest_box**2 + 4 * samples * frame.box**2),
+        # those searched together: copied, thinned, centred, and their residuals
+        "portion": 36.0 * min(len(table), GATHERED) * samples,
+        # slices and their powers (1.5 sets), operands (3, filled up 6), sums (3 for each worker)
+        "references": 4.0 * (8 + 3 * (workers + 1)) * coefficients,
         # running sums, those of a pass, and copies on the way to the map
         "maps": 12.0 * 6 * config.classes * cube_side(polar.rings + 1, PADDING) ** 3,
         # products of every worker, and the images' spectra beside them
-        "products": 4.0 * 2 * tile * workers_on(device),
+        "products": 4.0 * 2 * tile * workers,
     }
     return MemoryPlan(parts, free, Tiling(tile, product_dtype(device, config.precision)))

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.kernels.compiler import COMPILED, as_bits, compiled_for
+from vitreous.kernels.compiler import COMPILED, as_bits, compiled_for, gpu_compiled_for
 
 if COMPILED:
     from vitreous.kernels.sweep import quarter_turns, sweep
@@ -23,6 +23,8 @@ _MOST_LANES = 192
 
 _LOST = 1e-4
 """Largest share of an image's posterior that leaving out negligible places may lose."""
+
+_ROUND_COLUMNS = 64
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,16 @@ def weigh(
     back : bool
         Whether the turned weights are wanted.
     """
+    references = products.shape[2] // 2
+    if compiled_for(products) and len(on) % 4 == 0 and references % lanes_for(references)[0] == 0:
+        return _weigh_on_processor(products, norms, on, back=back)
+    if gpu_compiled_for(products) and references % 16 == 0:
+        return _weigh_on_gpu(products, norms, on, back=back)
+    return weigh_eagerly(products, norms, on, back=back)
+
+
+def _weigh_on_processor(products: Tensor, norms: Tensor, on: Tensor, *, back: bool) -> Weighed:
     n_psi, references = len(on), products.shape[2] // 2
-    fits = n_psi % 4 == 0 and references % lanes_for(references)[0] == 0
-    if not (compiled_for(products) and fits):
-        return weigh_eagerly(products, norms, on, back=back)
     images, shifts = norms.shape[1], products.shape[1] // norms.shape[1]
     mass, peak = torch.empty(images, references), torch.empty(images)
     place = torch.empty(images, 3, dtype=torch.int64)
@@ -107,11 +115,40 @@ def weigh(
         columns.numpy(),
         scale.numpy(),
     )
-    columns, scale = columns[:kept], scale[:kept]
+    # Filled up with columns of weight 0: the products' code is made anew for every shape.
+    filled = min(len(columns), _ROUND_COLUMNS * math.ceil(kept / _ROUND_COLUMNS))
+    columns[kept:filled], scale[kept:filled] = 0, 0
+    psi, reference, shift = place.unbind(1)
+    return _normalised(
+        mass, peak, psi, reference, shift, columns[:filled], scale[:filled], norms, shifts, back
+    )
+
+
+def _weigh_on_gpu(products: Tensor, norms: Tensor, on: Tensor, *, back: bool) -> Weighed:
+    from vitreous.kernels import gpu  # not at once: Triton takes a second to load
+
+    mass, peak, psi, reference, shift = gpu.sweep(products, norms, on, back=back)
+    columns = torch.arange(products.shape[1], device=on.device)
+    scale, shifts = torch.ones(len(columns), device=on.device), len(columns) // len(mass)
+    return _normalised(mass, peak, psi, reference, shift, columns, scale, norms, shifts, back)
+
+
+def _normalised(
+    mass: Tensor,
+    peak: Tensor,
+    psi: Tensor,
+    reference: Tensor,
+    shift: Tensor,
+    columns: Tensor,
+    scale: Tensor,
+    norms: Tensor,
+    shifts: int,
+    back: bool,
+) -> Weighed:
+    """Divide by the sum over all places what the kernels left relative to the highest."""
     total = mass.sum(dim=1)
     if back:
         norms /= total[:, None]
-    psi, reference, shift = place.unbind(1)
     return Weighed(
         (peak + total.log2()) * math.log(2),
         1 / total,
@@ -147,19 +184,11 @@ def weigh_eagerly(
     place = columns_of_best.reshape(images, -1).argmax(dim=1)
     weight = score.sub_(peak[:, None, None]).exp2_()
     mass = weight.sum(dim=0).sum(dim=1)
-    total = mass.sum(dim=1)
     if back:
         turned = (on.T @ weight.view(len(on), -1)).view(residues, 2, images, shifts, -1)
         products.copy_(turned.permute(0, 2, 3, 1, 4).reshape(products.shape))
-        summed = turned[:even].sum(dim=3).permute(0, 2, 1, 3)
-        norms.copy_(summed.reshape(norms.shape) / total[:, None])
-    return Weighed(
-        (peak + total.log2()) * math.log(2),
-        1 / total,
-        mass / total[:, None],
-        torch.div(place, shifts, rounding_mode="floor"),
-        reference,
-        place % shifts,
-        torch.arange(columns, device=score.device),
-        (1 / total).repeat_interleave(shifts),
-    )
+        norms.copy_(turned[:even].sum(dim=3).permute(0, 2, 1, 3).reshape(norms.shape))
+    psi, shift = torch.div(place, shifts, rounding_mode="floor"), place % shifts
+    every = torch.arange(columns, device=score.device)
+    ones = torch.ones(columns, device=score.device)
+    return _normalised(mass, peak, psi, reference, shift, every, ones, norms, shifts, back)

@@ -252,10 +252,14 @@ def workers_on(device: torch.device) -> int:
 
 
 def tile_size(images: int, scores_each: int, most_scores: int, workers: int) -> int:
-    """Images in a tile, such that all workers get about as many."""
+    """Images in a tile, such that all workers get about as many.
+
+    A multiple of four where that is little: the products' code is made anew for every shape.
+    """
     largest = max(1, most_scores // scores_each)
     rounds = math.ceil(images / (largest * workers))
-    return math.ceil(images / (rounds * workers))
+    size = math.ceil(images / (rounds * workers))
+    return size if size < 8 else min(largest, 4 * math.ceil(size / 4))
 
 
 @contextmanager
