@@ -1,6 +1,7 @@
 """Ab initio from several seeds beside the truth: how often it finds the molecule, and how well.
 
     python benchmarks/abinit_seeds.py pol2 --data DATA --work FOLDER [--seeds 10]
+    python benchmarks/abinit_seeds.py pol2-float32 --data DATA --work FOLDER [--seeds 10]
     python benchmarks/abinit_seeds.py apoferritin-c1 --data DATA --work FOLDER [--seeds 3]
     python benchmarks/abinit_seeds.py apoferritin-o --data DATA --work FOLDER [--seeds 10]
 
@@ -39,10 +40,13 @@ class Case:
 
 
 CASES = {
-    "pol2": Case("models/1y1v_polII_TFIIS.pdb", "--mask-diameter 200"),
-    "apoferritin-c1": Case(APOFERRITIN, "--mask-diameter 150", REAL_STACK),
+    "pol2": Case("models/1y1v_polII_TFIIS.pdb", "--mask-diameter 200 --starts 1"),
+    "pol2-float32": Case(
+        "models/1y1v_polII_TFIIS.pdb", "--mask-diameter 200 --starts 1 --precision float32"
+    ),
+    "apoferritin-c1": Case(APOFERRITIN, "--mask-diameter 150 --starts 1", REAL_STACK),
     "apoferritin-o": Case(
-        APOFERRITIN, "--mask-diameter 150 --symmetry O --final-resolution 10", REAL_STACK
+        APOFERRITIN, "--mask-diameter 150 --symmetry O --final-resolution 10 --starts 1", REAL_STACK
     ),
     "apoferritin-o-4-starts": Case(
         APOFERRITIN, "--mask-diameter 150 --symmetry O --final-resolution 10 --starts 4", REAL_STACK

@@ -40,7 +40,9 @@ RELION = (
     "--sgd_ini_subset 100 --sgd_fin_subset 500 --sgd_sigma2fudge_halflife -1 --j 2 "
     "--random_seed 1"
 )
-OURS = "{python} -m vitreous abinit particles.star --out {out} --mask-diameter {diameter:g}"
+OURS = (
+    "{python} -m vitreous abinit particles.star --out {out} --starts 1 --mask-diameter {diameter:g}"
+)
 FIELDS = (
     *("program", "version", "wall_s", "cpu_s", "fsc05_A", "peak_MB", "gemm_before", "gemm_after"),
     *("wall_ratio", "cpu_ratio"),

@@ -1,30 +1,39 @@
 """Where the time of one E+M pass goes, and how near the E-step is to the machine's GEMM rate.
 
-    python benchmarks/roofline.py [--images 300] [--repeats 5] [--device cpu]
+    python benchmarks/roofline.py [--images 300] [--repeats 5] [--precision auto] [--device cpu]
 
-Random images, box 64, 16 rings, a 15-degree grid, 29 shifts: each stage is run by itself on the
-same tensors and the median of its times taken.  The arithmetic counted is that of the matrix
-products with the frequencies that exist (not the padding of the folded residues).  Writes
-benchmarks/results/roofline.csv.
+Box 64, 16 rings, a 15-degree grid, 29 shifts, random images: each stage is run by itself on every
+core at once, on a tile each, as a pass does, and the median of its times taken.  Random images
+leave the posterior flat, so every column is backprojected; in a search nearly all of them fall
+away after a few iterations, and the row "accumulate, sharp posterior" is the same with one shift
+in twenty left.
+
+The arithmetic counted is that which is done for pairs of frequency and ring that exist.  The
+products over pixels that it replaces would be nine times as much; the row "E-step, as products
+over pixels" says at what rate these would have to run.  Writes benchmarks/results/roofline_*.csv.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from machine import gemm_rate, synchronise
 
 import vitreous
-from vitreous.kernels.angular import backproject
+from vitreous.kernels.angular import psi_matrix
+from vitreous.kernels.precision import product_dtype
+from vitreous.kernels.weights import weigh
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
-from vitreous.physics.polar import PolarGrid, bandwidth_for
+from vitreous.physics.polar import polar_grid
 from vitreous.physics.project import map_to_cube, shift_phase
 from vitreous.reconstruct.insert import empty_accumulator, insert
 from vitreous.reconstruct.solve import solve
@@ -33,13 +42,14 @@ from vitreous.search.expectation import (
     direction_points,
     operands_for,
     references,
-    tile_log_weight,
+    side_by_side,
+    tile_products,
     tile_size,
     tile_spectra,
-    turns_for,
+    tile_sums,
+    workers_on,
 )
 from vitreous.search.grid import shift_grid
-from vitreous.search.posterior import posterior
 
 BOX, RINGS, SUPPORT = 64, 16, 0.85
 
@@ -59,85 +69,107 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
-    device, count, repeats = (
-        torch.device(arguments.device),
-        arguments.images,
-        arguments.repeats,
-    )
+    device, count, repeats = torch.device(arguments.device), arguments.images, arguments.repeats
+    dtype, workers = product_dtype(device, arguments.precision), workers_on(device)
     torch.manual_seed(0)
-    bandwidth = bandwidth_for(RINGS, SUPPORT)
-    polar = PolarGrid(RINGS, 2 * bandwidth + 2, bandwidth)
-    grid = orientation_grid(2, point_group("C1"))
-    shifts = shift_grid(6, 2).to(device)
+    polar = polar_grid(RINGS, SUPPORT)
+    grid, shifts = orientation_grid(2, point_group("C1")), shift_grid(6, 2).to(device)
+    directions, n_shifts = len(grid.directions), len(shifts)
     volume = torch.randn(1, BOX, BOX, BOX, device=device) * 0.02
-    cube = map_to_cube(volume, RINGS + 1)
-    refs = references(cube, grid, polar)
-    n_psi, directions, n_shifts = refs.n_psi, len(grid.directions), len(shifts)
-    tile = tile_size(refs, directions, n_shifts, TILE_SCORES, pruned=False)
-    image = torch.randn(tile, RINGS, polar.half, dtype=torch.complex64, device=device)
-    contrast = torch.rand(tile, RINGS, polar.half, device=device)
-    phases = shift_phase(polar.points(device), shifts, BOX).permute(2, 1, 0)
-    flat, prior = torch.ones(RINGS, device=device), torch.zeros(directions, device=device)
-    operands, turns = operands_for(refs, flat, prior), turns_for(refs)
+    refs = references(map_to_cube(volume, RINGS + 1), grid, polar)
+    prior = torch.zeros(directions, device=device)
+    operands = operands_for(refs, torch.ones(RINGS, device=device), prior, dtype).filled()
+    on = psi_matrix(refs.bases)
+    tile = tile_size(count, refs.n_psi * directions * n_shifts, TILE_SCORES, workers)
+    phases = shift_phase(polar.points(device), shifts, BOX)
+    shape = (tile, RINGS, polar.half)
+    images = torch.randn(workers, *shape, dtype=torch.complex64, device=device)
+    contrast = torch.rand(workers, *shape, device=device)
+    size = on.shape[1] * tile * n_shifts * len(operands.prior)
+    workspaces = torch.empty(workers, size, dtype=dtype, device=device)
 
-    def transform() -> tuple[list[torch.Tensor], torch.Tensor]:
-        return tile_spectra(image, contrast, phases, refs.bases)
+    def spectra(w: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+        return tile_spectra(images[w], contrast[w], phases, refs.bases, dtype)
 
-    spectra, squared = transform()
+    made = [spectra(w) for w in range(workers)]
 
-    def score() -> torch.Tensor:
-        return tile_log_weight(operands, spectra, squared, turns)
+    def score(w: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return tile_products(operands, *made[w], workspaces[w])
 
-    log_weight = score()
-    map_of = torch.zeros(directions, dtype=torch.long, device=device)
-    probability, _ = posterior(log_weight.clone(), map_of, 1)
+    products = [score(w) for w in range(workers)]
 
-    def accumulate() -> list[torch.Tensor]:
-        sums = backproject(probability.flatten(2), spectra, turns.back, refs.bases)
-        return sums + backproject(probability.sum(-1), [squared], turns.even_back, refs.bases[:1])
+    def posterior(w: int) -> object:
+        return weigh(*products[w], on, back=False)
+
+    turned = [tuple(part.clone() for part in products[w]) for w in range(workers)]
+    weighed = [weigh(*turned[w], on, back=True) for w in range(workers)]
+    kept, whole = n_shifts * tile // 20, torch.ones(tile, device=device)
+    sharp = [replace(w, columns=w.columns[:kept], scale=w.scale[:kept]) for w in weighed]
+
+    def turn_back(w: int) -> object:
+        # Restored each time, as weighing overwrites: the copy is taken off below.
+        copies = [part.clone() for part in products[w]]
+        return weigh(*copies, on, back=True)
+
+    def copy(w: int) -> object:
+        return [part.clone() for part in products[w]]
 
     points = direction_points(grid.directions, polar, device).reshape(-1, 3)
     values = torch.randn(1, len(points), dtype=torch.complex64, device=device)
     total = empty_accumulator(1, RINGS + 1, 2, device)
     insert(total, points, values, values.abs())
-    tiles = count / tile
-    stages = {
-        "gather": (1.0, lambda: references(map_to_cube(volume, RINGS + 1), grid, polar)),
-        "transform": (tiles, transform),
-        "score": (tiles, score),
-        "posterior": (tiles, lambda: posterior(log_weight.clone(), map_of, 1)),
-        "accumulate": (tiles, accumulate),
-        "insert": (1.0, lambda: insert(total, points, values, values.abs())),
-        "solve": (1.0, lambda: solve(total, None, BOX, RINGS)),
-    }
-    # One image: a product with every slice for every shift, then frequencies to angles.
-    frequencies = bandwidth + 1
-    product = 2 * frequencies * 2 * RINGS * 2 * directions * n_shifts
-    turning = 2 * n_psi * turns.on.shape[1] * directions * n_shifts
-    flops = {"score": product + turning, "accumulate": product + turning}
+
+    def tiled(stage: Callable[[int], object]) -> float:
+        rounds = count / (tile * workers)
+        return rounds * median_time(lambda: side_by_side(stage, workers), repeats, device)
+
+    def once(stage: Callable[[], object]) -> float:
+        return median_time(stage, repeats, device)
+
     peak = gemm_rate(device)
-    seconds = {name: n * median_time(run, repeats, device) for name, (n, run) in stages.items()}
+    seconds = {
+        "gather": once(lambda: references(map_to_cube(volume, RINGS + 1), grid, polar)),
+        "transform": tiled(spectra),
+        "score": tiled(score),
+        "posterior": tiled(posterior),
+    }
+    seconds["turn back"] = tiled(turn_back) - tiled(copy) - seconds["posterior"]
+    seconds["accumulate"] = tiled(lambda w: tile_sums(weighed[w], whole, *turned[w], *made[w]))
+    sharp_time = tiled(lambda w: tile_sums(sharp[w], whole, *turned[w], *made[w]))
+    seconds["insert"] = once(lambda: insert(total, points, values, values.abs()))
+    seconds["solve"] = once(lambda: solve(total, None, BOX, RINGS))
     peak = (peak + gemm_rate(device)) / 2
+
+    pairs = sum(band + 1 for band in polar.bands)
+    product = 2 * (2 * pairs) * (2 * directions) * n_shifts
+    # Four angles share their sums over cosines and sines: a quarter of the angles, each residue.
+    turning = 2 * 2 * (refs.n_psi // 4 + 1) * (refs.n_psi // 2 + 1) * directions * n_shifts
+    flops = {"score": product, "posterior": turning, "turn back": turning, "accumulate": product}
     everything = sum(seconds.values())
     e_step = sum(seconds[name] for name in ("transform", "score", "posterior"))
-    rows = []
-    for name, spent in seconds.items():
-        rate = flops[name] * count / spent / 1e9 if name in flops else float("nan")
-        rows.append([name, spent, spent / everything, rate, rate / peak])
-    rate = flops["score"] * count / e_step / 1e9
-    rows.append(["E-step in all", e_step, e_step / everything, rate, rate / peak])
-    both = e_step + seconds["accumulate"]
-    rate = 2 * flops["score"] * count / both / 1e9
-    rows.append(["E-step and accumulation", both, both / everything, rate, rate / peak])
-    rows.append(["GEMM probe", float("nan"), float("nan"), peak, 1.0])
-    target = Path(__file__).parent / "results" / f"roofline_{device.type}.csv"
+    pixels = math.pi * RINGS**2 / 2
+    direct = 2 * (2 * pixels) * refs.n_psi * directions * n_shifts
+    rows = [
+        [name, spent, spent / everything, flops.get(name, math.nan) * count / spent / 1e9]
+        for name, spent in seconds.items()
+    ]
+    rows.append(["accumulate, sharp posterior", sharp_time, math.nan, math.nan])
+    rate = (product + turning) * count / e_step / 1e9
+    rows.append(["E-step in all", e_step, e_step / everything, rate])
+    as_pixels = direct * count / e_step / 1e9
+    rows.append(["E-step, as products over pixels", e_step, e_step / everything, as_pixels])
+    rows.append(["GEMM probe, float32", math.nan, math.nan, peak])
+    name = f"roofline_{device.type}_{str(dtype).removeprefix('torch.')}.csv"
+    target = Path(__file__).parent / "results" / name
     with target.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["stage", "seconds", "share_of_time", "GFLOP_s", "share_of_GEMM", "images"])
-        for name, *figures in rows:
-            writer.writerow([name, *(f"{figure:.4g}" for figure in figures), count])
+        for stage, *figures in rows:
+            cells = [f"{figure:.4g}" for figure in (*figures, figures[-1] / peak)]
+            writer.writerow([stage, *cells, count])
         writer.writerow([f"vitreous {vitreous.__version__}, torch {torch.__version__}"])
     print(target.read_text())
 

@@ -28,6 +28,7 @@ QUICK = {
     "angular_sampling": 30.0,
     "final_resolution": 25.0,
     "write_every": 2,
+    "starts": 1,
 }
 
 
@@ -35,6 +36,9 @@ def test_finds_the_molecule(tmp_path: Path) -> None:
     star = simulated(tmp_path / "data", 800, box=48, pixel_size=6.0, snr=0.2)
     config = AbinitConfig(star, out=tmp_path / "job", mask_diameter=200.0, final_resolution=20.0)
     run_abinit(config)
+    result = json.loads((tmp_path / "job" / "result.json").read_text())
+    assert result["verdict"] == "solved", result["sentence"]
+    assert len(result["starts"]) == 3
     found = run_compare(CompareConfig(tmp_path / "job" / "class001.mrc", star.parent / "truth.mrc"))
     assert found.resolution_05 is not None and found.resolution_05 < 22
     assert found.correlation_25 > 0.95
@@ -93,6 +97,25 @@ def test_two_classes_and_symmetry_run(small_stack: Path, tmp_path: Path) -> None
     volume = read_map(tmp_path / "job" / "class001.mrc")[0]
     turned = np.roll(volume[:, ::-1, ::-1], (1, 1), axis=(1, 2))  # two-fold about z
     assert np.corrcoef(volume.ravel(), turned.ravel())[0, 1] > 0.99
+
+
+def test_noise_and_dark_particles_are_never_called_solved(
+    small_stack: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+
+    def noise(blocks: dict, images: np.ndarray) -> np.ndarray:
+        return rng.normal(size=images.shape).astype(np.float32)
+
+    def inverted(blocks: dict, images: np.ndarray) -> np.ndarray:
+        return -images
+
+    for name, change, said in (("noise", noise, "noise"), ("dark", inverted, "inverted")):
+        star = copy_of(small_stack, tmp_path / name, change)
+        out = run_abinit(AbinitConfig(star, out=tmp_path / name / "job", **QUICK | {"starts": 2}))
+        result = json.loads((out / "result.json").read_text())
+        assert result["verdict"] == "failed"
+        assert said in result["sentence"]
 
 
 # Bad input -----------------------------------------------------------------------------------

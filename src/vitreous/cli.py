@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,8 @@ def abinit(config: Annotated[AbinitConfig, Parameter(name="*")]) -> None:
 
     with _told(config.out / "log.jsonl", append=config.resume) as on_event:
         job = run_abinit(config, on_event)
+    verdict = json.loads((job / "result.json").read_text())
+    Console().print(f"Verdict: {verdict['verdict']}. {verdict['sentence']}", soft_wrap=True)
     Console().print(f"Map: {job / 'class001.mrc'}\nReport: {write_report(job)}", soft_wrap=True)
 
 

@@ -27,17 +27,24 @@ from vitreous.jobs.images import load_rings, working_frame
 from vitreous.jobs.last_pass import last_pass
 from vitreous.jobs.memory import memory_plan
 from vitreous.jobs.outputs import write_results
+from vitreous.jobs.preflight import contrast_score
 from vitreous.jobs.problem import Problem, first_state, iteration_seed, mini_batch
 from vitreous.jobs.schedule import Step, noise_factor
 from vitreous.jobs.state import SearchState, load_checkpoint, save_checkpoint
+from vitreous.jobs.verdict import Verdict, gather_evidence, judge
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
+from vitreous.physics.masks import soft_sphere
+from vitreous.search.expectation import shares
 
 _NOISE_RATE = 0.3
 """Share of the noise spectrum renewed by each mini-batch."""
+
+_HELD = 0.3
+"""Part of an even share of the particles below which a class is not compared between starts."""
 
 _JUDGES = 1000
 """Particles, about, that the starts are compared on."""
@@ -51,7 +58,7 @@ def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchSta
     seed = iteration_seed(config, state.start, state.iteration + 1)
     factor = noise_factor(config.noise_halflife, state.seen, len(problem.operators))
     places = problem.places(step.resolution, seed)
-    result = problem.search(state, index, state.noise * factor, places)
+    result = problem.search(state, index, state.noise * factor, places, similarity=step.similarity)
     assert result.sums is not None
     batch_sums = result.sums.scaled(factor)
     sums = batch_sums
@@ -66,7 +73,7 @@ def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchSta
         sums = moved(sums, -centre, frame.box)
         maps = solved(sums, prior, frame, rings, config.flatten)
     evidence = float(result.best.log_evidence.mean())
-    share = result.best.map_probability.mean(dim=0)
+    share = shares(result.best.map_probability, step.similarity).mean(dim=0)
     weight = step.forget
     return (
         SearchState(
@@ -87,7 +94,7 @@ def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchSta
 def run_start(problem: Problem, state: SearchState, on_event: OnEvent) -> Iterator[SearchState]:
     """Yield the state after every iteration that is still to be done."""
     steps = problem.steps
-    total = len(steps) * problem.config.starts
+    total = len(steps) * problem.starts
     for step in steps[state.iteration :]:
         began = time.monotonic()
         after, result = iterate(problem, state, step)
@@ -134,7 +141,7 @@ def _all_starts(
     config, checkpoint = problem.config, problem.config.out / "checkpoint.safetensors"
     length = len(problem.steps)
     while True:
-        if not states or (states[-1].iteration >= length and len(states) < config.starts):
+        if not states or (states[-1].iteration >= length and len(states) < problem.starts):
             states = [*states, first_state(problem, len(states))]
         for state in run_start(problem, states[-1].to(problem.device), on_event):
             states = [*states[:-1], state]
@@ -142,7 +149,7 @@ def _all_starts(
                 save_checkpoint(checkpoint, states, config)
                 _write_intermediate(problem, state, config.out)
                 on_event({"event": "checkpoint", "path": checkpoint.name})
-        if len(states) == config.starts:
+        if len(states) == problem.starts:
             return states
 
 
@@ -162,6 +169,27 @@ def start_evidences(problem: Problem, states: list[SearchState]) -> list[float]:
         for state in states
     )
     return [float(result.best.log_evidence.mean()) for result in results]
+
+
+def verdict_on(problem: Problem, states: list[SearchState], evidences: list[float]) -> Verdict:
+    """Judge the maps of all starts; classes that hold next to nothing are left out."""
+    frame = problem.frame
+    mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
+    maps = []
+    for state in states:
+        order = state.fractions.argsort(descending=True).tolist()
+        held = [number for number in order if state.fractions[number] * len(order) >= _HELD]
+        maps.append([state.maps[number].cpu() for number in held])
+    return judge(
+        gather_evidence(
+            maps,
+            evidences,
+            mask,
+            frame.pixel_size,
+            contrast_score(problem.images, frame),
+            problem.config.final_resolution,
+        )
+    )
 
 
 def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
@@ -214,6 +242,8 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     states = _all_starts(problem, states, on_event)
     evidences = start_evidences(problem, states)
     chosen = max(range(len(states)), key=lambda i: evidences[i])
+    verdict = verdict_on(problem, states, evidences)
+    on_event({"event": "verdict", **verdict.record()})
     searched = time.monotonic()
     found, maps = last_pass(problem, states[chosen].to(device), on_event)
     write_results(
@@ -227,6 +257,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
             {"start": i + 1, "log_likelihood": evidence, "chosen": i == chosen}
             for i, evidence in enumerate(evidences)
         ],
+        verdict=verdict,
         timings={
             "prepare_s": prepared - began,
             "iterations_s": searched - prepared,

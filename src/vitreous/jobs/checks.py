@@ -56,7 +56,7 @@ def _flag(name: str) -> str:
 def _check_numbers(config: AbinitConfig) -> None:
     for name, least in _AT_LEAST.items():
         value = getattr(config, name)
-        if value is not None and not value >= least:
+        if value not in (None, "auto") and not value >= least:
             raise OptionError(f"{value} is less than {least}", where=_flag(name))
     for name in ("initial_resolution", "final_resolution", "offset_step", "angular_sampling"):
         value = getattr(config, name)
@@ -74,6 +74,10 @@ def _check_numbers(config: AbinitConfig) -> None:
             f"{config.angular_sampling:g} degrees is outside 1.5 to 60",
             where="--angular-sampling",
             mend="give 30, 15, 7.5 or 3.75",
+        )
+    if not 0 <= config.class_similarity <= 1:
+        raise OptionError(
+            f"{config.class_similarity:g} is outside 0 to 1", where="--class-similarity"
         )
     if not config.ctf and (config.phase_flipped or config.ignore_ctf_until_first_peak):
         raise OptionError(

@@ -19,6 +19,9 @@ class AbinitConfig:
         Folder for the results.
     classes : int
         Number of maps that the particles are divided among.
+    class_similarity : float
+        How alike the classes are taken to be, from 0 to 1: the share of each particle that all
+        classes get alike.  Annealed to 0 over the first half of the final iterations.
     symmetry : str
         Point group imposed on the map: C1, Cn, Dn, T, O, I, I1 to I4.
     mask_diameter : float, optional
@@ -65,8 +68,10 @@ class AbinitConfig:
     precision : str
         Number format of the search's large products: float32, bfloat16, or auto, which takes
         bfloat16 where the device multiplies it in hardware.  Sums are kept in float32.
-    starts : int
-        Independent random starts; the one that explains the images best is kept.
+    starts : int or auto
+        Independent random starts: the one that explains the images best is kept, and how far they
+        agree gives the verdict.  auto makes three for one map, four under T, O or I, whose
+        density may settle in a false solution, and one for several classes.
     overwrite : bool
         Replace what a former job left in the folder.
     resume : bool
@@ -77,6 +82,7 @@ class AbinitConfig:
     _: KW_ONLY
     out: Path
     classes: int = 1
+    class_similarity: float = 0.1
     symmetry: str = "C1"
     mask_diameter: float | None = None
     initial_resolution: float | None = None
@@ -98,7 +104,7 @@ class AbinitConfig:
     seed: int = 0
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    starts: int = 1
+    starts: int | Literal["auto"] = "auto"
     overwrite: bool = False
     resume: bool = False
 

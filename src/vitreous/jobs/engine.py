@@ -107,6 +107,7 @@ def search_pass(
     fractions: Float[Tensor, " k"],
     tiling: Tiling,
     *,
+    similarity: float = 0.0,
     accumulate: bool = True,
 ) -> PassResult:
     """Search every orientation and shift for some particles.
@@ -126,6 +127,8 @@ def search_pass(
     fractions : tensor (maps,)
         Prior probability of each map.
     tiling : Tiling
+    similarity : float
+        Class similarity.
     accumulate : bool
         Whether to make the sums of the M-step.
     """
@@ -153,6 +156,7 @@ def search_pass(
             log_prior.to(device),
             tiling=tiling,
             allowed=None if places.allowed is None else places.allowed[member.to(device)],
+            similarity=similarity,
             accumulate=accumulate,
         )
         found.append((member, best))

@@ -128,6 +128,6 @@ def memory_plan(
         # running sums, those of a pass, and copies on the way to the map
         "maps": 12.0 * 6 * config.classes * cube_side(polar.rings + 1, PADDING) ** 3,
         # products of every worker, and the images' spectra beside them
-        "products": 4.0 * 2 * tile * workers,
+        "products": 4.0 * (1 + config.classes) * tile * workers,
     }
     return MemoryPlan(parts, free, Tiling(tile, product_dtype(device, config.precision)))

@@ -17,6 +17,7 @@ from vitreous.io.atomic import write_text
 from vitreous.io.mrc import write_map
 from vitreous.io.plain import plain
 from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.verdict import Verdict
 from vitreous.particles.table import ParticleTable, write_particles
 
 
@@ -84,6 +85,7 @@ def write_results(
     mask_diameter: float,
     resolution: float,
     starts: list[dict[str, Any]],
+    verdict: Verdict,
     timings: Mapping[str, float],
     device: str,
     warnings: list[str],
@@ -129,6 +131,7 @@ def write_results(
         "mask_diameter": mask_diameter,
         "symmetry": config.symmetry,
         "starts": starts,
+        **verdict.record(),
         "hand": "undetermined",
         "warnings": warnings,
     }

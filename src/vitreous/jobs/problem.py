@@ -13,7 +13,13 @@ from torch import Tensor
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.engine import PADDING, PassResult, Places, search_pass
 from vitreous.jobs.images import Frame, RingImages
-from vitreous.jobs.schedule import Step, angular_step, initial_resolution, schedule
+from vitreous.jobs.schedule import (
+    Step,
+    angular_step,
+    initial_resolution,
+    schedule,
+    starts_of,
+)
 from vitreous.jobs.state import SearchState
 from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
 from vitreous.math.symmetry import point_group
@@ -49,6 +55,11 @@ class Problem:
         return schedule(self.config, len(self.table), len(self.operators))
 
     @property
+    def starts(self) -> int:
+        """Random starts to be made."""
+        return starts_of(self.config, len(self.operators))
+
+    @property
     def to_working_pixels(self) -> float:
         """Working pixels in a pixel of the stack."""
         return self.table.optics[0].pixel_size / self.frame.pixel_size
@@ -81,6 +92,7 @@ class Problem:
         places: Places,
         origins: Float[Tensor, "b 2"] | None = None,
         *,
+        similarity: float = 0.0,
         accumulate: bool = True,
     ) -> PassResult:
         """Search some particles with a state's maps, as the engine's ``search_pass`` does."""
@@ -95,6 +107,7 @@ class Problem:
             self.operators,
             state.fractions,
             self.tiling,
+            similarity=similarity,
             accumulate=accumulate,
         )
 

@@ -46,6 +46,8 @@ class Step:
         stepwise EM (Cappe & Moulines, J. R. Stat. Soc. B 71, 593 (2009), equation 12).
     recentre : bool
         Whether to bring the maps' centre of mass back to the box centre.
+    similarity : float
+        Class similarity: see :func:`vitreous.search.expectation.shares`.
     """
 
     stage: str
@@ -53,6 +55,7 @@ class Step:
     batch: int
     forget: float
     recentre: bool
+    similarity: float
 
 
 def _given(value: int | None, otherwise: int) -> int:
@@ -82,9 +85,24 @@ def schedule(config: AbinitConfig, particles: int, operators: int) -> list[Step]
                 round(first_batch + done * (last_batch - first_batch)),
                 _FIRST_STEP * (_LAST_STEP / _FIRST_STEP) ** done,
                 stage != "final" and number % 3 == 0,
+                config.class_similarity * (1 - _annealed(number, initial + between, final)),
             )
         )
     return steps
+
+
+def starts_of(config: AbinitConfig, operators: int) -> int:
+    """How many random starts a job makes, under this many operators."""
+    if config.starts != "auto":
+        return config.starts
+    if config.classes > 1:
+        return 1
+    return 4 if operators >= _POLYHEDRAL else 3
+
+
+def _annealed(number: int, final_begins: int, final: int) -> float:
+    """Progress through the first half of the final iterations."""
+    return min(max((number + 1 - final_begins) / max(1, final // 2), 0.0), 1.0)
 
 
 def noise_factor(halflife: float, seen: int, operators: int) -> float:

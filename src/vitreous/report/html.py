@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,8 @@ def _lead(record: Record) -> str:
 def _facts(record: Record) -> list[tuple[str, str, str]]:
     result, given = record.result, record.result.get("input") or {}
     facts = []
+    if result.get("verdict"):
+        facts.append(("Verdict", str(result["verdict"]), str(result.get("sentence", ""))))
     if given.get("n_particles") is not None:
         box, pixel = given.get("box"), given.get("pixel_size")
         remark = f"box {box} px of {pixel:g} Å" if box and pixel else ""
@@ -111,8 +114,8 @@ def _points(record: Record, densities: dict[int, DirectionDensity]) -> list[str]
         )
     else:
         points.append(
-            "Starts: only one random start was made. Run again with another seed, or with several "
-            "starts: a map that comes out alike each time is a map to believe."
+            "Starts: only one random start was made. Run again with several starts: a map that "
+            "comes out alike each time is a map to believe."
         )
     points.append(
         "Resolution: the detail limit is what the search was allowed to use. How far the map can "
@@ -173,6 +176,16 @@ def _repeat(record: Record) -> str:
     )
 
 
+def _starts(result: dict[str, Any]) -> list[list[Any]]:
+    """A row for each start: number, log-likelihood, whether kept, agreement with the kept one."""
+    starts = result.get("starts") or []
+    found = (result.get("evidence") or {}).get("with_best") or [None] * len(starts)
+    return [
+        [s.get("start"), s.get("log_likelihood"), s.get("chosen"), (a or {}).get("resolution")]
+        for s, a in zip(starts, found, strict=False)
+    ]
+
+
 def _details(record: Record) -> str:
     result, given = record.result, dict(record.result.get("input") or {})
     groups = given.pop("optics_groups", None) or []
@@ -184,7 +197,6 @@ def _details(record: Record) -> str:
         if seconds is not None
     }
     versions = {"vitreous": result.get("version"), **(result.get("versions") or {})}
-    starts = result.get("starts") or []
     return page.section(
         "Everything else",
         page.folded("All settings", page.pairs_table(record.options)),
@@ -193,8 +205,8 @@ def _details(record: Record) -> str:
             "Timings, starts and versions",
             page.pairs_table(timings)
             + page.table(
-                ["start", "log-likelihood", "kept"],
-                ([s.get("start"), s.get("log_likelihood"), s.get("chosen")] for s in starts),
+                ["start", "log-likelihood", "kept", "agrees with it to (Å)"],
+                _starts(result),
             )
             + page.pairs_table({**versions, "device": result.get("device")}),
         ),

@@ -40,11 +40,11 @@ from vitreous.math.constants import LOWEST
 from vitreous.math.so3 import OrientationGrid
 from vitreous.physics.polar import PolarGrid
 from vitreous.physics.project import FourierCube, shift_phase
-from vitreous.search.posterior import Best, best_among, joined
+from vitreous.search.posterior import Best, best_of_maps, joined
 
 TILE_SCORES = 3_000_000
-"""Scores in a tile (12 MB of products at most): measured best on a processor, between cache
-misses and the overhead of calls."""
+"""Scores in a tile with one map (12 MB of products at most): measured best on a processor, between
+cache misses and the overhead of calls."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,9 @@ class Tiling:
 
 _PRUNED_COLUMNS = 100
 """Images times shifts in a tile whose references are pruned: few, so as to share references."""
+
+_SMALLEST_SHARE = 1e-4
+"""Share of every image of a tile below which a map gets nothing of it."""
 
 _LOG2_E = math.log2(math.e)
 
@@ -147,14 +150,15 @@ class TileSums:
     data: list[Float[Tensor, "r 2 d pairs2"]]
     weight: Float[Tensor, "r 2 d pairs2"]
 
-    def add(self, data: list[Tensor], weight: Tensor, chosen: Tensor | None) -> None:
+    def add(self, data: list[Tensor], weight: Tensor, chosen: Tensor) -> None:
         """Add a tile's sums, which are those of the ``chosen`` references first."""
         for total, new in zip([*self.data, self.weight], [*data, weight], strict=True):
-            new = new.view(len(new), 2, -1, new.shape[-1])
-            if chosen is None:
-                total.add_(new[:, :, : total.shape[2]])
+            new = new.view(len(new), 2, -1, new.shape[-1])[:, :, : len(chosen)]
+            low, high = int(chosen[0]), int(chosen[-1]) + 1
+            if high - low == len(chosen):
+                total[:, :, low:high].add_(new)
             else:
-                total.index_add_(2, chosen, new[:, :, : len(chosen)].to(total.dtype))
+                total.index_add_(2, chosen, new.to(total.dtype))
 
     def plus(self, other: TileSums) -> TileSums:
         """Both added."""
@@ -238,12 +242,31 @@ def tile_products(
 
 
 def tile_sums(
-    weighed: Weighed, turned: Tensor, norms: Tensor, columns: list[Tensor], squared: Tensor
+    weighed: Weighed,
+    share: Float[Tensor, " n"],
+    turned: Tensor,
+    norms: Tensor,
+    columns: list[Tensor],
+    squared: Tensor,
 ) -> tuple[list[Tensor], Tensor]:
-    """Backproject the columns of a tile that matter, with their turned weights."""
-    kept = weighed.columns
-    some = [part[:, kept].mul_(weighed.scale[:, None]) for part in columns]
-    return backprojected(turned[:, : len(kept)], some), backprojected(norms, [squared])[0]
+    """Backproject the columns of a tile that matter, with their turned weights.
+
+    ``share`` is what the map gets of each image.
+    """
+    kept, shifts = weighed.columns, columns[0].shape[1] // len(share)
+    scale = weighed.scale * share[torch.div(kept, shifts, rounding_mode="floor")]
+    some = [part[:, kept].mul_(scale[:, None]) for part in columns]
+    shared = squared * share[:, None]
+    return backprojected(turned[:, : len(kept)], some), backprojected(norms, [shared])[0]
+
+
+def shares(by_map: Float[Tensor, "n k"], similarity: float) -> Float[Tensor, "n k"]:
+    """What each map gets of each image, classes being alike to the degree of ``similarity``.
+
+    At 0 the posterior of the classes, at 1 the same for all: a class that explains few images yet
+    still learns from all of them, and does not starve.
+    """
+    return (1 - similarity) * by_map + similarity / by_map.shape[1]
 
 
 def workers_on(device: torch.device) -> int:
@@ -273,7 +296,7 @@ def _one_thread_each() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _side_by_side(work: Callable[[int], _Found], workers: int) -> list[_Found]:
+def side_by_side(work: Callable[[int], _Found], workers: int) -> list[_Found]:
     """Results of every worker, in order."""
     if workers == 1:
         return [work(0)]
@@ -292,6 +315,7 @@ def expectation(
     *,
     tiling: Tiling,
     allowed: Bool[Tensor, "n d"] | None = None,
+    similarity: float = 0.0,
     accumulate: bool = True,
 ) -> tuple[Best, RingSums | None]:
     """Posterior of every image over all maps, directions, in-plane angles and shifts.
@@ -312,6 +336,8 @@ def expectation(
     allowed : bool tensor (images, maps * directions), optional
         References that need to be tried.  A tile of images tries the union of its own, so images
         with similar ones should be neighbours.
+    similarity : float
+        Class similarity, from 0 (none) to 1: see :func:`shares`.
     accumulate : bool
         Whether to make the sums of the M-step; if not, the significant references are listed.
 
@@ -327,41 +353,56 @@ def expectation(
     polar, device = refs.polar, images.device
     dtype, most_scores = tiling.dtype, tiling.scores
     everything = operands_for(refs, noise, log_prior, dtype)
-    filled = everything.filled()
+    each_map = torch.arange(len(log_prior), device=device).view(refs.maps, -1)
+    whole = [everything.among(map_references) for map_references in each_map]
     on = psi_matrix(refs.bases)
     phases = shift_phase(polar.points(device), shifts.to(device), box)
     count, workers = len(log_prior), workers_on(device)
-    scores_each = refs.n_psi * count * len(shifts)
+    scores_each = refs.n_psi * each_map.shape[1] * len(shifts)
     if allowed is not None:
         most_scores = min(most_scores, scores_each * _PRUNED_COLUMNS // len(shifts))
     size = tile_size(len(images), scores_each, most_scores, workers)
     tiles = torch.arange(len(images), device=device).split(size)
     workers = min(workers, len(tiles))
-    everyone = torch.arange(count, device=device)
+    largest = on.shape[1] * size * len(shifts) * len(whole[0].prior)
+
+    def chosen_of(part: Tensor, number: int) -> tuple[Tensor, Operands]:
+        """References of a map that a tile tries; one at the least."""
+        if allowed is None:
+            return each_map[number], whole[number]
+        wanted = allowed[part].any(dim=0)[each_map[number]]
+        chosen = each_map[number][wanted] if wanted.any() else each_map[number][:1]
+        return chosen, everything.among(chosen)
 
     def work(worker: int) -> tuple[list[Best], TileSums]:
         sums = TileSums(
             [torch.zeros_like(part, dtype=torch.float32) for part in everything.cross],
             torch.zeros_like(everything.norm),
         )
-        largest = on.shape[1] * size * len(shifts) * len(filled.prior)
-        workspace = torch.empty(largest, dtype=dtype, device=device)
+        workspaces = torch.empty(refs.maps, largest, dtype=dtype, device=device)
         found = []
         for part in tiles[worker::workers]:
-            chosen = None
-            if allowed is not None:
-                chosen = torch.nonzero(allowed[part].any(dim=0))[:, 0]
-            operands = filled if chosen is None else everything.among(chosen)
             columns, squared = tile_spectra(images[part], ctf[part], phases, refs.bases, dtype)
-            turned, norms = tile_products(operands, columns, squared, workspace)
-            weighed = weigh(turned, norms, on, back=accumulate)
-            some = everyone if chosen is None else chosen
-            found.append(best_among(weighed, some, count, refs.maps, prune=not accumulate))
-            if accumulate:
-                sums.add(*tile_sums(weighed, turned, norms, columns, squared), chosen)
+            tried, weighed, weights = [], [], []
+            for number, workspace in enumerate(workspaces):
+                chosen, operands = chosen_of(part, number)
+                turned, norms = tile_products(operands, columns, squared, workspace)
+                tried.append(chosen)
+                weighed.append(weigh(turned, norms, on, back=accumulate))
+                weights.append((turned, norms))
+            best = best_of_maps(weighed, tried, count, prune=not accumulate)
+            found.append(best)
+            if not accumulate:
+                continue
+            parts = shares(best.map_probability, similarity).T
+            for chosen, one, share, (turned, norms) in zip(
+                tried, weighed, parts, weights, strict=True
+            ):
+                if share.max() > _SMALLEST_SHARE:
+                    sums.add(*tile_sums(one, share, turned, norms, columns, squared), chosen)
         return found, sums
 
-    results = _side_by_side(work, workers)
+    results = side_by_side(work, workers)
     by_tile = [results[i % workers][0][i // workers] for i in range(len(tiles))]
     if not accumulate:
         return joined(by_tile), None

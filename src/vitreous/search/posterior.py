@@ -62,26 +62,34 @@ def significant(
     return torch.zeros_like(needed).scatter_(1, order, needed)
 
 
-def best_among(
-    weighed: Weighed, chosen: Int[Tensor, " c"], references: int, maps: int, *, prune: bool
+def best_of_maps(
+    weighed: list[Weighed], chosen: list[Int[Tensor, " c"]], references: int, *, prune: bool
 ) -> Best:
-    """What was found among the ``chosen`` of all ``references``, in terms of all of them.
+    """What was found with every map, among those of all ``references`` that were ``chosen``.
 
-    ``prune`` asks for the significant ones.
+    An image belongs to the map of greatest posterior, and its place is the best there.  ``prune``
+    asks for the significant references.
     """
-    mass = weighed.mass[:, : len(chosen)]
-    map_of = torch.div(chosen, references // maps, rounding_mode="floor")
+    evidence = torch.stack([part.log_evidence for part in weighed], dim=1)
+    by_map, top = evidence.softmax(dim=1), evidence.argmax(dim=1)
+    here = torch.arange(len(top), device=top.device)
+
+    def of_top(parts: list[Tensor]) -> Tensor:
+        return torch.stack(parts, dim=1)[here, top]
+
     needed = None
     if prune:
-        needed = torch.zeros(len(mass), references, dtype=torch.bool, device=mass.device)
-        needed.index_copy_(1, chosen, significant(mass))
+        mass = evidence.new_zeros(len(top), references)
+        for number, (part, some) in enumerate(zip(weighed, chosen, strict=True)):
+            mass[:, some] = part.mass[:, : len(some)] * by_map[:, number, None]
+        needed = significant(mass)
     return Best(
-        weighed.log_evidence,
-        weighed.highest,
-        mass.new_zeros(len(mass), maps).index_add_(1, map_of, mass),
-        weighed.psi,
-        chosen[weighed.reference],
-        weighed.shift,
+        evidence.logsumexp(dim=1),
+        of_top([part.highest for part in weighed]) * by_map[here, top],
+        by_map,
+        of_top([part.psi for part in weighed]),
+        of_top([some[part.reference] for part, some in zip(weighed, chosen, strict=True)]),
+        of_top([part.shift for part in weighed]),
         needed,
     )
 

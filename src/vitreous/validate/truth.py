@@ -12,10 +12,11 @@ from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from vitreous.kernels.cubes import read
 from vitreous.math.fourier import frequency_radius, to_fourier, to_real
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
-from vitreous.physics.project import FourierCube, map_to_cube, read_cube
+from vitreous.physics.project import FourierCube, map_to_cube
 
 _COARSE_ORDER = 2
 """HEALPix order of the global search: 4,608 rotations, 15 degrees apart."""
@@ -89,7 +90,7 @@ def _coarse(
     for start in range(0, len(matrices), 128):
         turns = matrices[start : start + 128]
         turned = torch.einsum("pi,nij->npj", points, turns.float())
-        values = read_cube(cube, turned.reshape(-1, 3))[0].view(len(turns), -1)
+        values = read(cube, turned.reshape(-1, 3))[0].view(len(turns), -1)
         product = torch.zeros(len(turns), side, side, side, dtype=values.dtype)
         product[:, index[:, 2], index[:, 1], index[:, 0]] = target * values.conj()
         # Only half of the plane is filled: twice the real part is the correlation.
@@ -119,7 +120,7 @@ def _refine(
 
     def loss(parameters: np.ndarray) -> float:
         rotation = torch.from_numpy(turned(parameters[:3])).float()
-        values = read_cube(cube, points @ rotation)[0]
+        values = read(cube, points @ rotation)[0]
         offset = torch.from_numpy(shift + parameters[3:]).float()
         values = values * torch.exp(-2j * math.pi * (points @ offset))
         power = float(values.abs().square().sum().sqrt())
@@ -147,7 +148,7 @@ def _turned(
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     points = torch.stack([x, y, z], dim=-1)[inside]
     cube = map_to_cube(volume[None], box // 2, _PADDING)
-    values = read_cube(cube, points @ torch.from_numpy(matrix).float())[0]
+    values = read(cube, points @ torch.from_numpy(matrix).float())[0]
     phase = -2 * math.pi / box * (points @ torch.from_numpy(shift).float())
     spectrum = torch.zeros(box, box, box, dtype=values.dtype)
     spectrum[inside] = values * torch.polar(torch.ones_like(phase), phase) / box**0.5

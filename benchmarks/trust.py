@@ -1,0 +1,248 @@
+"""Whether the verdict is right: known molecules, traps and noise, with default options.
+
+    python benchmarks/trust.py --data DATA --work FOLDER [--cases pol2 noise ...] [--seeds 10]
+
+``DATA`` is the folder of models that the tests use.  A map is right if its FSC with the truth is
+0.5 at no more than 1.3 times the resolution of the map reconstructed from the true poses.  Every
+job, good or bad, is a row of benchmarks/results/trust.csv: the verdict, whether the map is right,
+and how many of its single starts are.  Cases that the file holds already are run anew and their
+rows replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+import vitreous
+from vitreous.io.mrc import stack_writer, write_map
+from vitreous.io.star import read_star, write_star
+from vitreous.jobs.compare import run_compare
+from vitreous.jobs.config import CompareConfig, SimulateConfig
+from vitreous.jobs.images import optics_of
+from vitreous.jobs.simulate import run_simulate
+from vitreous.math.rotations import euler_to_matrix
+from vitreous.particles.stack import open_images
+from vitreous.particles.table import read_particles
+from vitreous.physics.ctf import Defocus
+from vitreous.reconstruct.backproject import PosedImages, reconstruct_at_poses
+
+RESULTS = Path(__file__).parent / "results" / "trust.csv"
+FIELDS = (
+    *("case", "seed", "verdict", "right", "fsc05_A", "needed_A", "starts", "starts_right"),
+    *("label_accuracy", "wall_s", "sentence", "options", "version"),
+)
+ACCEPTED = 1.3
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images: of a model, or of noise alone."""
+
+    model: str | None
+    count: int
+    views: str = "uniform"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a stack is mixed from, how it was imaged, and the options of the job."""
+
+    parts: tuple[Part, ...]
+    options: str
+    box: int = 64
+    pixel_size: float = 4.0
+    snr: float = 0.1
+    sign: int = 1
+    solvable: bool = True
+
+
+POL2 = "models/1y1v_polII_TFIIS.pdb"
+CASES = {
+    "pol2": Case((Part(POL2, 3000),), "--mask-diameter 200"),
+    "ruvb": Case((Part("models/7pbl.pdb", 3000),), "--mask-diameter 180"),
+    "riboswitch": Case(
+        (Part("models/4gxy_riboswitchRNA.cif", 3000),),
+        "--mask-diameter 120",
+        pixel_size=2.5,
+        snr=0.05,
+    ),
+    "apoferritin": Case(
+        (Part("models/apoferritin_CA_sym_cryolike.pdb", 3000),),
+        "--mask-diameter 150 --symmetry O --final-resolution 10",
+        pixel_size=3.0,
+    ),
+    "groel": Case(
+        (Part("models/groel_apo_CA.pdb", 3600), Part("models/groel_holo_CA.pdb", 2400)),
+        "--mask-diameter 140 --classes 2 --final-resolution 12",
+        pixel_size=3.0,
+    ),
+    "pol2-noise": Case((Part(POL2, 2100), Part(None, 900)), "--mask-diameter 200"),
+    "pol2-preferred": Case((Part(POL2, 3000, "preferred"),), "--mask-diameter 200"),
+    "pol2-inverted": Case((Part(POL2, 3000),), "--mask-diameter 200", sign=-1, solvable=False),
+    "noise": Case((Part(None, 3000),), "--mask-diameter 200", solvable=False),
+}
+
+
+def simulated(part: Part, case: Case, data: Path, out: Path, seed: int) -> Path:
+    """Stack of one part; noise alone has the CTFs of a stack, and white images."""
+    model = data / (part.model or POL2)
+    config = SimulateConfig(
+        model,
+        out=out,
+        n=part.count,
+        box=case.box,
+        pixel_size=case.pixel_size,
+        snr=case.snr,
+        views=part.views,
+        seed=seed,
+        overwrite=True,
+    )
+    return run_simulate(config)
+
+
+def mixed(case: Case, data: Path, work: Path) -> tuple[Path, np.ndarray]:
+    """One stack of all parts, and the part that each image came from."""
+    frames, images, labels = [], [], []
+    rng = np.random.default_rng(7)
+    for number, part in enumerate(case.parts):
+        star = simulated(part, case, data, work / f"part{number}", number + 1)
+        table = read_particles(star)
+        found = open_images(table).read(np.arange(len(table)))
+        images.append(rng.normal(size=found.shape) if part.model is None else case.sign * found)
+        frames.append(read_star(star))
+        labels += [number] * part.count
+    stack = np.concatenate(images).astype(np.float32)
+    with stack_writer(work / "all.mrcs", case.box, len(stack), case.pixel_size) as file:
+        file.append(stack)
+    rows = pl.concat([frame["particles"].frame for frame in frames])
+    names = pl.Series([f"{i:06d}@all.mrcs" for i in range(1, len(stack) + 1)])
+    blocks = frames[0] | {
+        "particles": frames[0]["particles"].with_frame(rows.with_columns(rlnImageName=names))
+    }
+    write_star(work / "all.star", blocks.values())
+    return work / "all.star", np.array(labels)
+
+
+def resolution_at_true_poses(star: Path, truth: Path, out: Path) -> float:
+    """FSC 0.5 of the map from the true poses: what can be had."""
+    table = read_particles(star)
+    source, group = open_images(table), table.optics[0]
+    frame = read_star(star)["particles"].frame
+
+    def column(name: str) -> torch.Tensor:
+        return torch.from_numpy(frame[name].cast(pl.Float64).to_numpy().copy())
+
+    angles = torch.stack([column(f"rlnAngle{name}") for name in ("Rot", "Tilt", "Psi")], dim=-1)
+    origins = torch.stack([column(f"rlnOrigin{axis}Angst") for axis in "XY"], dim=-1)
+    defocus = [column(f"rlnDefocus{name}").float() for name in ("U", "V", "Angle")]
+
+    def batches():  # type: ignore[no-untyped-def]
+        for rows in np.array_split(np.arange(len(table)), max(1, len(table) // 200)):
+            yield PosedImages(
+                torch.from_numpy(source.read(rows)),
+                euler_to_matrix(*angles[rows].T).float(),
+                (origins[rows] / group.pixel_size).float(),
+                Defocus(*(part[rows] for part in defocus), torch.zeros(len(rows))),
+                optics_of(group),
+            )
+
+    volume = reconstruct_at_poses(batches(), group.box, group.pixel_size)
+    write_map(out, volume.numpy(), group.pixel_size)
+    return resolution(out, truth)
+
+
+def resolution(found: Path, truth: Path) -> float:
+    """FSC 0.5 in angstrom after alignment; infinity if it begins below."""
+    aligned = found.with_suffix(".aligned.mrc")
+    config = CompareConfig(found, truth, out=aligned, overwrite=True)
+    return run_compare(config).resolution_05 or float("inf")
+
+
+def accuracy(star: Path, labels: np.ndarray) -> float:
+    """Share of the images in the class of their part, the classes named to make it greatest."""
+    if labels.max() != 1:
+        return float("nan")
+    classes = read_star(star)["particles"].frame["rlnClassNumber"].cast(pl.Int64).to_numpy()
+    agree = float((classes - 1 == labels).mean())
+    return max(agree, 1 - agree)
+
+
+def run_job(name: str, case: Case, star: Path, truth: Path, labels: np.ndarray, needed: float,
+            work: Path, seed: int) -> dict[str, object]:  # fmt: skip
+    """One default job, its verdict, and the truth about it."""
+    out = work / f"job{seed}"
+    command = [sys.executable, "-m", "vitreous", "abinit", str(star), "--out", str(out)]
+    command += [*case.options.split(), "--seed", str(seed), "--overwrite"]
+    began = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    wall = time.perf_counter() - began
+    result = json.loads((out / "result.json").read_text())
+    maps = sorted(out.glob("class*.mrc"))
+    found = min(resolution(path, truth) for path in maps)
+    last: dict[str, Path] = {}
+    for path in sorted((out / "iterations").glob("start*_class001.mrc")):
+        last[path.name[:7]] = path
+    # Starts end at the search's resolution; the job's map goes beyond it.
+    reach = max(needed, result["classes"][0]["resolution"])
+    starts = [resolution(path, truth) <= ACCEPTED * reach for path in last.values()]
+    return {
+        "case": name,
+        "seed": seed,
+        "verdict": result["verdict"],
+        "right": found <= ACCEPTED * needed if case.solvable else False,
+        "fsc05_A": found,
+        "needed_A": ACCEPTED * needed,
+        "starts": len(starts),
+        "starts_right": sum(starts),
+        "label_accuracy": accuracy(out / "particles.star", labels),
+        "wall_s": wall,
+        "sentence": result["sentence"],
+        "options": case.options,
+        "version": vitreous.__version__,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--seeds", type=int, default=10)
+    arguments = parser.parse_args()
+    kept = []
+    if RESULTS.is_file():
+        with RESULTS.open(newline="") as file:
+            kept = [row for row in csv.DictReader(file) if row["case"] not in arguments.cases]
+    rows: list[dict] = []
+    for name in arguments.cases:
+        case, work = CASES[name], arguments.work.resolve() / name
+        work.mkdir(parents=True, exist_ok=True)
+        star, labels = mixed(case, arguments.data.resolve(), work)
+        truth = work / "part0" / "truth.mrc"
+        needed = float("nan")
+        if case.solvable:
+            poses = work / "part0" / "particles.star"
+            needed = resolution_at_true_poses(poses, truth, work / "ceiling.mrc")
+        for seed in range(arguments.seeds):
+            row = run_job(name, case, star, truth, labels, needed, work, seed)
+            print(row, flush=True)
+            rows.append({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+            with RESULTS.open("w", newline="") as file:
+                writer = csv.DictWriter(file, FIELDS)
+                writer.writeheader()
+                writer.writerows([*kept, *rows])
+
+
+if __name__ == "__main__":
+    main()
