@@ -3,14 +3,14 @@
     python benchmarks/roofline.py [--images 300] [--repeats 5] [--precision auto] [--device cpu]
 
 Box 64, 16 rings, a 15-degree grid, 29 shifts, random images: each stage is run by itself on every
-core at once, on a tile each, as a pass does, and the median of its times taken.  Random images
-leave the posterior flat, so every column is backprojected; in a search nearly all of them fall
-away after a few iterations, and the row "accumulate, sharp posterior" is the same with one shift
-in twenty left.
+core at once, on a tile each, as a pass does, and the median of its times taken.  Only columns that
+matter are backprojected; their share is a row.  In a search nearly all of them fall away after a
+few iterations: the row "accumulate, sharp posterior" is the same with one in twenty left.
 
-The arithmetic counted is that which is done for pairs of frequency and ring that exist.  The
-products over pixels that it replaces would be nine times as much; the row "E-step, as products
-over pixels" says at what rate these would have to run.  Writes benchmarks/results/roofline_*.csv.
+The arithmetic counted is that which is done, for pairs of frequency and ring that exist.  Two more
+rows say at what rate the work that it replaces would have to run to take as long: every frequency
+on every ring and each in-plane angle by itself, and the design's products over pixels.  Writes
+benchmarks/results/roofline_*.csv.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from machine import gemm_rate, synchronise
 import vitreous
 from vitreous.kernels.angular import psi_matrix
 from vitreous.kernels.precision import product_dtype
+from vitreous.kernels.scratch import Scratch
 from vitreous.kernels.weights import weigh
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
@@ -88,16 +89,15 @@ def main() -> None:
     shape = (tile, RINGS, polar.half)
     images = torch.randn(workers, *shape, dtype=torch.complex64, device=device)
     contrast = torch.rand(workers, *shape, device=device)
-    size = on.shape[1] * tile * n_shifts * len(operands.prior)
-    workspaces = torch.empty(workers, size, dtype=dtype, device=device)
+    scratches = [Scratch(dtype, device) for _ in range(workers)]
 
     def spectra(w: int) -> tuple[list[torch.Tensor], torch.Tensor]:
-        return tile_spectra(images[w], contrast[w], phases, refs.bases, dtype)
+        return tile_spectra(images[w], contrast[w], phases, refs.bases, scratches[w])
 
     made = [spectra(w) for w in range(workers)]
 
     def score(w: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return tile_products(operands, *made[w], workspaces[w])
+        return tile_products(operands, *made[w], scratches[w], "products")
 
     products = [score(w) for w in range(workers)]
 
@@ -144,10 +144,19 @@ def main() -> None:
     peak = (peak + gemm_rate(device)) / 2
 
     pairs = sum(band + 1 for band in polar.bands)
+    # Half-ring samples to the coefficients of one parity, from their real and imaginary parts.
+    analysis = sum(2 * basis.analyse.numel() for basis in refs.bases) * RINGS * n_shifts
     product = 2 * (2 * pairs) * (2 * directions) * n_shifts
     # Four angles share their sums over cosines and sines: a quarter of the angles, each residue.
     turning = 2 * 2 * (refs.n_psi // 4 + 1) * (refs.n_psi // 2 + 1) * directions * n_shifts
-    flops = {"score": product, "posterior": turning, "turn back": turning, "accumulate": product}
+    matters = sum(len(w.columns) for w in weighed) / (workers * tile * n_shifts)
+    flops = {
+        "transform": analysis,
+        "score": product,
+        "posterior": turning,
+        "turn back": turning * matters,
+        "accumulate": product * matters,
+    }
     everything = sum(seconds.values())
     e_step = sum(seconds[name] for name in ("transform", "score", "posterior"))
     pixels = math.pi * RINGS**2 / 2
@@ -157,10 +166,16 @@ def main() -> None:
         for name, spent in seconds.items()
     ]
     rows.append(["accumulate, sharp posterior", sharp_time, math.nan, math.nan])
-    rate = (product + turning) * count / e_step / 1e9
-    rows.append(["E-step in all", e_step, e_step / everything, rate])
-    as_pixels = direct * count / e_step / 1e9
-    rows.append(["E-step, as products over pixels", e_step, e_step / everything, as_pixels])
+    # The same result by every frequency on every ring, each angle by itself: without the savings.
+    every = 2 * (2 * RINGS * (polar.bandwidth + 1)) * (2 * directions) * n_shifts
+    every += 2 * refs.n_psi * on.shape[1] * directions * n_shifts
+    for name, work in (
+        ("E-step in all", analysis + product + turning),
+        ("E-step, as every frequency on every ring", analysis + every),
+        ("E-step, as products over pixels", direct),
+    ):
+        rows.append([name, e_step, e_step / everything, work * count / e_step / 1e9])
+    rows.append([f"columns that matter: {matters:.0%}", math.nan, math.nan, math.nan])
     rows.append(["GEMM probe, float32", math.nan, math.nan, peak])
     name = f"roofline_{device.type}_{str(dtype).removeprefix('torch.')}.csv"
     target = Path(__file__).parent / "results" / name

@@ -22,6 +22,7 @@ from vitreous.kernels.angular import (
     thinned,
     turned_back,
 )
+from vitreous.kernels.scratch import Scratch
 from vitreous.kernels.spectra import spectra, spectra_eagerly
 from vitreous.kernels.weights import weigh, weigh_eagerly
 from vitreous.math.so3 import orientation_grid
@@ -217,7 +218,9 @@ def test_the_compiled_spectra_are_the_eager_ones(dtype: torch.dtype) -> None:
     arguments = (images, contrast, phases, bases)
     tolerance = 1e-5 if dtype == torch.float32 else 0.03
     for fast, slow in zip(
-        spectra(*arguments, dtype), spectra_eagerly(*arguments, torch.float32), strict=True
+        spectra(*arguments, Scratch(dtype, CPU)),
+        spectra_eagerly(*arguments, torch.float32),
+        strict=True,
     ):
         torch.testing.assert_close(fast.float(), slow, atol=tolerance, rtol=0)
 

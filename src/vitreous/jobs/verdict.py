@@ -134,7 +134,9 @@ def gather_evidence(
         None if number == best else _worst_of_classes(classes, maps[best], mask, pixel_size)
         for number, classes in enumerate(maps)
     ]
-    own = agreement_with_mirror(maps[best][0], mask, pixel_size)
+    own = math.inf  # a single start is not judged by it
+    if len(maps) > 1:
+        own = agreement_with_mirror(maps[best][0], mask, pixel_size)
     return Evidence(with_best, log_likelihoods, own, contrast, final_resolution)
 
 

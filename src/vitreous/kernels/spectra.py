@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vitreous.kernels.angular import AngularBasis, analyse, by_residue
 from vitreous.kernels.compiler import COMPILED, as_bits, compiled_for
+from vitreous.kernels.scratch import Scratch
 
 if COMPILED:
     from vitreous.kernels.rings import picked, shifted
@@ -18,7 +19,7 @@ def spectra(
     contrast: Float[Tensor, "n rings half"],
     phases: Complex[Tensor, "t rings half"],
     bases: list[AngularBasis],
-    dtype: torch.dtype,
+    scratch: Scratch,
 ) -> list[Float[Tensor, "r x pairs2"]]:
     """Coefficients of CTF times image at every shift, one operand for each parity.
 
@@ -28,13 +29,13 @@ def spectra(
     phases : tensor (shifts, rings, half)
     bases : list of AngularBasis
         Even and odd.
-    dtype : torch.dtype
-        Of the operands.
+    scratch : Scratch
+        Has the operands' number format, and holds them until it is used again.
     """
     if not compiled_for(images):
-        return spectra_eagerly(images, contrast, phases, bases, dtype)
+        return spectra_eagerly(images, contrast, phases, bases, scratch.dtype)
     columns, rings, half = len(images) * len(phases), *images.shape[1:]
-    parts = torch.empty(2, columns * rings, half, dtype=dtype)
+    parts = scratch.take("parts", 2, columns * rings, half)
     waves = torch.view_as_real(phases.flatten(1)).permute(2, 0, 1).contiguous().numpy()
     shifted(
         torch.view_as_real(images.flatten(1)).contiguous().numpy(),
@@ -45,9 +46,15 @@ def spectra(
     )
     found = []
     for part, basis in zip(parts, bases, strict=True):
-        everywhere = (part @ basis.analyse.to(dtype)).view(columns, -1)
-        chosen = torch.empty(columns, len(basis.picked), dtype=dtype)
-        picked(as_bits(everywhere).numpy(), basis.picked.numpy(), as_bits(chosen).numpy())
+        matrix = basis.analyse.to(scratch.dtype)
+        everywhere = scratch.take("everywhere", columns * rings, matrix.shape[1])
+        torch.mm(part, matrix, out=everywhere)
+        chosen = scratch.take(f"spectra{basis.parity}", columns, len(basis.picked))
+        picked(
+            as_bits(everywhere).view(columns, -1).numpy(),
+            basis.picked.numpy(),
+            as_bits(chosen).numpy(),
+        )
         found.append(chosen.view(columns, len(basis.sign), -1).transpose(0, 1))
     return found
 

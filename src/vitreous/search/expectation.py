@@ -34,6 +34,7 @@ from vitreous.kernels.angular import (
     turned_back,
 )
 from vitreous.kernels.cubes import read
+from vitreous.kernels.scratch import Scratch
 from vitreous.kernels.spectra import spectra
 from vitreous.kernels.weights import Weighed, lanes_for, weigh
 from vitreous.math.constants import LOWEST
@@ -222,20 +223,20 @@ def tile_spectra(
     contrast: Float[Tensor, "n rings half"],
     phases: Complex[Tensor, "t rings half"],
     bases: list[AngularBasis],
-    dtype: torch.dtype,
+    scratch: Scratch,
 ) -> tuple[list[Tensor], Tensor]:
     """Angular coefficients of CTF times image at every shift, and of the squared CTF."""
     squared = by_residue(coefficients(contrast**2, bases[0]), torch.float32)
-    return spectra(image, contrast, phases, bases, dtype), squared
+    return spectra(image, contrast, phases, bases, scratch), squared
 
 
 def tile_products(
-    operands: Operands, columns: list[Tensor], squared: Tensor, workspace: Tensor
+    operands: Operands, columns: list[Tensor], squared: Tensor, scratch: Scratch, name: str
 ) -> tuple[Tensor, Tensor]:
     """Products with every reference, and the terms that are the same for every shift."""
     residues = sum(len(part) for part in operands.cross)
-    shape = (residues, columns[0].shape[1], 2 * len(operands.prior))
-    found = products(operands.cross, columns, workspace[: math.prod(shape)].view(shape))
+    room = scratch.take(name, residues, columns[0].shape[1], 2 * len(operands.prior))
+    found = products(operands.cross, columns, room)
     norms = products([operands.norm], [squared])
     norms[0, :, : len(operands.prior)] += operands.prior  # residue 0: the same at all angles
     return found, norms
@@ -364,7 +365,6 @@ def expectation(
     size = tile_size(len(images), scores_each, most_scores, workers)
     tiles = torch.arange(len(images), device=device).split(size)
     workers = min(workers, len(tiles))
-    largest = on.shape[1] * size * len(shifts) * len(whole[0].prior)
 
     def chosen_of(part: Tensor, number: int) -> tuple[Tensor, Operands]:
         """References of a map that a tile tries; one at the least."""
@@ -379,14 +379,16 @@ def expectation(
             [torch.zeros_like(part, dtype=torch.float32) for part in everything.cross],
             torch.zeros_like(everything.norm),
         )
-        workspaces = torch.empty(refs.maps, largest, dtype=dtype, device=device)
+        scratch = Scratch(dtype, device)
         found = []
         for part in tiles[worker::workers]:
-            columns, squared = tile_spectra(images[part], ctf[part], phases, refs.bases, dtype)
+            columns, squared = tile_spectra(images[part], ctf[part], phases, refs.bases, scratch)
             tried, weighed, weights = [], [], []
-            for number, workspace in enumerate(workspaces):
+            for number in range(refs.maps):
                 chosen, operands = chosen_of(part, number)
-                turned, norms = tile_products(operands, columns, squared, workspace)
+                turned, norms = tile_products(
+                    operands, columns, squared, scratch, f"products of map {number}"
+                )
                 tried.append(chosen)
                 weighed.append(weigh(turned, norms, on, back=accumulate))
                 weights.append((turned, norms))
