@@ -38,11 +38,10 @@ from vitreous.physics.polar import polar_grid
 from vitreous.physics.project import map_to_cube, shift_phase
 from vitreous.reconstruct.insert import empty_accumulator, insert
 from vitreous.reconstruct.solve import solve
-from vitreous.search.expectation import (
+from vitreous.search.expectation import direction_points, operands_for, references
+from vitreous.search.grid import shift_grid
+from vitreous.search.tiles import (
     TILE_SCORES,
-    direction_points,
-    operands_for,
-    references,
     side_by_side,
     tile_products,
     tile_size,
@@ -50,7 +49,6 @@ from vitreous.search.expectation import (
     tile_sums,
     workers_on,
 )
-from vitreous.search.grid import shift_grid
 
 BOX, RINGS, SUPPORT = 64, 16, 0.85
 

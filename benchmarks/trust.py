@@ -25,6 +25,7 @@ import polars as pl
 import torch
 
 import vitreous
+from vitreous.errors import VitreousError
 from vitreous.io.mrc import stack_writer, write_map
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.compare import run_compare
@@ -166,7 +167,10 @@ def resolution(found: Path, truth: Path) -> float:
     """FSC 0.5 in angstrom after alignment; infinity if it begins below."""
     aligned = found.with_suffix(".aligned.mrc")
     config = CompareConfig(found, truth, out=aligned, overwrite=True)
-    return run_compare(config).resolution_05 or float("inf")
+    try:
+        return run_compare(config).resolution_05 or float("inf")
+    except VitreousError:  # a map without density, as of dark particles
+        return float("inf")
 
 
 def accuracy(star: Path, labels: np.ndarray) -> float:

@@ -30,9 +30,10 @@ from vitreous.math.symmetry import point_group
 from vitreous.physics.masks import soft_sphere
 from vitreous.physics.polar import PolarGrid, polar_grid, polar_matrix, to_polar
 from vitreous.physics.project import FourierCube, map_to_cube, read_cube, shift_phase
-from vitreous.search.expectation import Tiling, expectation, references, tile_size
+from vitreous.search.expectation import expectation, references
 from vitreous.search.grid import shift_grid
 from vitreous.search.score import reference_log_likelihood
+from vitreous.search.tiles import Tiling, tile_size
 
 CPU = torch.device("cpu")
 

@@ -14,9 +14,10 @@ from vitreous.math.symmetry import point_group
 from vitreous.physics.phantom import built_in_phantom
 from vitreous.physics.polar import polar_grid
 from vitreous.physics.project import FourierCube, map_to_cube
-from vitreous.search.expectation import Tiling, expectation, references
+from vitreous.search.expectation import expectation, references
 from vitreous.search.grid import shift_grid
 from vitreous.search.posterior import Best, significant
+from vitreous.search.tiles import Tiling
 
 BOX, RINGS = 32, 8
 POLAR = polar_grid(RINGS, 1.0)

@@ -22,8 +22,9 @@ from vitreous.reconstruct.insert import (
     insert,
 )
 from vitreous.reconstruct.solve import map_power, shell_information, solve
-from vitreous.search.expectation import RingSums, Tiling, direction_points, expectation, references
+from vitreous.search.expectation import RingSums, direction_points, expectation, references
 from vitreous.search.posterior import Best, joined
+from vitreous.search.tiles import Tiling
 
 PADDING = 2
 """Oversampling of the Fourier cubes, as RELION's default."""

@@ -17,7 +17,7 @@ from vitreous.kernels.precision import product_dtype
 from vitreous.math.so3 import order_for
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.project import cube_side
-from vitreous.search.expectation import TILE_SCORES, Tiling, workers_on
+from vitreous.search.tiles import TILE_SCORES, Tiling, workers_on
 
 _LIBRARIES = 0.45e9
 """Bytes of Python and what it loads."""

@@ -25,8 +25,9 @@ from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.project import map_to_cube
-from vitreous.search.expectation import Tiling, references
+from vitreous.search.expectation import references
 from vitreous.search.grid import shift_grid
+from vitreous.search.tiles import Tiling
 
 _BLOBS = 12
 """Gaussians in a random starting map."""

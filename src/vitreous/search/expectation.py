@@ -1,32 +1,23 @@
 """One pass of expectation and accumulation over a batch of images on rings.
 
-Tiles of a few images keep their products in the processor's cache, one tile a core; nothing
-larger than [residues x images and shifts x references] of a tile ever exists.
+Nothing larger than [residues x images and shifts x references] of a tile ever exists.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
-from torch.nn.functional import pad
 
 from vitreous.kernels.angular import (
     AngularBasis,
     analyse,
     angular_basis,
-    backprojected,
-    by_residue,
     coefficients,
     correlation_operand,
-    products,
     psi_matrix,
     real_samples,
     ring_inner_products,
@@ -35,34 +26,22 @@ from vitreous.kernels.angular import (
 )
 from vitreous.kernels.cubes import read
 from vitreous.kernels.scratch import Scratch
-from vitreous.kernels.spectra import spectra
-from vitreous.kernels.weights import Weighed, lanes_for, weigh
-from vitreous.math.constants import LOWEST
+from vitreous.kernels.weights import weigh
 from vitreous.math.so3 import OrientationGrid
 from vitreous.physics.polar import PolarGrid
 from vitreous.physics.project import FourierCube, shift_phase
 from vitreous.search.posterior import Best, best_of_maps, joined
-
-TILE_SCORES = 3_000_000
-"""Scores in a tile with one map (12 MB of products at most): measured best on a processor, between
-cache misses and the overhead of calls."""
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How the large products are divided and made.
-
-    Attributes
-    ----------
-    scores : int
-        Scores whose products are held at once, for each worker.
-    dtype : torch.dtype
-        Of the operands.
-    """
-
-    scores: int = TILE_SCORES
-    dtype: torch.dtype = torch.float32
-
+from vitreous.search.tiles import (
+    Operands,
+    TileSums,
+    Tiling,
+    side_by_side,
+    tile_products,
+    tile_size,
+    tile_spectra,
+    tile_sums,
+    workers_on,
+)
 
 _PRUNED_COLUMNS = 100
 """Images times shifts in a tile whose references are pruned: few, so as to share references."""
@@ -71,8 +50,6 @@ _SMALLEST_SHARE = 1e-4
 """Share of every image of a tile below which a map gets nothing of it."""
 
 _LOG2_E = math.log2(math.e)
-
-_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -101,70 +78,6 @@ class References:
     def n_psi(self) -> int:
         """Number of in-plane angles."""
         return self.bases[0].n_psi
-
-
-@dataclass(frozen=True)
-class Operands:
-    """Operands of the score products, and the prior, of some references.
-
-    Attributes
-    ----------
-    cross : list of tensors (residues, 2, references, inner)
-        For the inner products with images, by parity.
-    norm : tensor (residues, 2, references, inner)
-        For the slices' power under squared CTFs.
-    prior : tensor (references,)
-        Log priors, in powers of two.
-    """
-
-    cross: list[Float[Tensor, "r 2 d pairs2"]]
-    norm: Float[Tensor, "r 2 d pairs2"]
-    prior: Float[Tensor, " d"]
-
-    def among(self, chosen: Tensor) -> Operands:
-        """Those of some references only, filled up for the kernel."""
-        cross = [part[:, :, chosen] for part in self.cross]
-        return Operands(cross, self.norm[:, :, chosen], self.prior[chosen]).filled()
-
-    def filled(self) -> Operands:
-        """The same with impossible references up to a number that suits the kernel."""
-        more = lanes_for(len(self.prior))[1] - len(self.prior)
-        return Operands(
-            [pad(part, (0, 0, 0, more)) for part in self.cross],
-            pad(self.norm, (0, 0, 0, more)),
-            pad(self.prior, (0, more), value=LOWEST),
-        )
-
-
-@dataclass(frozen=True)
-class TileSums:
-    """Backprojected sums over images, for every residue and reference; added to in place.
-
-    Attributes
-    ----------
-    data : list of tensors (residues, 2, references, inner)
-        Of CTF times image, by parity.
-    weight : tensor (residues, 2, references, inner)
-        Of squared CTFs.
-    """
-
-    data: list[Float[Tensor, "r 2 d pairs2"]]
-    weight: Float[Tensor, "r 2 d pairs2"]
-
-    def add(self, data: list[Tensor], weight: Tensor, chosen: Tensor) -> None:
-        """Add a tile's sums, which are those of the ``chosen`` references first."""
-        for total, new in zip([*self.data, self.weight], [*data, weight], strict=True):
-            new = new.view(len(new), 2, -1, new.shape[-1])[:, :, : len(chosen)]
-            low, high = int(chosen[0]), int(chosen[-1]) + 1
-            if high - low == len(chosen):
-                total[:, :, low:high].add_(new)
-            else:
-                total.index_add_(2, chosen, new.to(total.dtype))
-
-    def plus(self, other: TileSums) -> TileSums:
-        """Both added."""
-        data = [a + b for a, b in zip(self.data, other.data, strict=True)]
-        return TileSums(data, self.weight + other.weight)
 
 
 @dataclass(frozen=True)
@@ -218,49 +131,6 @@ def operands_for(
     return Operands(cross, norm, log_prior * _LOG2_E)
 
 
-def tile_spectra(
-    image: Complex[Tensor, "n rings half"],
-    contrast: Float[Tensor, "n rings half"],
-    phases: Complex[Tensor, "t rings half"],
-    bases: list[AngularBasis],
-    scratch: Scratch,
-) -> tuple[list[Tensor], Tensor]:
-    """Angular coefficients of CTF times image at every shift, and of the squared CTF."""
-    squared = by_residue(coefficients(contrast**2, bases[0]), torch.float32)
-    return spectra(image, contrast, phases, bases, scratch), squared
-
-
-def tile_products(
-    operands: Operands, columns: list[Tensor], squared: Tensor, scratch: Scratch, name: str
-) -> tuple[Tensor, Tensor]:
-    """Products with every reference, and the terms that are the same for every shift."""
-    residues = sum(len(part) for part in operands.cross)
-    room = scratch.take(name, residues, columns[0].shape[1], 2 * len(operands.prior))
-    found = products(operands.cross, columns, room)
-    norms = products([operands.norm], [squared])
-    norms[0, :, : len(operands.prior)] += operands.prior  # residue 0: the same at all angles
-    return found, norms
-
-
-def tile_sums(
-    weighed: Weighed,
-    share: Float[Tensor, " n"],
-    turned: Tensor,
-    norms: Tensor,
-    columns: list[Tensor],
-    squared: Tensor,
-) -> tuple[list[Tensor], Tensor]:
-    """Backproject the columns of a tile that matter, with their turned weights.
-
-    ``share`` is what the map gets of each image.
-    """
-    kept, shifts = weighed.columns, columns[0].shape[1] // len(share)
-    scale = weighed.scale * share[torch.div(kept, shifts, rounding_mode="floor")]
-    some = [part[:, kept].mul_(scale[:, None]) for part in columns]
-    shared = squared * share[:, None]
-    return backprojected(turned[:, : len(kept)], some), backprojected(norms, [shared])[0]
-
-
 def shares(by_map: Float[Tensor, "n k"], similarity: float) -> Float[Tensor, "n k"]:
     """What each map gets of each image, classes being alike to the degree of ``similarity``.
 
@@ -268,41 +138,6 @@ def shares(by_map: Float[Tensor, "n k"], similarity: float) -> Float[Tensor, "n 
     still learns from all of them, and does not starve.
     """
     return (1 - similarity) * by_map + similarity / by_map.shape[1]
-
-
-def workers_on(device: torch.device) -> int:
-    """How many tiles are worked on at once: one on each core, or all of a GPU on one."""
-    return torch.get_num_threads() if device.type == "cpu" else 1
-
-
-def tile_size(images: int, scores_each: int, most_scores: int, workers: int) -> int:
-    """Images in a tile, such that all workers get about as many.
-
-    A multiple of four where that is little: the products' code is made anew for every shape.
-    """
-    largest = max(1, most_scores // scores_each)
-    rounds = math.ceil(images / (largest * workers))
-    size = math.ceil(images / (rounds * workers))
-    return size if size < 8 else min(largest, 4 * math.ceil(size / 4))
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Within it, every worker's torch calls keep to the worker's own core."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def side_by_side(work: Callable[[int], _Found], workers: int) -> list[_Found]:
-    """Results of every worker, in order."""
-    if workers == 1:
-        return [work(0)]
-    with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(work, range(workers)))
 
 
 def expectation(
