@@ -37,10 +37,22 @@ class Case:
     model: str
     options: str
     particles: str | None = None
+    count: int = 3000
+    box: int = 64
+    pixel_size: float = 4.0
+    snr: float = 0.1
 
 
 CASES = {
     "pol2": Case("models/1y1v_polII_TFIIS.pdb", "--mask-diameter 200 --starts 1"),
+    "pol2-10000": Case(
+        "models/1y1v_polII_TFIIS.pdb",
+        "--mask-diameter 200 --starts 1",
+        count=10000,
+        box=128,
+        pixel_size=2.0,
+        snr=0.05,
+    ),
     "pol2-float32": Case(
         "models/1y1v_polII_TFIIS.pdb", "--mask-diameter 200 --starts 1 --precision float32"
     ),
@@ -59,12 +71,18 @@ FIELDS = (
 
 
 def particles_of(case: Case, data: Path, work: Path) -> tuple[Path, Path]:
-    """STAR file and truth of a case; 3,000 images, box 64, 4 A/px, SNR 0.1 where simulated."""
+    """STAR file and truth of a case."""
     model = data / case.model
     if case.particles is not None:
         return data / case.particles, model
     config = SimulateConfig(
-        model, out=work / "data", n=3000, box=64, pixel_size=4.0, snr=0.1, overwrite=True
+        model,
+        out=work / "data",
+        n=case.count,
+        box=case.box,
+        pixel_size=case.pixel_size,
+        snr=case.snr,
+        overwrite=True,
     )
     run_simulate(config)
     return work / "data" / "particles.star", work / "data" / "truth.mrc"

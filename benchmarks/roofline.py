@@ -108,12 +108,13 @@ def main() -> None:
     sharp = [replace(w, columns=w.columns[:kept], scale=w.scale[:kept]) for w in weighed]
 
     def turn_back(w: int) -> object:
-        # Restored each time, as weighing overwrites: the copy is taken off below.
+        # Restored each time, as weighing overwrites: below, the same without it is taken off.
         copies = [part.clone() for part in products[w]]
         return weigh(*copies, on, back=True)
 
-    def copy(w: int) -> object:
-        return [part.clone() for part in products[w]]
+    def weigh_only(w: int) -> object:
+        copies = [part.clone() for part in products[w]]
+        return weigh(*copies, on, back=False)
 
     points = direction_points(grid.directions, polar, device).reshape(-1, 3)
     values = torch.randn(1, len(points), dtype=torch.complex64, device=device)
@@ -134,7 +135,7 @@ def main() -> None:
         "score": tiled(score),
         "posterior": tiled(posterior),
     }
-    seconds["turn back"] = tiled(turn_back) - tiled(copy) - seconds["posterior"]
+    seconds["turn back"] = tiled(turn_back) - tiled(weigh_only)
     seconds["accumulate"] = tiled(lambda w: tile_sums(weighed[w], whole, *turned[w], *made[w]))
     sharp_time = tiled(lambda w: tile_sums(sharp[w], whole, *turned[w], *made[w]))
     seconds["insert"] = once(lambda: insert(total, points, values, values.abs()))

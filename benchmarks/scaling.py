@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -47,7 +46,7 @@ def stack(model: Path, work: Path, particles: int, box: int) -> Path:
 
 
 def run(particles: Path, out: Path, classes: int, resolution: float, diameter: float) -> dict:
-    """One job: wall seconds of the process and of its parts, peak memory of the largest so far."""
+    """One job: wall seconds of the process and of its parts."""
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "vitreous", "abinit", particles, "--out", out]
     command += ["--starts", 1, "--classes", classes, "--final-resolution", resolution]
@@ -55,9 +54,8 @@ def run(particles: Path, out: Path, classes: int, resolution: float, diameter: f
     began = time.perf_counter()
     subprocess.run([str(word) for word in command], check=True, capture_output=True)
     wall = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     timings = json.loads((out / "result.json").read_text())["timings"]
-    return {"wall_s": wall, **timings, "largest_peak_MB": peak}
+    return {"wall_s": wall, **timings}
 
 
 def exponent(x: list[float], y: list[float]) -> float:
