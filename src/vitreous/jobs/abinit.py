@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,112 +12,25 @@ from torch import Tensor
 
 from vitreous.io.mrc import write_map
 from vitreous.jobs.checks import check_abinit, device_for
+from vitreous.jobs.classify import Classified, classify, duplicates
 from vitreous.jobs.config import AbinitConfig
-from vitreous.jobs.engine import (
-    PassResult,
-    centre_of_mass,
-    constrained,
-    moved,
-    prior_power,
-    renewed_noise,
-    solved,
-)
+from vitreous.jobs.engine import constrained
+from vitreous.jobs.evidence import gather_evidence
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.images import load_rings, working_frame
+from vitreous.jobs.junk import class_labels
 from vitreous.jobs.last_pass import last_pass
 from vitreous.jobs.memory import memory_plan
 from vitreous.jobs.outputs import write_results
-from vitreous.jobs.preflight import contrast_score
-from vitreous.jobs.problem import Problem, first_state, iteration_seed, mini_batch
-from vitreous.jobs.schedule import Step, noise_factor
+from vitreous.jobs.problem import Problem
+from vitreous.jobs.starts import finished, run_starts
 from vitreous.jobs.state import SearchState, load_checkpoint, save_checkpoint
-from vitreous.jobs.verdict import Verdict, gather_evidence, judge
+from vitreous.jobs.verdict import Evidence, judge
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
-from vitreous.physics.masks import soft_sphere
-from vitreous.search.expectation import shares
-
-_NOISE_RATE = 0.3
-"""Share of the noise spectrum renewed by each mini-batch."""
-
-_HELD = 0.3
-"""Part of an even share of the particles below which a class is not compared between starts."""
-
-_JUDGES = 1000
-"""Particles, about, that the starts are compared on."""
-
-
-def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchState, PassResult]:
-    """One mini-batch: search, update the running sums, solve, constrain, recentre."""
-    config, frame = problem.config, problem.frame
-    rings = frame.rings_at(step.resolution)
-    index = mini_batch(problem, state, step.batch)
-    seed = iteration_seed(config, state.start, state.iteration + 1)
-    factor = noise_factor(config.noise_halflife, state.seen, len(problem.operators))
-    places = problem.places(step.resolution, seed)
-    result = problem.search(state, index, state.noise * factor, places, similarity=step.similarity)
-    assert result.sums is not None
-    batch_sums = result.sums.scaled(factor)
-    sums = batch_sums
-    if state.sums is not None:
-        sums = state.sums.scaled(1 - step.forget).plus(batch_sums)
-    prior = None
-    if state.sums is not None:
-        prior = prior_power(state.maps, sums, rings, state.rings)
-    maps = solved(sums, prior, frame, rings, config.flatten)
-    if step.recentre:
-        centre = centre_of_mass(maps, problem.operators)
-        sums = moved(sums, -centre, frame.box)
-        maps = solved(sums, prior, frame, rings, config.flatten)
-    evidence = float(result.best.log_evidence.mean())
-    share = shares(result.best.map_probability, step.similarity).mean(dim=0)
-    weight = step.forget
-    return (
-        SearchState(
-            start=state.start,
-            iteration=state.iteration + 1,
-            seen=state.seen + step.batch,
-            rings=rings,
-            maps=maps,
-            noise=renewed_noise(state.noise, result, problem.images.mask_share, _NOISE_RATE),
-            fractions=(1 - weight) * state.fractions + weight * share.to(state.fractions),
-            sums=sums,
-            evidence=evidence,
-        ),
-        result,
-    )
-
-
-def run_start(problem: Problem, state: SearchState, on_event: OnEvent) -> Iterator[SearchState]:
-    """Yield the state after every iteration that is still to be done."""
-    steps = problem.steps
-    total = len(steps) * problem.starts
-    for step in steps[state.iteration :]:
-        began = time.monotonic()
-        after, result = iterate(problem, state, step)
-        change = (after.maps - state.maps).norm() / after.maps.norm().clamp(min=1e-20)
-        state = after
-        on_event(
-            {
-                "event": "iteration",
-                "start": state.start + 1,
-                "iteration": state.start * len(steps) + state.iteration,
-                "of": total,
-                "stage": step.stage,
-                "resolution": round(step.resolution, 2),
-                "angular_sampling": problem.angular_step(step.resolution),
-                "batch": step.batch,
-                "log_likelihood": state.evidence,
-                "max_posterior": float(result.best.probability.mean()),
-                "change": float(change),
-                "class_fractions": state.fractions.tolist(),
-                "seconds": round(time.monotonic() - began, 3),
-            }
-        )
-        yield state
 
 
 def _full_size(problem: Problem, maps: Tensor) -> np.ndarray:
@@ -134,62 +47,38 @@ def _write_intermediate(problem: Problem, state: SearchState, out: Path) -> None
         write_map(folder / name, volume, problem.table.optics[0].pixel_size)
 
 
-def _all_starts(
+def _run_starts(
     problem: Problem, states: list[SearchState], on_event: OnEvent
 ) -> list[SearchState]:
-    """Run, or go on with, every start; checkpoint as asked."""
-    config, checkpoint = problem.config, problem.config.out / "checkpoint.safetensors"
-    length = len(problem.steps)
-    while True:
-        if not states or (states[-1].iteration >= length and len(states) < problem.starts):
-            states = [*states, first_state(problem, len(states))]
-        for state in run_start(problem, states[-1].to(problem.device), on_event):
-            states = [*states[:-1], state]
-            if state.iteration % config.write_every == 0 or state.iteration == length:
-                save_checkpoint(checkpoint, states, config)
-                _write_intermediate(problem, state, config.out)
-                on_event({"event": "checkpoint", "path": checkpoint.name})
-        if len(states) == problem.starts:
-            return states
+    """All starts, with checkpoints and intermediate maps as asked."""
+    checkpoint = problem.config.out / "checkpoint.safetensors"
+    written: dict[int, int] = {}
+
+    def save(states: list[SearchState]) -> None:
+        save_checkpoint(checkpoint, states, problem.config)
+        for state in states:
+            if written.get(state.start) != state.iteration > 0:
+                _write_intermediate(problem, state, problem.config.out)
+                written[state.start] = state.iteration
+        on_event({"event": "checkpoint", "path": checkpoint.name})
+
+    return run_starts(problem, states, on_event, save)
 
 
-def start_evidences(problem: Problem, states: list[SearchState]) -> list[float]:
-    """Mean log-evidence of the same particles under one noise spectrum, for every start.
-
-    The starts' own figures come from other mini-batches and noise spectra.
-    """
-    if len(states) == 1:
-        return [states[0].evidence]
-    count = len(problem.table)
-    index = torch.arange(0, count, max(1, count // _JUDGES))
-    noise = torch.stack([state.noise.to(problem.device) for state in states]).mean(dim=0)
-    places = problem.places(problem.config.final_resolution)
-    results = (
-        problem.search(state.to(problem.device), index, noise, places, accumulate=False)
+def _start_records(states: list[SearchState], evidence: Evidence) -> list[dict[str, Any]]:
+    """For result.json: what became of every start."""
+    likely = dict(zip(evidence.starts, evidence.log_likelihoods, strict=True))
+    chosen = evidence.starts[evidence.best]
+    return [
+        {
+            "start": state.start + 1,
+            "iterations": state.iteration,
+            "finished": state.start + 1 in likely,
+            "log_likelihood": likely.get(state.start + 1, state.evidence),
+            "chosen": state.start + 1 == chosen,
+        }
         for state in states
-    )
-    return [float(result.best.log_evidence.mean()) for result in results]
-
-
-def verdict_on(problem: Problem, states: list[SearchState], evidences: list[float]) -> Verdict:
-    """Judge the maps of all starts; classes that hold next to nothing are left out."""
-    frame = problem.frame
-    mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
-    maps = []
-    for state in states:
-        order = state.fractions.argsort(descending=True).tolist()
-        held = [number for number in order if state.fractions[number] * len(order) >= _HELD]
-        maps.append([state.maps[number].cpu() for number in held])
-    return judge(
-        gather_evidence(
-            maps,
-            evidences,
-            mask,
-            frame.pixel_size,
-            contrast_score(problem.images, frame),
-            problem.config.final_resolution,
-        )
-    )
+    ]
 
 
 def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
@@ -239,24 +128,27 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     )
     problem = Problem(config, table, frame, images, operators, device, plan.tiling)
     prepared = time.monotonic()
-    states = _all_starts(problem, states, on_event)
-    evidences = start_evidences(problem, states)
-    chosen = max(range(len(states)), key=lambda i: evidences[i])
-    verdict = verdict_on(problem, states, evidences)
+    states = _run_starts(problem, states, on_event)
+    ends = [state.to(device) for state in finished(states)]
+    classified: list[Classified] = []
+    if config.classes > 1:
+        classified = [classify(problem, state, on_event) for state in ends]
+        ends = [one.state for one in classified]
+    evidence = gather_evidence(problem, ends, classified)
+    verdict = judge(evidence)
     on_event({"event": "verdict", **verdict.record()})
+    chosen = ends[evidence.best]
     searched = time.monotonic()
-    found, maps = last_pass(problem, states[chosen].to(device), on_event)
+    found, maps = last_pass(problem, chosen, on_event)
     write_results(
         config,
         table,
         found,
         _full_size(problem, constrained(maps, frame, config.flatten)),
+        class_labels(chosen.maps, chosen.fractions, duplicates(problem, chosen)),
         mask_diameter=mask_diameter,
         resolution=frame.field / frame.rings_at(config.final_resolution),
-        starts=[
-            {"start": i + 1, "log_likelihood": evidence, "chosen": i == chosen}
-            for i, evidence in enumerate(evidences)
-        ],
+        starts=_start_records(states, evidence),
         verdict=verdict,
         timings={
             "prepare_s": prepared - began,

@@ -215,14 +215,18 @@ def renewed_noise(
 
 
 def prior_power(
-    maps: Float[Tensor, "k n n n"], sums: Accumulator, rings: int, seen: int
+    maps: Float[Tensor, "k n n n"],
+    sums: Accumulator,
+    rings: int,
+    seen: int,
+    trust: float = _PRIOR_TRUST,
 ) -> Float[Tensor, "k s"]:
-    """Signal power expected in each shell, from the present maps.
+    """Signal power expected in each shell, ``trust`` times that of the present maps.
 
     Shells beyond ``seen`` rings hold no density yet: they start from the last that does.  The
     floor, a tenth of the noise, keeps a shell that is empty now from staying so.
     """
-    power = _PRIOR_TRUST * map_power(maps, rings + 2).to(sums.weight.device)
+    power = trust * map_power(maps, rings + 2).to(sums.weight.device)
     power[:, seen:] = power[:, max(seen - 1, 0), None]
     information = shell_information(sums, rings + 2)
     return torch.maximum(power, 0.1 / information.clamp(min=1e-20))

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vitreous.jobs.engine import (
-    Places,
-    nearby,
-    power_beyond_noise,
-    renewed_noise,
-    solved,
-)
+from vitreous.jobs.engine import PassResult, power_beyond_noise, renewed_noise, solved
 from vitreous.jobs.folder import OnEvent
+from vitreous.jobs.junk import noise_probability
+from vitreous.jobs.looks import CoarseLook, coarse_look
 from vitreous.jobs.outputs import Found
 from vitreous.jobs.problem import Problem
-from vitreous.jobs.schedule import last_angular_step
 from vitreous.jobs.state import SearchState
 from vitreous.math.rotations import matrix_to_euler
-from vitreous.math.so3 import OrientationGrid
-from vitreous.search.posterior import Best
-
-_REACH = 1.0
-"""Coarse steps within which fine directions follow a significant coarse one: a HEALPix cell
-reaches 0.88 steps from its centre."""
+from vitreous.search.posterior import Best, joined
 
 
 def last_pass(
     problem: Problem, state: SearchState, on_event: OnEvent
 ) -> tuple[Found, Float[Tensor, "k n n n"]]:
-    """Find every particle's pose and make the maps from all of them.
+    """Find every particle's pose and make the maps from those that are no noise.
 
     First the whole grid as in the iterations.  Then twice as finely in angle near the directions
     that hold nearly all of a particle's posterior, with shifts of half the step about its best.
@@ -38,41 +28,48 @@ def last_pass(
     maps go as far as the images allow.
     """
     config, frame = problem.config, problem.frame
-    step = config.offset_step
-    coarse = problem.places(config.final_resolution)
-    reach = _REACH * problem.angular_step(config.final_resolution)
-    fine = problem.orientations(last_angular_step(config, frame, len(problem.operators)))
-    fine_shifts = problem.shifts(0.75 * step, step / 2)
-
-    index = torch.arange(len(problem.table))
-    first = problem.search(state, index, state.noise, coarse, accumulate=False).best
+    look = coarse_look(problem, state, config.final_resolution)
     on_event({"event": "final_pass", "stage": "last pass", "iteration": 1, "of": 2})
-    order = first.reference.argsort(stable=True)  # neighbours share a tile's references
-    origins = coarse.shifts[first.shift.cpu()]
-    allowed = nearby(first, coarse.orientations, fine, problem.operators, reach)[order]
-    places = Places(fine, fine_shifts, frame.polar.rings, allowed)
-    sorted_index = index[order.cpu()]
-    second = problem.search(state, sorted_index, state.noise, places, origins[sorted_index])
-    assert second.sums is not None
+    noisy = noise_probability(look.best.log_evidence.cpu())
+    best, kept = _fine_look(problem, state, look, noisy > 0.5)
+    assert kept.sums is not None
     on_event({"event": "final_pass", "stage": "last pass", "iteration": 2, "of": 2})
-    prior = power_beyond_noise(second.sums, frame.box, frame.polar.rings)
-    maps = solved(second.sums, prior, frame, frame.polar.rings, config.flatten)
-    best = second.best.at(order.argsort())
-    origins = origins + fine_shifts[best.shift.cpu()]
-    noise = renewed_noise(state.noise, second, problem.images.mask_share, 1.0)
-    return _found(problem, fine, best, origins, noise), maps
+    prior = power_beyond_noise(kept.sums, frame.box, frame.polar.rings)
+    maps = solved(kept.sums, prior, frame, frame.polar.rings, config.flatten)
+    noise = renewed_noise(state.noise, kept, problem.images.mask_share, 1.0)
+    return _found(problem, look, best, noisy, noise), maps
 
 
-def _found(
-    problem: Problem, grid: OrientationGrid, best: Best, origins: Tensor, noise: Tensor
-) -> Found:
-    directions = len(grid.directions)
+def _fine_look(
+    problem: Problem, state: SearchState, look: CoarseLook, noisy: Bool[Tensor, " n"]
+) -> tuple[Best, PassResult]:
+    """All particles' fine poses, and what those that are no noise give the maps.
+
+    Should all look like noise, all are used: the verdict says what to think of the map.
+    """
+    order, rings = look.order().cpu(), problem.frame.polar.rings
+    noisy = noisy & (not bool(noisy.all()))
+    parts = [order[~noisy[order]], order[noisy[order]]]
+    results = [
+        problem.search(
+            state, part, state.noise, look.places(part, rings), look.origins[part], accumulate=keep
+        )
+        for part, keep in zip(parts, (True, False), strict=True)
+        if len(part)
+    ]
+    best = joined([result.best for result in results])
+    return best.at(torch.cat(parts).argsort()), results[0]
+
+
+def _found(problem: Problem, look: CoarseLook, best: Best, noisy: Tensor, noise: Tensor) -> Found:
+    directions = len(look.orientations.directions)
     reference, psi = best.reference.cpu(), best.psi.cpu()
-    matrices = grid.matrices(reference % directions, psi)
+    origins = (look.origins + look.shifts[best.shift.cpu()]) * problem.frame.pixel_size
     return Found(
-        angles=matrix_to_euler(matrices).numpy(),
-        origins=(origins * problem.frame.pixel_size).double().numpy(),
-        classes=(reference // directions).numpy() + 1,
+        angles=matrix_to_euler(look.orientations.matrices(reference % directions, psi)).numpy(),
+        origins=origins.double().numpy(),
+        by_map=best.map_probability.cpu().numpy(),
+        noise_probability=noisy.numpy(),
         probability=best.probability.cpu().numpy(),
         log_evidence=best.log_evidence.cpu().numpy(),
         noise=noise.cpu().numpy(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from vitreous.io.atomic import write_text
 from vitreous.io.mrc import write_map
 from vitreous.io.plain import plain
 from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.junk import Label, effective_classes
 from vitreous.jobs.verdict import Verdict
 from vitreous.particles.table import ParticleTable, write_particles
 
@@ -31,8 +32,10 @@ class Found:
         Rot, tilt, psi, degrees.
     origins : array (particles, 2)
         Angstrom.
-    classes : array (particles,)
-        From 1.
+    by_map : array (particles, classes)
+        Posterior of each class.
+    noise_probability : array (particles,)
+        That the image holds nothing.
     probability, log_evidence : arrays (particles,)
     noise : array (groups, rings)
     frequency : array (rings,)
@@ -41,11 +44,18 @@ class Found:
 
     angles: Float[np.ndarray, "n 3"]
     origins: Float[np.ndarray, "n 2"]
-    classes: Int[np.ndarray, " n"]
+    by_map: Float[np.ndarray, "n k"]
+    noise_probability: Float[np.ndarray, " n"]
     probability: Float[np.ndarray, " n"]
     log_evidence: Float[np.ndarray, " n"]
     noise: Float[np.ndarray, "g r"]
     frequency: Float[np.ndarray, " r"]
+
+    @property
+    def classes(self) -> Int[np.ndarray, " n"]:
+        """Class of each particle, from 1; images of noise come after the last map's."""
+        noise = self.by_map.shape[1]
+        return 1 + np.where(self.noise_probability > 0.5, noise, self.by_map.argmax(axis=1))
 
 
 def _input(table: ParticleTable) -> dict[str, Any]:
@@ -63,17 +73,40 @@ def _input(table: ParticleTable) -> dict[str, Any]:
     }
 
 
-def _class_record(number: int, found: Found, resolution: float) -> dict[str, Any]:
-    member = found.classes == number
-    count = int(member.sum())
-    return {
-        "class": number,
-        "map": f"class{number:03d}.mrc",
-        "particles": count,
-        "fraction": count / len(member),
-        "mean_max_posterior": float(found.probability[member].mean()) if count else None,
-        "resolution": resolution,
-    }
+def _mean(values: Float[np.ndarray, " n"]) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _class_records(
+    found: Found, labels: Sequence[Label], resolution: float
+) -> list[dict[str, Any]]:
+    """One entry for every map, and one for the images of noise where there are any."""
+    classes = found.classes
+    every = [*labels, "noise"] if (classes > len(labels)).any() else labels
+    records = []
+    for number, label in enumerate(every, 1):
+        member = classes == number
+        sure = found.noise_probability if label == "noise" else found.by_map.max(axis=1)
+        records.append(
+            {
+                "class": number,
+                "label": label,
+                "map": None if label == "noise" else f"class{number:03d}.mrc",
+                "particles": int(member.sum()),
+                "fraction": float(member.mean()),
+                "confidence": _mean(sure[member]),
+                "mean_max_posterior": _mean(found.probability[member]),
+                "resolution": None if label == "noise" else resolution,
+            }
+        )
+    return records
+
+
+def _class_posteriors(found: Found) -> dict[str, Float[np.ndarray, " n"]]:
+    """Columns of particles.star that tell of each class, where there are several."""
+    if found.by_map.shape[1] == 1:
+        return {}
+    return {f"vitreousClassPosterior{n}": p for n, p in enumerate(found.by_map.T, 1)}
 
 
 def write_results(
@@ -81,6 +114,7 @@ def write_results(
     table: ParticleTable,
     found: Found,
     maps: Float[np.ndarray, "k n n n"],
+    labels: Sequence[Label],
     *,
     mask_diameter: float,
     resolution: float,
@@ -103,6 +137,8 @@ def write_results(
             "rlnClassNumber": found.classes,
             "rlnMaxValueProbDistribution": found.probability,
             "rlnLogLikeliContribution": found.log_evidence,
+            "vitreousNoiseProbability": found.noise_probability,
+            **_class_posteriors(found),
         },
     )
     write_particles(config.out / "particles.star", posed)
@@ -119,7 +155,8 @@ def write_results(
         "device": device,
         "input": _input(table),
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
-        "classes": [_class_record(number, found, resolution) for number in range(1, len(maps) + 1)],
+        "classes": _class_records(found, labels, resolution),
+        "effective_classes": effective_classes(found.by_map.mean(axis=0)),
         "noise": [
             {
                 "optics_group": group.number,

@@ -14,9 +14,11 @@ from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.engine import PADDING, PassResult, Places, search_pass
 from vitreous.jobs.images import Frame, RingImages
 from vitreous.jobs.schedule import (
+    Round,
     Step,
     angular_step,
     initial_resolution,
+    rounds,
     schedule,
     starts_of,
 )
@@ -31,6 +33,9 @@ from vitreous.search.tiles import Tiling
 
 _BLOBS = 12
 """Gaussians in a random starting map."""
+
+_HELD_OUT = 500
+"""Most particles that the starts are compared on, at most a tenth of all."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,13 @@ class Problem:
     @property
     def steps(self) -> list[Step]:
         """All iterations of a start."""
-        return schedule(self.config, len(self.table), len(self.operators))
+        particles = len(self.table) - held_out_count(len(self.table))
+        return schedule(self.config, particles, len(self.operators))
+
+    @property
+    def rounds(self) -> list[Round]:
+        """When the starts are compared."""
+        return rounds(len(self.steps), self.starts)
 
     @property
     def starts(self) -> int:
@@ -176,15 +187,36 @@ def iteration_seed(config: AbinitConfig, start: int, iteration: int) -> int:
     return int(sequence.generate_state(1)[0])
 
 
-def mini_batch(problem: Problem, state: SearchState, size: int) -> Int[Tensor, " b"]:
-    """Next particles of a walk through random permutations, in stack order."""
+def held_out_count(particles: int) -> int:
+    """How many particles are held out of all mini-batches."""
+    return min(_HELD_OUT, particles // 10)
+
+
+def _split(problem: Problem) -> tuple[Int[np.ndarray, " h"], Int[np.ndarray, " r"]]:
+    """Particles held out of all mini-batches, and the rest."""
     count = len(problem.table)
+    held = held_out_count(count)
+    order = np.random.default_rng([problem.config.seed, count]).permutation(count)
+    return order[:held], np.sort(order[held:])
+
+
+def held_out(problem: Problem) -> Int[Tensor, " h"]:
+    """Particles that no mini-batch contains: the starts are compared on them."""
+    return torch.from_numpy(np.sort(_split(problem)[0]))
+
+
+def mini_batch(problem: Problem, state: SearchState, size: int) -> Int[Tensor, " b"]:
+    """Next particles of a walk through random permutations, in stack order.
+
+    The same for all starts, which then differ by their random density alone.
+    """
+    rest = _split(problem)[1]
     chosen: list[int] = []
     position = state.seen
     while len(chosen) < size:
-        epoch, offset = divmod(position, count)
-        rng = np.random.default_rng([problem.config.seed, state.start, epoch])
-        part = rng.permutation(count)[offset : offset + size - len(chosen)]
+        epoch, offset = divmod(position, len(rest))
+        rng = np.random.default_rng([problem.config.seed, epoch])
+        part = rng.permutation(rest)[offset : offset + size - len(chosen)]
         chosen += part.tolist()
         position += len(part)
     return torch.tensor(sorted(chosen))

@@ -29,6 +29,33 @@ _POLYHEDRAL = 12
 """Operators of the smallest polyhedral group: at low resolution its density has no hand."""
 
 
+_COMPARED_AT = (0.5, 0.75)
+"""Parts of the iterations after which the starts are compared and half of them stopped."""
+
+_FEWEST = 3
+"""Starts that are brought to the end, of more: what they agree on is the evidence."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """Iterations that some starts go through before they are compared.
+
+    Attributes
+    ----------
+    since, until : int
+        Iterations done before and after.
+    contenders : int
+        Starts that go through them.
+    keep : int
+        Of these, how many go on.
+    """
+
+    since: int
+    until: int
+    contenders: int
+    keep: int
+
+
 @dataclass(frozen=True)
 class Step:
     """One iteration.
@@ -96,8 +123,19 @@ def starts_of(config: AbinitConfig, operators: int) -> int:
     if config.starts != "auto":
         return config.starts
     if config.classes > 1:
-        return 1
-    return 4 if operators >= _POLYHEDRAL else 3
+        return 2
+    return 8 if operators >= _POLYHEDRAL else 6
+
+
+def rounds(iterations: int, starts: int) -> list[Round]:
+    """Successive halving: the iterations between comparisons, and how many starts go on."""
+    found, since = [], 0
+    for part in _COMPARED_AT:
+        until, keep = round(part * iterations), max(_FEWEST, (starts + 1) // 2)
+        if keep < starts and until > since:
+            found.append(Round(since, until, starts, keep))
+            since, starts = until, keep
+    return [*found, Round(since, iterations, starts, starts)]
 
 
 def _annealed(number: int, final_begins: int, final: int) -> float:

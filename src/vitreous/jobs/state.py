@@ -43,7 +43,11 @@ class SearchState:
     sums : Accumulator or None
         Running sums of the M-step.
     evidence : float
-        Running mean log-evidence of an image.
+        Mean log-evidence of an image: of the last mini-batch, or of the held-out particles once
+        starts have been compared.
+    rounds : int
+        Comparisons with the other starts that it came through; one with fewer than the others
+        was stopped.
     """
 
     start: int
@@ -55,6 +59,7 @@ class SearchState:
     fractions: Float[Tensor, " k"]
     sums: Accumulator | None
     evidence: float
+    rounds: int = 0
 
     def to(self, device: torch.device) -> SearchState:
         """The same state on another device."""
@@ -80,12 +85,12 @@ def _tensors(prefix: str, state: SearchState) -> dict[str, Tensor]:
 
 
 def _scalars(state: SearchState) -> dict[str, Any]:
-    names = ("start", "iteration", "seen", "rings", "evidence")
+    names = ("start", "iteration", "seen", "rings", "evidence", "rounds")
     return {name: getattr(state, name) for name in names}
 
 
 def save_checkpoint(path: Path, states: list[SearchState], config: AbinitConfig) -> None:
-    """Write the states of all starts begun so far; those before the last are finished."""
+    """Write the states of all starts begun so far."""
     tensors: dict[str, Tensor] = {}
     for number, state in enumerate(states):
         tensors |= _tensors(str(number), state)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from jaxtyping import Float
-from torch import Tensor
+from vitreous.validate.reproducibility import Agreement
 
-from vitreous.validate.reproducibility import Agreement, agreement, agreement_with_mirror
-
-Volume = Float[Tensor, "n n n"]
 Word = Literal["solved", "ambiguous", "failed"]
 
 _AGREES = 1.5
@@ -21,6 +17,9 @@ _HANDED = 1.1
 """A map has a hand if it is unlike its mirror image at this many times the resolution that starts
 agree to."""
 
+_SORTED = 0.95
+"""Share of the particles that starts must put into the same classes."""
+
 _DARK = -5.0
 """Contrast score below which the particles are taken to be dark: five standard errors."""
 
@@ -29,15 +28,39 @@ _SEEN = 5.0
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What the verdict rests on.
+class Sorted:
+    """How far two starts sort the particles alike.
 
     Attributes
     ----------
-    with_best : list of Agreement or None
-        How far each start agrees with the likeliest; None for that one itself.
+    share : float
+        Of the particles, in classes that match.
+    rand_index : float
+        Adjusted Rand index.
+    """
+
+    share: float
+    rand_index: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the verdict rests on; lists go by the starts that were finished.
+
+    Attributes
+    ----------
+    starts : list of int
+        Their numbers, from 1.
+    best : int
+        Which of the list is the likeliest.
+    pairwise : list of lists of Agreement or None
+        How far each start (row) agrees with each other one (column); None for itself.
     log_likelihoods : list of float
-        Of each start, on the same particles under the same noise.
+        On the same held-out particles under the same noise.
+    posed_alike : list of float or None
+        Share of the held-out particles that have the same pose as in the likeliest start.
+    sorted_alike : list of Sorted or None
+        For several classes: against the likeliest start; None for itself.
     own_mirror : float
         Resolution in angstrom down to which the likeliest map (of several classes, the most
         populated) is its own mirror image.
@@ -47,8 +70,12 @@ class Evidence:
         Angstrom.
     """
 
-    with_best: list[Agreement | None]
+    starts: list[int]
+    best: int
+    pairwise: list[list[Agreement | None]]
     log_likelihoods: list[float]
+    posed_alike: list[float | None]
+    sorted_alike: list[Sorted | None]
     own_mirror: float
     contrast: float
     final_resolution: float
@@ -59,9 +86,18 @@ class Evidence:
         return _AGREES * self.final_resolution
 
     @property
-    def partners(self) -> list[Agreement]:
-        """Starts that agree with the likeliest."""
-        return [a for a in self.with_best if a is not None and a.resolution <= self.limit]
+    def with_best(self) -> list[Agreement | None]:
+        """How far each start agrees with the likeliest; None for that one itself."""
+        return [row[self.best] for row in self.pairwise]
+
+    @property
+    def partners(self) -> list[int]:
+        """Which of the starts agree with the likeliest."""
+        return [
+            number
+            for number, found in enumerate(self.with_best)
+            if found is not None and found.resolution <= self.limit
+        ]
 
 
 @dataclass(frozen=True)
@@ -82,10 +118,10 @@ class Verdict:
 
     def record(self) -> dict[str, Any]:
         """For result.json."""
-        found = asdict(self.evidence)
-        found["with_best"] = [
-            None if a is None else {"resolution": _finite(a.resolution), "mirrored": a.mirrored}
-            for a in self.evidence.with_best
+        found = asdict(replace(self.evidence, pairwise=[]))
+        found["pairwise"] = [
+            [a and {"resolution": _finite(a.resolution), "mirrored": a.mirrored} for a in row]
+            for row in self.evidence.pairwise
         ]
         found["own_mirror"] = _finite(self.evidence.own_mirror)
         return {"verdict": self.word, "sentence": self.sentence, "evidence": found}
@@ -95,86 +131,54 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _worst_of_classes(
-    maps: list[Volume], best: list[Volume], mask: Volume, pixel_size: float
-) -> Agreement:
-    """How far every class of the likeliest start has its like among those of another."""
-    nearest = [
-        min((agreement(one, wanted, mask, pixel_size) for one in maps), key=lambda a: a.resolution)
-        for wanted in best
-    ]
-    return max(nearest, key=lambda a: a.resolution)
-
-
-def gather_evidence(
-    maps: list[list[Volume]],
-    log_likelihoods: list[float],
-    mask: Volume,
-    pixel_size: float,
-    contrast: float,
-    final_resolution: float,
-) -> Evidence:
-    """Compare the maps of all starts with the likeliest ones, and these with their mirror images.
-
-    Parameters
-    ----------
-    maps : list of lists of tensors (n, n, n)
-        For each start its classes, the most populated first.
-    log_likelihoods : list of float
-    mask : tensor (n, n, n)
-    pixel_size : float
-        Angstrom.
-    contrast : float
-        See :func:`vitreous.jobs.preflight.contrast_score`.
-    final_resolution : float
-        Angstrom.
-    """
-    best = max(range(len(maps)), key=lambda i: log_likelihoods[i])
-    with_best = [
-        None if number == best else _worst_of_classes(classes, maps[best], mask, pixel_size)
-        for number, classes in enumerate(maps)
-    ]
-    own = math.inf  # a single start is not judged by it
-    if len(maps) > 1:
-        own = agreement_with_mirror(maps[best][0], mask, pixel_size)
-    return Evidence(with_best, log_likelihoods, own, contrast, final_resolution)
-
-
 def judge(evidence: Evidence) -> Verdict:
     """Solved, ambiguous or failed.
 
-    Solved takes half of the starts, and two at the least, that agree; a map with a hand; and
-    particles that are brighter than what is round them.  Failed is where no two starts agree, or
-    the particles are dark or not to be seen.
+    Solved takes half of the finished starts, and two at the least, that agree, also on which
+    particle belongs to which class; a map with a hand; and particles that are brighter than what
+    is round them.  Failed is where no two starts agree, or the particles are dark or not to be
+    seen.
     """
-    starts, partners = len(evidence.with_best), evidence.partners
+    return Verdict(*_judged(evidence), evidence)
+
+
+def _judged(evidence: Evidence) -> tuple[Word, str]:
+    starts, partners = len(evidence.starts), evidence.partners
     if evidence.contrast < _DARK:
-        word: Word = "failed"
-        sentence = (
+        return "failed", (
             "The particles are darker than what is round them: their contrast looks inverted. "
             "Invert the images and run again."
         )
-    elif evidence.contrast < _SEEN:
-        word = "failed"
-        sentence = "The images hold no density at the particles' place: they may be noise alone."
-    elif starts == 1:
-        word = "ambiguous"
-        sentence = "Only one random start was made: nothing tells a true map from a false one."
-    elif not partners:
-        word = "failed"
-        sentence = f"No two of {starts} starts agree to {evidence.limit:.0f} A."
-    else:
-        worst = max(partner.resolution for partner in partners)
-        sentence = f"{len(partners) + 1} of {starts} starts agree to {worst:.0f} A"
-        if 2 * (len(partners) + 1) < starts:
-            word, sentence = "ambiguous", f"Only {sentence}; the others found something else."
-        elif evidence.own_mirror <= _HANDED * worst:
-            word = "ambiguous"
-            sentence += (
-                f", but the map is its own mirror image to {evidence.own_mirror:.0f} A: it may be "
-                "a false solution, or too coarse to have a hand."
-            )
-        else:
-            word = "solved"
-            sentence += "." if len(partners) + 1 == starts else "; the others are less likely."
-    return Verdict(word, sentence, evidence)
+    if evidence.contrast < _SEEN:
+        return "failed", (
+            "The images hold no density at the particles' place: they may be noise alone."
+        )
+    if starts == 1:
+        return "ambiguous", (
+            "Only one random start was made: nothing tells a true map from a false one."
+        )
+    if not partners:
+        return "failed", f"No two of {starts} starts agree to {evidence.limit:.0f} A."
+    return _judged_by_partners(evidence, partners)
+
+
+def _judged_by_partners(evidence: Evidence, partners: list[int]) -> tuple[Word, str]:
+    """The word and sentence where some starts agree."""
+    starts = len(evidence.starts)
+    worst = max(a.resolution for n in partners if (a := evidence.with_best[n]) is not None)
+    sentence = f"{len(partners) + 1} of {starts} starts agree to {worst:.0f} A"
+    if 2 * (len(partners) + 1) < starts:
+        return "ambiguous", f"Only {sentence}; the others found something else."
+    if evidence.own_mirror <= _HANDED * worst:
+        return "ambiguous", (
+            f"{sentence}, but the map is its own mirror image to {evidence.own_mirror:.0f} A: it "
+            "may be a false solution, or too coarse to have a hand."
+        )
+    alike = [s.share for n in partners if (s := evidence.sorted_alike[n]) is not None]
+    if alike and min(alike) < _SORTED:
+        return "ambiguous", (
+            f"{sentence}, but put only {min(alike):.0%} of the particles into the same classes."
+        )
+    if len(partners) + 1 < starts:
+        return "solved", f"{sentence}; the others are less likely."
+    return "solved", f"{sentence}."

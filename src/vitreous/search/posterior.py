@@ -95,9 +95,11 @@ def best_of_maps(
 
 
 def joined(parts: list[Best]) -> Best:
-    """The images of several tiles, one after the other."""
+    """The images of several tiles, one after the other; what one of them lacks is left out."""
     columns: list[list[Any]] = [
         [getattr(part, name) for part in parts] for name in Best.__dataclass_fields__
     ]
-    whole: list[Any] = [None if column[0] is None else torch.cat(column) for column in columns]
+    whole: list[Any] = [
+        None if any(part is None for part in column) else torch.cat(column) for column in columns
+    ]
     return Best(*whole)

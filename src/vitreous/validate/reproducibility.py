@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,13 +21,18 @@ class Agreement:
     Attributes
     ----------
     resolution : float
-        Angstrom where their FSC falls below 0.5; infinity if it does so at once.
+        Angstrom where their FSC falls below a threshold; infinity if it does so at once.
     mirrored : bool
         Whether the map had to be mirrored.
+    matrix : float64 array (3, 3)
+        Carries points of the map, mirrored if need be, to the frame of the other.
     """
 
     resolution: float
     mirrored: bool
+    matrix: Float[np.ndarray, "3 3"] = field(
+        default_factory=lambda: np.eye(3), compare=False, repr=False
+    )
 
 
 def agreement(
@@ -36,17 +42,45 @@ def agreement(
     pixel_size: float,
     *,
     hands: tuple[bool, ...] = (False, True),
+    threshold: float = 0.5,
 ) -> Agreement:
     """Lay a map on another over rotation, shift and hand, and compare them inside a mask."""
     laid = align(moving, fixed, pixel_size, hands=hands)
     curve = fsc(laid.volume * mask, fixed * mask).numpy()
-    found = resolution_at(curve, 0.5, fixed.shape[-1], pixel_size)
-    return Agreement(math.inf if found is None else found, laid.mirrored)
+    found = resolution_at(curve, threshold, fixed.shape[-1], pixel_size)
+    return Agreement(math.inf if found is None else found, laid.mirrored, laid.matrix)
 
 
 def agreement_with_mirror(
     volume: Float[Tensor, "n n n"], mask: Float[Tensor, "n n n"], pixel_size: float
 ) -> float:
     """Resolution in angstrom down to which a map is its own mirror image."""
-    other = torch.as_tensor(mirrored(volume))
-    return agreement(other, volume, mask, pixel_size, hands=(False,)).resolution
+    return agreement(mirrored(volume), volume, mask, pixel_size, hands=(False,)).resolution
+
+
+def pose_differences(
+    poses: Float[Tensor, "n 3 3"],
+    others: Float[Tensor, "n 3 3"],
+    laid: Agreement,
+    operators: Float[Tensor, "s 3 3"],
+) -> Float[Tensor, " n"]:
+    """Angles in degrees between two sets of poses of the same particles.
+
+    Parameters
+    ----------
+    poses : tensor (particles, 3, 3)
+        For the map that was laid on the other one: they carry its points to the image's frame.
+    others : tensor (particles, 3, 3)
+        For the map that it was laid on.
+    laid : Agreement
+    operators : tensor (operators, 3, 3)
+        Point group of the other map: the nearest of the equivalent poses counts.
+    """
+    poses = poses.double()
+    if laid.mirrored:  # a mirrored map looks the same from poses mirrored in image and map
+        flip = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
+        poses = flip @ poses @ flip
+    moved = poses @ torch.from_numpy(laid.matrix).T
+    mates = others.double()[:, None] @ operators.double()
+    cosine = (torch.einsum("nij,nsij->ns", moved, mates) - 1) / 2
+    return torch.rad2deg(cosine.clamp(-1, 1).acos().min(dim=1).values)

@@ -1,0 +1,127 @@
+"""What the finished starts say together: their maps, poses and classes compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.jobs.classify import Classified
+from vitreous.jobs.preflight import contrast_score
+from vitreous.jobs.problem import Problem
+from vitreous.jobs.starts import Trial, tried
+from vitreous.jobs.state import SearchState
+from vitreous.jobs.verdict import Evidence, Sorted
+from vitreous.physics.masks import soft_sphere
+from vitreous.validate.labels import adjusted_rand_index, contingency, matched
+from vitreous.validate.reproducibility import (
+    Agreement,
+    agreement,
+    agreement_with_mirror,
+    pose_differences,
+)
+
+_HELD = 0.3
+"""Part of an even share of the particles below which a class is not compared between starts."""
+
+_SAME_POSE = 2.0
+"""Poses count as the same within this many angular steps: each may be one off its true place."""
+
+Volume = Float[Tensor, "n n n"]
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """The classes of a start laid on those of another: for each of the other's the nearest."""
+
+    classes: list[int]
+    agreements: list[Agreement]
+
+    @property
+    def worst(self) -> Agreement:
+        return max(self.agreements, key=lambda a: a.resolution)
+
+
+def _held(state: SearchState) -> list[int]:
+    """Classes of a start that hold particles, the most populated first."""
+    order = state.fractions.argsort(descending=True).tolist()
+    return [n for n in order if state.fractions[n] * len(order) >= _HELD]
+
+
+def _laid(moving: SearchState, fixed: SearchState, mask: Volume, pixel_size: float) -> _Laid:
+    found = []
+    for wanted in _held(fixed):
+        target = fixed.maps[wanted].cpu()
+        tries = {
+            n: agreement(moving.maps[n].cpu(), target, mask, pixel_size) for n in _held(moving)
+        }
+        found.append(min(tries.items(), key=lambda item: item[1].resolution))
+    return _Laid([number for number, _ in found], [one for _, one in found])
+
+
+def _posed_alike(problem: Problem, trial: Trial, best: Trial, laid: _Laid) -> float:
+    """Share of the held-out particles whose poses agree, by the first class's alignment."""
+    grid = problem.places(problem.config.final_resolution).orientations
+
+    def poses(one: Trial) -> Tensor:
+        place = one.best.reference.cpu() % len(grid.directions)
+        return grid.matrices(place, one.best.psi.cpu())
+
+    angles = pose_differences(poses(trial), poses(best), laid.agreements[0], problem.operators)
+    limit = _SAME_POSE * problem.angular_step(problem.config.final_resolution)
+    return float((angles <= limit).double().mean())
+
+
+def _sorted_alike(one: Int[Tensor, " n"], other: Int[Tensor, " n"], classes: int) -> Sorted:
+    table = contingency(one.numpy(), other.numpy(), classes)
+    return Sorted(matched(table)[1], adjusted_rand_index(table))
+
+
+def gather_evidence(
+    problem: Problem, states: list[SearchState], classified: list[Classified]
+) -> Evidence:
+    """Compare the maps, poses and classes of all finished starts.
+
+    Parameters
+    ----------
+    problem : Problem
+    states : list of SearchState
+        Of the finished starts.
+    classified : list of Classified
+        What the sorting into classes made of them; empty for a single class.
+    """
+    frame = problem.frame
+    mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
+    trials = tried(problem, states, problem.config.final_resolution)
+    evidences = [c.evidence for c in classified] or [trial.evidence for trial in trials]
+    best = int(np.argsort(evidences, kind="stable")[-1])
+    laid: list[list[_Laid | None]] = [[None] * len(states) for _ in states]
+    for less, more in combinations(np.argsort(evidences, kind="stable").tolist(), 2):
+        found = _laid(states[less], states[more], mask, frame.pixel_size)
+        laid[less][more] = laid[more][less] = found
+    labels = [c.by_map.argmax(dim=1) for c in classified]
+    own = float("inf")  # a single start is not judged by it
+    if len(states) > 1:
+        first = states[best].maps[_held(states[best])[0]].cpu()
+        own = agreement_with_mirror(first, mask, frame.pixel_size)
+    return Evidence(
+        starts=[state.start + 1 for state in states],
+        best=best,
+        pairwise=[[None if one is None else one.worst for one in row] for row in laid],
+        log_likelihoods=evidences,
+        posed_alike=[
+            None if one is None else _posed_alike(problem, trial, trials[best], one)
+            for trial, one in zip(trials, (row[best] for row in laid), strict=True)
+        ],
+        sorted_alike=[
+            None if n == best else _sorted_alike(one, labels[best], problem.config.classes)
+            for n, one in enumerate(labels)
+        ]
+        or [None] * len(states),
+        own_mirror=own,
+        contrast=contrast_score(problem.images, frame),
+        final_resolution=problem.config.final_resolution,
+    )

@@ -1,0 +1,182 @@
+"""Several random starts on the same mini-batches: compared as they go, the weaker ones stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from vitreous.jobs.engine import (
+    PassResult,
+    centre_of_mass,
+    moved,
+    prior_power,
+    renewed_noise,
+    solved,
+)
+from vitreous.jobs.folder import OnEvent
+from vitreous.jobs.problem import Problem, first_state, held_out, iteration_seed, mini_batch
+from vitreous.jobs.schedule import Step, noise_factor
+from vitreous.jobs.state import SearchState
+from vitreous.search.expectation import shares
+from vitreous.search.posterior import Best
+
+_NOISE_RATE = 0.3
+"""Share of the noise spectrum renewed by each mini-batch."""
+
+Save = Callable[[list[SearchState]], None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a start's maps make of the held-out particles.
+
+    Attributes
+    ----------
+    evidence : float
+        Mean log-evidence, under the same noise for all starts.
+    best : Best
+    """
+
+    evidence: float
+    best: Best
+
+
+def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchState, PassResult]:
+    """One mini-batch: search, update the running sums, solve, constrain, recentre."""
+    config, frame = problem.config, problem.frame
+    rings = frame.rings_at(step.resolution)
+    index = mini_batch(problem, state, step.batch)
+    seed = iteration_seed(config, 0, state.iteration + 1)  # all starts share their slices' places
+    factor = noise_factor(config.noise_halflife, state.seen, len(problem.operators))
+    places = problem.places(step.resolution, seed)
+    result = problem.search(state, index, state.noise * factor, places, similarity=step.similarity)
+    assert result.sums is not None
+    batch_sums = result.sums.scaled(factor)
+    sums = batch_sums
+    if state.sums is not None:
+        sums = state.sums.scaled(1 - step.forget).plus(batch_sums)
+    prior = None
+    if state.sums is not None:
+        prior = prior_power(state.maps, sums, rings, state.rings)
+    maps = solved(sums, prior, frame, rings, config.flatten)
+    if step.recentre:
+        centre = centre_of_mass(maps, problem.operators)
+        sums = moved(sums, -centre, frame.box)
+        maps = solved(sums, prior, frame, rings, config.flatten)
+    share = shares(result.best.map_probability, step.similarity).mean(dim=0)
+    weight = step.forget
+    return (
+        replace(
+            state,
+            iteration=state.iteration + 1,
+            seen=state.seen + step.batch,
+            rings=rings,
+            maps=maps,
+            noise=renewed_noise(state.noise, result, problem.images.mask_share, _NOISE_RATE),
+            fractions=(1 - weight) * state.fractions + weight * share.to(state.fractions),
+            sums=sums,
+            evidence=float(result.best.log_evidence.mean()),
+        ),
+        result,
+    )
+
+
+def _steps_of(
+    problem: Problem, state: SearchState, until: int
+) -> Iterator[tuple[SearchState, dict[str, object]]]:
+    """The state after every iteration still to be done, and what to tell of it."""
+    for step in problem.steps[state.iteration : until]:
+        began = time.monotonic()
+        after, result = iterate(problem, state, step)
+        change = (after.maps - state.maps).norm() / after.maps.norm().clamp(min=1e-20)
+        state = after
+        yield (
+            state,
+            {
+                "event": "iteration",
+                "start": state.start + 1,
+                "stage": step.stage,
+                "resolution": round(step.resolution, 2),
+                "angular_sampling": problem.angular_step(step.resolution),
+                "batch": step.batch,
+                "log_likelihood": state.evidence,
+                "max_posterior": float(result.best.probability.mean()),
+                "change": float(change),
+                "class_fractions": state.fractions.tolist(),
+                "seconds": round(time.monotonic() - began, 3),
+            },
+        )
+
+
+def tried(problem: Problem, states: list[SearchState], resolution: float) -> list[Trial]:
+    """Search the held-out particles with the maps of every start, under their mean noise."""
+    index = held_out(problem)
+    noise = torch.stack([state.noise.to(problem.device) for state in states]).mean(dim=0)
+    places = problem.places(resolution)
+    results = (
+        problem.search(state.to(problem.device), index, noise, places, accumulate=False)
+        for state in states
+    )
+    return [Trial(float(r.best.log_evidence.mean()), r.best) for r in results]
+
+
+def _compared(problem: Problem, states: list[SearchState], keep: int) -> list[SearchState]:
+    """All starts with their held-out evidence; the best ``keep`` have come through a round more."""
+    resolution = problem.steps[states[0].iteration - 1].resolution
+    evidences = [trial.evidence for trial in tried(problem, states, resolution)]
+    through = sorted(range(len(states)), key=lambda i: -evidences[i])[:keep]
+    return [
+        replace(state, evidence=evidence, rounds=state.rounds + (i in through))
+        for i, (state, evidence) in enumerate(zip(states, evidences, strict=True))
+    ]
+
+
+def run_starts(
+    problem: Problem, states: list[SearchState], on_event: OnEvent, save: Save
+) -> list[SearchState]:
+    """Bring all starts on, or go on with them, by successive halving.
+
+    Jamieson & Talwalkar, AISTATS, PMLR 51, 240 (2016): all contenders get the same iterations,
+    the better part of them the next.
+
+    Returns
+    -------
+    The states of all starts: those with the most ``rounds`` were finished, the others stopped.
+    """
+    rounds = problem.rounds
+    total = sum(r.contenders * (r.until - r.since) for r in rounds)
+    states = list(states) or [first_state(problem, number) for number in range(problem.starts)]
+    for number, this in enumerate(rounds):
+        going = [i for i, state in enumerate(states) if state.rounds >= number]
+        if any(states[i].rounds > number for i in going):
+            continue  # decided before the job was interrupted
+        for i in going:
+            for state, event in _steps_of(problem, states[i].to(problem.device), this.until):
+                states[i] = state
+                done = sum(state.iteration for state in states)
+                on_event({**event, "iteration": done, "of": total})
+                if state.iteration % problem.config.write_every == 0:
+                    save(states)
+        for i, state in zip(
+            going, _compared(problem, [states[i] for i in going], this.keep), strict=True
+        ):
+            states[i] = state
+        save(states)
+        on_event(
+            {
+                "event": "comparison",
+                "resolution": round(problem.steps[this.until - 1].resolution, 2),
+                "held_out_log_likelihood": {states[i].start + 1: states[i].evidence for i in going},
+                "going_on": [states[i].start + 1 for i in going if states[i].rounds > number],
+            }
+        )
+    return states
+
+
+def finished(states: list[SearchState]) -> list[SearchState]:
+    """The starts that were not stopped."""
+    most = max(state.rounds for state in states)
+    return [state for state in states if state.rounds == most]
