@@ -165,7 +165,7 @@ def _fold(
     """Search a fold's particles with the maps of the others, where these are known."""
     frame = problem.frame
     if sums is not None:
-        prior = prior_power(state.maps, sums, rings, state.rings, _TRUST)
+        prior = prior_power(state.maps, sums, rings, min(state.rings, rings), _TRUST)
         maps = solved(sums, prior, frame, rings, problem.config.flatten)
         state = replace(state, maps=maps, rings=rings)
     places = look.places(index, rings)
