@@ -15,7 +15,13 @@ from vitreous.jobs.abinit import run_abinit
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.images import Frame, working_frame
 from vitreous.jobs.memory import memory_plan
-from vitreous.jobs.schedule import angular_step, last_angular_step, noise_factor, schedule
+from vitreous.jobs.schedule import (
+    angular_step,
+    last_angular_step,
+    noise_factor,
+    rounds,
+    schedule,
+)
 from vitreous.particles.table import read_particles
 from vitreous.physics.polar import polar_grid
 
@@ -99,3 +105,13 @@ def test_memory_grows_with_the_particles_and_classes(small_stack: Path) -> None:
     assert one.parts["images"] == 300 * samples * 12  # complex64 and float32
     assert three.parts["maps"] == pytest.approx(3 * one.parts["maps"])
     assert json.dumps(one.record())
+
+
+@pytest.mark.parametrize("starts,ends", [(1, 1), (3, 3), (4, 3), (6, 3), (8, 3), (20, 5)])
+def test_halving_keeps_three_starts_at_the_least(starts: int, ends: int) -> None:
+    plan = rounds(90, starts)
+    assert plan[0].since == 0 and plan[0].contenders == starts
+    assert plan[-1].until == 90 and plan[-1].keep == ends
+    for before, after in pairwise(plan):
+        assert after.since == before.until > before.since
+        assert after.contenders == before.keep < before.contenders

@@ -23,6 +23,7 @@ _AT_LEAST = {
     "initial_iterations": 0,
     "between_iterations": 0,
     "final_iterations": 0,
+    "polish_passes": 1,
     "offset_range": 0,
     "noise_halflife": -1,
     "seed": 0,

@@ -6,22 +6,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.jobs.engine import PassResult, prior_power, renewed_noise, solved
+from vitreous.jobs.engine import prior_power
 from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.looks import CoarseLook, coarse_look
+from vitreous.jobs.folds import folds_pass, in_folds, with_maps
+from vitreous.jobs.looks import coarse_look
 from vitreous.jobs.problem import Problem, iteration_seed
 from vitreous.jobs.state import SearchState
 from vitreous.math.fourier import frequency_radius, to_fourier, to_real
 from vitreous.physics.masks import soft_sphere
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.validate.reproducibility import agreement
-
-_FOLDS = 4
-"""Parts of the particles: each is searched with the maps of the others, or a class would be
-preferred by the noise of its own particles."""
 
 _MOST_PASSES = 8
 
@@ -37,9 +34,6 @@ _MARCH = 4
 _TRUST = 1.0
 """Factor on the maps' power as prior: less than in the search, since noise common to a class's
 particles passes for a difference between classes."""
-
-_NOISE_RATE = 0.3
-"""Share of the noise spectrum renewed by each fold."""
 
 _STARVED = 0.3
 """Part of an even share of the particles below which a class has collapsed."""
@@ -138,89 +132,47 @@ def repaired(problem: Problem, state: SearchState) -> tuple[SearchState, list[in
     return replace(state, maps=maps, fractions=fractions), sorted(split)
 
 
-def _total(parts: list[Accumulator | None]) -> Accumulator | None:
-    """Sums of some folds, once all of them have been searched."""
-    total: Accumulator | None = None
-    for part in parts:
-        if part is None:
-            return None
-        total = part if total is None else total.plus(part)
-    return total
-
-
 def _resolution(final: float, number: int) -> float:
     """Of a pass in angstrom: frequency rises evenly."""
     done = min(number / _MARCH, 1.0)
     return final / ((1 - done) / _BEGINS + done)
 
 
-def _fold(
-    problem: Problem,
-    state: SearchState,
-    look: CoarseLook,
-    index: Int[Tensor, " b"],
-    sums: Accumulator | None,
-    rings: int,
-) -> tuple[SearchState, PassResult]:
-    """Search a fold's particles with the maps of the others, where these are known."""
-    frame = problem.frame
-    if sums is not None:
-        prior = prior_power(state.maps, sums, rings, min(state.rings, rings), _TRUST)
-        maps = solved(sums, prior, frame, rings, problem.config.flatten)
-        state = replace(state, maps=maps, rings=rings)
-    places = look.places(index, rings)
-    result = problem.search(state, index, state.noise, places, look.origins[index])
-    noise = renewed_noise(state.noise, result, problem.images.mask_share, _NOISE_RATE)
-    return replace(state, noise=noise), result
+def _prior(state: SearchState, sums: Accumulator, rings: int) -> Float[Tensor, "k s"]:
+    return prior_power(state.maps, sums, rings, min(state.rings, rings), _TRUST)
 
 
 def classify(problem: Problem, state: SearchState, on_event: OnEvent) -> Classified:
-    """Sort all particles among a state's maps, and make the maps anew, until few change class.
-
-    Incremental EM (Neal & Hinton, Learning in Graphical Models, 355 (1998)) over four folds; a
-    particle's own share is left out of the maps that it is compared with.
-    """
+    """Sort all particles among a state's maps, and make the maps anew, until few change class."""
     final, classes = problem.config.final_resolution, len(state.maps)
     state, split = repaired(problem, state)
-    look = coarse_look(problem, state, _resolution(final, 0)).for_any_map(classes)
-    folds = [look.order().cpu()[number::_FOLDS] for number in range(_FOLDS)]
-    sums: list[Accumulator | None] = [None] * _FOLDS
+    look = coarse_look(problem, state, _resolution(final, 0), any_map=True)
+    folds = in_folds(look)
+    index = torch.cat(folds.index)
     by_map = torch.zeros(len(problem.table), classes)
-    evidence = torch.zeros(len(problem.table))
     changed: list[float] = []
     for number in range(_MOST_PASSES):
         rings = problem.frame.rings_at(_resolution(final, number))
-        before = by_map.argmax(dim=1)
-        for fold, index in enumerate(folds):
-            state, result = _fold(
-                problem, state, look, index, _total(sums[:fold] + sums[fold + 1 :]), rings
-            )
-            sums[fold] = result.sums
-            by_map[index] = result.best.map_probability.cpu()
-            evidence[index] = result.best.log_evidence.cpu()
-            share = result.best.map_probability.mean(dim=0)
-            state = replace(state, fractions=state.fractions + (share - state.fractions) / _FOLDS)
+        state, folds, best = folds_pass(problem, state, look, folds, rings, _prior)
+        before, evidence = by_map.argmax(dim=1), float(best.log_evidence.mean())
+        by_map[index] = best.map_probability.cpu()
         changed.append(float((by_map.argmax(dim=1) != before).float().mean()))
         on_event(
             {
                 "event": "classification",
-                "stage": "sorting into classes",
+                "stage": f"classes of start {state.start + 1}",
                 "start": state.start + 1,
                 "iteration": number + 1,
                 "of": _MOST_PASSES,
                 "resolution": round(_resolution(final, number), 2),
                 "changed": changed[-1],
                 "class_fractions": state.fractions.tolist(),
-                "log_likelihood": float(evidence.mean()),
+                "log_likelihood": evidence,
             }
         )
         if number >= _MARCH and changed[-1] < _SETTLED:
             break
-    total = _total(sums)
+    total = folds.without()
     assert total is not None
-    rings = problem.frame.rings_at(final)
-    prior = prior_power(state.maps, total, rings, state.rings, _TRUST)
-    state = replace(
-        state, maps=solved(total, prior, problem.frame, rings, problem.config.flatten), rings=rings
-    )
-    return Classified(state, by_map, float(evidence.mean()), split, changed)
+    state = with_maps(problem, state, total, problem.frame.rings_at(final), _prior)
+    return Classified(state, by_map, evidence, split, changed)

@@ -48,6 +48,8 @@ class AbinitConfig:
     angular_sampling : float, optional
         Angular step in degrees, taken to the nearest of 30, 15, 7.5, 3.75; by default 15 or, as
         the resolution needs it and symmetry makes it cheap, finer, and halved in the last pass.
+    polish_passes : int
+        Most passes over all particles, at the end, at each of the finer angular steps.
     flatten : bool
         Mask the solvent and keep density non-negative.
     ctf : bool
@@ -69,9 +71,11 @@ class AbinitConfig:
         Number format of the search's large products: float32, bfloat16, or auto, which takes
         bfloat16 where the device multiplies it in hardware.  Sums are kept in float32.
     starts : int or auto
-        Independent random starts: the one that explains the images best is kept, and how far they
-        agree gives the verdict.  auto makes three for one map, four under T, O or I, whose
-        density may settle in a false solution, and one for several classes.
+        Independent random starts on the same mini-batches; of more than three the weaker half is
+        stopped after half of the iterations, and again after three quarters.  The one that
+        explains held-out particles best is kept, and how far they agree gives the verdict.  auto
+        makes six for one map, eight under T, O or I, whose density may settle in a false
+        solution, and two for several classes.
     overwrite : bool
         Replace what a former job left in the folder.
     resume : bool
@@ -83,6 +87,7 @@ class AbinitConfig:
     out: Path
     classes: int = 1
     class_similarity: float = 0.1
+    skip_anneal: bool = False
     symmetry: str = "C1"
     mask_diameter: float | None = None
     initial_resolution: float | None = None
@@ -95,6 +100,7 @@ class AbinitConfig:
     offset_range: float = 6.0
     offset_step: float = 2.0
     angular_sampling: float | None = None
+    polish_passes: int = 3
     flatten: bool = True
     ctf: bool = True
     phase_flipped: bool = False

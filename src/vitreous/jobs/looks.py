@@ -1,14 +1,14 @@
-"""Every particle looked at twice: everywhere on a coarse grid, then finely where it may be."""
+"""Every particle looked at again and again: everywhere on a coarse grid, then finely nearby."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.engine import Places, nearby
+from vitreous.jobs.engine import GATHERED, Places, nearby
 from vitreous.jobs.problem import Problem
 from vitreous.jobs.schedule import last_angular_step
 from vitreous.jobs.state import SearchState
@@ -21,57 +21,96 @@ reaches 0.88 steps from its centre."""
 
 
 @dataclass(frozen=True)
-class CoarseLook:
-    """Where the particles may be, and the fine grid round these places.
+class Look:
+    """What a grid found of all particles, and the finer places that are worth trying.
 
     Attributes
     ----------
     best : Best
-        What the coarse grid found.
+    coarse, fine : OrientationGrid
+        The grid that was searched, and the next.
+    step : float
+        Angular step of the fine one, degrees.
     origins : tensor (particles, 2)
         Best shifts, working pixels.
-    orientations : OrientationGrid
-        Twice as fine, or as asked for.
     shifts : tensor (shifts, 2)
-        To be tried round the origins, working pixels: half the step of the coarse ones.
-    allowed : bool tensor (particles, maps * directions)
-        Fine directions near those that hold nearly all of a particle's coarse posterior.
+        To be tried round the origins.
+    operators : tensor (operators, 3, 3)
+    maps : int
+        Maps that places are for.
     """
 
     best: Best
+    coarse: OrientationGrid
+    fine: OrientationGrid
+    step: float
     origins: Float[Tensor, "n 2"]
-    orientations: OrientationGrid
     shifts: Float[Tensor, "t 2"]
-    allowed: Bool[Tensor, "n kd"]
+    operators: Float[Tensor, "s 3 3"]
+    maps: int
+    any_map: bool = False
 
     def order(self) -> Int[Tensor, " n"]:
         """Particles sorted by their best reference: neighbours then share a tile's references."""
-        return self.best.reference.argsort(stable=True)
+        return self.best.reference.argsort(stable=True).cpu()
 
     def places(self, index: Int[Tensor, " b"], rings: int) -> Places:
-        """The fine places of some particles."""
-        allowed = self.allowed[index.to(self.allowed.device)]
-        return Places(self.orientations, self.shifts, rings, allowed)
+        """Fine directions near those that hold nearly all of these particles' posterior.
 
-    def for_any_map(self, maps: int) -> CoarseLook:
-        """The same with places that any of the maps allows, allowed for all."""
-        any_map = self.allowed.view(len(self.allowed), maps, -1).any(dim=1)
-        parts = (self.best, self.origins, self.orientations, self.shifts)
-        return CoarseLook(*parts, any_map.repeat(1, maps))
+        With ``any_map``, what one map allows is tried with all of them.
+        """
+        parts = []
+        for some in index.to(self.best.reference.device).split(GATHERED):
+            reach = 2 * self.step * _REACH
+            near = nearby(self.best.at(some), self.coarse, self.fine, self.operators, reach)
+            if self.any_map:
+                joint = near.view(len(some), self.maps, -1).any(dim=1)
+                near = joint.repeat(1, self.maps)
+            parts.append(near)
+        return Places(self.fine, self.shifts, rings, torch.cat(parts))
+
+    def pixel_step(self) -> float:
+        """Distance between neighbouring shifts, working pixels."""
+        return float(self.shifts[self.shifts.norm(dim=1) > 0].norm(dim=1).min())
 
 
-def coarse_look(problem: Problem, state: SearchState, resolution: float) -> CoarseLook:
+def coarse_look(
+    problem: Problem, state: SearchState, resolution: float, *, any_map: bool = False
+) -> Look:
     """Search all particles on the grid of the iterations at a resolution in angstrom."""
-    config = problem.config
-    coarse = problem.places(resolution)
-    fine = problem.orientations(last_angular_step(config, problem.frame, len(problem.operators)))
+    config, grid = problem.config, problem.places(resolution)
+    step = last_angular_step(config, problem.frame, len(problem.operators))
     index = torch.arange(len(problem.table))
-    best = problem.search(state, index, state.noise, coarse, accumulate=False).best
-    reach = _REACH * problem.angular_step(resolution)
-    return CoarseLook(
+    best = problem.search(state, index, state.noise, grid, accumulate=False).best
+    return Look(
         best,
-        coarse.shifts[best.shift.cpu()],
-        fine,
+        grid.orientations,
+        problem.orientations(step),
+        step,
+        grid.shifts[best.shift.cpu()],
         problem.shifts(0.75 * config.offset_step, config.offset_step / 2),
-        nearby(best, coarse.orientations, fine, problem.operators, reach),
+        problem.operators,
+        len(state.maps),
+        any_map,
+    )
+
+
+def finer_look(problem: Problem, state: SearchState, look: Look, rings: int) -> Look:
+    """Search the places of a look, and halve its steps."""
+    order = look.order()
+    places = look.places(order, rings)
+    found = problem.search(
+        state, order, state.noise, places, look.origins[order], accumulate=False
+    ).best
+    best = found.at(order.argsort().to(found.reference.device))
+    return Look(
+        best,
+        look.fine,
+        problem.orientations(look.step / 2),
+        look.step / 2,
+        look.origins + look.shifts[best.shift.cpu()],
+        look.shifts / 2,
+        problem.operators,
+        look.maps,
+        look.any_map,
     )

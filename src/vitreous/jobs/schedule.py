@@ -100,6 +100,7 @@ def schedule(config: AbinitConfig, particles: int, operators: int) -> list[Step]
     first_batch = min(particles, _given(config.initial_batch, 100))
     last_batch = min(particles, _given(config.final_batch, 300))
     first_resolution = initial_resolution(config, operators)
+    similarity = 0.0 if config.skip_anneal else config.class_similarity
     steps = []
     for number in range(initial + between + final):
         done = min(max((number - initial + 1) / (between + 1), 0.0), 1.0)
@@ -112,7 +113,7 @@ def schedule(config: AbinitConfig, particles: int, operators: int) -> list[Step]
                 round(first_batch + done * (last_batch - first_batch)),
                 _FIRST_STEP * (_LAST_STEP / _FIRST_STEP) ** done,
                 stage != "final" and number % 3 == 0,
-                config.class_similarity * (1 - _annealed(number, initial + between, final)),
+                similarity * (1 - _annealed(number, initial + between, final)),
             )
         )
     return steps
