@@ -369,6 +369,15 @@ def test_what_the_job_is_going_to_do(clean: Path, tmp_path: Path) -> None:
     assert check(clean, ctf=False).estimates.diameter is None
     bare = altered(clean, tmp_path / "bare", particles=lambda f: f.drop("rlnDefocusU"))
     assert levels(check(bare, ctf=False)) == {}
+    few = altered(
+        clean,
+        tmp_path / "few",
+        lambda i: i[:50],
+        lambda f: f.head(50),
+        lit(rlnCtfDataArePhaseFlipped=1),
+    )
+    assert levels(check(few)) == {"phase-flipped": "error"}
+    assert levels(check(few, ctf=False)) == levels(check(few, phase_flipped=True)) == {}
     narrow = altered(
         clean, tmp_path / "narrow", lambda i: i[:, 12:52, 12:52].copy(), optics=lit(rlnImageSize=40)
     )

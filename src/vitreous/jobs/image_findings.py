@@ -110,9 +110,8 @@ def _declared(table: ParticleTable, name: str) -> bool:
 def correction_findings(
     table: ParticleTable, correction: Correction | None, *, phase_flipped: bool
 ) -> Iterator[Finding]:
-    """Whether the CTF is still in the images as the job takes it to be."""
-    if correction is None:
-        return
+    """Whether the CTF is still in the images as a job that corrects for it takes it to be."""
+    correction = correction or Correction(None, 0.0, None)
     state, errors = correction.state, f"{correction.margin:.0f} standard errors"
     if state == "premultiplied" or _declared(table, "rlnCtfDataAreCtfPremultiplied"):
         yield Finding(

@@ -113,7 +113,8 @@ def preflight(
         found = measure(table, sample.spectra, resolution, **mode)
         findings += pixel_findings(table, sample, seen)
         findings += contrast_findings(table, found)
-        findings += correction_findings(table, found.correction, phase_flipped=phase_flipped)
+        if ctf:
+            findings += correction_findings(table, found.correction, phase_flipped=phase_flipped)
         findings += size_findings(table, found, mask_diameter)
         findings += distance_findings(table, found.diameter)
     order = {"error": 0, "warning": 1, "note": 2}
