@@ -452,9 +452,8 @@ def test_command(clean: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     assert "inverted-contrast" in said and "--multiply_constant -1" in said
     assert [f["level"] for f in json.loads(record.read_text())["findings"]] == ["error"]
-    line = [sys.executable, "-m", "vitreous", "check", str(dark), "--out", str(record)]
-    done = subprocess.run(line, capture_output=True, text=True)
-    assert done.returncode == 2 and "the record is there already" in done.stderr
+    with pytest.raises(VitreousError, match="there already"):
+        run(dark)
 
 
 def test_options_that_cannot_be_used(clean: Path) -> None:
