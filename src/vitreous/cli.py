@@ -15,7 +15,13 @@ from rich.table import Table
 
 from vitreous import __version__
 from vitreous.errors import VitreousError
-from vitreous.jobs.config import AbinitConfig, CompareConfig, DemoConfig, SimulateConfig
+from vitreous.jobs.config import (
+    AbinitConfig,
+    CheckConfig,
+    CompareConfig,
+    DemoConfig,
+    SimulateConfig,
+)
 from vitreous.jobs.folder import OnEvent
 
 _BAD_INPUT, _INTERRUPTED = 2, 130
@@ -57,6 +63,22 @@ def abinit(config: Annotated[AbinitConfig, Parameter(name="*")]) -> None:
     verdict = json.loads((job / "result.json").read_text())
     Console().print(f"Verdict: {verdict['verdict']}. {verdict['sentence']}", soft_wrap=True)
     Console().print(f"Map: {job / 'class001.mrc'}\nReport: {write_report(job)}", soft_wrap=True)
+
+
+@app.command
+def check(config: Annotated[CheckConfig, Parameter(name="*")]) -> None:
+    """Look at particles before a job: what is wrong with them, and what would suit them.
+
+    Exit code 2 if there is an error that would stop a job.
+    """
+    from vitreous.jobs.check import run_check
+    from vitreous.report.findings import findings_view
+
+    with _told(None) as on_event:
+        found = run_check(config, on_event)
+    Console().print(findings_view(found), soft_wrap=True)
+    if found.of("error"):
+        sys.exit(_BAD_INPUT)
 
 
 @app.command

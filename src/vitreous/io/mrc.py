@@ -189,8 +189,8 @@ class StackFile:
         """Angstrom a pixel; 0 where the header does not say."""
         return self.header.pixel_size[0]
 
-    def read(self, indices: np.ndarray) -> Float[np.ndarray, "n y x"]:
-        """Images at these 0-based indices, float32, in the order asked."""
+    def read(self, indices: np.ndarray, lines: slice = slice(None)) -> Float[np.ndarray, "n y x"]:
+        """Images, or some lines of them, at these 0-based indices: float32, in the order asked."""
         data = np.memmap(
             self.path,
             dtype=self.header.dtype,
@@ -199,8 +199,9 @@ class StackFile:
             shape=self.shape,
         )
         order = np.argsort(indices, kind="stable")
-        images = np.empty((len(indices), *self.shape[1:]), dtype=np.float32)
-        images[order] = data[np.asarray(indices)[order]]
+        some = data[np.asarray(indices)[order], lines]
+        images = np.empty(some.shape, dtype=np.float32)
+        images[order] = some
         return images
 
 

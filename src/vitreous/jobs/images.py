@@ -136,9 +136,10 @@ def optics_of(group: OpticsGroup) -> Optics:
     )
 
 
-def _transfer(
+def particle_ctf(
     table: ParticleTable, rows: np.ndarray, optics: Optics, points: Tensor, mode: Mapping[str, bool]
 ) -> Tensor:
+    """CTF of some particles at frequencies (x, y) in 1/angstrom; one without CTF columns."""
     if table.defocus_u is None:
         return torch.ones(len(rows), *points.shape[:-1])
     columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
@@ -185,7 +186,7 @@ def load_rings(
             rings = to_polar(resample(images, frame.box, 2) * mask, polar, matrix)
             samples[batch] = rings if tilt is None else rings * tilt
             if ctf:
-                transfer[batch] = _transfer(table, batch, optics, points, mode)
+                transfer[batch] = particle_ctf(table, batch, optics, points, mode)
             done += len(batch)
             on_event({"event": "progress", "stage": "reading", "iteration": done, "of": count})
     share = float((mask**2).mean())

@@ -1,35 +1,134 @@
-"""What the images themselves say before a search begins."""
+"""What the particles themselves say before a search begins."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor
-
+from vitreous.errors import InputError
+from vitreous.jobs.estimates import Estimates, measure
+from vitreous.jobs.finding import Finding, Level
+from vitreous.jobs.image_findings import (
+    contrast_findings,
+    correction_findings,
+    pixel_findings,
+    size_findings,
+)
 from vitreous.jobs.images import Frame, RingImages
+from vitreous.jobs.micrograph_findings import micrograph_findings
+from vitreous.jobs.optics_findings import ctf_findings, pixel_size_findings
+from vitreous.jobs.pick_findings import (
+    distance_findings,
+    duplicate_findings,
+    view_findings,
+)
+from vitreous.jobs.sample import glance, read_sample
+from vitreous.particles.stack import ImageSource
+from vitreous.particles.table import ParticleTable
+from vitreous.validate.contrast import standard_score
 
-_FIRST_ZERO = 4.4934
-"""Where the transform of a ball first crosses zero: tan x = x."""
+_SHELL = 1.3
+"""Frequency times mask diameter up to which a particle of whatever shape scores by its sign."""
 
 
-def _ball(x: Tensor) -> Tensor:
-    """Transform of a uniform ball at x = 2 pi k radius, 1 at 0."""
-    return 3 * (torch.sin(x) - x * torch.cos(x)) / x**3
+@dataclass(frozen=True)
+class Preflight:
+    """Findings, errors first, and estimates."""
+
+    findings: tuple[Finding, ...]
+    estimates: Estimates
+
+    def of(self, level: Level) -> list[Finding]:
+        """Findings of a level."""
+        return [finding for finding in self.findings if finding.level == level]
+
+    @property
+    def warnings(self) -> list[str]:
+        """A line for each warning, for the report."""
+        return [finding.line() for finding in self.of("warning")]
+
+    def stop_on_error(self, path: Path) -> None:
+        """Stop a job that would make nothing of use.
+
+        Raises
+        ------
+        InputError
+            For the first of the errors, naming ``path``.
+        """
+        for finding in self.of("error"):
+            raise InputError(
+                f"{finding.what.lower()}: {finding.evidence.rstrip('.')}",
+                where=path,
+                mend=finding.mend,
+            )
+
+    def record(self) -> dict[str, Any]:
+        """For result.json."""
+        return {
+            "findings": [finding.record() for finding in self.findings],
+            "estimates": asdict(self.estimates),
+        }
+
+
+def preflight(
+    table: ParticleTable,
+    source: ImageSource,
+    *,
+    ctf: bool = True,
+    phase_flipped: bool = False,
+    resolution: float = 15.0,
+    mask_diameter: float | None = None,
+) -> Preflight:
+    """Look at a table and a sample of its images before a job begins.
+
+    Parameters
+    ----------
+    table : ParticleTable
+    source : ImageSource
+    ctf, phase_flipped : bool
+        What the job is going to do: correct for the CTF, and take the phases as flipped.
+    resolution : float
+        That it aims at, angstrom.
+    mask_diameter : float, optional
+        That it was given, angstrom.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read as numbers, or its optics groups see different fields.
+    """
+    seen = glance(table, source)
+    optics = [*(ctf_findings(table) if ctf else []), *pixel_size_findings(table, source)]
+    findings = [
+        *optics,
+        *duplicate_findings(table, seen),
+        *micrograph_findings(table, source),
+        *view_findings(table),
+    ]
+    found = Estimates(0, resolution)
+    if not any(f.level == "error" and f.code.startswith("implausible") for f in optics):
+        sample = read_sample(table, source, ctf=ctf)
+        mode = {"ctf": ctf, "phase_flipped": phase_flipped}
+        found = measure(table, sample.spectra, resolution, **mode)
+        findings += pixel_findings(table, sample, seen)
+        findings += contrast_findings(table, found)
+        if ctf:
+            findings += correction_findings(table, found.correction, phase_flipped=phase_flipped)
+        findings += size_findings(table, found, mask_diameter)
+        findings += distance_findings(table, found.diameter)
+    order = {"error": 0, "warning": 1, "note": 2}
+    return Preflight(tuple(sorted(findings, key=lambda f: order[f.level])), found)
 
 
 def contrast_score(images: RingImages, frame: Frame) -> float:
     """Mean density at the particles' place in standard errors: positive for white particles.
 
-    Each image is compared, on the innermost rings, with a ball half as wide as the mask under its
-    CTF.  Noise has no preference and scores within a few of zero; dark particles score below it.
+    As :func:`vitreous.validate.contrast.spectra_contrast`, on the innermost rings of all images:
+    farther out the spectrum of a hollow particle is negative.
     """
-    radii = frame.polar.radii()
-    x = 2 * math.pi * radii * (frame.mask_radius / 2) / frame.box
-    inner = x < _FIRST_ZERO
-    rings = max(2, int(inner.sum()))
-    weight = _ball(x[:rings]) * frame.polar.sample_area()[:rings]
+    reach = frame.polar.radii() * (2 * frame.mask_radius / frame.box)
+    rings = max(2, int((reach <= _SHELL).sum()))
+    area = frame.polar.sample_area()[:rings]
     samples, ctf = images.samples[:, :rings].real.cpu(), images.ctf[:, :rings].cpu()
-    each = ((samples * ctf).sum(dim=2) * weight).sum(dim=1).double()
-    error = each.std() / math.sqrt(len(each))
-    return float(each.mean() / error.clamp(min=1e-30))
+    return standard_score(((samples * ctf).sum(dim=2) * area).sum(dim=1))

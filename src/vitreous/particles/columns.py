@@ -18,6 +18,14 @@ def as_cells(name: str, values: np.ndarray) -> pl.Series:
     return (series.round(6) if series.dtype.is_float() else series).cast(pl.String)
 
 
+def numbers_if_any(block: StarBlock, name: str) -> Float[np.ndarray, " n"] | None:
+    """Read a column that nothing depends on; None if it is missing or holds anything else."""
+    if name not in block.frame.columns:
+        return None
+    values = block.frame[name].cast(pl.Float64, strict=False)
+    return values.to_numpy() if values.is_finite().fill_null(False).all() else None
+
+
 def numbers(block: StarBlock, name: str, path: Path) -> Float[np.ndarray, " n"]:
     """Read a column as numbers.
 

@@ -32,16 +32,29 @@ class ImageSource:
         ValueError
             If the rows are of different boxes.
         """
+        images = self.read_unchecked(rows)
+        self._check_values(rows, images)
+        return images
+
+    def read_unchecked(
+        self, rows: np.ndarray, lines: slice = slice(None)
+    ) -> Float[np.ndarray, "m lines box"]:
+        """Images of these rows, or some lines of them, whatever values they hold.
+
+        Raises
+        ------
+        ValueError
+            If the rows are of different boxes.
+        """
         boxes = {self.table.optics[g].box for g in np.unique(self.table.group[rows])}
         if len(boxes) != 1:
             raise ValueError(f"rows of one box at a time, not {sorted(boxes)}")
         box = boxes.pop()
-        images = np.empty((len(rows), box, box), dtype=np.float32)
+        images = np.empty((len(rows), len(range(box)[lines]), box), dtype=np.float32)
         stack_of = self.table.stack_of[rows]
         for number in np.unique(stack_of):
             here = stack_of == number
-            images[here] = self.stacks[number].read(self.table.index_in_stack[rows[here]])
-        self._check_values(rows, images)
+            images[here] = self.stacks[number].read(self.table.index_in_stack[rows[here]], lines)
         return images
 
     def _check_values(self, rows: np.ndarray, images: np.ndarray) -> None:

@@ -101,15 +101,20 @@ class ParticleTable:
         return replace(self, block=self.block.with_frame(frame))
 
 
-def _find_stack(name: str, star: Path) -> Path:
-    """Resolve an image path against the STAR file's folder, its parents and the current one."""
+def find_file(name: str, star: Path) -> Path | None:
+    """Resolve a path against the STAR file's folder, its parents and the current one."""
     folder = star.resolve().parent
     places = [folder, *folder.parents, Path.cwd()]
     if Path(name).is_absolute():
         places = [Path("/")]
-    for place in places:
-        if (place / name).is_file():
-            return place / name
+    return next((place / name for place in places if (place / name).is_file()), None)
+
+
+def _find_stack(name: str, star: Path) -> Path:
+    found = find_file(name, star)
+    if found is not None:
+        return found
+    folder = star.resolve().parent
     looked = (
         "as given" if Path(name).is_absolute() else f"in {folder}, its parents and {Path.cwd()}"
     )
@@ -195,6 +200,14 @@ def read_particles(path: Path | str) -> ParticleTable:
     )
 
 
+def missing_ctf_columns(table: ParticleTable) -> list[str]:
+    """Columns that the CTF is computed from and that the table lacks."""
+    present = set(table.columns)
+    if table.optics_block is not None:
+        present |= set(table.optics_block.frame.columns)
+    return [name for name in _CTF_COLUMNS if name not in present]
+
+
 def require_ctf(table: ParticleTable) -> None:
     """Require the columns that the CTF is computed from.
 
@@ -203,10 +216,7 @@ def require_ctf(table: ParticleTable) -> None:
     InputError
         Naming those that are missing.
     """
-    present = set(table.columns)
-    if table.optics_block is not None:
-        present |= set(table.optics_block.frame.columns)
-    missing = [name for name in _CTF_COLUMNS if name not in present]
+    missing = missing_ctf_columns(table)
     if missing:
         raise InputError(
             f"no CTF: the columns {', '.join('_' + n for n in missing)} are missing",

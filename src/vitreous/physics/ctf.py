@@ -136,3 +136,15 @@ def beam_tilt_phase(frequencies: Float[Tensor, "*p 2"], optics: Optics) -> Compl
     scale = -2 * math.pi * optics.cs * 1e7 * electron_wavelength(optics.voltage) ** 2
     phase = scale * (points**2).sum(-1) * (points @ tilt)
     return torch.polar(torch.ones_like(phase), phase)
+
+
+def delocalisation(defocus: float, optics: Optics, resolution: float) -> float:
+    """How far, in angstrom, the CTF carries detail of a resolution (angstrom) off its place.
+
+    The gradient of the CTF's phase over 2 pi, lambda df k - Cs lambda^3 k^3; a box holds it if it
+    is the particle's diameter and twice this wide: Rosenthal & Henderson, J. Mol. Biol. 333, 721
+    (2003).
+    """
+    wavelength = electron_wavelength(optics.voltage)
+    k = 1 / resolution
+    return abs(wavelength * defocus * k - optics.cs * 1e7 * wavelength**3 * k**3)

@@ -1,0 +1,58 @@
+"""Look at particles before a job: what is wrong with them, and what would suit them."""
+
+from __future__ import annotations
+
+import json
+
+from vitreous.errors import OptionError, OutputError
+from vitreous.io.atomic import write_text
+from vitreous.io.plain import plain
+from vitreous.jobs.config import CheckConfig
+from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.jobs.preflight import Preflight, preflight
+from vitreous.particles.stack import open_images
+from vitreous.particles.table import read_particles
+
+
+def _check_options(config: CheckConfig) -> None:
+    for name in ("resolution", "mask_diameter"):
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise OptionError(
+                f"{value:g} is not more than 0",
+                where="--" + name.replace("_", "-"),
+                mend="give it in angstrom",
+            )
+    if config.out is not None and config.out.exists() and not config.overwrite:
+        raise OutputError(
+            "the record is there already",
+            where=config.out,
+            mend="pass --overwrite or another --out",
+        )
+
+
+def run_check(config: CheckConfig, on_event: OnEvent = ignore) -> Preflight:
+    """Check a particle stack; writes the record if a file is asked for.
+
+    Raises
+    ------
+    VitreousError
+        For particles that cannot be opened at all, and output that cannot be written.
+    """
+    _check_options(config)
+    table = read_particles(config.particles)
+    source = open_images(table)
+    on_event({"event": "start", "job": "check", "particles": len(table)})
+    found = preflight(
+        table,
+        source,
+        ctf=config.ctf,
+        phase_flipped=config.phase_flipped,
+        resolution=config.resolution,
+        mask_diameter=config.mask_diameter,
+    )
+    record = {"particles": str(config.particles), "rows": len(table), **found.record()}
+    if config.out is not None:
+        write_text(config.out, json.dumps(plain(record), indent=2) + "\n")
+    on_event({"event": "done", **found.record()})
+    return found

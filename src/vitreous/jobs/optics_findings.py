@@ -1,0 +1,175 @@
+"""What the table says about the microscope: CTF and pixel size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vitreous.io.star import StarBlock
+from vitreous.jobs.finding import Finding
+from vitreous.particles.columns import numbers_if_any
+from vitreous.particles.stack import ImageSource
+from vitreous.particles.table import ParticleTable, missing_ctf_columns
+
+_DEFOCUS = (1000.0, 100_000.0)
+"""Angstrom."""
+
+_MICROMETRES = 100.0
+"""A median defocus below this, in angstrom, was most likely given in micrometres."""
+
+_PIXEL_SIZE = (0.2, 20.0)
+"""Angstrom."""
+
+_VOLTAGE, _CS, _AMPLITUDE_CONTRAST = (60.0, 400.0), (0.0, 10.0), (0.0, 0.35)
+"""kV, mm and a fraction."""
+
+_AGREE = 0.01
+"""Relative difference between two statements of one pixel size."""
+
+_UNSET = 1.0
+"""Pixel size in headers of programs that do not set it."""
+
+
+def blocks_of(table: ParticleTable) -> list[StarBlock]:
+    """The particles' block and, if there is one, the optics block."""
+    return [table.block] + ([] if table.optics_block is None else [table.optics_block])
+
+
+def ctf_findings(table: ParticleTable) -> Iterator[Finding]:
+    """Whether the CTF is given and can be true."""
+    missing = missing_ctf_columns(table)
+    if missing:
+        columns = ", ".join("_" + name for name in missing)
+        yield Finding(
+            "error",
+            "no-ctf",
+            "No CTF",
+            f"The columns {columns} are missing.",
+            "estimate the CTF first, or pass --no-ctf",
+        )
+    yield from _defocus_findings(table)
+    yield from _lens_findings(table)
+
+
+def _defocus_findings(table: ParticleTable) -> Iterator[Finding]:
+    if table.defocus_u is None or table.defocus_v is None:
+        return
+    mean, count = (table.defocus_u + table.defocus_v) / 2, len(table)
+    zero, negative = mean == 0, mean < 0
+    if zero.any():
+        yield Finding(
+            "error" if zero.all() else "warning",
+            "zero-defocus",
+            "Defocus zero",
+            f"{zero.sum()} of {count} particles have a defocus of 0.",
+            "estimate the CTF of their micrographs, or remove the particles",
+        )
+    if negative.any():
+        yield Finding(
+            "warning",
+            "negative-defocus",
+            "Negative defocus",
+            f"{negative.sum()} of {count} particles are overfocused; underfocus is positive here.",
+            "turn the sign of the defocus columns unless the images were taken so",
+        )
+    given = np.abs(mean[~zero])
+    if len(given) == 0:
+        return
+    low, high = _DEFOCUS
+    outside = (given < low) | (given > high)
+    if np.median(given) < _MICROMETRES:
+        yield Finding(
+            "error",
+            "defocus-unit",
+            "Defocus not in angstrom",
+            f"Its median is {np.median(given):.3g}, expected {low:g} to {high:g}.",
+            "write the defocus in angstrom (1 micrometre is 10000)",
+        )
+    elif outside.any():
+        yield Finding(
+            "warning",
+            "implausible-defocus",
+            "Implausible defocus",
+            f"{outside.sum()} of {count} particles are outside {low:g} to {high:g} A (all: "
+            f"{given.min():.0f} to {given.max():.0f} A).",
+            "look at the CTF fits of their micrographs",
+        )
+    micrographs = table.block.frame.get_column("rlnMicrographName", default=None)
+    if micrographs is not None and micrographs.n_unique() > 1 and np.ptp(mean) == 0:
+        yield Finding(
+            "warning",
+            "constant-defocus",
+            "One defocus for all",
+            f"All {micrographs.n_unique()} micrographs have {mean[0]:.0f} A.",
+            "estimate the CTF of each micrograph",
+        )
+
+
+def _lens_findings(table: ParticleTable) -> Iterator[Finding]:
+    for group in table.optics:
+        for value, (low, high), absurd, name, unit, code in (
+            (group.voltage, _VOLTAGE, 1000.0, "a voltage", " kV", "voltage"),
+            (group.cs, _CS, 1000.0, "a spherical aberration", " mm", "spherical-aberration"),
+            (
+                group.amplitude_contrast,
+                _AMPLITUDE_CONTRAST,
+                1.0,
+                "an amplitude contrast",
+                "",
+                "amplitude-contrast",
+            ),
+        ):
+            if low <= value <= high:
+                continue
+            yield Finding(
+                "error" if value < 0 or value > absurd else "warning",
+                f"implausible-{code}",
+                f"Implausible {name.split(' ', 1)[1]}",
+                f"Optics group {group.number} has {name} of {value:g}{unit}, expected {low:g} to "
+                f"{high:g}{unit}.",
+                "write the true one",
+            )
+
+
+def _stated_sizes(table: ParticleTable) -> Iterator[tuple[str, np.ndarray]]:
+    for block in blocks_of(table):
+        for name in ("rlnImagePixelSize", "rlnPixelSize"):
+            size = numbers_if_any(block, name)
+            if size is not None:
+                yield f"_{name}", size
+        detector = numbers_if_any(block, "rlnDetectorPixelSize")
+        magnification = numbers_if_any(block, "rlnMagnification")
+        if detector is not None and magnification is not None:
+            size = detector * 1e4 / np.where(magnification > 0, magnification, np.inf)
+            yield "_rlnDetectorPixelSize and _rlnMagnification", size
+
+
+def pixel_size_findings(table: ParticleTable, source: ImageSource) -> Iterator[Finding]:
+    """Whether the pixel size can be true, and all that state it agree."""
+    low, high = _PIXEL_SIZE
+    used = np.array([group.pixel_size for group in table.optics])
+    for group in table.optics:
+        if not low <= group.pixel_size <= high:
+            yield Finding(
+                "error",
+                "implausible-pixel-size",
+                "Implausible pixel size",
+                f"Optics group {group.number} has {group.pixel_size:g} A/px, expected {low:g} to "
+                f"{high:g}.",
+                "write the true one into _rlnImagePixelSize",
+            )
+    stated = dict(_stated_sizes(table))
+    header = np.array([stack.pixel_size for stack in source.stacks])
+    stated["the image files' headers"] = header[np.abs(header - _UNSET) > 1e-3]
+    for where, sizes in stated.items():
+        given = np.unique(sizes[sizes > 0])
+        odd = given[np.abs(given[:, None] / used - 1).min(axis=1) > _AGREE]
+        if len(odd):
+            yield Finding(
+                "warning",
+                "contradictory-pixel-size",
+                "Contradictory pixel sizes",
+                f"{used[0]:g} A/px is used, but {where} say {odd[0]:.4g}.",
+                "find out which is true and correct the other",
+            )

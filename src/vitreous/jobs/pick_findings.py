@@ -1,0 +1,120 @@
+"""Particles that are there twice, picks too near each other, views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+from vitreous.jobs.finding import Finding
+from vitreous.jobs.optics_findings import blocks_of
+from vitreous.jobs.sample import Glance
+from vitreous.particles.columns import numbers_if_any
+from vitreous.particles.table import ParticleTable
+from vitreous.validate.duplicates import nearest, repeats
+from vitreous.validate.views import main_axis_share
+
+_NEAR = 0.5
+"""Diameters: picks nearer each other are one particle, or none."""
+
+_FEW = 0.02
+"""Share of such picks that is no more than a note."""
+
+_CROWDED = 0.1
+"""Share of the particles with a neighbour nearer than a diameter that is worth a note."""
+
+_ONE_SIDED, _ENOUGH = 0.55, 100
+"""Mean squared cosine to the main axis of views, beyond side views only, and views to tell it."""
+
+
+def duplicate_findings(table: ParticleTable, seen: Glance) -> Iterator[Finding]:
+    """Rows with the same image name, and images with the same pixels."""
+    images = zip(table.stack_of.tolist(), table.index_in_stack.tolist(), strict=True)
+    same_name = repeats(list(images))
+    if same_name:
+        yield _twice(table, "same-image-twice", "Images in the table twice", same_name)
+    known = {row for _, row in same_name}
+    alive = [place for place in np.flatnonzero(~seen.dead) if int(seen.rows[place]) not in known]
+    pairs = repeats([seen.digests[place] for place in alive])
+    same_pixels = [(int(seen.rows[alive[a]]), int(seen.rows[alive[b]])) for a, b in pairs]
+    if same_pixels:
+        yield _twice(table, "same-pixels-twice", "Images with the same pixels", same_pixels)
+
+
+def _twice(table: ParticleTable, code: str, what: str, pairs: list[tuple[int, int]]) -> Finding:
+    before, row = pairs[0]
+    return Finding(
+        "warning",
+        code,
+        what,
+        f"{len(pairs)} of {len(table)} rows repeat another; the first is {table.row_name(row)}, "
+        f"the same as row {before + 1}.",
+        "remove the repeated rows: halves that share particles do not check each other",
+    )
+
+
+def micrograph_pixel(table: ParticleTable) -> float:
+    """Pixel size in angstrom of the coordinates, the images' own where no other is given."""
+    for name in ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize"):
+        for block in blocks_of(table):
+            sizes = numbers_if_any(block, name)
+            if sizes is not None and sizes[0] > 0:
+                return float(sizes[0])
+    return table.optics[0].pixel_size
+
+
+def positions_of(table: ParticleTable) -> Float[np.ndarray, "n 2"] | None:
+    """Coordinates (x, y) in pixels of the micrographs; None without them."""
+    x, y = (numbers_if_any(table.block, f"rlnCoordinate{axis}") for axis in "XY")
+    if x is None or y is None or "rlnMicrographName" not in table.columns:
+        return None
+    return np.column_stack([x, y])
+
+
+def distance_findings(table: ParticleTable, diameter: float | None) -> Iterator[Finding]:
+    """Picks nearer each other than particles of a diameter (angstrom, if known) can be."""
+    positions = positions_of(table)
+    if positions is None or diameter is None:
+        return
+    micrograph = table.block.frame["rlnMicrographName"].rank("dense").to_numpy()
+    distance, other = nearest(positions * micrograph_pixel(table), micrograph.astype(np.int64))
+    near, crowded = distance < _NEAR * diameter, distance < diameter
+    if near.any():
+        rows = np.flatnonzero(near)
+        yield Finding(
+            "warning" if near.mean() > _FEW else "note",
+            "picks-too-near",
+            "Picks too near each other",
+            f"{len(rows)} of {len(table)} are nearer than half a diameter ({diameter / 2:.0f} A) "
+            f"to another on their micrograph; the first is row {rows[0] + 1}, "
+            f"{distance[rows[0]]:.0f} A from row {other[rows[0]] + 1}.",
+            "keep one of each pair: they show the same particle, or none",
+        )
+    if crowded.mean() > _CROWDED:
+        yield Finding(
+            "note",
+            "crowded",
+            "Crowded micrographs",
+            f"{crowded.mean():.0%} of the particles have a neighbour nearer than a diameter "
+            f"({diameter:.0f} A).",
+            "keep the mask tight: neighbours reach into the box",
+        )
+
+
+def view_findings(table: ParticleTable) -> Iterator[Finding]:
+    """Whether the angles of a former refinement, if there are any, gather round one axis."""
+    rot, tilt = (numbers_if_any(table.block, f"rlnAngle{name}") for name in ("Rot", "Tilt"))
+    if rot is None or tilt is None or len(table) < _ENOUGH or np.ptp(tilt) == 0:
+        return
+    share = main_axis_share(rot, tilt)
+    if share > _ONE_SIDED:
+        yield Finding(
+            "note",
+            "preferred-views",
+            "Preferred views",
+            f"By the angles in the table the mean squared cosine to the commonest view is "
+            f"{share:.2f}, where even views have 0.33; angles found under symmetry fill its "
+            "asymmetric unit only and may look so too.",
+            "tilt the stage or change the grid if the map turns out smeared along one axis",
+        )

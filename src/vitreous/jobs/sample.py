@@ -1,0 +1,149 @@
+"""A sample of a stack's images, read once for all pre-flight checks."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+
+from vitreous.jobs.images import check_one_field, optics_of, particle_ctf
+from vitreous.particles.stack import ImageSource, normalise
+from vitreous.particles.table import ParticleTable
+from vitreous.validate.pixels import PixelStatistics, joined, pixel_statistics
+from vitreous.validate.spectra import ImageSpectra, half_plane, spectrum_at
+
+IMAGES = 2000
+"""Images read, at most."""
+
+_GLANCES = 100_000
+"""Images of which a few lines are read, at most."""
+
+_LINES = 4
+"""Lines, at the middle, of such a glance."""
+
+_FINEST, _MOST_RINGS = 8.0, 60
+"""Resolution in angstrom of the spectra, and their greatest radius in steps of 1 / field."""
+
+_FAR = 3.0
+"""Median defoci beyond which the CTF of a particle is not believed."""
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images evenly drawn from a table.
+
+    Attributes
+    ----------
+    rows : integer array (images,)
+        The images' rows in the table.
+    pixels : PixelStatistics
+        Of these images.
+    spectra : ImageSpectra
+        Of those among them that can be used, each normalised outside the box's circle.
+    """
+
+    rows: Int[np.ndarray, " n"]
+    pixels: PixelStatistics
+    spectra: ImageSpectra
+
+
+@dataclass(frozen=True)
+class Glance:
+    """The middle lines of very many images.
+
+    Attributes
+    ----------
+    rows : integer array (images,)
+    digests : list of bytes
+        Equal for equal lines.
+    dead : bool array (images,)
+        One value only, or one that is not finite.
+    """
+
+    rows: Int[np.ndarray, " n"]
+    digests: list[bytes]
+    dead: Bool[np.ndarray, " n"]
+
+
+def _evenly(count: int, most: int) -> Int[np.ndarray, " n"]:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def _batches(table: ParticleTable, rows: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
+    """Rows in batches of one optics group each."""
+    found = []
+    for number in range(len(table.optics)):
+        members = rows[table.group[rows] == number]
+        found += np.array_split(members, math.ceil(len(members) / _BATCH)) if len(members) else []
+    return found
+
+
+def _ordinary_defocus(table: ParticleTable) -> Bool[np.ndarray, " n"]:
+    """Particles that are not much farther from focus than most: a few bad fits spoil averages."""
+    if table.defocus_u is None or table.defocus_v is None:
+        return np.ones(len(table), dtype=bool)
+    size = np.abs(table.defocus_u + table.defocus_v) / 2
+    return size <= _FAR * np.median(size)
+
+
+def read_sample(table: ParticleTable, source: ImageSource, *, ctf: bool = True) -> Sample:
+    """Read, look at and transform a sample of images.
+
+    Parameters
+    ----------
+    table : ParticleTable
+    source : ImageSource
+    ctf : bool
+        Whether to give the spectra the table's CTF; they are taken to carry none otherwise.
+
+    Raises
+    ------
+    InputError
+        If the optics groups see different fields of view.
+    """
+    check_one_field(table)
+    first = table.optics[0]
+    field = first.box * first.pixel_size
+    finest = min(group.box for group in table.optics) // 2 - 1
+    points = half_plane(min(finest, math.ceil(field / _FINEST), _MOST_RINGS))
+    batches = _batches(table, _evenly(len(table), IMAGES))
+    ordinary = _ordinary_defocus(table) if ctf else np.ones(len(table), dtype=bool)
+    pixels = []
+    samples = [torch.empty(0, len(points), dtype=torch.complex64)]
+    transfers = [torch.empty(0, len(points))]
+    for batch in batches:
+        group = table.optics[int(table.group[batch[0]])]
+        images = source.read_unchecked(batch)
+        pixels.append(pixel_statistics(images))
+        good = pixels[-1].usable & ordinary[batch]
+        if not good.any():
+            continue
+        scaled = normalise(torch.from_numpy(images[good]), group.box / 2 - 1)
+        samples.append(spectrum_at(scaled, points))
+        transfers.append(
+            particle_ctf(table, batch[good], optics_of(group), points / field, {})
+            if ctf
+            else torch.ones(int(good.sum()), len(points))
+        )
+    spectra = ImageSpectra(torch.cat(samples), torch.cat(transfers), points, field)
+    return Sample(np.concatenate(batches), joined(pixels), spectra)
+
+
+def glance(table: ParticleTable, source: ImageSource) -> Glance:
+    """Read the middle lines of as many images as can be had quickly."""
+    batches = _batches(table, _evenly(len(table), _GLANCES))
+    digests: list[bytes] = []
+    dead = []
+    for batch in batches:
+        middle = table.optics[int(table.group[batch[0]])].box // 2
+        lines = source.read_unchecked(batch, slice(middle - _LINES // 2, middle + _LINES // 2))
+        digests += [hashlib.blake2b(some.tobytes(), digest_size=16).digest() for some in lines]
+        spread = lines.max(axis=(1, 2)) - lines.min(axis=(1, 2))
+        dead.append(~(spread > 0))
+    return Glance(np.concatenate(batches), digests, np.concatenate(dead))
