@@ -104,7 +104,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     device = device_for(config.device)
     table = read_particles(config.particles)
     source = open_images(table)
-    mask_diameter, warnings = check_abinit(config, table)
+    mask_diameter, warnings, checked = check_abinit(config, table, source)
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
     frame = working_frame(table, mask_diameter, config.final_resolution)
@@ -150,6 +150,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
         resolution=frame.field / frame.rings_at(config.final_resolution),
         starts=_start_records(states, evidence),
         verdict=verdict,
+        preflight=checked,
         timings={
             "prepare_s": prepared - began,
             "iterations_s": searched - prepared,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import torch
 
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.images import check_one_field
+from vitreous.jobs.preflight import preflight
 from vitreous.math.symmetry import normalise_name
+from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf
 
 _DEFAULT_MASK = 0.85
@@ -88,10 +91,10 @@ def _check_numbers(config: AbinitConfig) -> None:
         )
 
 
-def _mask_diameter(config: AbinitConfig, table: ParticleTable) -> float:
+def _mask_diameter(config: AbinitConfig, table: ParticleTable, suggested: float | None) -> float:
     width = min(g.box * g.pixel_size for g in table.optics)
-    if config.mask_diameter is None:
-        return round(_DEFAULT_MASK * width, 1)
+    if config.mask_diameter == "auto":
+        return round(suggested or _DEFAULT_MASK * width, 1)
     if not 0 < config.mask_diameter <= width:
         raise OptionError(
             f"the mask of {config.mask_diameter:g} A is wider than the box of {width:g} A"
@@ -135,19 +138,11 @@ def _warnings(config: AbinitConfig, table: ParticleTable) -> list[str]:
     ignored = sorted(columns & {"rlnOddZernike", "rlnEvenZernike"})
     if ignored:
         found.append(f"{', '.join(ignored)} are carried through but not corrected for.")
-    if table.defocus_u is not None and np.median(table.defocus_u) < 0:
-        found.append("Most defocus values are negative: underfocus should be positive.")
     return found
 
 
-def check_abinit(config: AbinitConfig, table: ParticleTable) -> tuple[float, list[str]]:
-    """Check all options against each other and the particles.
-
-    Returns
-    -------
-    mask_diameter : float
-        In angstrom, chosen where not given.
-    warnings : list of str
+def check_options(config: AbinitConfig, table: ParticleTable) -> None:
+    """Check all options against each other and the particle table.
 
     Raises
     ------
@@ -159,6 +154,40 @@ def check_abinit(config: AbinitConfig, table: ParticleTable) -> tuple[float, lis
     check_one_field(table)
     if config.ctf:
         require_ctf(table)
-    diameter = _mask_diameter(config, table)
+    _mask_diameter(config, table, None)
     _check_batches(config, table)
-    return diameter, _warnings(config, table)
+
+
+def check_abinit(
+    config: AbinitConfig, table: ParticleTable, source: ImageSource
+) -> tuple[float, list[str], dict[str, Any]]:
+    """Check all options, the table and the images.
+
+    Returns
+    -------
+    mask_diameter : float
+        In angstrom, chosen where not given.
+    warnings : list of str
+    record : dict
+        Of the pre-flight, for result.json.
+
+    Raises
+    ------
+    OptionError, InputError
+        For the first thing that cannot be used.
+    """
+    check_options(config, table)
+    given = None if config.mask_diameter == "auto" else config.mask_diameter
+    found = preflight(
+        table,
+        source,
+        ctf=config.ctf,
+        phase_flipped=config.phase_flipped,
+        resolution=config.final_resolution,
+        mask_diameter=given,
+    )
+    if config.check:
+        found.stop_on_error(table.path)
+    errors = [finding.line() for finding in found.of("error")]
+    diameter = _mask_diameter(config, table, found.estimates.mask_diameter)
+    return diameter, [*errors, *found.warnings, *_warnings(config, table)], found.record()

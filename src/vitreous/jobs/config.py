@@ -24,8 +24,9 @@ class AbinitConfig:
         classes get alike.  Annealed to 0 over the first half of the final iterations.
     symmetry : str
         Point group imposed on the map: C1, Cn, Dn, T, O, I, I1 to I4.
-    mask_diameter : float, optional
-        Diameter in angstrom of the spherical mask; by default 85 % of the box.
+    mask_diameter : float or auto
+        Diameter in angstrom of the spherical mask; auto takes what the images suggest, or 85 % of
+        the box where they do not tell.
     initial_resolution : float, optional
         Resolution in angstrom that the search begins at; by default 35, or 30 under T, O or I,
         whose density shows no hand before.
@@ -76,6 +77,8 @@ class AbinitConfig:
         explains held-out particles best is kept, and how far they agree gives the verdict.  auto
         makes six for one map, eight under T, O or I, whose density may settle in a false
         solution, and two for several classes.
+    check : bool
+        Stop at what ``vitreous check`` calls an error, such as inverted contrast.
     overwrite : bool
         Replace what a former job left in the folder.
     resume : bool
@@ -89,7 +92,7 @@ class AbinitConfig:
     class_similarity: float = 0.1
     skip_anneal: bool = False
     symmetry: str = "C1"
-    mask_diameter: float | None = None
+    mask_diameter: float | Literal["auto"] = "auto"
     initial_resolution: float | None = None
     final_resolution: float = 15.0
     initial_iterations: int | None = None
@@ -111,6 +114,7 @@ class AbinitConfig:
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     starts: int | Literal["auto"] = "auto"
+    check: bool = True
     overwrite: bool = False
     resume: bool = False
 

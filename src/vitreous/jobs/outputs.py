@@ -120,6 +120,7 @@ def write_results(
     resolution: float,
     starts: list[dict[str, Any]],
     verdict: Verdict,
+    preflight: dict[str, Any],
     timings: Mapping[str, float],
     device: str,
     warnings: list[str],
@@ -169,6 +170,7 @@ def write_results(
         "symmetry": config.symmetry,
         "starts": starts,
         **verdict.record(),
+        "preflight": preflight,
         "hand": "undetermined",
         "warnings": warnings,
     }

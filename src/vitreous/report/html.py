@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from vitreous.report.sections import (
     maps_section,
     particles_section,
 )
+from vitreous.report.trust import trust_tables
 from vitreous.report.viewer import script
 
 _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
@@ -104,15 +104,13 @@ def _points(record: Record, densities: dict[int, DirectionDensity]) -> list[str]
         points.append(
             f"Convergence: the last iteration changed the map by {run[-1]['change']:.1%}."
         )
-    starts = record.result.get("starts") or []
-    if len(starts) > 1:
-        scores = (s.get("log_likelihood") for s in starts)
-        best = sorted((float(score) for score in scores if score is not None), reverse=True)
+    if record.noise is not None:
         points.append(
-            f"Starts: the best of {len(starts)} random starts was kept; their mean log-likelihoods "
-            f"are {', '.join(f'{score:.4g}' for score in best) or 'unknown'}."
+            f"Noise: {plural(int(record.noise['particles']), 'image')} "
+            f"({record.noise['fraction']:.0%}) hold nothing that the maps explain better than an "
+            "empty one does; they are in a class of their own and not in the maps."
         )
-    else:
+    if len(record.result.get("starts") or []) < 2:
         points.append(
             "Starts: only one random start was made. Run again with several starts: a map that "
             "comes out alike each time is a map to believe."
@@ -176,16 +174,6 @@ def _repeat(record: Record) -> str:
     )
 
 
-def _starts(result: dict[str, Any]) -> list[list[Any]]:
-    """A row for each start: number, log-likelihood, whether kept, agreement with the kept one."""
-    starts = result.get("starts") or []
-    found = (result.get("evidence") or {}).get("with_best") or [None] * len(starts)
-    return [
-        [s.get("start"), s.get("log_likelihood"), s.get("chosen"), (a or {}).get("resolution")]
-        for s, a in zip(starts, found, strict=False)
-    ]
-
-
 def _details(record: Record) -> str:
     result, given = record.result, dict(record.result.get("input") or {})
     groups = given.pop("optics_groups", None) or []
@@ -202,12 +190,8 @@ def _details(record: Record) -> str:
         page.folded("All settings", page.pairs_table(record.options)),
         page.folded("Input", page.pairs_table(given) + (optics if groups else "")),
         page.folded(
-            "Timings, starts and versions",
+            "Timings and versions",
             page.pairs_table(timings)
-            + page.table(
-                ["start", "log-likelihood", "kept", "agrees with it to (Å)"],
-                _starts(result),
-            )
             + page.pairs_table({**versions, "device": result.get("device")}),
         ),
     )
@@ -227,7 +211,11 @@ def build_page(record: Record) -> str:
     )
     main = (
         maps_section(record),
-        page.section("How far to trust it", page.bullets(_points(record, densities))),
+        page.section(
+            "How far to trust it",
+            page.bullets(_points(record, densities)),
+            trust_tables(record.result),
+        ),
         particles_section(record, densities),
         search_section(record),
         _repeat(record),

@@ -66,7 +66,16 @@ class Record:
 
     @property
     def classes(self) -> list[dict[str, Any]]:
-        """The classes' entries."""
+        """The entries of the classes that have a map."""
+        return [entry for entry in self._entries if entry.get("label") != "noise"]
+
+    @property
+    def noise(self) -> dict[str, Any] | None:
+        """The entry of the images that hold nothing, if there are any."""
+        return next((e for e in self._entries if e.get("label") == "noise"), None)
+
+    @property
+    def _entries(self) -> list[dict[str, Any]]:
         return list(self.result.get("classes") or [])
 
     @property

@@ -36,11 +36,17 @@ _READ_DIRECTIONS = (
     "many particles are seen from there, as a multiple of an even spread (the white mark on the "
     "bar is 1)."
 )
+_LABELS = {
+    "empty": ": hardly any particles",
+    "sphere": ": a featureless ball",
+    "duplicate": ": nothing that a larger class does not show",
+}
 _MISSING_VIEWS = "Large dark regions are missing views, along which the map may be smeared."
 
 
 def _class_title(entry: dict[str, Any], alone: bool) -> tuple[str, str]:
     title = "The map" if alone else f"Class {entry['class']}"
+    title += _LABELS.get(str(entry.get("label")), "")
     count = entry.get("particles")
     share = "" if alone or entry.get("fraction") is None else f", {entry['fraction']:.0%}"
     return title, "" if count is None else f"{plural(int(count), 'particle')}{share}"

@@ -1,0 +1,68 @@
+"""The report's tables on whether to believe the maps: starts compared, input checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vitreous.report import page
+
+_READ_STARTS = (
+    "Starts begin from different random densities and see the same images. True maps come out "
+    "alike; each false one goes wrong in its own way. The weaker starts are stopped early. The "
+    "log-likelihood is that of particles held out of the search (of starts that were stopped, at "
+    "the detail reached by then)."
+)
+_READ_CHECKS = "What the images and their table tell before a search begins."
+
+
+def _angstrom(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    return "no" if found.get("resolution") is None else f"{found['resolution']:.1f} Å"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
+
+
+def _start_rows(result: dict[str, Any]) -> list[list[Any]]:
+    """A row for each start: how far it came, and how it compares with the others."""
+    evidence = result.get("evidence") or {}
+    place = {number: i for i, number in enumerate(evidence.get("starts") or [])}
+    rows = []
+    for start in result.get("starts") or []:
+        row = [start.get("start"), start.get("iterations"), start.get("log_likelihood")]
+        i = place.get(start.get("start"))
+        if i is None:
+            rows.append([*row, "stopped", "", *[""] * len(place)])
+            continue
+        alike = (evidence.get("sorted_alike") or [None] * len(place))[i] or {}
+        same = [_percent(evidence["posed_alike"][i]), _percent(alike.get("share"))]
+        kept = "kept" if start.get("chosen") else "finished"
+        agreements = [_angstrom(found) for found in evidence["pairwise"][i]]
+        rows.append([*row, kept, " / ".join(s for s in same if s), *agreements])
+    return rows
+
+
+def _starts_table(result: dict[str, Any]) -> str:
+    rows = _start_rows(result)
+    if len(rows) < 2:
+        return ""
+    finished = (result.get("evidence") or {}).get("starts") or []
+    header = ["start", "iterations", "log-likelihood", "end", "same poses / classes as the kept"]
+    header += [f"agrees with start {number} to" for number in finished]
+    return page.paragraph(_READ_STARTS, "note") + page.table(header, rows)
+
+
+def _checks_table(result: dict[str, Any]) -> str:
+    findings = (result.get("preflight") or {}).get("findings") or []
+    if not findings:
+        return ""
+    rows = [[f.get(name) for name in ("level", "what", "evidence", "mend")] for f in findings]
+    header = ["level", "finding", "evidence", "what to do"]
+    return page.paragraph(_READ_CHECKS, "note") + page.table(header, rows)
+
+
+def trust_tables(result: dict[str, Any]) -> str:
+    """Starts compared with each other, and the findings on the input; empty without either."""
+    return _starts_table(result) + _checks_table(result)
