@@ -38,7 +38,8 @@ def test_finds_the_molecule(tmp_path: Path) -> None:
     run_abinit(config)
     result = json.loads((tmp_path / "job" / "result.json").read_text())
     assert result["verdict"] == "solved", result["sentence"]
-    assert len(result["starts"]) == 3
+    assert [start["finished"] for start in result["starts"]].count(True) == 3
+    assert len(result["starts"]) == 6
     found = run_compare(CompareConfig(tmp_path / "job" / "class001.mrc", star.parent / "truth.mrc"))
     assert found.resolution_05 is not None and found.resolution_05 < 22
     assert found.correlation_25 > 0.95
@@ -88,6 +89,31 @@ def test_same_seed_and_resumed_give_the_same_bits(
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize("at", [9, 24, 32])
+def test_a_job_interrupted_between_comparisons_ends_in_the_same_bits(
+    small_stack: Path, tmp_path: Path, at: int
+) -> None:
+    options = QUICK | {"starts": 5, "classes": 1}  # 20 iterations, then 3 starts go on
+
+    def stop(event: dict) -> None:
+        if event["event"] == "iteration" and event["iteration"] == at:
+            raise Interrupted
+
+    whole = run_abinit(AbinitConfig(small_stack, out=tmp_path / "whole", **options))
+    config = AbinitConfig(small_stack, out=tmp_path / "job", **options)
+    if at < 20 + 3 * 3:
+        with pytest.raises(Interrupted):
+            run_abinit(config, stop)
+    else:
+        run_abinit(config)
+    resumed = run_abinit(AbinitConfig(small_stack, out=tmp_path / "job", resume=True, **options))
+    first, second = (json.loads((job / "result.json").read_text()) for job in (whole, resumed))
+    assert first["starts"] == second["starts"]
+    assert [start["finished"] for start in first["starts"]].count(True) == 3
+    maps = [read_map(job / "class001.mrc")[0] for job in (whole, resumed)]
+    np.testing.assert_array_equal(*maps)
+
+
 def test_two_classes_and_symmetry_run(small_stack: Path, tmp_path: Path) -> None:
     options = QUICK | {"classes": 2, "symmetry": "D2", "starts": 2, "noise_halflife": 500.0}
     run_abinit(AbinitConfig(small_stack, out=tmp_path / "job", **options))
@@ -112,7 +138,8 @@ def test_noise_and_dark_particles_are_never_called_solved(
 
     for name, change, said in (("noise", noise, "noise"), ("dark", inverted, "inverted")):
         star = copy_of(small_stack, tmp_path / name, change)
-        out = run_abinit(AbinitConfig(star, out=tmp_path / name / "job", **QUICK | {"starts": 2}))
+        options = QUICK | {"starts": 2, "check": False}
+        out = run_abinit(AbinitConfig(star, out=tmp_path / name / "job", **options))
         result = json.loads((out / "result.json").read_text())
         assert result["verdict"] == "failed"
         assert said in result["sentence"]

@@ -23,7 +23,7 @@ from vitreous.search.posterior import Best, joined
 _FINEST = 3.75
 """Smallest angular step in degrees without symmetry."""
 
-_LEVEL = 0.02
+_LEVEL = 0.04
 """Relative rise of the mean log-evidence below which passes at one step are enough."""
 
 
