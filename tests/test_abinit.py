@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -89,28 +90,33 @@ def test_same_seed_and_resumed_give_the_same_bits(
     np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("at", [9, 24, 32])
-def test_a_job_interrupted_between_comparisons_ends_in_the_same_bits(
-    small_stack: Path, tmp_path: Path, at: int
-) -> None:
-    options = QUICK | {"starts": 5, "classes": 1}  # 20 iterations, then 3 starts go on
+SEVERAL = QUICK | {"starts": 4}  # 16 iterations, then 3 starts go on
 
+
+@pytest.fixture(scope="module")
+def several_starts(small_stack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("several") / "job"
+    return run_abinit(AbinitConfig(small_stack, out=out, **SEVERAL))
+
+
+@pytest.mark.parametrize("at", [9, 20])
+def test_a_job_interrupted_between_comparisons_ends_in_the_same_bits(
+    several_starts: Path, small_stack: Path, tmp_path: Path, at: int
+) -> None:
     def stop(event: dict) -> None:
         if event["event"] == "iteration" and event["iteration"] == at:
             raise Interrupted
 
-    whole = run_abinit(AbinitConfig(small_stack, out=tmp_path / "whole", **options))
-    config = AbinitConfig(small_stack, out=tmp_path / "job", **options)
-    if at < 20 + 3 * 3:
-        with pytest.raises(Interrupted):
-            run_abinit(config, stop)
-    else:
-        run_abinit(config)
-    resumed = run_abinit(AbinitConfig(small_stack, out=tmp_path / "job", resume=True, **options))
-    first, second = (json.loads((job / "result.json").read_text()) for job in (whole, resumed))
+    config = AbinitConfig(small_stack, out=tmp_path / "job", **SEVERAL)
+    with pytest.raises(Interrupted):
+        run_abinit(config, stop)
+    resumed = run_abinit(replace(config, resume=True))
+    first, second = (
+        json.loads((job / "result.json").read_text()) for job in (several_starts, resumed)
+    )
     assert first["starts"] == second["starts"]
     assert [start["finished"] for start in first["starts"]].count(True) == 3
-    maps = [read_map(job / "class001.mrc")[0] for job in (whole, resumed)]
+    maps = [read_map(job / "class001.mrc")[0] for job in (several_starts, resumed)]
     np.testing.assert_array_equal(*maps)
 
 
@@ -138,7 +144,7 @@ def test_noise_and_dark_particles_are_never_called_solved(
 
     for name, change, said in (("noise", noise, "noise"), ("dark", inverted, "inverted")):
         star = copy_of(small_stack, tmp_path / name, change)
-        options = QUICK | {"starts": 2, "check": False}
+        options = QUICK | {"starts": 1, "check": False}
         out = run_abinit(AbinitConfig(star, out=tmp_path / name / "job", **options))
         result = json.loads((out / "result.json").read_text())
         assert result["verdict"] == "failed"
@@ -219,8 +225,15 @@ BAD = {
     "short stack": (lambda b, i: i[:100], {}, "holds 100"),
     "no CTF columns": (without("rlnDefocusU"), {}, "_rlnDefocusU are missing"),
     "no image names": (without("rlnImageName"), {}, "no particles"),
-    "NaN": (with_nan, {}, "row 8 .* NaN"),
-    "constant": (constant, {}, "row 10 .* constant"),
+    "NaN": (with_nan, {}, "nan or infinite .* row 8 "),
+    "constant": (constant, {}, "one value only.* row 10 "),
+    "NaN, unchecked": (with_nan, {"check": False}, "row 8 .* NaN"),
+    "constant, unchecked": (constant, {"check": False}, "row 10 .* constant"),
+    "symmetry of several": (
+        lambda b, i: i,
+        {"symmetry": "auto", "classes": 2},
+        "auto looks for the symmetry of one map",
+    ),
     "mixed pixel sizes": (two_pixel_sizes, {}, "mixed pixel sizes"),
     "odd box": (boxed(31), {}, "a box of 31 px"),
     "tiny box": (boxed(2), {}, "a box of 2 px"),

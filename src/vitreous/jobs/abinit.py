@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from vitreous.io.mrc import write_map
-from vitreous.jobs.checks import check_abinit, device_for
+from vitreous.jobs.checks import AUTO, check_abinit, device_for
 from vitreous.jobs.classify import Classified, classify, duplicates
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.engine import constrained
 from vitreous.jobs.evidence import gather_evidence
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.images import load_rings, working_frame
+from vitreous.jobs.impose import impose_found
 from vitreous.jobs.junk import class_labels
 from vitreous.jobs.last_pass import last_pass
 from vitreous.jobs.memory import memory_plan
@@ -108,7 +109,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
     frame = working_frame(table, mask_diameter, config.final_resolution)
-    operators = point_group(config.symmetry)
+    operators = point_group("C1" if config.symmetry == AUTO else config.symmetry)
     plan = memory_plan(config, table, frame, len(operators), device)
     plan.check(table.path)
     prepare_folder(config.out, overwrite=config.overwrite, resume=config.resume)
@@ -137,7 +138,10 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     evidence = gather_evidence(problem, ends, classified)
     verdict = judge(evidence)
     on_event({"event": "verdict", **verdict.record()})
-    chosen = ends[evidence.best]
+    chosen, group, looked_for = ends[evidence.best], config.symmetry, None
+    if config.symmetry == AUTO:
+        looked_for = impose_found(problem, chosen, mask_diameter, on_event)
+        problem, chosen, group = looked_for.problem, looked_for.state, looked_for.group
     searched = time.monotonic()
     found, maps = last_pass(problem, chosen, on_event)
     write_results(
@@ -151,6 +155,8 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
         starts=_start_records(states, evidence),
         verdict=verdict,
         preflight=checked,
+        symmetry=group,
+        looked_for=looked_for,
         timings={
             "prepare_s": prepared - began,
             "iterations_s": searched - prepared,

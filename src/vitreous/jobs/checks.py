@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -16,6 +16,9 @@ from vitreous.particles.table import ParticleTable, require_ctf
 
 _DEFAULT_MASK = 0.85
 """Mask diameter over the box where none is given."""
+
+AUTO: Final = "auto"
+"""Symmetry to be found in a map made without."""
 
 _AT_LEAST = {
     "classes": 1,
@@ -93,7 +96,7 @@ def _check_numbers(config: AbinitConfig) -> None:
 
 def _mask_diameter(config: AbinitConfig, table: ParticleTable, suggested: float | None) -> float:
     width = min(g.box * g.pixel_size for g in table.optics)
-    if config.mask_diameter == "auto":
+    if config.mask_diameter == AUTO:
         return round(suggested or _DEFAULT_MASK * width, 1)
     if not 0 < config.mask_diameter <= width:
         raise OptionError(
@@ -150,7 +153,14 @@ def check_options(config: AbinitConfig, table: ParticleTable) -> None:
         For the first thing that cannot be used.
     """
     _check_numbers(config)
-    normalise_name(config.symmetry)
+    if config.symmetry != AUTO:
+        normalise_name(config.symmetry)
+    elif config.classes > 1:
+        raise OptionError(
+            "auto looks for the symmetry of one map, but --classes asks for more",
+            where="--symmetry",
+            mend="name the group, or make one class",
+        )
     check_one_field(table)
     if config.ctf:
         require_ctf(table)
@@ -177,7 +187,7 @@ def check_abinit(
         For the first thing that cannot be used.
     """
     check_options(config, table)
-    given = None if config.mask_diameter == "auto" else config.mask_diameter
+    given = None if config.mask_diameter == AUTO else config.mask_diameter
     found = preflight(
         table,
         source,

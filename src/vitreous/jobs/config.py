@@ -23,7 +23,8 @@ class AbinitConfig:
         How alike the classes are taken to be, from 0 to 1: the share of each particle that all
         classes get alike.  Annealed to 0 over the first half of the final iterations.
     symmetry : str
-        Point group imposed on the map: C1, Cn, Dn, T, O, I, I1 to I4.
+        Point group imposed on the map: C1, Cn, Dn, T, O, I, I1 to I4; auto makes a map in C1,
+        looks for its symmetry and, if there is any, searches on under it.
     mask_diameter : float or auto
         Diameter in angstrom of the spherical mask; auto takes what the images suggest, or 85 % of
         the box where they do not tell.

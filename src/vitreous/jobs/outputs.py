@@ -17,6 +17,7 @@ from vitreous.io.atomic import write_text
 from vitreous.io.mrc import write_map
 from vitreous.io.plain import plain
 from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.impose import Imposed
 from vitreous.jobs.junk import Label, effective_classes
 from vitreous.jobs.verdict import Verdict
 from vitreous.particles.table import ParticleTable, write_particles
@@ -121,6 +122,8 @@ def write_results(
     starts: list[dict[str, Any]],
     verdict: Verdict,
     preflight: dict[str, Any],
+    symmetry: str,
+    looked_for: Imposed | None,
     timings: Mapping[str, float],
     device: str,
     warnings: list[str],
@@ -167,7 +170,9 @@ def write_results(
             for group, noise in zip(table.optics, found.noise, strict=True)
         ],
         "mask_diameter": mask_diameter,
-        "symmetry": config.symmetry,
+        "symmetry": symmetry,
+        "symmetry_found": looked_for and looked_for.sentence,
+        "symmetry_scores": looked_for and looked_for.record,
         "starts": starts,
         **verdict.record(),
         "preflight": preflight,
