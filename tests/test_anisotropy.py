@@ -133,7 +133,6 @@ def test_advice_follows_from_the_evidence() -> None:
     junk = " ".join(advice(smeared, good))
     assert "cover Fourier space well" in junk and "Classify" in junk and "tilted" not in junk
     assert "does not suffer" in " ".join(advice(even, top))
-    # The advised tilt is the least that is enough: at 45 degrees views under O are even.
     assert top.tilted[50.0].score > top.tilted[20.0].score > top.sampling.score
 
 

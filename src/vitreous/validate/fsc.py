@@ -69,7 +69,10 @@ def resolution_at(
     The crossing is interpolated between shells; Nyquist if there is none, and None if the first
     shell is below already.
     """
-    if first_below(curve, threshold) == 1:
+    shell = first_below(curve, threshold)
+    if shell == len(curve):
+        return 2 * pixel_size
+    if shell == 1:
         return None
     return float(box * pixel_size / crossing(curve[None], threshold)[0])
 
