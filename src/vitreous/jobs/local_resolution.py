@@ -17,7 +17,7 @@ from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.postprocess import choose_b_factor, curve_warnings, resolutions
 from vitreous.jobs.record import job_record, write_record
-from vitreous.math.fourier import to_fourier
+from vitreous.math.fourier import to_half_fourier
 from vitreous.validate.fsc import crossing
 from vitreous.validate.half_maps import half_map_curves
 from vitreous.validate.local_resolution import (
@@ -125,7 +125,7 @@ def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = igno
     prepare_folder(config.out, overwrite=config.overwrite)
     frequency = local_frequency(halves, window, config.threshold, on_event)
 
-    spectrum, weight = to_fourier(halves.mean, 3), fsc_weight(curves.corrected)
+    spectrum, weight = to_half_fourier(halves.mean), fsc_weight(curves.corrected)
     fit = guinier_fit(spectrum, weight, pixel_size, PostprocessConfig.fit_from)
     b_factor, source, b_warnings = choose_b_factor(config.bfactor, fit)
     volume = sharpened(spectrum, np.ones_like(weight), b_factor, pixel_size)

@@ -19,7 +19,7 @@ from vitreous.jobs.config import PostprocessConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.record import job_record, write_record
-from vitreous.math.fourier import to_fourier
+from vitreous.math.fourier import to_half_fourier
 from vitreous.physics.filters import low_pass
 from vitreous.validate.fsc import (
     first_below,
@@ -149,7 +149,7 @@ def run_postprocess(config: PostprocessConfig, on_event: OnEvent = ignore) -> Pa
     on_event({"event": "progress", "stage": "correlating", "iteration": 0, "of": 2})
     curves = half_map_curves(halves.half1, halves.half2, mask, config.seed)
     on_event({"event": "progress", "stage": "sharpening", "iteration": 1, "of": 2})
-    spectrum, weight = to_fourier(halves.mean, 3), fsc_weight(curves.corrected) / mtf
+    spectrum, weight = to_half_fourier(halves.mean), fsc_weight(curves.corrected) / mtf
     fit = guinier_fit(spectrum, weight, pixel_size, config.fit_from, config.fit_to)
     b_factor, source, b_warnings = choose_b_factor(config.bfactor, fit)
     volume = sharpened(spectrum, weight, b_factor, pixel_size)

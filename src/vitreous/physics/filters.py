@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.math.fourier import frequency_radius, to_fourier, to_real
+from vitreous.math.fourier import from_half_fourier, half_frequency_radius, to_half_fourier
 from vitreous.physics.masks import cosine_edge
 
 _EDGE = 2.0
@@ -15,10 +15,13 @@ _EDGE = 2.0
 
 def low_pass_window(
     box: int, pixel_size: float, resolution: float, device: torch.device | None = None
-) -> Float[Tensor, "n n n"]:
-    """One below ``resolution`` (angstrom), zero beyond, over a raised cosine of two shells."""
+) -> Float[Tensor, "n n h"]:
+    """One below ``resolution`` (angstrom), zero beyond, over a raised cosine of two shells.
+
+    For the coefficients of :func:`vitreous.math.fourier.to_half_fourier`.
+    """
     shell = box * pixel_size / resolution
-    return cosine_edge(frequency_radius(box, 3, device), shell - _EDGE / 2, _EDGE)
+    return cosine_edge(half_frequency_radius(box, device), shell - _EDGE / 2, _EDGE)
 
 
 def low_pass(
@@ -26,4 +29,4 @@ def low_pass(
 ) -> Float[Tensor, "n n n"]:
     """Map without the frequencies beyond ``resolution``; lengths in angstrom."""
     window = low_pass_window(volume.shape[-1], pixel_size, resolution, volume.device)
-    return to_real(to_fourier(volume, 3) * window, 3)
+    return from_half_fourier(to_half_fourier(volume) * window)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from vitreous.math.fourier import shell_index, shell_mean, to_fourier
+from vitreous.math.fourier import half_shell_means, to_half_fourier
 
 
 def correlation(
@@ -18,20 +18,17 @@ def correlation(
     return torch.where(power > 0, cross / power.sqrt().clamp(min=1e-300), 0.0)
 
 
-def fsc_of_spectra(a: Complex[Tensor, "n n n"], b: Complex[Tensor, "n n n"]) -> Float[Tensor, " s"]:
-    """Correlation of two centred spectra in each shell up to Nyquist, shell 0 first (float64).
+def fsc_of_spectra(a: Complex[Tensor, "n n h"], b: Complex[Tensor, "n n h"]) -> Float[Tensor, " s"]:
+    """Correlation of two half spectra in each shell up to Nyquist, shell 0 first (float64).
 
     Harauz & van Heel, Optik 73, 146 (1986).
     """
-    box = a.shape[-1]
-    shells, count = shell_index(box, 3, a.device), box // 2 + 1
-    products = ((a * b.conj()).real, a.abs() ** 2, b.abs() ** 2)
-    return correlation(*(shell_mean(product, shells, count) for product in products))
+    return correlation(*half_shell_means((a * b.conj()).real, a.abs() ** 2, b.abs() ** 2))
 
 
 def fsc(a: Float[Tensor, "n n n"], b: Float[Tensor, "n n n"]) -> Float[Tensor, " s"]:
     """Correlation of two maps in each shell up to Nyquist, shell 0 first (float64)."""
-    return fsc_of_spectra(to_fourier(a, 3), to_fourier(b, 3))
+    return fsc_of_spectra(to_half_fourier(a), to_half_fourier(b))
 
 
 def shell_frequency(box: int, pixel_size: float) -> Float[np.ndarray, " s"]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from vitreous.math.fourier import frequency_radius, to_fourier, to_real
+from vitreous.math.fourier import from_half_fourier, half_frequency_radius, to_half_fourier
 from vitreous.validate.fsc import first_below, fsc_of_spectra
 
 _RANDOMISE_BELOW = 0.8
@@ -43,17 +43,17 @@ class HalfMapCurves:
 
 
 def randomise_phases(
-    spectrum: Complex[Tensor, "n n n"], first: int, seed: int
-) -> Complex[Tensor, "n n n"]:
+    spectrum: Complex[Tensor, "n n h"], first: int, seed: int
+) -> Complex[Tensor, "n n h"]:
     """Replace the phases at a radius of ``first`` or more by those of white noise.
 
     Noise that is real has the symmetry of a real map's phases, so the result is one too.
     """
+    box = spectrum.shape[0]
     generator = torch.Generator().manual_seed(seed)
-    noise = to_fourier(torch.randn(spectrum.shape, generator=generator), 3).to(spectrum.device)
-    random = spectrum.abs() * torch.sgn(noise)
-    kept = frequency_radius(spectrum.shape[-1], 3, spectrum.device) < first
-    return torch.where(kept, spectrum, random)
+    noise = torch.randn(box, box, box, generator=generator).to(spectrum.device)
+    random = spectrum.abs() * torch.sgn(to_half_fourier(noise))
+    return torch.where(half_frequency_radius(box, spectrum.device) < first, spectrum, random)
 
 
 def corrected_fsc(
@@ -93,18 +93,18 @@ def half_map_curves(
     seed : int
         Of the random phases.
     """
-    spectra = [to_fourier(half, 3) for half in (half1, half2)]
+    spectra = [to_half_fourier(half) for half in (half1, half2)]
     unmasked = fsc_of_spectra(*spectra).cpu().numpy()
     first = first_below(unmasked, _RANDOMISE_BELOW)
 
     def within_mask(halves: list[Tensor]) -> Float[np.ndarray, " s"]:
-        curve = fsc_of_spectra(*(to_fourier(half * mask, 3) for half in halves))
+        curve = fsc_of_spectra(*(to_half_fourier(half * mask) for half in halves))
         return np.asarray(curve.cpu().numpy())
 
     masked = within_mask([half1, half2])
     randomised = within_mask(
         [
-            to_real(randomise_phases(spectrum, first, 2 * seed + number), 3)
+            from_half_fourier(randomise_phases(spectrum, first, 2 * seed + number))
             for number, spectrum in enumerate(spectra)
         ]
     )

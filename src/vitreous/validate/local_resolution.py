@@ -14,15 +14,15 @@ from torch import Tensor
 
 from vitreous.math.fourier import (
     frequency_radius,
+    from_half_fourier,
     good_box,
-    shell_index,
-    shell_mean,
-    to_fourier,
-    to_real,
+    half_frequency_radius,
+    half_shell_means,
+    to_half_fourier,
 )
 from vitreous.physics.filters import low_pass_window
 from vitreous.physics.masks import cosine_edge
-from vitreous.validate.sharpen import per_voxel
+from vitreous.validate.sharpen import per_coefficient
 
 _RESOLUTIONS_A_WINDOW = 7.0
 """Diameter of the window over the global resolution: some 150 independent coefficients there."""
@@ -78,12 +78,11 @@ def whitened(
     A window spreads each frequency over its neighbours; under a spectrum that falls a
     thousandfold, low frequencies would spill over the high ones and feign correlation there.
     """
-    box = half1.shape[-1]
-    spectra = [to_fourier(half, 3) for half in (half1, half2)]
-    power = torch.stack([spectrum.abs() ** 2 for spectrum in spectra]).mean(dim=0)
-    shells = shell_mean(power, shell_index(box, 3, half1.device), box // 2 + 1).cpu().numpy()
-    gain = np.where(shells > 0, np.maximum(shells, 1e-30) ** -0.5, 0.0)
-    first, second = (to_real(s * per_voxel(gain, box, half1.device), 3) for s in spectra)
+    spectra = [to_half_fourier(half) for half in (half1, half2)]
+    power = half_shell_means((spectra[0].abs() ** 2 + spectra[1].abs() ** 2) / 2)[0].cpu().numpy()
+    gain = np.where(power > 0, np.maximum(power, 1e-30) ** -0.5, 0.0)
+    whitening = per_coefficient(gain, half1.shape[-1], half1.device)
+    first, second = (from_half_fourier(spectrum * whitening) for spectrum in spectra)
     return first, second
 
 
@@ -101,7 +100,7 @@ def lattice(
 
 def _shell_members(side: int) -> Float[Tensor, "f s"]:
     """How often each coefficient of a real transform counts in each shell up to Nyquist."""
-    shells = torch.fft.ifftshift(shell_index(side, 3))[..., : side // 2 + 1]
+    shells = half_frequency_radius(side).round().long()
     twice = torch.full_like(shells, 2)
     twice[..., 0] = twice[..., -1] = 1  # its mate is in the half that is kept
     members = torch.zeros(shells.numel(), int(shells.max()) + 1)
@@ -187,12 +186,12 @@ def locally_filtered(
     pixel_size : float
         Angstrom.
     """
-    spectrum, box = to_fourier(volume, 3), volume.shape[-1]
+    spectrum, box = to_half_fourier(volume), volume.shape[-1]
     low, high = float(frequency.min()), float(frequency.max())
     place = (frequency - low) / max(high - low, 1e-12) * (_FILTERS - 1)
     blended = torch.zeros_like(volume)
     for number, cut in enumerate(torch.linspace(low, high, _FILTERS).tolist()):
         window = low_pass_window(box, pixel_size, 1 / cut, volume.device)
         share = (1 - (place - number).abs()).clamp(min=0)
-        blended += share * to_real(spectrum * window, 3)
+        blended += share * from_half_fourier(spectrum * window)
     return blended

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from vitreous.math.fourier import frequency_radius, shell_index, shell_mean, to_real
+from vitreous.math.fourier import from_half_fourier, half_frequency_radius, half_shell_means
 from vitreous.validate.fsc import first_below, shell_frequency
 
 _NO_SIGNAL = 1e-4
@@ -68,7 +68,7 @@ def fsc_weight(curve: Float[np.ndarray, " s"]) -> Float[np.ndarray, " s"]:
 
 
 def guinier_fit(
-    spectrum: Complex[Tensor, "n n n"],
+    spectrum: Complex[Tensor, "n n h"],
     weight: Float[np.ndarray, " s"],
     pixel_size: float,
     fit_from: float,
@@ -78,8 +78,8 @@ def guinier_fit(
 
     Parameters
     ----------
-    spectrum : tensor (n, n, n)
-        Centred.
+    spectrum : tensor (n, n, n // 2 + 1)
+        Of :func:`vitreous.math.fourier.to_half_fourier`.
     weight : array (shells,)
         Of :func:`fsc_weight`.
     pixel_size : float
@@ -91,9 +91,8 @@ def guinier_fit(
     -----
     Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003).
     """
-    box, count = spectrum.shape[-1], len(weight)
-    mean = shell_mean(spectrum.abs(), shell_index(box, 3, spectrum.device), count).cpu().numpy()
-    frequency = shell_frequency(box, pixel_size)
+    mean = half_shell_means(spectrum.abs())[0].cpu().numpy()
+    frequency = shell_frequency(spectrum.shape[0], pixel_size)
     with np.errstate(divide="ignore"):
         log_amplitude, log_weighted = np.log(mean), np.log(mean * weight)
     fitted = np.isfinite(log_weighted) & (frequency * fit_from >= 1)
@@ -115,17 +114,17 @@ def guinier_fit(
     )
 
 
-def per_voxel(
+def per_coefficient(
     curve: Float[np.ndarray, " s"], box: int, device: torch.device | None = None
-) -> Float[Tensor, "n n n"]:
-    """Values of shells at every voxel of a centred spectrum, zero beyond the last shell."""
-    shells = shell_index(box, 3, device)
+) -> Float[Tensor, "n n h"]:
+    """Values of shells at the coefficients of a half spectrum, zero beyond the last shell."""
+    shells = half_frequency_radius(box, device).round().long()
     values = torch.from_numpy(np.append(curve, 0.0)).float().to(shells.device)
     return values[shells.clamp(max=len(curve))]
 
 
 def sharpened(
-    spectrum: Complex[Tensor, "n n n"],
+    spectrum: Complex[Tensor, "n n h"],
     weight: Float[np.ndarray, " s"],
     b_factor: float,
     pixel_size: float,
@@ -134,16 +133,16 @@ def sharpened(
 
     Parameters
     ----------
-    spectrum : tensor (n, n, n)
-        Centred.
+    spectrum : tensor (n, n, n // 2 + 1)
+        Of :func:`vitreous.math.fourier.to_half_fourier`.
     weight : array (shells,)
     b_factor : float
         Angstrom^2; negative sharpens.
     pixel_size : float
         Angstrom.
     """
-    box = spectrum.shape[-1]
-    radius = frequency_radius(box, 3, spectrum.device)
+    box = spectrum.shape[0]
+    radius = half_frequency_radius(box, spectrum.device)
     decay = torch.exp(-b_factor / 4 * (radius / (box * pixel_size)) ** 2)
     envelope = torch.where(radius <= box / 2, decay, 0.0)  # nothing from the cube's corners
-    return to_real(spectrum * envelope * per_voxel(weight, box, spectrum.device), 3)
+    return from_half_fourier(spectrum * envelope * per_coefficient(weight, box, spectrum.device))
