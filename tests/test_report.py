@@ -16,9 +16,10 @@ from rich.console import Console
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import write_map
+from vitreous.math.cells import cell_of
 from vitreous.math.so3 import healpix_directions
 from vitreous.math.symmetry import point_group
-from vitreous.report.directions import cell_of, cell_order, direction_density
+from vitreous.report.directions import cell_order, direction_density
 from vitreous.report.events import EventLog, read_events
 from vitreous.report.html import write_report
 from vitreous.report.progress import ProgressDisplay, duration

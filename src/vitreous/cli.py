@@ -22,6 +22,11 @@ from vitreous.jobs.config import (
     DemoConfig,
     SimulateConfig,
 )
+from vitreous.jobs.config_maps import (
+    AnisotropyConfig,
+    LocalResolutionConfig,
+    PostprocessConfig,
+)
 from vitreous.jobs.folder import OnEvent
 
 _BAD_INPUT, _INTERRUPTED = 2, 130
@@ -50,6 +55,20 @@ def _told(log: Path | None, append: bool = False) -> Iterator[OnEvent]:
                 progress(event)  # type: ignore[arg-type]
 
             yield both
+
+
+def _angstrom(value: float | None) -> str:
+    return "not reached" if value is None else f"{value:.2f} A"
+
+
+def _finished(job: Path, *lines: str) -> None:
+    """Write the report of a validation and print what it found, its warnings and its place."""
+    from vitreous.report.validation import write_validation_report
+
+    warnings = json.loads((job / "result.json").read_text())["warnings"]
+    report = f"Report: {write_validation_report(job)}"
+    said = [*lines, *(f"Warning: {warning}" for warning in warnings), report]
+    Console().print("\n".join(said), soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command
@@ -104,12 +123,9 @@ def compare(config: Annotated[CompareConfig, Parameter(name="*")]) -> None:
     console = Console()
     console.print(table)
 
-    def angstrom(value: float | None) -> str:
-        return "not reached" if value is None else f"{value:.2f} A"
-
     console.print(
-        f"FSC 0.5: {angstrom(result.resolution_05)}\n"
-        f"FSC 0.143: {angstrom(result.resolution_0143)}\n"
+        f"FSC 0.5: {_angstrom(result.resolution_05)}\n"
+        f"FSC 0.143: {_angstrom(result.resolution_0143)}\n"
         f"Correlation: {result.correlation:.3f} (at 25 A: {result.correlation_25:.3f})\n"
         f"Hand: {result.hand}\n"
         f"Rotation (rot, tilt, psi): {', '.join(f'{a:.1f}' for a in result.euler)} degrees; "
@@ -135,6 +151,58 @@ def demo(config: Annotated[DemoConfig | None, Parameter(name="*")] = None) -> No
         f"{found.resolution_05 or float('nan'):.1f} A (FSC 0.5), hand {found.hand}.\n"
         f"Report: {write_report(result.job)}",
         soft_wrap=True,
+    )
+
+
+@app.command
+def postprocess(config: Annotated[PostprocessConfig, Parameter(name="*")]) -> None:
+    """Resolution, B-factor and the sharpened, masked map of two half-maps."""
+    from vitreous.jobs.postprocess import run_postprocess
+
+    with _told(config.out / "log.jsonl") as on_event:
+        job = run_postprocess(config, on_event)
+    found = json.loads((job / "result.json").read_text())
+    _finished(
+        job,
+        f"FSC 0.143: {_angstrom(found['resolution_0143'])}",
+        f"FSC 0.5: {_angstrom(found['resolution_05'])}",
+        f"B-factor: {found['bfactor']:.1f} A^2 ({found['bfactor_source']})",
+        f"Map: {job / 'sharpened.mrc'}",
+    )
+
+
+@app.command
+def local_resolution(config: Annotated[LocalResolutionConfig, Parameter(name="*")]) -> None:
+    """Resolution everywhere in a map, and the map filtered to it."""
+    from vitreous.jobs.local_resolution import run_local_resolution
+
+    with _told(config.out / "log.jsonl") as on_event:
+        job = run_local_resolution(config, on_event)
+    found = json.loads((job / "result.json").read_text())
+    local = found["local_resolution"]
+    _finished(
+        job,
+        f"FSC 0.143 within the mask: {_angstrom(found['resolution_0143'])}",
+        f"Local resolution: median {_angstrom(local['percentile_50'])}, 90 % of the mask between "
+        f"{_angstrom(local['percentile_5'])} and {_angstrom(local['percentile_95'])}",
+        f"Maps: {job / 'local_resolution.mrc'}, {job / 'locally_filtered.mrc'}",
+    )
+
+
+@app.command
+def anisotropy(config: Annotated[AnisotropyConfig, Parameter(name="*")]) -> None:
+    """Resolution by direction, and how evenly the particles' views are spread."""
+    from vitreous.jobs.anisotropy import run_anisotropy
+
+    with _told(config.out / "log.jsonl") as on_event:
+        job = run_anisotropy(config, on_event)
+    found = json.loads((job / "result.json").read_text())
+    views = found["views"]
+    _finished(
+        job,
+        f"cFAR: {found['cfar']:.2f}; sphericity: {found['sphericity']:.3f}",
+        *([] if views is None else [f"Score of the views: {views['score']:.2f}"]),
+        *found["advice"],
     )
 
 

@@ -127,8 +127,12 @@ def read_header(path: Path | str) -> MrcHeader:
     return header
 
 
-def read_map(path: Path | str) -> tuple[Float[np.ndarray, "z y x"], float]:
+def read_map(
+    path: Path | str, pixel_size: float | None = None
+) -> tuple[Float[np.ndarray, "z y x"], float]:
     """Read a map as float32 (z, y, x) with its pixel size in angstrom.
+
+    A ``pixel_size`` given is taken instead of the header's.
 
     Raises
     ------
@@ -143,7 +147,7 @@ def read_map(path: Path | str) -> tuple[Float[np.ndarray, "z y x"], float]:
     along = header.axes[::-1]
     turned = np.transpose(stored, [along.index(axis) for axis in (3, 2, 1)])
     volume = np.array(turned, dtype=np.float32, order="C")
-    sizes = header.pixel_size
+    sizes = header.pixel_size if pixel_size is None else (pixel_size,) * 3
     if min(sizes) <= 0:
         raise InputError(
             "the header gives no pixel size",

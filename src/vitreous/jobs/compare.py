@@ -15,15 +15,10 @@ from vitreous.io.models import read_volume
 from vitreous.io.mrc import read_map, write_map
 from vitreous.jobs.config import CompareConfig
 from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.math.fourier import (
-    crop_or_pad,
-    frequency_radius,
-    resample_map,
-    to_fourier,
-    to_real,
-)
+from vitreous.math.fourier import crop_or_pad, frequency_radius, resample_map
 from vitreous.math.rotations import matrix_to_euler
-from vitreous.physics.masks import cosine_edge, soft_sphere
+from vitreous.physics.filters import low_pass
+from vitreous.physics.masks import soft_sphere
 from vitreous.validate.fsc import fsc, resolution_at
 from vitreous.validate.truth import align
 
@@ -74,7 +69,14 @@ class Comparison:
     aligned: Path
 
 
-def _cubic(array: Float[np.ndarray, "z y x"], path: Path) -> Float[Tensor, "n n n"]:
+def cubic(array: Float[np.ndarray, "z y x"], path: Path) -> Float[Tensor, "n n n"]:
+    """Array as a tensor.
+
+    Raises
+    ------
+    InputError
+        If it is no cube, tiny or constant.
+    """
     volume = torch.from_numpy(array)
     if len(set(volume.shape)) != 1 or volume.shape[0] < 8:
         raise InputError(
@@ -110,12 +112,6 @@ def extent(volume: Float[Tensor, "n n n"], pixel_size: float) -> float:
     return 2 * float(radius[order][int((share < 0.99).sum())] + 1) * pixel_size
 
 
-def _low_passed(volume: Tensor, pixel_size: float, resolution: float) -> Tensor:
-    box = volume.shape[-1]
-    window = cosine_edge(frequency_radius(box, 3), box * pixel_size / resolution - 1, 2.0)
-    return to_real(to_fourier(volume, 3) * window, 3)
-
-
 def _correlation(a: Tensor, b: Tensor, mask: Tensor) -> float:
     inside = mask > 0.5
     return float(torch.corrcoef(torch.stack([a[inside], b[inside]]))[0, 1])
@@ -142,10 +138,10 @@ def run_compare(config: CompareConfig, on_event: OnEvent = ignore) -> Comparison
     """
     out = _target(config)
     array, pixel_size = read_map(config.map)
-    moving = _cubic(array, config.map)
+    moving = cubic(array, config.map)
     box = int(moving.shape[-1])
     truth_array, own = read_volume(config.truth, box, pixel_size)
-    truth = on_grid(_cubic(truth_array, config.truth), own, box, pixel_size)
+    truth = on_grid(cubic(truth_array, config.truth), own, box, pixel_size)
     width = box * pixel_size
     if config.mask_diameter is not None and not 0 < config.mask_diameter <= width:
         raise OptionError(
@@ -169,8 +165,8 @@ def run_compare(config: CompareConfig, on_event: OnEvent = ignore) -> Comparison
         resolution_0143=resolution_at(curve, 0.143, box, pixel_size),
         correlation=_correlation(alignment.volume, truth, mask),
         correlation_25=_correlation(
-            _low_passed(alignment.volume, pixel_size, _LOW_PASS),
-            _low_passed(truth, pixel_size, _LOW_PASS),
+            low_pass(alignment.volume, pixel_size, _LOW_PASS),
+            low_pass(truth, pixel_size, _LOW_PASS),
             mask,
         ),
         hand="mirrored" if alignment.mirrored else "same",

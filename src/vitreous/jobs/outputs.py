@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
-from vitreous import __version__
-from vitreous.io.atomic import write_text
 from vitreous.io.mrc import write_map
-from vitreous.io.plain import plain
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.impose import Imposed
 from vitreous.jobs.junk import Label, effective_classes
+from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.verdict import Verdict
 from vitreous.particles.table import ParticleTable, write_particles
 
@@ -147,14 +142,7 @@ def write_results(
     )
     write_particles(config.out / "particles.star", posed)
     result = {
-        "job": "abinit",
-        "version": __version__,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "options": asdict(config),
+        **job_record("abinit", config),
         "seed": config.seed,
         "device": device,
         "input": _input(table),
@@ -179,4 +167,4 @@ def write_results(
         "hand": "undetermined",
         "warnings": warnings,
     }
-    write_text(config.out / "result.json", json.dumps(plain(result), indent=2) + "\n")
+    write_record(config.out, result)

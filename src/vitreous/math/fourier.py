@@ -32,6 +32,44 @@ def to_real(spectrum: Complex[Tensor, "*dims"], ndim: int) -> Float[Tensor, "*di
     return torch.fft.fftshift(array.real, dims)
 
 
+def to_half_fourier(volume: Float[Tensor, "n n n"]) -> Complex[Tensor, "n n h"]:
+    """Unitary transform of a real volume, zero frequency first: the half that tells it all.
+
+    It counts from the corner, not the centre.  That is all the same to radial filters, and to
+    products of two spectra, for half the memory and a third of the time.
+    """
+    return torch.fft.rfftn(volume, dim=_last(3), norm="ortho")
+
+
+def from_half_fourier(spectrum: Complex[Tensor, "n n h"]) -> Float[Tensor, "n n n"]:
+    """Inverse of :func:`to_half_fourier`."""
+    box = spectrum.shape[0]
+    return torch.fft.irfftn(spectrum, s=(box, box, box), dim=_last(3), norm="ortho")
+
+
+def half_frequency_radius(box: int, device: torch.device | None = None) -> Float[Tensor, "n n h"]:
+    """Distance from zero frequency of the coefficients of :func:`to_half_fourier`, in shells."""
+    full = (torch.fft.fftfreq(box, 1 / box, device=device)) ** 2
+    half = (torch.fft.rfftfreq(box, 1 / box, device=device)) ** 2
+    return (full[:, None, None] + full[:, None] + half).sqrt()
+
+
+def half_shell_means(*values: Float[Tensor, "n n h"]) -> tuple[Float[Tensor, " s"], ...]:
+    """Means over the shells up to Nyquist of values at :func:`to_half_fourier`'s coefficients.
+
+    Every coefficient whose mate was left out counts twice.
+    """
+    box, device = values[0].shape[0], values[0].device
+    counts = torch.full((box // 2 + 1,), 2.0, dtype=torch.float64, device=device)
+    counts[0] = 1
+    if box % 2 == 0:
+        counts[-1] = 1
+    shells = half_frequency_radius(box, device).round().long().flatten()
+    last = box // 2 + 1
+    members = torch.bincount(shells, counts.expand_as(values[0]).flatten())[:last]
+    return tuple(torch.bincount(shells, (v * counts).flatten())[:last] / members for v in values)
+
+
 @lru_cache(maxsize=16)
 def _waves(side: int, box: int, period: int, device: torch.device) -> Complex[Tensor, "s n"]:
     """exp(-2 pi i k x / period) at ``side`` frequencies and ``box`` pixels, both centred."""

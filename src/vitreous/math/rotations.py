@@ -62,3 +62,8 @@ def angular_distance(a: Float[Tensor, "*b 3 3"], b: Float[Tensor, "*b 3 3"]) -> 
     # The chord, unlike arccos of the trace, keeps its precision near zero.
     chord = torch.linalg.matrix_norm(a - b) / (2 * 2**0.5)
     return torch.rad2deg(2 * torch.arcsin(chord.clamp(0, 1)))
+
+
+def view_direction(rot: Float[Tensor, "*b"], tilt: Float[Tensor, "*b"]) -> Float[Tensor, "*b 3"]:
+    """Unit vector (x, y, z) of the volume that an image looks along; angles in degrees."""
+    return euler_to_matrix(rot, tilt, torch.zeros_like(rot))[..., 2, :]

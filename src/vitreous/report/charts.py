@@ -26,6 +26,7 @@ def histogram(
     *,
     span: tuple[float, float] | None = None,
     mark: float | None = None,
+    counted: str = "particles",
 ) -> str:
     """Stacked histogram over classes; ``mark`` is drawn as a vertical line."""
     usable = np.isfinite(values)
@@ -44,7 +45,7 @@ def histogram(
             axes.axvline(mark, color=INK, lw=0.9, ls=(0, (4, 3)))
         if len(numbers) > 1:
             axes.legend()
-        axes.set(xlabel=label, ylabel="particles", xlim=(low, high))
+        axes.set(xlabel=label, ylabel=counted, xlim=(low, high))
         return svg_text(figure, alt)
 
 
@@ -112,7 +113,7 @@ def fractions(run: Sequence[Mapping[str, Any]], alt: str) -> str:
         return svg_text(figure, alt)
 
 
-def _resolution_ticks(top: float) -> list[float]:
+def resolution_ticks(top: float) -> list[float]:
     """Round resolutions in angstrom up to a frequency, far enough apart for their labels."""
     ticks: list[float] = []
     for resolution in _ROUND_RESOLUTIONS:
@@ -134,7 +135,7 @@ def spectrum(
             keep = np.isfinite(v) & (v > 0) & (k > 0)
             axes.plot(k[keep], v[keep], color=colour(place), label=name)
             top = max(top, float(k[keep].max(initial=0)))
-        shown = _resolution_ticks(top)
+        shown = resolution_ticks(top)
         axes.set_xticks([1 / d for d in shown], [f"{d:g}" for d in shown])
         low, high = axes.get_ylim()
         if low <= 0 or high > 10 * low:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from vitreous.report.directions import DirectionDensity, cell_of
+from vitreous.math.cells import cell_of
+from vitreous.report.directions import DirectionDensity
 from vitreous.report.svg import styled, svg_text
 
 if TYPE_CHECKING:
@@ -108,10 +109,27 @@ def _circle(axes: Axes, centre: int, radius: float) -> None:
 
 def direction_map(density: DirectionDensity, alt: str, *, wide: bool) -> str:
     """Mollweide (equal-area) map of viewing directions, coloured by density over even."""
+    top = max(2.0, float(density.relative.max()))
+    return sphere_map(
+        density.relative, density.order, (0, top), "times an even spread", alt, wide=wide, mark=1
+    )
+
+
+def sphere_map(
+    cells: Float[np.ndarray, " c"],
+    order: int,
+    limits: tuple[float, float],
+    label: str,
+    alt: str,
+    *,
+    wide: bool,
+    mark: float | None = None,
+) -> str:
+    """Mollweide (equal-area) map of the values of HEALPix cells; ``mark`` is drawn on the scale."""
     rot = np.linspace(-180, 180, 361)
     tilt = np.linspace(0, 180, 181)
     middle_rot, middle_tilt = np.meshgrid((rot[1:] + rot[:-1]) / 2, (tilt[1:] + tilt[:-1]) / 2)
-    values = density.relative[cell_of(middle_rot, middle_tilt, density.order)]
+    values = cells[cell_of(middle_rot, middle_tilt, order)]
     from matplotlib.figure import Figure
 
     with styled():
@@ -123,8 +141,8 @@ def direction_map(density: DirectionDensity, alt: str, *, wide: bool) -> str:
             np.radians(90 - tilt),
             values,
             cmap="viridis",
-            vmin=0,
-            vmax=max(2.0, float(density.relative.max())),
+            vmin=limits[0],
+            vmax=limits[1],
             rasterized=True,
         )
         axes.set_xticks(np.radians([-120, -60, 0, 60, 120]))
@@ -134,7 +152,40 @@ def direction_map(density: DirectionDensity, alt: str, *, wide: bool) -> str:
         axes.grid(color="white", lw=0.4, alpha=0.5)
         axes.set(xlabel="rot", ylabel="tilt")
         bar = figure.colorbar(mesh, ax=axes, shrink=0.8, aspect=20, pad=0.02)
-        bar.set_label("times an even spread")
-        bar.ax.axhline(1, color="white", lw=1.5)
+        bar.set_label(label)
+        if mark is not None:
+            bar.ax.axhline(mark, color="white", lw=1.5)
+        bar.outline.set_visible(False)
+        return svg_text(figure, alt)
+
+
+def coloured_sections(
+    values: Float[np.ndarray, "n n n"],
+    shown: Bool[np.ndarray, "n n n"],
+    limits: tuple[float, float],
+    label: str,
+    alt: str,
+) -> str:
+    """Central sections across z, y, x, coloured by value where ``shown``."""
+    from matplotlib.figure import Figure
+
+    middle = values.shape[0] // 2
+    masked = np.where(shown, values, np.nan)
+    with styled():
+        figure = Figure(figsize=(6.4, 2.6), layout="constrained")
+        panels = figure.subplots(1, 3)
+        for axis, (axes, name) in enumerate(zip(panels, "zyx", strict=True)):
+            picture = axes.imshow(
+                np.take(masked, middle, axis=axis),
+                cmap="viridis_r",
+                vmin=limits[0],
+                vmax=limits[1],
+                origin="lower",
+                interpolation="none",
+            )
+            axes.set_title(f"Section across {name}", fontsize=8)
+            axes.set_axis_off()
+        bar = figure.colorbar(picture, ax=panels, shrink=0.8, aspect=20, pad=0.02)
+        bar.set_label(label)
         bar.outline.set_visible(False)
         return svg_text(figure, alt)

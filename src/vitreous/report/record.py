@@ -112,7 +112,14 @@ class Record:
         return read_map(self.folder / str(entry.get("map", f"class{entry['class']:03d}.mrc")))
 
 
-def _read_result(path: Path) -> dict[str, Any]:
+def read_result(path: Path) -> dict[str, Any]:
+    """Read a job's ``result.json``.
+
+    Raises
+    ------
+    InputError
+        If it is missing or broken.
+    """
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -174,7 +181,7 @@ def read_record(folder: Path) -> Record:
     InputError
         If ``result.json`` is missing or broken; anything else missing is noted in ``absent``.
     """
-    result = _read_result(folder / "result.json")
+    result = read_result(folder / "result.json")
     absent: list[str] = []
     poses, events = None, []
     try:

@@ -1,0 +1,150 @@
+"""The options of the jobs on maps: the command line and its help are made from these classes."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class PostprocessConfig:
+    """Resolution, sharpening and masking of a map from its two half-maps.
+
+    Attributes
+    ----------
+    half1 : Path
+        Unfiltered map of one half of the particles, MRC.
+    half2 : Path
+        The same of the other half.
+    out : Path
+        Folder for the results.
+    mask : Path, optional
+        Mask from 0 to 1 with a soft edge; by default one is made round the density.
+    mask_diameter : float, optional
+        Diameter in angstrom of a soft sphere that is taken as the mask instead.
+    pixel_size : float, optional
+        Angstrom; by default as the files' headers say.
+    bfactor : float, optional
+        B-factor in angstrom^2 that is applied, negative to sharpen, as in RELION; by default
+        found by a Guinier fit.
+    fit_from : float
+        Resolution in angstrom that the Guinier fit begins at.
+    fit_to : float, optional
+        Resolution in angstrom that it ends at; by default where the FSC ends, as in RELION.
+    mtf : Path, optional
+        STAR file with the detector's MTF (rlnResolutionInversePixel and rlnMtfValue), which the
+        map is divided by.
+    mtf_pixel_size : float, optional
+        Angstrom a pixel of the detector that the MTF is for; by default the map's pixel size.
+    low_pass : float, optional
+        Resolution in angstrom that the sharpened map is cut at; by default the weight of the FSC
+        alone ends it.
+    seed : int
+        Seed of the random phases.
+    overwrite : bool
+        Replace what a former job left in the folder.
+    """
+
+    half1: Path
+    half2: Path
+    _: KW_ONLY
+    out: Path
+    mask: Path | None = None
+    mask_diameter: float | None = None
+    pixel_size: float | None = None
+    bfactor: float | None = None
+    fit_from: float = 10.0
+    fit_to: float | None = None
+    mtf: Path | None = None
+    mtf_pixel_size: float | None = None
+    low_pass: float | None = None
+    seed: int = 0
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class LocalResolutionConfig:
+    """Resolution everywhere in a map, from its two half-maps, and the map filtered to it.
+
+    Attributes
+    ----------
+    half1 : Path
+        Unfiltered map of one half of the particles, MRC.
+    half2 : Path
+        The same of the other half.
+    out : Path
+        Folder for the results.
+    mask : Path, optional
+        Where resolution is measured: a mask from 0 to 1; by default one is made round the
+        density.
+    mask_diameter : float, optional
+        Diameter in angstrom of a soft sphere that is taken as the mask instead.
+    pixel_size : float, optional
+        Angstrom; by default as the files' headers say.
+    window : float, optional
+        Diameter in angstrom of the soft ball that the FSC is computed in; by default 7 times the
+        resolution within the mask.
+    threshold : float
+        FSC that the local resolution is read at.
+    bfactor : float, optional
+        B-factor in angstrom^2 applied to the filtered map, negative to sharpen; by default found
+        by a Guinier fit.
+    seed : int
+        Seed of the random phases.
+    overwrite : bool
+        Replace what a former job left in the folder.
+    """
+
+    half1: Path
+    half2: Path
+    _: KW_ONLY
+    out: Path
+    mask: Path | None = None
+    mask_diameter: float | None = None
+    pixel_size: float | None = None
+    window: float | None = None
+    threshold: float = 0.143
+    bfactor: float | None = None
+    seed: int = 0
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class AnisotropyConfig:
+    """Resolution by direction from two half-maps, and how evenly the particles' views are spread.
+
+    Attributes
+    ----------
+    half1 : Path
+        Unfiltered map of one half of the particles, MRC.
+    half2 : Path
+        The same of the other half.
+    out : Path
+        Folder for the results.
+    mask : Path, optional
+        Mask from 0 to 1 with a soft edge; by default one is made round the density.
+    mask_diameter : float, optional
+        Diameter in angstrom of a soft sphere that is taken as the mask instead.
+    pixel_size : float, optional
+        Angstrom; by default as the files' headers say.
+    particles : Path, optional
+        STAR file with the particles' orientations (rlnAngleRot, rlnAngleTilt).
+    symmetry : str
+        Point group that the maps were made with: C1, Cn, Dn, T, O, I, I1 to I4.
+    seed : int
+        Seed of the draw among more than 10,000 particles.
+    overwrite : bool
+        Replace what a former job left in the folder.
+    """
+
+    half1: Path
+    half2: Path
+    _: KW_ONLY
+    out: Path
+    mask: Path | None = None
+    mask_diameter: float | None = None
+    pixel_size: float | None = None
+    particles: Path | None = None
+    symmetry: str = "C1"
+    seed: int = 0
+    overwrite: bool = False

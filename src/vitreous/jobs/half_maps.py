@@ -1,0 +1,209 @@
+"""Two half-maps and their mask, read and checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.errors import InputError, OptionError
+from vitreous.io.mrc import read_map
+from vitreous.jobs.compare import cubic
+from vitreous.physics.envelope import automatic_mask
+from vitreous.physics.masks import soft_sphere
+from vitreous.validate.fsc import fsc
+
+_SAME_PIXEL = 0.01
+"""Relative difference between pixel sizes that a header may make by rounding."""
+
+_IDENTICAL = 0.9999
+"""FSC that two independent halves never keep up to Nyquist."""
+
+_SLACK = 1e-3
+"""By which a mask may leave 0 to 1, after resampling for instance."""
+
+_SPHERE_EDGE = 5.0
+"""Pixels of a spherical mask's soft edge."""
+
+_HARD = 0.01
+"""Share of a mask's volume that its edge takes at least, unless it is cut hard."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask and where it came from.
+
+    Attributes
+    ----------
+    volume : tensor (n, n, n)
+        From 0 to 1.
+    record : dict
+        For ``result.json``.
+    warnings : tuple of str
+    """
+
+    volume: Float[Tensor, "n n n"]
+    record: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class HalfMaps:
+    """Two half-maps on one grid, with a mask.
+
+    Attributes
+    ----------
+    half1, half2 : tensor (n, n, n)
+    pixel_size : float
+        Angstrom.
+    mask : Mask
+    """
+
+    half1: Float[Tensor, "n n n"]
+    half2: Float[Tensor, "n n n"]
+    pixel_size: float
+    mask: Mask
+
+    @property
+    def box(self) -> int:
+        """Pixels."""
+        return int(self.half1.shape[-1])
+
+    @property
+    def mean(self) -> Float[Tensor, "n n n"]:
+        """The whole map."""
+        return (self.half1 + self.half2) / 2
+
+    def record(self) -> dict[str, Any]:
+        """Entries of ``result.json`` on what was read."""
+        share = float(self.mask.volume.mean())
+        return {
+            "input": {"box": self.box, "pixel_size": self.pixel_size},
+            "mask": {**self.mask.record, "volume_fraction": share},
+        }
+
+
+def _read(path: Path, pixel_size: float | None) -> tuple[Float[Tensor, "n n n"], float]:
+    array, own = read_map(path, pixel_size)
+    return cubic(array, path), own
+
+
+def _same_grid(path: Path, box: int, own: float, like: Path, n: int, pixel_size: float) -> None:
+    if box != n:
+        raise InputError(
+            f"has a box of {box} px, but {like} one of {n} px",
+            where=path,
+            mend="give maps and masks on one grid, for instance those of one refinement",
+        )
+    if abs(own / pixel_size - 1) > _SAME_PIXEL:
+        raise InputError(
+            f"has pixels of {own:g} A, but {like} of {pixel_size:g} A",
+            where=path,
+            mend="give maps of one refinement, or the true size of all with --pixel-size",
+        )
+
+
+def _read_mask(path: Path, half: Path, n: int, pixel_size: float, given: float | None) -> Mask:
+    array, own = read_map(path, given)
+    mask = torch.from_numpy(array)
+    if len(set(mask.shape)) != 1:
+        raise InputError(
+            f"is {' x '.join(map(str, mask.shape))}, expected a cube",
+            where=path,
+            mend="give a mask on the half-maps' grid",
+        )
+    _same_grid(path, int(mask.shape[-1]), own, half, n, pixel_size)
+    low, high = float(mask.min()), float(mask.max())
+    if low < -_SLACK or high > 1 + _SLACK:
+        raise InputError(
+            f"holds values from {low:g} to {high:g}, expected a mask from 0 to 1",
+            where=path,
+            mend="give a mask rather than a map, or scale it",
+        )
+    if high < 0.5:
+        raise InputError(
+            f"holds no value above {high:g}, so nothing lies within it",
+            where=path,
+            mend="give a mask that is 1 where the molecule is",
+        )
+    core, edge = (mask >= 0.99).sum(), ((mask > 0.01) & (mask < 0.99)).sum()
+    hard = bool(edge < _HARD * core) and bool(core < mask.numel())
+    words = f"The mask {path.name} has a hard edge, which correlates the halves: soften it."
+    return Mask(mask.clamp(0, 1), {"source": str(path)}, (words,) if hard else ())
+
+
+def _sphere(n: int, pixel_size: float, diameter: float) -> Mask:
+    if not 0 < diameter <= n * pixel_size:
+        raise OptionError(
+            f"{diameter:g} A is not between 0 and the box of {n * pixel_size:g} A",
+            where="--mask-diameter",
+            mend="give the molecule's largest diameter, with a margin",
+        )
+    sphere = soft_sphere(n, diameter / 2 / pixel_size, _SPHERE_EDGE)
+    return Mask(sphere, {"source": "sphere", "diameter": diameter})
+
+
+def _automatic(
+    first: Float[Tensor, "n n n"], second: Float[Tensor, "n n n"], pixel_size: float, half: Path
+) -> Mask:
+    made = automatic_mask(first, second, pixel_size)
+    if made is None:
+        raise InputError(
+            "no density stands out of the noise, even at 40 A, to make a mask round",
+            where=half,
+            mend="give --mask or --mask-diameter",
+        )
+    record = {
+        "source": "automatic",
+        "low_pass": made.low_pass,
+        "threshold": made.threshold,
+        "extend_px": made.extend,
+        "edge_px": made.edge,
+    }
+    return Mask(made.mask, record)
+
+
+def open_half_maps(
+    half1: Path,
+    half2: Path,
+    *,
+    mask: Path | None = None,
+    mask_diameter: float | None = None,
+    pixel_size: float | None = None,
+) -> HalfMaps:
+    """Read two half-maps and the mask given for them, or make one.
+
+    Raises
+    ------
+    VitreousError
+        For files that cannot be read, halves or a mask on different grids, one map given twice,
+        values outside 0 to 1 in the mask, and where no density stands out to mask.
+    """
+    if mask is not None and mask_diameter is not None:
+        raise OptionError("two masks", where="--mask, --mask-diameter", mend="give one of them")
+    if pixel_size is not None and not (math.isfinite(pixel_size) and pixel_size > 0):
+        raise OptionError(
+            f"{pixel_size:g} A, expected more than 0", where="--pixel-size", mend="give angstroms"
+        )
+    first, size = _read(half1, pixel_size)
+    second, own = _read(half2, pixel_size)
+    n = int(first.shape[-1])
+    _same_grid(half2, int(second.shape[-1]), own, half1, n, size)
+    if float(fsc(first, second)[1:].min()) > _IDENTICAL:
+        raise InputError(
+            f"is the same map as {half1}: their FSC is 1 in every shell",
+            where=half2,
+            mend="give the maps of two independent halves of the particles",
+        )
+    if mask is not None:
+        found = _read_mask(mask, half1, n, size, pixel_size)
+    elif mask_diameter is not None:
+        found = _sphere(n, size, mask_diameter)
+    else:
+        found = _automatic(first, second, size, half1)
+    return HalfMaps(first, second, size, found)

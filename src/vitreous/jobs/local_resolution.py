@@ -1,0 +1,153 @@
+"""Resolution everywhere in a map, and the map filtered to it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.errors import InputError, OptionError
+from vitreous.io.mrc import write_map
+from vitreous.jobs.config_maps import LocalResolutionConfig, PostprocessConfig
+from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.half_maps import HalfMaps, open_half_maps
+from vitreous.jobs.postprocess import choose_b_factor, curve_warnings, resolutions
+from vitreous.jobs.record import job_record, write_record
+from vitreous.math.fourier import to_half_fourier
+from vitreous.validate.fsc import crossing
+from vitreous.validate.half_maps import half_map_curves
+from vitreous.validate.local_resolution import (
+    FIRST_SHELL,
+    LocalWindow,
+    default_diameter,
+    lattice,
+    local_fsc,
+    local_window,
+    locally_filtered,
+    spread,
+    whitened,
+)
+from vitreous.validate.sharpen import fsc_weight, guinier_fit, sharpened
+
+_INSIDE = 0.5
+"""Value of the mask from which on a voxel is measured."""
+
+_NARROWEST, _WIDEST = 8.0, 64.0
+"""Pixels of the window's diameter; never more than half the box either."""
+
+_PERCENTILES = (5, 25, 50, 75, 95)
+"""Of the local resolution within the mask, told in ``result.json``."""
+
+
+def _check(config: LocalResolutionConfig) -> None:
+    if not 0 < config.threshold < 1:
+        raise OptionError(
+            f"{config.threshold:g} is not between 0 and 1",
+            where="--threshold",
+            mend="give 0.143 or 0.5",
+        )
+
+
+def _window(config: LocalResolutionConfig, halves: HalfMaps, resolution: float) -> LocalWindow:
+    widest = min(_WIDEST, halves.box / 2)
+    if config.window is None:
+        wanted = default_diameter(resolution, halves.pixel_size)
+        return local_window(min(max(wanted, _NARROWEST), widest))
+    diameter = config.window / halves.pixel_size
+    if not _NARROWEST <= diameter <= widest:
+        least, most = (d * halves.pixel_size for d in (_NARROWEST, widest))
+        raise OptionError(
+            f"{config.window:g} A is not between {least:g} and {most:g} A, which is "
+            f"{_NARROWEST:g} to {widest:g} pixels",
+            where="--window",
+            mend="give some seven times the resolution",
+        )
+    return local_window(diameter)
+
+
+def local_frequency(
+    halves: HalfMaps, window: LocalWindow, threshold: float, on_event: OnEvent = ignore
+) -> Float[Tensor, "n n n"]:
+    """Frequency (1/angstrom) to which the halves agree at every voxel of the mask.
+
+    Beyond the mask it is that of the nearest point within.
+    """
+    points, shape = lattice((halves.mask.volume > _INSIDE).numpy(), window.step)
+
+    def progress(done: int, total: int) -> None:
+        on_event({"event": "progress", "stage": "local FSC", "iteration": done, "of": total})
+
+    progress(0, len(points))
+    curves = local_fsc(*whitened(halves.half1, halves.half2), points, window, progress)
+    shells = crossing(curves, threshold, FIRST_SHELL)
+    frequency = shells / (window.side * halves.pixel_size)
+    return spread(frequency, points, shape, window.step, halves.box)
+
+
+def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = ignore) -> Path:
+    """Local resolution of two half-maps, and their mean sharpened and filtered to it.
+
+    Returns
+    -------
+    Path of the folder, with local_resolution.mrc (angstrom), locally_filtered.mrc, mask.mrc and
+    result.json.
+
+    Raises
+    ------
+    VitreousError
+        For files, options or a folder that cannot be used, and for halves that do not agree even
+        at the lowest frequencies.
+    """
+    began = time.monotonic()
+    _check(config)
+    halves = open_half_maps(
+        config.half1,
+        config.half2,
+        mask=config.mask,
+        mask_diameter=config.mask_diameter,
+        pixel_size=config.pixel_size,
+    )
+    pixel_size, mask = halves.pixel_size, halves.mask.volume
+    curves = half_map_curves(halves.half1, halves.half2, mask, config.seed)
+    found = resolutions(curves, halves.box, pixel_size)
+    resolution = found["resolution_0143_interpolated"]
+    if resolution is None:
+        raise InputError(
+            f"does not agree with {config.half1} at any frequency within the mask",
+            where=config.half2,
+            mend="check that both are halves of one refinement and lie in the mask",
+        )
+    window = _window(config, halves, resolution)
+    prepare_folder(config.out, overwrite=config.overwrite)
+    frequency = local_frequency(halves, window, config.threshold, on_event)
+
+    spectrum, weight = to_half_fourier(halves.mean), fsc_weight(curves.corrected)
+    fit = guinier_fit(spectrum, weight, pixel_size, PostprocessConfig.fit_from)
+    b_factor, source, b_warnings = choose_b_factor(config.bfactor, fit)
+    volume = sharpened(spectrum, np.ones_like(weight), b_factor, pixel_size)
+    local = 1 / frequency
+    write_map(config.out / "mask.mrc", mask.numpy(), pixel_size)
+    write_map(config.out / "local_resolution.mrc", local.numpy(), pixel_size)
+    filtered = locally_filtered(volume, frequency, pixel_size)
+    write_map(config.out / "locally_filtered.mrc", filtered.numpy(), pixel_size)
+    percentiles = np.percentile(local[mask > _INSIDE].numpy(), _PERCENTILES)
+    result: dict[str, Any] = {
+        **job_record("local-resolution", config),
+        "seed": config.seed,
+        **halves.record(),
+        **found,
+        "window": {"diameter": window.diameter * pixel_size, "step": window.step * pixel_size},
+        "local_resolution": {
+            f"percentile_{p}": v for p, v in zip(_PERCENTILES, percentiles, strict=True)
+        },
+        "bfactor": b_factor,
+        "bfactor_source": source,
+        "warnings": [*halves.mask.warnings, *curve_warnings(curves), *b_warnings],
+        "timings": {"total_s": round(time.monotonic() - began, 3)},
+    }
+    write_record(config.out, result)
+    return config.out

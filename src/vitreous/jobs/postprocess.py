@@ -1,0 +1,183 @@
+"""From two half-maps to the resolution and a sharpened, masked map."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from vitreous.errors import OptionError
+from vitreous.io.fsc_xml import write_fsc_xml
+from vitreous.io.mrc import write_map
+from vitreous.io.mtf import read_mtf
+from vitreous.jobs.config_maps import PostprocessConfig
+from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.half_maps import HalfMaps, open_half_maps
+from vitreous.jobs.record import job_record, write_record
+from vitreous.math.fourier import to_half_fourier
+from vitreous.physics.filters import low_pass
+from vitreous.validate.fsc import (
+    first_below,
+    resolution_at,
+    resolution_of_shell,
+    shell_frequency,
+)
+from vitreous.validate.half_maps import HalfMapCurves, half_map_curves
+from vitreous.validate.sharpen import GuinierFit, fsc_weight, guinier_fit, sharpened
+
+_MASKS_OWN = 0.1
+"""FSC that random phases may have at the resolution before the mask is called too tight."""
+
+_XML_TITLE = "Masked FSC corrected by phase randomisation"
+
+_NO_FIT = (
+    "Fewer than three shells lie between the start of the Guinier fit and the end of the FSC, so "
+    "the map was not sharpened: give --bfactor."
+)
+
+
+def _check(config: PostprocessConfig) -> None:
+    for value, where in (
+        (config.fit_from, "--fit-from"),
+        (config.fit_to, "--fit-to"),
+        (config.mtf_pixel_size, "--mtf-pixel-size"),
+        (config.low_pass, "--low-pass"),
+    ):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise OptionError(
+                f"{value:g}, expected more than 0", where=where, mend="give angstroms"
+            )
+    if config.fit_to is not None and config.fit_to >= config.fit_from:
+        raise OptionError(
+            f"{config.fit_to:g} A is not finer than --fit-from, {config.fit_from:g} A",
+            where="--fit-to",
+            mend="give the finer resolution as --fit-to",
+        )
+    if config.bfactor is not None and not math.isfinite(config.bfactor):
+        raise OptionError(f"{config.bfactor:g}", where="--bfactor", mend="give angstrom^2")
+
+
+def _mtf_of_shells(config: PostprocessConfig, halves: HalfMaps) -> Float[np.ndarray, " s"]:
+    """What the detector passes on in each shell: 1 where no MTF was given."""
+    frequency = shell_frequency(halves.box, halves.pixel_size)
+    if config.mtf is None:
+        return np.ones_like(frequency)
+    return read_mtf(config.mtf).at(frequency * (config.mtf_pixel_size or halves.pixel_size))
+
+
+def resolutions(curves: HalfMapCurves, box: int, pixel_size: float) -> dict[str, float | None]:
+    """Entries of ``result.json``: where the corrected and the unmasked curve fall, angstrom."""
+    return {
+        "resolution_0143": resolution_of_shell(curves.corrected, 0.143, box, pixel_size),
+        "resolution_05": resolution_of_shell(curves.corrected, 0.5, box, pixel_size),
+        "resolution_0143_interpolated": resolution_at(curves.corrected, 0.143, box, pixel_size),
+        "resolution_05_interpolated": resolution_at(curves.corrected, 0.5, box, pixel_size),
+        "resolution_0143_unmasked": resolution_of_shell(curves.unmasked, 0.143, box, pixel_size),
+    }
+
+
+def curve_warnings(curves: HalfMapCurves) -> list[str]:
+    """What the curves say against the mask, the sampling or the halves' independence."""
+    found, shells = [], len(curves.corrected)
+    fall = first_below(curves.corrected, 0.143)
+    if fall < first_below(curves.unmasked, 0.143):
+        found.append(
+            "The masked resolution is worse than the unmasked one: the mask cuts into the molecule "
+            "or lies beside it."
+        )
+    if fall == shells:
+        found.append(
+            "The FSC stays above 0.143 up to Nyquist: the pixel size limits the resolution, or the "
+            "halves are not independent."
+        )
+    elif curves.randomised_from < fall and curves.randomised[fall] > _MASKS_OWN:
+        found.append(
+            f"Random phases reach an FSC of {curves.randomised[fall]:.2f} at the resolution: the "
+            "mask is too tight or its edge too sharp."
+        )
+    if curves.randomised_from == shells:
+        found.append(
+            "The unmasked FSC never falls below 0.8, so no phases were randomised and nothing was "
+            "corrected: check that the halves are independent."
+        )
+    return found
+
+
+def choose_b_factor(given: float | None, fit: GuinierFit | None) -> tuple[float, str, list[str]]:
+    """B-factor to apply, where it came from, and warnings."""
+    if given is not None:
+        found, source = given, "given"
+    elif fit is not None:
+        found, source = fit.b_factor, "Guinier fit"
+    else:
+        return 0.0, "none", [_NO_FIT]
+    blurs = f"The B-factor of {found:.0f} A^2 is positive and blurs the map."
+    return found, source, [blurs] if found > 0 else []
+
+
+def run_postprocess(config: PostprocessConfig, on_event: OnEvent = ignore) -> Path:
+    """Resolution, B-factor, and the sharpened map of two half-maps.
+
+    Returns
+    -------
+    Path of the folder, with sharpened.mrc, sharpened_masked.mrc, mask.mrc, fsc.xml and
+    result.json.
+
+    Raises
+    ------
+    VitreousError
+        For files, options or a folder that cannot be used.
+    """
+    began = time.monotonic()
+    _check(config)
+    halves = open_half_maps(
+        config.half1,
+        config.half2,
+        mask=config.mask,
+        mask_diameter=config.mask_diameter,
+        pixel_size=config.pixel_size,
+    )
+    mtf = _mtf_of_shells(config, halves)
+    prepare_folder(config.out, overwrite=config.overwrite)
+    pixel_size, mask = halves.pixel_size, halves.mask.volume
+
+    on_event({"event": "progress", "stage": "correlating", "iteration": 0, "of": 2})
+    curves = half_map_curves(halves.half1, halves.half2, mask, config.seed)
+    on_event({"event": "progress", "stage": "sharpening", "iteration": 1, "of": 2})
+    spectrum, weight = to_half_fourier(halves.mean), fsc_weight(curves.corrected) / mtf
+    fit = guinier_fit(spectrum, weight, pixel_size, config.fit_from, config.fit_to)
+    b_factor, source, b_warnings = choose_b_factor(config.bfactor, fit)
+    volume = sharpened(spectrum, weight, b_factor, pixel_size)
+    if config.low_pass is not None:
+        volume = low_pass(volume, pixel_size, config.low_pass)
+
+    for name, array in (
+        ("mask", mask),
+        ("sharpened", volume),
+        ("sharpened_masked", volume * mask),
+    ):
+        write_map(config.out / f"{name}.mrc", array.numpy(), pixel_size)
+    frequency = shell_frequency(halves.box, pixel_size)
+    write_fsc_xml(config.out / "fsc.xml", frequency, curves.corrected, _XML_TITLE)
+    randomised = curves.randomised_from < len(frequency)
+    result: dict[str, Any] = {
+        **job_record("postprocess", config),
+        "seed": config.seed,
+        **halves.record(),
+        **resolutions(curves, halves.box, pixel_size),
+        "bfactor": b_factor,
+        "bfactor_source": source,
+        "guinier": None if fit is None else asdict(fit),
+        "randomised_from": 1 / frequency[curves.randomised_from] if randomised else None,
+        "fsc": {"frequency": frequency, **asdict(curves)},
+        "warnings": [*halves.mask.warnings, *curve_warnings(curves), *b_warnings],
+        "timings": {"total_s": round(time.monotonic() - began, 3)},
+    }
+    write_record(config.out, result)
+    on_event({"event": "progress", "stage": "sharpening", "iteration": 2, "of": 2})
+    return config.out

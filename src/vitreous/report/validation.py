@@ -1,0 +1,295 @@
+"""The reports of the jobs that validate a map from its half-maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from vitreous.io.atomic import write_text
+from vitreous.io.mrc import read_map
+from vitreous.report import charts, curves, figures, page
+from vitreous.report.progress import duration
+from vitreous.report.record import read_result
+from vitreous.report.svg import colour
+from vitreous.report.viewer import make_view, script, viewer
+from vitreous.validate.anisotropy import HALF_ANGLE, ORDER
+
+_READ_CONES = (
+    f"FSC within cones of {HALF_ANGLE:g} degrees half-angle. Curves that lie close together mean a "
+    "map that is alike in all directions."
+)
+_READ_GLOBE = (
+    "Slices through Fourier space lie at right angles to the views, so a poor direction lacks "
+    "views at right angles to itself."
+)
+
+_Result = dict[str, Any]
+_Facts = list[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class _Story:
+    """What is particular to the page of one job.
+
+    Attributes
+    ----------
+    title : str
+        One sentence: what was found.
+    facts : list
+        Name, value, remark.
+    sections : list of str
+        HTML.
+    files : dict
+        What each file is.
+    """
+
+    title: str
+    facts: _Facts
+    sections: list[str]
+    files: dict[str, str]
+
+
+def _angstrom(value: float | None) -> str:
+    return "not reached" if value is None else f"{value:.2f} Å"
+
+
+def _numbers(values: list[float | None]) -> Float[np.ndarray, " s"]:
+    """Numbers of ``result.json``, where infinity became null."""
+    return np.array([np.nan if value is None else value for value in values])
+
+
+def _mask_fact(result: _Result) -> tuple[str, str, str]:
+    mask = result["mask"]
+    source = {"automatic": "made round the density", "sphere": "a soft sphere"}
+    return (
+        "Mask",
+        f"{mask['volume_fraction']:.1%} of the box",
+        source.get(mask["source"], Path(mask["source"]).name),
+    )
+
+
+def _map_card(path: Path, name: str) -> str:
+    volume, pixel_size = read_map(path)
+    view = viewer(make_view(volume, pixel_size, None), name, colour(1))
+    alt = f"Three central sections of {name} and three projections of it"
+    sections = figures.sections_and_projections(volume, pixel_size, None, alt)
+    return page.cards(
+        [
+            page.card(
+                path.name,
+                page.figure(view, "The surface where the density equals the contour; drag to turn.")
+                + page.figure(sections, "Central sections, and sums along the axes."),
+            )
+        ],
+        single_wide=True,
+    )
+
+
+def _postprocess(folder: Path, result: _Result) -> _Story:
+    fsc, guinier = result["fsc"], result["guinier"]
+    frequency = _numbers(fsc["frequency"])
+    found = _angstrom(result["resolution_0143"])
+    names = ("corrected", "masked", "unmasked", "randomised")
+    titles = ("corrected", "masked", "unmasked", "masked, random phases")
+    lines = [(title, _numbers(fsc[name])) for name, title in zip(names, titles, strict=True)]
+    picture = curves.fsc_chart(frequency, lines, f"Fourier shell correlation, 0.143 at {found}")
+    caption = (
+        "How far the halves agree at each resolution. The curve with random phases is what the "
+        "mask feigns by itself: it should be near 0 where the corrected one crosses 0.143."
+    )
+    charts_shown = [page.card("Do the halves agree?", page.figure(picture, caption))]
+    if guinier is not None:
+        x, fitted = _numbers(guinier["frequency_squared"]), np.array(guinier["fitted"])
+        picture = curves.guinier_chart(
+            x,
+            _numbers(guinier["log_amplitude"]),
+            _numbers(guinier["log_weighted"]),
+            (guinier["slope"], guinier["intercept"]),
+            (float(x[fitted].min()), float(x[fitted].max())),
+            f"Guinier plot, B-factor {4 * guinier['slope']:.0f} square angstroms",
+        )
+        caption = (
+            "Amplitudes fall with resolution; the B-factor is four times the slope of the fitted "
+            "line, and sharpening makes it level. A curve that is far from straight makes the "
+            "B-factor doubtful."
+        )
+        charts_shown.append(page.card("How much to sharpen", page.figure(picture, caption)))
+    sections = [
+        page.section("Resolution and B-factor", page.cards(charts_shown)),
+        page.section("The sharpened map", _map_card(folder / "sharpened_masked.mrc", "the map")),
+    ]
+    facts = [
+        ("FSC 0.143", found, "last shell above it, within the mask, corrected"),
+        ("FSC 0.5", _angstrom(result["resolution_05"]), "likewise"),
+        ("Unmasked", _angstrom(result["resolution_0143_unmasked"]), "FSC 0.143"),
+        ("B-factor", f"{result['bfactor']:.1f} Å²", str(result["bfactor_source"])),
+        _mask_fact(result),
+    ]
+    files = {
+        "sharpened.mrc": "the sharpened map",
+        "sharpened_masked.mrc": "the same within the mask",
+        "mask.mrc": "the mask",
+        "fsc.xml": "the corrected FSC, for deposition in EMDB",
+    }
+    return _Story(f"The halves agree to {found} (FSC 0.143)", facts, sections, files)
+
+
+def _local_resolution(folder: Path, result: _Result) -> _Story:
+    values, _ = read_map(folder / "local_resolution.mrc")
+    mask, _ = read_map(folder / "mask.mrc")
+    inside = mask > 0.5
+    local = result["local_resolution"]
+    low, high = local["percentile_5"], local["percentile_95"]
+    said = f"90 % of the mask between {_angstrom(low)} and {_angstrom(high)}"
+    sections = figures.coloured_sections(
+        values, inside, (low, high), "resolution (Å)", f"Local resolution: {said}"
+    )
+    picture = charts.histogram(
+        values[inside],
+        np.ones(int(inside.sum()), dtype=int),
+        [1],
+        "resolution (Å)",
+        f"Histogram of the local resolution: {said}",
+        span=(float(values[inside].min()), float(values[inside].max())),
+        mark=result["resolution_0143"],
+        counted="voxels",
+    )
+    where = (
+        "Where detail is fine and where coarse. Towards the mask's edge the window sees solvent."
+    )
+    how = "The dashed line is the resolution of the whole."
+    facts = [
+        ("Median", _angstrom(local["percentile_50"]), "of the voxels within the mask"),
+        ("From", _angstrom(low), "5 % are finer"),
+        ("To", _angstrom(high), "5 % are coarser"),
+        ("Whole", _angstrom(result["resolution_0143"]), "FSC 0.143 within the mask, corrected"),
+        ("Window", f"{result['window']['diameter']:.0f} Å", "diameter of the soft ball"),
+        _mask_fact(result),
+    ]
+    content = [
+        page.section(
+            "Local resolution",
+            page.cards(
+                [
+                    page.card("Where", page.figure(sections, where), wide=True),
+                    page.card("How much", page.figure(picture, how)),
+                ]
+            ),
+        ),
+        page.section(
+            "Filtered to its local resolution",
+            _map_card(folder / "locally_filtered.mrc", "the locally filtered map"),
+        ),
+    ]
+    files = {
+        "local_resolution.mrc": "resolution of every voxel in angstrom, to colour a surface by; "
+        "beyond the mask that of the nearest point within",
+        "locally_filtered.mrc": "the sharpened map, low-passed everywhere at its own resolution",
+        "mask.mrc": "the mask",
+    }
+    return _Story(f"Local resolution: {said}", facts, content, files)
+
+
+def _anisotropy(folder: Path, result: _Result) -> _Story:
+    cones, views = result["conical_fsc"], result["views"]
+    frequency, by_cone = _numbers(cones["frequency"]), np.array(cones["curves"])
+    best, worst = result["resolution_best"], result["resolution_worst"]
+    said = f"{_angstrom(best)} in the best direction, {_angstrom(worst)} in the worst"
+    chart = curves.cone_chart(frequency, by_cone, f"FSC within cones: {said}")
+    resolution = 1 / np.maximum(np.array(cones["limits"]), 1 / worst)
+    globe = figures.sphere_map(
+        resolution,
+        ORDER,
+        (float(resolution.min()), float(resolution.max()) + 1e-6),
+        "resolution (Å)",
+        f"Resolution by direction: {said}",
+        wide=False,
+    )
+    sections = [
+        page.section("What follows", page.bullets(result["advice"])),
+        page.section(
+            "Resolution by direction",
+            page.cards(
+                [
+                    page.card("FSC within cones", page.figure(chart, _READ_CONES)),
+                    page.card(
+                        "Where each curve falls below 0.143", page.figure(globe, _READ_GLOBE)
+                    ),
+                ]
+            ),
+        ),
+    ]
+    facts: _Facts = [
+        ("cFAR", f"{result['cfar']:.2f}", "below 0.5 a map is smeared"),
+        ("Sphericity", f"{result['sphericity']:.3f}", "1 for a map alike in all directions"),
+        ("Best", _angstrom(best), ""),
+        ("Worst", _angstrom(worst), ""),
+        _mask_fact(result),
+    ]
+    if views is not None:
+        remark = f"{views['n_particles']:,} particles; below 0.81 views are uneven"
+        facts.insert(2, ("Views", f"{views['score']:.2f}", remark))
+        if views["tilted"]:
+            rows = [
+                (t["tilt"], f"{t['score']:.2f}", f"{t['empty_directions']:.0%}")
+                for t in views["tilted"]
+            ]
+            header = ["grid tilted by (degrees)", "score", "directions without a slice"]
+            sections.append(page.section("If the grid were tilted", page.table(header, rows)))
+    return _Story(f"Resolution by direction: {said}", facts, sections, {})
+
+
+_STORIES: dict[str, tuple[str, Callable[[Path, _Result], _Story]]] = {
+    "postprocess": ("postprocessing", _postprocess),
+    "local-resolution": ("local resolution", _local_resolution),
+    "anisotropy": ("anisotropy", _anisotropy),
+}
+
+
+def build_validation_page(folder: Path, result: _Result) -> str:
+    """HTML of the report."""
+    kind, tell = _STORIES[result["job"]]
+    story = tell(folder, result)
+    taken = duration(result["timings"]["total_s"])
+    header = (
+        page.paragraph(f"vitreous {result['version']} · {kind}", "kind")
+        + f"<h1>{page.shown(story.title)}</h1>"
+        + page.warnings_box(result["warnings"])
+        + page.tiles(story.facts)
+    )
+    files = {**story.files, "result.json, log.jsonl": "every number in this report, for scripts"}
+    main = [
+        *story.sections,
+        page.section("Files", page.pairs_table(files)),
+        page.section(
+            "Everything else",
+            page.folded("All settings", page.pairs_table(result["options"])),
+            page.folded(
+                "Input and versions",
+                page.pairs_table(
+                    {**result["input"], "time": taken, "vitreous": result["version"]}
+                    | result["versions"]
+                ),
+            ),
+        ),
+    ]
+    footer = page.paragraph("Made by vitreous. This page is complete in itself: keep or send it.")
+    return page.document(story.title, header, "\n".join(main), footer, script())
+
+
+def write_validation_report(job_dir: Path) -> Path:
+    """Write ``report.html`` into the folder of a postprocess, local-resolution or anisotropy job.
+
+    Raises
+    ------
+    InputError
+        If ``result.json`` or a map is missing or broken.
+    """
+    path = job_dir / "report.html"
+    write_text(path, build_validation_page(job_dir, read_result(job_dir / "result.json")))
+    return path
