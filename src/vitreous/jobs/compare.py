@@ -74,7 +74,8 @@ class Comparison:
     aligned: Path
 
 
-def _cubic(array: Float[np.ndarray, "z y x"], path: Path) -> Float[Tensor, "n n n"]:
+def cubic(array: Float[np.ndarray, "z y x"], path: Path) -> Float[Tensor, "n n n"]:
+    """A map as a tensor, once it is seen to be a cube with something in it."""
     volume = torch.from_numpy(array)
     if len(set(volume.shape)) != 1 or volume.shape[0] < 8:
         raise InputError(
@@ -85,6 +86,17 @@ def _cubic(array: Float[np.ndarray, "z y x"], path: Path) -> Float[Tensor, "n n 
     if volume.std() == 0:
         raise InputError("is constant", where=path, mend="give a map with density in it")
     return volume
+
+
+def checked_diameter(diameter: float | None, width: float) -> float | None:
+    """The mask diameter given, if any, once it is seen to fit a box of ``width`` angstrom."""
+    if diameter is not None and not 0 < diameter <= width:
+        raise OptionError(
+            f"the mask of {diameter:g} A does not fit the box of {width:g} A",
+            where="--mask-diameter",
+            mend=f"give a diameter of at most {width:g}",
+        )
+    return diameter
 
 
 def on_grid(
@@ -142,18 +154,14 @@ def run_compare(config: CompareConfig, on_event: OnEvent = ignore) -> Comparison
     """
     out = _target(config)
     array, pixel_size = read_map(config.map)
-    moving = _cubic(array, config.map)
+    moving = cubic(array, config.map)
     box = int(moving.shape[-1])
     truth_array, own = read_volume(config.truth, box, pixel_size)
-    truth = on_grid(_cubic(truth_array, config.truth), own, box, pixel_size)
+    truth = on_grid(cubic(truth_array, config.truth), own, box, pixel_size)
     width = box * pixel_size
-    if config.mask_diameter is not None and not 0 < config.mask_diameter <= width:
-        raise OptionError(
-            f"the mask of {config.mask_diameter:g} A does not fit the box of {width:g} A",
-            where="--mask-diameter",
-            mend=f"give a diameter of at most {width:g}",
-        )
-    diameter = config.mask_diameter or min(extent(truth, pixel_size), width)
+    diameter = checked_diameter(config.mask_diameter, width) or min(
+        extent(truth, pixel_size), width
+    )
     on_event({"event": "progress", "stage": "aligning", "iteration": 0, "of": 1})
     alignment = align(moving, truth, pixel_size)
     on_event({"event": "progress", "stage": "aligning", "iteration": 1, "of": 1})
