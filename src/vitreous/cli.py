@@ -26,6 +26,7 @@ from vitreous.jobs.config_maps import (
     AnisotropyConfig,
     LocalResolutionConfig,
     PostprocessConfig,
+    SymmetryConfig,
 )
 from vitreous.jobs.folder import OnEvent
 
@@ -134,6 +135,48 @@ def compare(config: Annotated[CompareConfig, Parameter(name="*")]) -> None:
         f"Aligned map: {result.aligned}",
         soft_wrap=True,
     )
+
+
+@app.command
+def symmetry(config: Annotated[SymmetryConfig, Parameter(name="*")]) -> None:
+    """Find a map's point group and axes; lay the map on them, impose the group."""
+    from vitreous.jobs.symmetry import run_symmetry
+
+    with _told(None) as on_event:
+        result = run_symmetry(config, on_event)
+    finding, chosen = result.finding, result.chosen
+    table = Table("group", "score", "noise allows", "holds to (A)", "verdict", title="Point groups")
+    for score in finding.scores:
+        held = "nowhere" if score.held_to is None else f"{score.held_to:.1f}"
+        allowed = "?" if finding.noise == "unknown" else f"{score.allowed:.2f}"
+        table.add_row(score.group, f"{score.score:.2f}", allowed, held, finding.verdict(score))
+    console = Console()
+    console.print(table)
+    noise = {
+        "half-maps": "from the half-maps",
+        "solvent": "from outside the mask",
+        "unknown": "unknown: all differences count as asymmetry",
+    }
+    console.print(
+        f"Tested to {finding.resolution:.1f} A inside {result.mask_diameter:.0f} A; "
+        f"noise {noise[finding.noise]}",
+        *(f"Warning: {warning}" for warning in finding.warnings),
+        f"Point group: {finding.group}",
+        sep="\n",
+        soft_wrap=True,
+    )
+    if chosen is not None:
+        shift = (s * result.pixel_size for s in chosen.shift)
+        console.print(
+            f"Main axis of {chosen.group} (x, y, z): {', '.join(f'{a:.3f}' for a in chosen.axis)}\n"
+            f"To RELION's axes: rotation (rot, tilt, psi) "
+            f"{', '.join(f'{a:.1f}' for a in chosen.euler)} degrees, "
+            f"then shift (x, y, z) {', '.join(f'{s:.1f}' for s in shift)} A",
+            soft_wrap=True,
+        )
+    for name, path in (("Aligned map", result.aligned), ("Scores", result.table)):
+        if path is not None:
+            console.print(f"{name}: {path}", soft_wrap=True)
 
 
 @app.command

@@ -89,6 +89,17 @@ def cubic(array: Float[np.ndarray, "z y x"], path: Path) -> Float[Tensor, "n n n
     return volume
 
 
+def checked_diameter(diameter: float | None, width: float) -> float | None:
+    """The mask diameter given, if any, once it is seen to fit a box of ``width`` angstrom."""
+    if diameter is not None and not 0 < diameter <= width:
+        raise OptionError(
+            f"the mask of {diameter:g} A does not fit the box of {width:g} A",
+            where="--mask-diameter",
+            mend=f"give a diameter of at most {width:g}",
+        )
+    return diameter
+
+
 def on_grid(
     volume: Float[Tensor, "m m m"], own: float, box: int, pixel_size: float
 ) -> Float[Tensor, "n n n"]:
@@ -143,13 +154,9 @@ def run_compare(config: CompareConfig, on_event: OnEvent = ignore) -> Comparison
     truth_array, own = read_volume(config.truth, box, pixel_size)
     truth = on_grid(cubic(truth_array, config.truth), own, box, pixel_size)
     width = box * pixel_size
-    if config.mask_diameter is not None and not 0 < config.mask_diameter <= width:
-        raise OptionError(
-            f"the mask of {config.mask_diameter:g} A does not fit the box of {width:g} A",
-            where="--mask-diameter",
-            mend=f"give a diameter of at most {width:g}",
-        )
-    diameter = config.mask_diameter or min(extent(truth, pixel_size), width)
+    diameter = checked_diameter(config.mask_diameter, width) or min(
+        extent(truth, pixel_size), width
+    )
     on_event({"event": "progress", "stage": "aligning", "iteration": 0, "of": 1})
     alignment = align(moving, truth, pixel_size)
     on_event({"event": "progress", "stage": "aligning", "iteration": 1, "of": 1})

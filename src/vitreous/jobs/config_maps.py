@@ -148,3 +148,47 @@ class AnisotropyConfig:
     symmetry: str = "C1"
     seed: int = 0
     overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class SymmetryConfig:
+    """Test a map for point groups, lay it on their axes and impose one.
+
+    Attributes
+    ----------
+    map : Path
+        The map in question, MRC.
+    align : str, optional
+        Point group on whose axes, as RELION lays them, the map is laid; it is the only one tested.
+        auto tests all and takes the one found.
+    impose : bool
+        Average the map over that group.
+    out : Path, optional
+        Where the aligned map goes, by default beside the map with _symmetry added to its name; the
+        scores go beside it as JSON.  Without --align only the scores are written, and only if this
+        is given.
+    mask_diameter : float, optional
+        Diameter in angstrom of the soft sphere that is looked at; by default the map's extent, at
+        most 85 % of the box.
+    resolution : float, optional
+        Finest detail looked at, angstrom; by default where half-maps, if given, fall to an FSC of
+        0.143, else 10.  Give what the map is good to: noise beyond counts as asymmetry unless it
+        is seen outside the mask too.
+    half1 : Path, optional
+        First half-map, in the place of the map; the two tell its noise.
+    half2 : Path, optional
+        Second half-map.
+    overwrite : bool
+        Replace what is there already.
+    """
+
+    map: Path
+    _: KW_ONLY
+    align: str | None = None
+    impose: bool = False
+    out: Path | None = None
+    mask_diameter: float | None = None
+    resolution: float | None = None
+    half1: Path | None = None
+    half2: Path | None = None
+    overwrite: bool = False

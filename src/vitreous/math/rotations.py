@@ -51,6 +51,12 @@ def matrix_to_euler(matrix: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
     return torch.rad2deg(torch.stack([rot, tilt, psi], dim=-1)).to(matrix.dtype)
 
 
+def frame_along(axis: Float[Tensor, " 3"]) -> Float[Tensor, "3 3"]:
+    """Some rotation that carries z to ``axis`` (a unit vector)."""
+    tilt = torch.arccos(axis[2].clamp(-1, 1))
+    return axis_rotation(torch.atan2(axis[1], axis[0]), 2) @ axis_rotation(tilt, 1)
+
+
 def random_rotations(count: int, seed: int) -> Float[Tensor, "n 3 3"]:
     """Rotations uniform on SO(3), float64."""
     rng = np.random.default_rng(seed)

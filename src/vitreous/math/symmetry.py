@@ -7,6 +7,7 @@ import re
 
 import torch
 from jaxtyping import Bool, Float
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from vitreous.errors import OptionError
@@ -35,8 +36,10 @@ def _turn(fold: int, axis: tuple[float, float, float]) -> Float[Tensor, "3 3"]:
     return torch.linalg.matrix_exp(cross - cross.T)
 
 
-def normalise_name(name: str) -> str:
+def normalise_name(name: str, option: str = "--symmetry") -> str:
     """Upper-case name of a point group, ``I`` spelt out as RELION's ``I2``.
+
+    ``option`` is what an error names.
 
     Raises
     ------
@@ -48,7 +51,7 @@ def normalise_name(name: str) -> str:
     if group not in _POLYHEDRAL and not re.fullmatch(r"[CD][1-9]\d{0,2}", group):
         raise OptionError(
             f"{name!r} is not a point group this program knows",
-            where="--symmetry",
+            where=option,
             mend="give C1, Cn, Dn, T, O, I or I1 to I4",
         )
     return group
@@ -82,6 +85,36 @@ def point_group(name: str) -> Float[Tensor, "s 3 3"]:
             if all((product - known).abs().max() > 1e-6 for known in operators):
                 operators.append(product)
     return torch.stack(operators)
+
+
+def rotation_axes(operators: Float[Tensor, "s 3 3"]) -> list[tuple[Float[Tensor, " 3"], int]]:
+    """Axes of a point group's rotations, each with its fold, the highest fold first.
+
+    Parameters
+    ----------
+    operators : tensor (operators, 3, 3)
+        The whole group, identity first.
+    """
+    vectors = torch.from_numpy(Rotation.from_matrix(operators[1:].numpy()).as_rotvec())
+    vectors = vectors / vectors.norm(dim=1, keepdim=True)
+    same = (vectors @ vectors.T).abs() > 1 - 1e-6
+    first = same.long().argmax(dim=1)  # of the operators that share an axis
+    axes = [(vectors[n], 1 + int(same[n].sum())) for n in range(len(vectors)) if int(first[n]) == n]
+    return sorted(axes, key=lambda axis: -axis[1])
+
+
+def axes_apart(name: str, rotation: Float[Tensor, "3 3"]) -> float:
+    """Largest angle in degrees from a point group's axes, rotated, to its axes of the same fold.
+
+    Zero for the rotations that carry the group into itself, whether they belong to it or not.
+    """
+    axes = rotation_axes(point_group(name))
+    chords = []
+    for axis, fold in axes:
+        same = torch.stack([other for other, n in axes if n == fold])
+        moved = rotation.to(axis) @ axis
+        chords.append(torch.linalg.cross(same, moved.expand_as(same)).norm(dim=1).min())
+    return float(torch.rad2deg(torch.arcsin(torch.stack(chords).max().clamp(max=1))))
 
 
 def asymmetric_unit(

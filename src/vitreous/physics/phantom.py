@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.math.gaussians import gaussian_sum
+from vitreous.math.symmetry import point_group
 
 _DOMAINS = (
     # centre (x, y, z) and radius, angstrom
@@ -19,6 +20,9 @@ _DOMAINS = (
 )
 _RESIDUE_VOLUME, _CLOSEST, _RESIDUE_WIDTH = 150.0, 4.0, 2.6
 """Cubic angstrom a residue as in proteins; angstrom between residues; their Gaussians' width."""
+
+_OFF_AXES, _SPREAD = (0.8, 0.35, 0.48), 18.0
+"""Direction near no axis of a point group; angstrom from the centre of one mate alone."""
 
 
 def _packed(rng: np.random.Generator, radius: float) -> np.ndarray:
@@ -39,6 +43,18 @@ def residues() -> Float[np.ndarray, "n 3"]:
     parts = [np.array(centre) + _packed(rng, radius) for centre, radius in _DOMAINS]
     positions = np.concatenate(parts)
     return positions - positions.mean(axis=0)
+
+
+def symmetric_residues(group: str) -> Float[np.ndarray, "n 3"]:
+    """Positions (x, y, z) in angstrom of a lump of residues and its mates, on RELION's axes.
+
+    About as many in all, and as large, as the built-in molecule; no more symmetric than ``group``.
+    """
+    operators, all_residues = point_group(group).numpy(), residues()
+    inwards = np.linalg.norm(all_residues - all_residues[0], axis=1).argsort()
+    lump = all_residues[inwards[: len(all_residues) // len(operators)]]
+    lump = lump - lump.mean(axis=0) + np.cbrt(len(operators)) * _SPREAD * np.array(_OFF_AXES)
+    return np.concatenate([lump @ operator.T for operator in operators])
 
 
 def built_in_phantom(box: int, pixel_size: float) -> Float[Tensor, "n n n"]:

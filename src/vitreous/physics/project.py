@@ -41,6 +41,11 @@ def cube_side(radius: float, padding: int) -> int:
     return 2 * (math.ceil(radius * padding) + 1) + 1
 
 
+def _known_side(side: int, period: int) -> int:
+    """Side of the cube's part below Nyquist, odd."""
+    return min(side, (period - 1) // 2 * 2 + 1)
+
+
 def gridding_window(box: int, padding: int, device: torch.device | None = None) -> Tensor:
     """Real-space envelope, squared sinc along every axis, of trilinear interpolation."""
     axis = (torch.arange(box, device=device) - box // 2) / (box * padding)
@@ -66,7 +71,7 @@ def map_to_cube(volume: Float[Tensor, "k n n n"], radius: float, padding: int = 
     """
     box, side = volume.shape[-1], cube_side(radius, padding)
     corrected = volume / gridding_window(box, padding, volume.device)
-    known = min(side, box * padding - 1)  # none beyond Nyquist
+    known = _known_side(side, box * padding)
     data = low_frequencies(corrected, known, box * padding) / box
     return FourierCube(crop_or_pad(data, side, 3), padding)
 
@@ -79,7 +84,7 @@ def cube_to_map(cube: FourierCube, box: int) -> Float[Tensor, "k n n n"]:
     """
     period = box * cube.padding
     window = gridding_window(box, cube.padding, cube.data.device)
-    data = crop_or_pad(cube.data, min(cube.side, period - 1), 3)
+    data = crop_or_pad(cube.data, _known_side(cube.side, period), 3)
     return from_low_frequencies(data, box, period) * (box / period**3) / window
 
 

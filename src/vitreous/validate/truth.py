@@ -13,19 +13,17 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from vitreous.kernels.cubes import read
-from vitreous.math.fourier import frequency_radius, to_fourier, to_real
+from vitreous.math.fourier import to_fourier
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.physics.project import FourierCube, map_to_cube
+from vitreous.validate.turning import turned
 
 _COARSE_ORDER = 2
 """HEALPix order of the global search: 4,608 rotations, 15 degrees apart."""
 
 _CANDIDATES = 6
 """Rotations of each hand that are refined."""
-
-_PADDING = 3
-"""Oversampling of the rotated map's transform: finer than 2, to interpolate near Nyquist."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +113,11 @@ def _refine(
     """Correlation, rotation and shift (in box units) at the nearest maximum."""
     norm = float(target.abs().square().sum().sqrt())
 
-    def turned(vector: np.ndarray) -> np.ndarray:
+    def rotated(vector: np.ndarray) -> np.ndarray:
         return np.asarray(Rotation.from_rotvec(vector).as_matrix() @ matrix)
 
     def loss(parameters: np.ndarray) -> float:
-        rotation = torch.from_numpy(turned(parameters[:3])).float()
+        rotation = torch.from_numpy(rotated(parameters[:3])).float()
         values = read(cube, points @ rotation)[0]
         offset = torch.from_numpy(shift + parameters[3:]).float()
         values = values * torch.exp(-2j * math.pi * (points @ offset))
@@ -134,25 +132,7 @@ def _refine(
         method="Nelder-Mead",
         options={"initial_simplex": simplex, "xatol": tolerance, "fatol": 1e-7, "maxiter": 400},
     )
-    return -float(best.fun), turned(best.x[:3]), shift + best.x[3:]
-
-
-def _turned(
-    volume: Float[Tensor, "n n n"], matrix: np.ndarray, shift: np.ndarray
-) -> Float[Tensor, "n n n"]:
-    """Rotate and shift a map in Fourier space; ``shift`` in pixels."""
-    box = volume.shape[-1]
-    radius = frequency_radius(box, 3)
-    inside = radius <= box // 2 - 1
-    axis = torch.arange(box, dtype=torch.float32) - box // 2
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    points = torch.stack([x, y, z], dim=-1)[inside]
-    cube = map_to_cube(volume[None], box // 2, _PADDING)
-    values = read(cube, points @ torch.from_numpy(matrix).float())[0]
-    phase = -2 * math.pi / box * (points @ torch.from_numpy(shift).float())
-    spectrum = torch.zeros(box, box, box, dtype=values.dtype)
-    spectrum[inside] = values * torch.polar(torch.ones_like(phase), phase) / box**0.5
-    return to_real(spectrum, 3)
+    return -float(best.fun), rotated(best.x[:3]), shift + best.x[3:]
 
 
 def align(
@@ -191,4 +171,4 @@ def align(
         fine = _refine(cube, _values(truth, high), high, matrix, shift, 1e-4)
         results.append((*fine, hand, volume))
     correlation, matrix, shift, hand, volume = max(results, key=lambda item: item[0])
-    return Alignment(matrix, shift * box, hand, correlation, _turned(volume, matrix, shift * box))
+    return Alignment(matrix, shift * box, hand, correlation, turned(volume, matrix, shift * box))

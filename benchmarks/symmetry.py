@@ -1,0 +1,153 @@
+"""Finding symmetry axes and imposing a group, beside RELION's programs on the same map.
+
+    python benchmarks/symmetry.py [--repeats 3] [--boxes 64 128] [--groups D2 O]
+
+Phantoms of known point groups (4 A/px) under a random rotation and shift, with noise as strong as
+the map.  RELION runs with its defaults, and with a finer search; ours lays the map on the axes of
+the group it is told, as RELION's does, and then tests all groups.  Times are whole commands,
+medians of the repeats; RELION's search is random, so that its runs differ.  Angles are those
+between the axes found and the true ones.  Writes benchmarks/results/symmetry.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import gemm_rate
+
+from vitreous.io.mrc import read_map, write_map
+from vitreous.math.gaussians import gaussian_sum
+from vitreous.math.rotations import euler_to_matrix, random_rotations
+from vitreous.math.symmetry import axes_apart, point_group
+from vitreous.physics.phantom import symmetric_residues
+from vitreous.validate.turning import symmetrised
+
+PIXEL, WIDTH, SHIFT = 4.0, 3.5, 1.5
+RELION = "relion_align_symmetry --i map.mrc --o relion.mrc --sym {group}"
+FINER = " --nr_uniform 1600 --local_search_range 4 --local_search_step 1"
+OURS = "{python} -m vitreous symmetry map.mrc --out ours.mrc --overwrite --resolution 12 --align "
+FIELDS = (
+    *("group", "box", "program", "options", "wall_s", "wall_ratio", "error_deg"),
+    *("worst_error_deg", "from_ours_deg", "correlation", "gemm"),
+)
+
+
+def make_map(group: str, box: int, folder: Path) -> torch.Tensor:
+    """Write a noisy phantom; returns the rotation that it was turned by."""
+    rotation = random_rotations(1, 1)[0]
+    shift = np.random.default_rng(1).uniform(-SHIFT, SHIFT, 3) * PIXEL
+    positions = symmetric_residues(group) @ rotation.numpy().T + shift
+    volume = gaussian_sum(positions, np.ones(len(positions)), WIDTH, box, PIXEL)
+    noise = torch.randn(volume.shape, generator=torch.Generator().manual_seed(1))
+    write_map(folder / "map.mrc", (volume + volume.std() * noise).numpy(), PIXEL)
+    return rotation
+
+
+def timed(command: str, folder: Path) -> tuple[float, str]:
+    """Seconds and printed output of a command."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        shlex.split(command), cwd=folder, capture_output=True, text=True, check=True
+    )
+    return time.perf_counter() - began, done.stdout
+
+
+def relion_matrix(printed: str) -> torch.Tensor:
+    """The rotation that RELION laid the map on its axes by."""
+    solution = re.search(r"refined solution is ROT = (\S+) TILT = (\S+) PSI = (\S+)", printed)
+    assert solution is not None, printed
+    return euler_to_matrix(*torch.tensor([[float(angle)] for angle in solution.groups()]))[0]
+
+
+def our_matrix(folder: Path) -> torch.Tensor:
+    """The same of ours."""
+    return torch.tensor(json.loads((folder / "ours.json").read_text())["chosen"]["matrix"])
+
+
+def compared(group: str, box: int, repeats: int, folder: Path) -> list[dict[str, object]]:
+    """Rows of one map."""
+    turned = make_map(group, box, folder)
+    ours = OURS.format(python=sys.executable)
+    ways = {
+        ("vitreous", "--align GROUP"): ours + group,
+        ("vitreous", "--align auto"): ours + "auto",
+        ("vitreous", "--align GROUP --impose"): ours + f"{group} --impose",
+        ("relion_align_symmetry", "defaults"): RELION.format(group=group),
+        ("relion_align_symmetry", FINER.strip()): RELION.format(group=group) + FINER,
+    }
+    rows, reference, first = [], None, None
+    for (program, options), command in ways.items():
+        seconds, errors, apart = [], [], []
+        for _ in range(repeats):
+            wall, printed = timed(command, folder)
+            matrix = our_matrix(folder) if program == "vitreous" else relion_matrix(printed)
+            reference = matrix if reference is None else reference
+            seconds.append(wall)
+            errors.append(axes_apart(group, matrix.double() @ turned))
+            apart.append(axes_apart(group, matrix.double() @ reference.double().T))
+        wall = statistics.median(seconds)
+        first = wall if first is None else first
+        rows.append(
+            {
+                "program": program,
+                "options": options,
+                "wall_s": wall,
+                "wall_ratio": wall / first,
+                "error_deg": statistics.median(errors),
+                "worst_error_deg": max(errors),
+                "from_ours_deg": statistics.median(apart),
+            }
+        )
+    command = f"relion_image_handler --i ours.mrc --o theirs.mrc --sym {group}"
+    timed(ours + group, folder)
+    seconds = [timed(command, folder)[0] for _ in range(repeats)]
+    aligned, theirs = (
+        torch.from_numpy(read_map(folder / name)[0]) for name in ("ours.mrc", "theirs.mrc")
+    )
+    both = torch.stack([symmetrised(aligned, point_group(group)).flatten(), theirs.flatten()])
+    rows.append(
+        {
+            "program": "relion_image_handler --sym",
+            "wall_s": statistics.median(seconds),
+            "correlation": float(torch.corrcoef(both)[0, 1]),
+        }
+    )
+    return [{"group": group, "box": box, **row} for row in rows]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--boxes", type=int, nargs="+", default=[64])
+    parser.add_argument("--groups", nargs="+", default=["C3", "D2", "D7", "O"])
+    arguments = parser.parse_args()
+    rows = []
+    for group in arguments.groups:
+        for box in arguments.boxes:
+            with tempfile.TemporaryDirectory() as folder:
+                rate = gemm_rate()
+                found = compared(group, box, arguments.repeats, Path(folder))
+                rows += [{**row, "gemm": rate} for row in found]
+    target = Path(__file__).parent / "results" / "symmetry.csv"
+    with target.open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+    print(target.read_text())
+
+
+if __name__ == "__main__":
+    main()
