@@ -33,6 +33,7 @@ from vitreous.validate.turning import symmetrised, turned
 from vitreous.validate.yardstick import Yardstick
 
 Find = Callable[[str], str]
+SLOWER = ("C2", "C5", "C7", "D3", "D7", "T", "I")
 BOX, PIXEL, WIDTH, DIAMETER, RESOLUTION = 40, 5.0, 5.0, 160.0, 20.0
 
 
@@ -59,7 +60,10 @@ def found(volume: torch.Tensor, **options) -> SymmetryFinding:
     return find_symmetry(volume, PIXEL, DIAMETER, resolution=RESOLUTION, **options)
 
 
-@pytest.mark.parametrize("group", ["C2", "C3", "C5", "C7", "D2", "D3", "D7", "T", "O", "I"])
+@pytest.mark.parametrize(
+    "group",
+    ["C3", "D2", "O", *(pytest.param(g, marks=pytest.mark.slow) for g in SLOWER)],
+)
 def test_finds_group_axes_and_centre(group: str) -> None:
     volume, rotation, shift = symmetric_map(group, seed=len(group) + int(group[1:] or 0))
     # All groups but its own subgroups, which hold as well.
@@ -75,6 +79,7 @@ def test_finds_group_axes_and_centre(group: str) -> None:
     assert score.score == pytest.approx(score.allowed, abs=0.12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["D7", "O"])
 def test_prefers_the_group_to_its_subgroups(group: str) -> None:
     volume, *_ = symmetric_map(group, seed=1)
@@ -84,6 +89,7 @@ def test_prefers_the_group_to_its_subgroups(group: str) -> None:
     assert {s.group for s in finding.scores if s.holds} == {group, *subgroups}
 
 
+@pytest.mark.slow
 def test_molecules_without_symmetry(shared_data: Path) -> None:
     model = read_model(shared_data / "models" / "1y1v_polII_TFIIS.pdb")
     volume = torch.from_numpy(density(model, 50, 4.5, 10.0))
@@ -109,6 +115,7 @@ def test_pseudohexamer_is_warned_of(shared_data: Path) -> None:
     assert any("pseudosymmetry" in warning and "C6" in warning for warning in finding.warnings)
 
 
+@pytest.mark.slow
 def test_a_larger_group_must_hold_in_full() -> None:
     volume, *_ = symmetric_map("C3", seed=2)
     finding = found(volume, groups=("C3", "C6", "D3"))
@@ -133,6 +140,7 @@ def test_shapes_and_noise_are_not_symmetric() -> None:
     assert found(grain, groups=("C2", "D2")).group == "C1"
 
 
+@pytest.mark.slow
 def test_half_maps_tell_what_noise_allows() -> None:
     volume, _, _ = symmetric_map("C1", seed=1)
     generator = torch.Generator().manual_seed(3)

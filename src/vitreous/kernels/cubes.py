@@ -33,8 +33,12 @@ def read(cube: FourierCube, points: Float[Tensor, "p 3"]) -> Complex[Tensor, "k 
     def work(part: slice) -> None:
         read_points(data, places[part], cube.padding, values[:, part])
 
+    parts = _parts(len(points))
+    if len(parts) == 1:
+        work(parts[0])
+        return out
     with ThreadPoolExecutor() as pool:
-        list(pool.map(work, _parts(len(points))))
+        list(pool.map(work, parts))
     return out
 
 

@@ -6,9 +6,8 @@ A tile's products stay in the processor's cache, one tile a core.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,6 +25,7 @@ from vitreous.kernels.angular import (
 )
 from vitreous.kernels.scratch import Scratch
 from vitreous.kernels.spectra import spectra
+from vitreous.kernels.threads import one_thread
 from vitreous.kernels.weights import Weighed, lanes_for
 from vitreous.math.constants import LOWEST
 
@@ -175,20 +175,9 @@ def tile_size(images: int, scores_each: int, most_scores: int, workers: int) -> 
     return size if size < 8 else min(largest, 4 * math.ceil(size / 4))
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Within it, every worker's torch calls keep to the worker's own core."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def side_by_side(work: Callable[[int], _Found], workers: int) -> list[_Found]:
     """Results of every worker, in order."""
     if workers == 1:
         return [work(0)]
-    with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
+    with one_thread(), ThreadPoolExecutor(workers) as pool:
         return list(pool.map(work, range(workers)))

@@ -9,6 +9,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.kernels.threads import one_thread
 from vitreous.math.symmetry import normalise_name, point_group
 from vitreous.validate.group_score import FEATURELESS, GroupScore, judged
 from vitreous.validate.symmetry_trial import Trial, prepare
@@ -114,6 +115,7 @@ def _revolved(trial: Trial) -> str | None:
     )
 
 
+@one_thread()
 def find_symmetry(
     volume: Float[Tensor, "n n n"],
     pixel_size: float,

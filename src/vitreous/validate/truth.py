@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from vitreous.kernels.cubes import read
+from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import to_fourier
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
@@ -135,6 +136,7 @@ def _refine(
     return -float(best.fun), rotated(best.x[:3]), shift + best.x[3:]
 
 
+@one_thread()
 def align(
     moving: Float[Tensor, "n n n"],
     truth: Float[Tensor, "n n n"],

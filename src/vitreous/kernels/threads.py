@@ -1,0 +1,23 @@
+"""How many cores torch's own operations spread over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch's operations on the core that calls them.
+
+    For workers that have a core each, and for chains of small operations: these gain nothing from
+    a second core, and lose much where it is busy, as each waits for it.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
