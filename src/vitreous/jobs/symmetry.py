@@ -166,12 +166,8 @@ def _chosen(finding: SymmetryFinding, wanted: str | None, path: Path) -> GroupSc
 
 def _counted(groups: tuple[str, ...], on_event: OnEvent) -> Callable[[str], None]:
     """Tell of each group as its test begins."""
-
-    def tell(group: str) -> None:
-        event = {"event": "progress", "stage": "testing point groups", "of": len(groups)}
-        on_event({**event, "iteration": groups.index(group)})
-
-    return tell
+    event = {"event": "progress", "stage": "testing point groups", "of": len(groups)}
+    return lambda group: on_event({**event, "iteration": groups.index(group)})
 
 
 def _laid(
