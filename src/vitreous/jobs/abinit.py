@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from vitreous.jobs.engine import constrained
 from vitreous.jobs.evidence import gather_evidence
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.images import load_rings, working_frame
-from vitreous.jobs.impose import impose_found
+from vitreous.jobs.impose import Imposed, impose_found
 from vitreous.jobs.junk import class_labels
 from vitreous.jobs.last_pass import last_pass
 from vitreous.jobs.memory import memory_plan
@@ -26,12 +27,17 @@ from vitreous.jobs.outputs import write_results
 from vitreous.jobs.problem import Problem
 from vitreous.jobs.starts import finished, run_starts
 from vitreous.jobs.state import SearchState, load_checkpoint, save_checkpoint
-from vitreous.jobs.verdict import Evidence, judge
+from vitreous.jobs.verdict import Evidence, Verdict, judge
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
+from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
+
+_SMALL = 96
+"""Largest working box whose maps are handled on one core: more gain little, and lose much where
+another program keeps them busy."""
 
 
 def _full_size(problem: Problem, maps: Tensor) -> np.ndarray:
@@ -82,6 +88,36 @@ def _start_records(states: list[SearchState], evidence: Evidence) -> list[dict[s
     ]
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """All starts, the state that was chosen, and the problem that it goes on with."""
+
+    states: list[SearchState]
+    verdict: Verdict
+    problem: Problem
+    chosen: SearchState
+    looked_for: Imposed | None
+
+
+def _search(
+    problem: Problem, states: list[SearchState], mask_diameter: float, on_event: OnEvent
+) -> _Outcome:
+    """Run the starts, sort the particles into classes, judge, and look for symmetry if asked."""
+    states = _run_starts(problem, states, on_event)
+    ends = [state.to(problem.device) for state in finished(states)]
+    classified: list[Classified] = []
+    if problem.config.classes > 1:
+        classified = [classify(problem, state, on_event) for state in ends]
+        ends = [one.state for one in classified]
+    verdict = judge(gather_evidence(problem, ends, classified))
+    on_event({"event": "verdict", **verdict.record()})
+    chosen = ends[verdict.evidence.best]
+    if problem.config.symmetry != AUTO:
+        return _Outcome(states, verdict, problem, chosen, None)
+    found = impose_found(problem, chosen, mask_diameter, on_event)
+    return _Outcome(states, verdict, found.problem, found.state, found)
+
+
 def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     """Reconstruct one or several maps from particles in unknown orientations.
 
@@ -129,34 +165,25 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     )
     problem = Problem(config, table, frame, images, operators, device, plan.tiling)
     prepared = time.monotonic()
-    states = _run_starts(problem, states, on_event)
-    ends = [state.to(device) for state in finished(states)]
-    classified: list[Classified] = []
-    if config.classes > 1:
-        classified = [classify(problem, state, on_event) for state in ends]
-        ends = [one.state for one in classified]
-    evidence = gather_evidence(problem, ends, classified)
-    verdict = judge(evidence)
-    on_event({"event": "verdict", **verdict.record()})
-    chosen, group, looked_for = ends[evidence.best], config.symmetry, None
-    if config.symmetry == AUTO:
-        looked_for = impose_found(problem, chosen, mask_diameter, on_event)
-        problem, chosen, group = looked_for.problem, looked_for.state, looked_for.group
-    searched = time.monotonic()
-    found, maps = last_pass(problem, chosen, on_event)
+    with one_thread(frame.box <= _SMALL):
+        outcome = _search(problem, states, mask_diameter, on_event)
+        searched = time.monotonic()
+        chosen = outcome.chosen
+        found, maps = last_pass(outcome.problem, chosen, on_event)
+        labels = class_labels(chosen.maps, chosen.fractions, duplicates(problem, chosen))
     write_results(
         config,
         table,
         found,
         _full_size(problem, constrained(maps, frame, config.flatten)),
-        class_labels(chosen.maps, chosen.fractions, duplicates(problem, chosen)),
+        labels,
         mask_diameter=mask_diameter,
         resolution=frame.field / frame.rings_at(config.final_resolution),
-        starts=_start_records(states, evidence),
-        verdict=verdict,
+        starts=_start_records(outcome.states, outcome.verdict.evidence),
+        verdict=outcome.verdict,
         preflight=checked,
-        symmetry=group,
-        looked_for=looked_for,
+        symmetry=outcome.looked_for.group if outcome.looked_for else config.symmetry,
+        looked_for=outcome.looked_for,
         timings={
             "prepare_s": prepared - began,
             "iterations_s": searched - prepared,

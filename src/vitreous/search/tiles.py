@@ -25,7 +25,7 @@ from vitreous.kernels.angular import (
 )
 from vitreous.kernels.scratch import Scratch
 from vitreous.kernels.spectra import spectra
-from vitreous.kernels.threads import one_thread
+from vitreous.kernels.threads import cores, one_thread
 from vitreous.kernels.weights import Weighed, lanes_for
 from vitreous.math.constants import LOWEST
 
@@ -161,7 +161,7 @@ def tile_sums(
 
 def workers_on(device: torch.device) -> int:
     """How many tiles are worked on at once: one on each core, or all of a GPU on one."""
-    return torch.get_num_threads() if device.type == "cpu" else 1
+    return cores() if device.type == "cpu" else 1
 
 
 def tile_size(images: int, scores_each: int, most_scores: int, workers: int) -> int:
