@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,9 @@ from vitreous.validate.turning import symmetrised, turned
 from vitreous.validate.yardstick import Yardstick
 
 Find = Callable[[str], str]
-SLOWER = ("C2", "C5", "C7", "D3", "D7", "T", "I")
-BOX, PIXEL, WIDTH, DIAMETER, RESOLUTION = 40, 5.0, 5.0, 160.0, 20.0
+BOX, PIXEL, WIDTH, DIAMETER, RESOLUTION = 40, 5.0, 5.0, 160.0, 22.0
+
+SUBGROUPS = {"D7": ("C2", "C7"), "O": ("C2", "C3", "C4", "D2", "D3", "D4", "T")}
 
 
 def placed(positions: np.ndarray, rotation: np.ndarray, shift: np.ndarray) -> torch.Tensor:
@@ -52,6 +54,11 @@ def symmetric_map(group: str, seed: int) -> tuple[torch.Tensor, np.ndarray, np.n
     return volume + 0.6 * volume.std() * noise, rotation, shift
 
 
+@cache
+def unsymmetric_map() -> torch.Tensor:
+    return placed(residues() * 0.8, np.eye(3), np.zeros(3))
+
+
 def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1])
 
@@ -60,17 +67,18 @@ def found(volume: torch.Tensor, **options) -> SymmetryFinding:
     return find_symmetry(volume, PIXEL, DIAMETER, resolution=RESOLUTION, **options)
 
 
-@pytest.mark.parametrize(
-    "group",
-    ["C3", "D2", "O", *(pytest.param(g, marks=pytest.mark.slow) for g in SLOWER)],
-)
+@pytest.mark.parametrize("group", ["C2", "C3", "C5", "C7", "D2", "D3", "D7", "T", "O", "I"])
 def test_finds_group_axes_and_centre(group: str) -> None:
     volume, rotation, shift = symmetric_map(group, seed=len(group) + int(group[1:] or 0))
-    # All groups but its own subgroups, which hold as well.
+    # A group's own subgroups hold as well, and must not be preferred; two cases show it.
     order = {name: len(point_group(name)) for name in GROUPS}
-    rivals = tuple(name for name in GROUPS if name == group or order[group] % order[name])
-    finding = found(volume, groups=rivals)
+    others = {name for name in GROUPS if order[group] % order[name]} | {group}
+    finding = found(
+        volume, groups=GROUPS if group in SUBGROUPS else tuple(g for g in GROUPS if g in others)
+    )
     assert finding.group == group
+    held = {score.group for score in finding.scores if score.holds}
+    assert held == {group, *SUBGROUPS.get(group, ())}
     score = finding.score_of(group)
     assert axes_apart(group, torch.from_numpy(score.matrix @ rotation)) < 1
     centre = score.matrix @ shift + score.shift  # of the particle, on the group's axes
@@ -79,17 +87,6 @@ def test_finds_group_axes_and_centre(group: str) -> None:
     assert score.score == pytest.approx(score.allowed, abs=0.12)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("group", ["D7", "O"])
-def test_prefers_the_group_to_its_subgroups(group: str) -> None:
-    volume, *_ = symmetric_map(group, seed=1)
-    finding = found(volume)
-    assert finding.group == group and not finding.warnings
-    subgroups = {"D7": ("C2", "C7"), "O": ("C2", "C3", "C4", "D2", "D3", "D4", "T")}[group]
-    assert {s.group for s in finding.scores if s.holds} == {group, *subgroups}
-
-
-@pytest.mark.slow
 def test_molecules_without_symmetry(shared_data: Path) -> None:
     model = read_model(shared_data / "models" / "1y1v_polII_TFIIS.pdb")
     volume = torch.from_numpy(density(model, 50, 4.5, 10.0))
@@ -115,7 +112,6 @@ def test_pseudohexamer_is_warned_of(shared_data: Path) -> None:
     assert any("pseudosymmetry" in warning and "C6" in warning for warning in finding.warnings)
 
 
-@pytest.mark.slow
 def test_a_larger_group_must_hold_in_full() -> None:
     volume, *_ = symmetric_map("C3", seed=2)
     finding = found(volume, groups=("C3", "C6", "D3"))
@@ -140,7 +136,6 @@ def test_shapes_and_noise_are_not_symmetric() -> None:
     assert found(grain, groups=("C2", "D2")).group == "C1"
 
 
-@pytest.mark.slow
 def test_half_maps_tell_what_noise_allows() -> None:
     volume, _, _ = symmetric_map("C1", seed=1)
     generator = torch.Generator().manual_seed(3)
@@ -178,11 +173,13 @@ def test_axes_apart_is_the_angle_turned() -> None:
     assert axes_apart("D2", point_group("O")[7]) == pytest.approx(0, abs=1e-5)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(2, 7), st.integers(0, 99))
 def test_products_are_those_of_turned_readings(fold: int, seed: int) -> None:
-    volume = placed(residues(), np.eye(3), np.zeros(3))
-    shells, centre = shells_of(volume, 6, 0.8), torch.tensor([0.7, -0.4, 1.1], dtype=torch.float64)
+    shells, centre = (
+        shells_of(unsymmetric_map(), 6, 0.8),
+        torch.tensor([0.7, -0.4, 1.1], dtype=torch.float64),
+    )
     frame = random_rotations(1, seed)[0]
     group = f"D{fold}"
     ours, power = products(shells, group, Placement(frame, centre))
@@ -202,9 +199,9 @@ def relion_run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("group", ["D3", "O", "I"])
+@pytest.mark.parametrize("group", ["D3", "O"])
 def test_imposing_agrees_with_relion(relion: Find, tmp_path: Path, group: str) -> None:
-    volume = placed(residues() * 0.8, np.eye(3), np.zeros(3))
+    volume = unsymmetric_map()
     write_map(tmp_path / "in.mrc", volume.numpy(), PIXEL)
     command = (relion("relion_image_handler"), "--i", "in.mrc", "--o", "out.mrc", "--sym", group)
     relion_run(tmp_path, *command)
@@ -216,16 +213,23 @@ def test_imposing_agrees_with_relion(relion: Find, tmp_path: Path, group: str) -
         assert (again - ours).norm() < 0.02 * ours.norm()
 
 
+def test_odd_boxes_turn_about_their_centre() -> None:
+    volume = gaussian_sum(residues() * 0.7, np.ones(len(residues())), 8.0, 33, 5.0)
+    positions = residues() * 0.7 @ (turn := random_rotations(1, 0)[0].numpy()).T
+    truth = gaussian_sum(positions, np.ones(len(positions)), 8.0, 33, 5.0)
+    assert (turned(volume, turn, np.zeros(3)) - truth).norm() < 0.01 * truth.norm()
+
+
 @pytest.mark.parametrize("group", ["C3", "D2"])
 def test_axes_agree_with_relion(relion: Find, tmp_path: Path, group: str) -> None:
     rotation = random_rotations(1, 4)[0].numpy()
     volume = placed(symmetric_residues(group), rotation, np.zeros(3))
     write_map(tmp_path / "in.mrc", volume.numpy(), PIXEL)
     ours = found(volume, groups=(group,)).scores[0].matrix
-    search = "--nr_uniform 800 --local_search_range 4 --local_search_step 1 --box_size 32"
+    search = "--nr_uniform 800 --local_search_range 5 --local_search_step 1 --box_size 32"
     command = (relion("relion_align_symmetry"), "--i", "in.mrc", "--sym", group, *search.split())
     apart = []
-    for _ in range(4):  # its search is random, and its runs lie up to 1.6 degrees from the truth
+    for _ in range(5):  # its search is random, and its runs lie up to 1.6 degrees from the truth
         told = relion_run(tmp_path, *command).split("refined solution is")[1].split()
         rot, tilt, psi = (torch.tensor(float(told[n]), dtype=torch.float64) for n in (2, 5, 8))
         theirs = euler_to_matrix(rot, tilt, psi)
@@ -248,8 +252,8 @@ def test_command_aligns_and_imposes(tmp_path: Path, capsys: pytest.CaptureFixtur
     imposed = torch.from_numpy(read_map(tmp_path / "out.mrc")[0])
     truth = placed(symmetric_residues("D2"), np.eye(3), np.zeros(3))
     # D2's axes may be exchanged: the truth is one of six.
-    ways = [turned(truth, turn.numpy(), np.zeros(3)) for turn in point_group("O")]
-    assert max(correlation(way, imposed) for way in ways) > 0.95
+    ways = (turned(truth, turn.numpy(), np.zeros(3)) for turn in point_group("O"))
+    assert any(correlation(way, imposed) > 0.95 for way in ways)
 
 
 @pytest.mark.parametrize(

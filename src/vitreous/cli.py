@@ -161,11 +161,13 @@ def symmetry(config: Annotated[SymmetryConfig, Parameter(name="*")]) -> None:
         f"Tested to {finding.resolution:.1f} A inside {result.mask_diameter:.0f} A; "
         f"noise {noise[finding.noise]}",
         *(f"Warning: {warning}" for warning in finding.warnings),
-        f"Point group: {finding.group}",
+        f"Point group found: {finding.group}",
         sep="\n",
         soft_wrap=True,
     )
     if chosen is not None:
+        if not chosen.holds:
+            console.print(f"Warning: {chosen.group} does not hold; it is used as told")
         shift = (s * result.pixel_size for s in chosen.shift)
         console.print(
             f"Main axis of {chosen.group} (x, y, z): {', '.join(f'{a:.3f}' for a in chosen.axis)}\n"

@@ -167,10 +167,10 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     prepared = time.monotonic()
     with one_thread(frame.box <= _SMALL):
         outcome = _search(problem, states, mask_diameter, on_event)
-        searched = time.monotonic()
-        chosen = outcome.chosen
-        found, maps = last_pass(outcome.problem, chosen, on_event)
-        labels = class_labels(chosen.maps, chosen.fractions, duplicates(problem, chosen))
+    searched = time.monotonic()
+    chosen = outcome.chosen
+    labels = class_labels(chosen.maps, chosen.fractions, duplicates(problem, chosen))
+    found, maps = last_pass(outcome.problem, chosen, on_event)
     write_results(
         config,
         table,

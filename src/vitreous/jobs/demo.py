@@ -48,7 +48,14 @@ def run_demo(
         lambda: (built_in_phantom(_BOX, _PIXEL_SIZE), _PIXEL_SIZE), simulation, on_event
     )
     job = run_abinit(
-        AbinitConfig(star, out=config.out / "abinit", mask_diameter=_MASK, seed=config.seed),
+        AbinitConfig(
+            star,
+            out=config.out / "abinit",
+            mask_diameter=_MASK,
+            starts=3,
+            polish_passes=1,
+            seed=config.seed,
+        ),
         on_event,
     )
     comparison = run_compare(CompareConfig(job / "class001.mrc", simulation.out / "truth.mrc"))

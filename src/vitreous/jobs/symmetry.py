@@ -17,11 +17,11 @@ from vitreous.io.plain import plain
 from vitreous.jobs.compare import checked_diameter, cubic, extent
 from vitreous.jobs.config_maps import SymmetryConfig
 from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.math.symmetry import normalise_name, point_group
+from vitreous.math.symmetry import point_group
 from vitreous.physics.masks import soft_sphere
 from vitreous.validate.fsc import fsc, resolution_at
 from vitreous.validate.group_score import GroupScore
-from vitreous.validate.point_groups import GROUPS, SymmetryFinding, find_symmetry
+from vitreous.validate.point_groups import GROUPS, SymmetryFinding, find_symmetry, testable
 from vitreous.validate.turning import symmetrised, turned
 
 _DEFAULT_RESOLUTION = 10.0
@@ -69,12 +69,7 @@ def _wanted(config: SymmetryConfig) -> str | None:
         return None
     if config.align.strip().lower() == "auto":
         return "auto"
-    group = normalise_name(config.align, "--align")
-    if group[1:] == "1" and group != "I1":
-        raise OptionError(
-            f"{group} has no axes to lay a map on", where="--align", mend="give another group"
-        )
-    return group
+    return testable(config.align, "--align")
 
 
 def _halves(

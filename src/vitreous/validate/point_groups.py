@@ -9,6 +9,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.errors import OptionError
 from vitreous.kernels.threads import one_thread
 from vitreous.math.symmetry import normalise_name, point_group
 from vitreous.validate.group_score import FEATURELESS, GroupScore, judged
@@ -80,6 +81,21 @@ class SymmetryFinding:
         return "nearly" if score.low >= _PSEUDO else "no"
 
 
+def testable(name: str, option: str = "--symmetry") -> str:
+    """Upper-case name of a point group that has axes.
+
+    Raises
+    ------
+    OptionError
+        For C1 and D1, and for a name that is no point group; it names ``option``.
+    """
+    normalise_name(name, option)
+    group = name.strip().upper()
+    if group in ("C1", "D1"):
+        raise OptionError(f"{group} has no axes to look for", where=option, mend="give another")
+    return group
+
+
 def _decided(scores: Sequence[GroupScore]) -> str:
     """The largest group that holds about as well as the best one does."""
     holding = [score for score in scores if score.holds]
@@ -115,7 +131,6 @@ def _revolved(trial: Trial) -> str | None:
     )
 
 
-@one_thread()
 def find_symmetry(
     volume: Float[Tensor, "n n n"],
     pixel_size: float,
@@ -140,20 +155,22 @@ def find_symmetry(
     halves : pair of tensors (n, n, n), optional
         Half-maps in the place of the map: they tell its noise best.
     groups : tuple of str
-        Those to test.
+        Those to test: Cn and Dn of any fold from 2, T, O, I, I1 to I4.
     on_group : callable, optional
         Told each group as its test begins.
 
     Raises
     ------
     OptionError
-        For a name that is no point group.
+        For a name that is no point group with axes.
     """
-    trial = prepare(volume, pixel_size, mask_diameter, resolution, halves)
-    scores = []
-    for group in groups:
-        on_group(group)
-        scores.append(judged(trial, group))
+    names = [testable(group) for group in groups]
+    with one_thread():
+        trial = prepare(volume, pixel_size, mask_diameter, resolution, halves)
+        scores = []
+        for name in names:
+            on_group(name)
+            scores.append(judged(trial, name))
     unfit = _unfit(trial)
     group = "C1" if unfit else _decided(scores)
     if group == "C1":

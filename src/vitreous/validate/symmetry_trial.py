@@ -1,4 +1,4 @@
-"""A map made ready to be tested for symmetry, and the test of one point group."""
+"""A map made ready to be tested for symmetry."""
 
 from __future__ import annotations
 
@@ -42,8 +42,6 @@ class Trial:
     ----------
     fine, coarse : Shells
         All shells tested, and the first of them for the search.
-    centre : float64 tensor (3,)
-        Of the density, pixels (x, y, z) from the box centre.
     total, varied : tensors (shells,)
         Power on each shell: all, and what differs from the shell's mean.
     share : tensor (shells,)
@@ -55,13 +53,13 @@ class Trial:
     noise : str
         Where it was measured: ``half-maps``, ``solvent`` or ``unknown``.
     table : AxisTable
+        Of axes through the centre of the density.
     width, diameter : float
         Of box and mask, angstrom.
     """
 
     fine: Shells
     coarse: Shells
-    centre: Float[Tensor, " 3"]
     total: Float[Tensor, " k"]
     varied: Float[Tensor, " k"]
     share: Float[Tensor, " k"]
@@ -159,14 +157,13 @@ def prepare(
     centre = _centre(crop_or_pad(volume * mask, side, 3), min(max(clear, 2), _COARSE_RADIUS))
     total, varied = shell_power(fine, centre)
     share = signal(centre)
-    # To whiten would take the root away twice; but where the noise is not known, a power that
-    # falls steeply marks shells that a regularised reconstruction did not trust.
+    # Half-way to whitening: in full it would give shells that a regularised reconstruction damped,
+    # as it did not trust them, as much say as the others.
     weights = torch.arange(1, radius + 1) ** 2 * share / varied.clamp(min=1e-30).sqrt()
     coarse = fine if radius <= _COARSE_RADIUS else shells(volume, _COARSE_RADIUS)
     return Trial(
         fine=fine,
         coarse=coarse,
-        centre=centre,
         total=total,
         varied=varied,
         share=share,

@@ -13,8 +13,9 @@ from vitreous.kernels.cubes import read
 from vitreous.math.fourier import frequency_radius, to_real
 from vitreous.physics.project import map_to_cube
 
-_PADDING = 3
-"""Oversampling of the turned map's transform: finer than 2, to interpolate near Nyquist."""
+_PADDING, _LARGE, _LARGE_PADDING = 3, 160, 2
+"""Oversampling of the turned map's transform, finer than 2, to interpolate near Nyquist; and that
+of boxes larger than 160, for want of memory (4 GB at 256)."""
 
 
 def _turned_mean(
@@ -27,7 +28,8 @@ def _turned_mean(
     axis = torch.arange(box, dtype=torch.float32) - box // 2
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     points = torch.stack([x, y, z], dim=-1)[half]
-    cube = map_to_cube(volume[None], box // 2, _PADDING)
+    padding = _PADDING if box <= _LARGE else _LARGE_PADDING
+    cube = map_to_cube(volume[None], box // 2, padding)
     values = torch.zeros(len(points), dtype=cube.data.dtype)
     for matrix, shift in zip(matrices.float(), shifts.float(), strict=True):
         phase = (points @ shift) * (-2 * math.pi / box)
