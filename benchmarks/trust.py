@@ -233,7 +233,11 @@ def run_job(name: str, case: Case, star: Path, truth: Path, labels: np.ndarray, 
     }
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no word"]
-        return row | {"verdict": "stopped", "right": False, "sentence": lines[-1]}
+        return row | {
+            "verdict": "stopped",
+            "right": False,
+            "sentence": lines[-1].replace(f"{work}/", ""),
+        }
     result = json.loads((out / "result.json").read_text())
     found = min(resolution(path, truth) for path in sorted(out.glob("class*.mrc")))
     last: dict[str, Path] = {}

@@ -23,6 +23,9 @@ from vitreous.search.posterior import Best, joined
 _FINEST = 3.75
 """Smallest angular step in degrees without symmetry."""
 
+_MOSTLY = 0.5
+"""Share of noise among the images above which only the first of the steps is made."""
+
 _LEVEL = 0.04
 """Relative rise of the mean log-evidence below which passes at one step are enough."""
 
@@ -40,6 +43,8 @@ def last_pass(
     look = coarse_look(problem, state, problem.config.final_resolution)
     noisy = noise_probability(look.best.log_evidence.cpu())
     steps = _angular_steps(problem, look)
+    if (noisy > 0.5).double().mean() > _MOSTLY:
+        steps = steps[:1]  # noise may be anywhere: a fine grid would be searched in full
     of = len(steps) * problem.config.polish_passes + 1
     on_event({"event": "final_pass", "stage": "last passes", "iteration": 1, "of": of})
     for level, _ in enumerate(steps):
