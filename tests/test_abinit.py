@@ -17,7 +17,7 @@ from conftest import simulated
 from vitreous.errors import VitreousError
 from vitreous.io.mrc import read_map, stack_writer
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.abinit import run_abinit
+from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.compare import run_compare
 from vitreous.jobs.config import AbinitConfig, CompareConfig
 from vitreous.particles.table import read_particles

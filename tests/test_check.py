@@ -17,18 +17,18 @@ import pytest
 import torch
 from conftest import simulated
 
-from vitreous.cli import check as command
+from vitreous.cli.particles import check as command
 from vitreous.errors import VitreousError
 from vitreous.io.models import read_model
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.check import run_check
+from vitreous.jobs.check.check import run_check
+from vitreous.jobs.check.preflight import Preflight, contrast_score
+from vitreous.jobs.check.sample import read_sample
 from vitreous.jobs.compare import extent
 from vitreous.jobs.config import CheckConfig, SimulateConfig
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.images import load_rings, working_frame
-from vitreous.jobs.preflight import Preflight, contrast_score
-from vitreous.jobs.sample import read_sample
 from vitreous.jobs.simulate import run_simulate, simulate_from
 from vitreous.math.fourier import frequency_radius, to_fourier
 from vitreous.particles.stack import open_images

@@ -18,7 +18,7 @@ from vitreous.errors import VitreousError
 from vitreous.io.mrc import read_map, write_map
 from vitreous.io.mtf import read_mtf
 from vitreous.jobs.config_maps import PostprocessConfig
-from vitreous.jobs.postprocess import run_postprocess
+from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.math.fourier import (
     frequency_radius,
     from_half_fourier,

@@ -11,17 +11,17 @@ import torch
 
 from vitreous.errors import InputError
 from vitreous.jobs import memory
-from vitreous.jobs.abinit import run_abinit
-from vitreous.jobs.config import AbinitConfig
-from vitreous.jobs.images import Frame, working_frame
-from vitreous.jobs.memory import memory_plan
-from vitreous.jobs.schedule import (
+from vitreous.jobs.abinit.abinit import run_abinit
+from vitreous.jobs.abinit.schedule import (
     angular_step,
     last_angular_step,
     noise_factor,
     rounds,
     schedule,
 )
+from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.images import Frame, working_frame
+from vitreous.jobs.memory import memory_plan
 from vitreous.particles.table import read_particles
 from vitreous.physics.polar import polar_grid
 

@@ -19,7 +19,7 @@ from vitreous.errors import VitreousError
 from vitreous.io.models import density, read_model
 from vitreous.io.mrc import read_map, write_map
 from vitreous.jobs.config_maps import SymmetryConfig
-from vitreous.jobs.symmetry import run_symmetry
+from vitreous.jobs.maps.symmetry import run_symmetry
 from vitreous.math.fourier import frequency_radius
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix, random_rotations

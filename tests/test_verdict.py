@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from vitreous.jobs.verdict import Evidence, Sorted, judge
+from vitreous.jobs.abinit.verdict import Evidence, Sorted, judge
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
 from vitreous.physics.masks import soft_sphere

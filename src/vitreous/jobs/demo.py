@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitreous.jobs.abinit import run_abinit
+from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.compare import Comparison, run_compare
 from vitreous.jobs.config import AbinitConfig, CompareConfig, DemoConfig, SimulateConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder

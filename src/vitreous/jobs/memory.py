@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from vitreous.errors import InputError
+from vitreous.jobs.abinit.schedule import last_angular_step, orientations_at
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.engine import GATHERED, PADDING
 from vitreous.jobs.images import READ_BATCH, Frame
-from vitreous.jobs.schedule import last_angular_step, orientations_at
 from vitreous.kernels.precision import product_dtype
 from vitreous.math.so3 import order_for
 from vitreous.particles.table import ParticleTable

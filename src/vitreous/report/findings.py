@@ -6,9 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vitreous.jobs.estimates import Estimates
-from vitreous.jobs.finding import Finding
-from vitreous.jobs.preflight import Preflight
+from vitreous.jobs.check.estimates import Estimates
+from vitreous.jobs.check.finding import Finding
+from vitreous.jobs.check.preflight import Preflight
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 

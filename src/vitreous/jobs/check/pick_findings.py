@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.jobs.finding import Finding
-from vitreous.jobs.optics_findings import blocks_of
-from vitreous.jobs.sample import Glance
+from vitreous.jobs.check.finding import Finding
+from vitreous.jobs.check.optics_findings import blocks_of
+from vitreous.jobs.check.sample import Glance
 from vitreous.particles.columns import numbers_if_any
 from vitreous.particles.table import ParticleTable
 from vitreous.validate.duplicates import nearest, repeats

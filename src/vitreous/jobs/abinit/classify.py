@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.jobs.abinit.folds import folds_pass, in_folds, with_maps
+from vitreous.jobs.abinit.looks import coarse_look
+from vitreous.jobs.abinit.problem import Problem, iteration_seed
+from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.engine import prior_power
 from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.folds import folds_pass, in_folds, with_maps
-from vitreous.jobs.looks import coarse_look
-from vitreous.jobs.problem import Problem, iteration_seed
-from vitreous.jobs.state import SearchState
 from vitreous.math.fourier import frequency_radius, to_fourier, to_real
 from vitreous.physics.masks import soft_sphere
 from vitreous.reconstruct.insert import Accumulator

@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from vitreous.errors import InputError
-from vitreous.jobs.estimates import Estimates, measure
-from vitreous.jobs.finding import Finding, Level
-from vitreous.jobs.image_findings import (
+from vitreous.jobs.check.estimates import Estimates, measure
+from vitreous.jobs.check.finding import Finding, Level
+from vitreous.jobs.check.image_findings import (
     contrast_findings,
     correction_findings,
     pixel_findings,
     size_findings,
 )
-from vitreous.jobs.images import Frame, RingImages
-from vitreous.jobs.micrograph_findings import micrograph_findings
-from vitreous.jobs.optics_findings import ctf_findings, pixel_size_findings
-from vitreous.jobs.pick_findings import (
+from vitreous.jobs.check.micrograph_findings import micrograph_findings
+from vitreous.jobs.check.optics_findings import ctf_findings, pixel_size_findings
+from vitreous.jobs.check.pick_findings import (
     distance_findings,
     duplicate_findings,
     view_findings,
 )
-from vitreous.jobs.sample import glance, read_sample
+from vitreous.jobs.check.sample import glance, read_sample
+from vitreous.jobs.images import Frame, RingImages
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 from vitreous.validate.contrast import standard_score

@@ -10,10 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.config import AbinitConfig
-from vitreous.jobs.engine import PADDING, PassResult, Places, search_pass
-from vitreous.jobs.images import Frame, RingImages
-from vitreous.jobs.schedule import (
+from vitreous.jobs.abinit.schedule import (
     Round,
     Step,
     angular_step,
@@ -22,7 +19,10 @@ from vitreous.jobs.schedule import (
     schedule,
     starts_of,
 )
-from vitreous.jobs.state import SearchState
+from vitreous.jobs.abinit.state import SearchState
+from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.engine import PADDING, PassResult, Places, search_pass
+from vitreous.jobs.images import Frame, RingImages
 from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.particles.table import ParticleTable

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vitreous.io.mrc import write_map
+from vitreous.jobs.abinit.impose import Imposed
+from vitreous.jobs.abinit.junk import Label, effective_classes
+from vitreous.jobs.abinit.verdict import Verdict
 from vitreous.jobs.config import AbinitConfig
-from vitreous.jobs.impose import Imposed
-from vitreous.jobs.junk import Label, effective_classes
 from vitreous.jobs.record import job_record, write_record
-from vitreous.jobs.verdict import Verdict
 from vitreous.particles.table import ParticleTable, write_particles
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from vitreous.jobs.abinit.problem import Problem, first_state, held_out, iteration_seed, mini_batch
+from vitreous.jobs.abinit.schedule import Step, noise_factor
+from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.engine import (
     PassResult,
     centre_of_mass,
@@ -17,9 +20,6 @@ from vitreous.jobs.engine import (
     solved,
 )
 from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.problem import Problem, first_state, held_out, iteration_seed, mini_batch
-from vitreous.jobs.schedule import Step, noise_factor
-from vitreous.jobs.state import SearchState
 from vitreous.search.expectation import shares
 from vitreous.search.posterior import Best
 

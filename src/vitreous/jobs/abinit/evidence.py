@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.classify import Classified
-from vitreous.jobs.preflight import contrast_score
-from vitreous.jobs.problem import Problem
-from vitreous.jobs.starts import Trial, tried
-from vitreous.jobs.state import SearchState
-from vitreous.jobs.verdict import Evidence, Sorted
+from vitreous.jobs.abinit.classify import Classified
+from vitreous.jobs.abinit.problem import Problem
+from vitreous.jobs.abinit.starts import Trial, tried
+from vitreous.jobs.abinit.state import SearchState
+from vitreous.jobs.abinit.verdict import Evidence, Sorted
+from vitreous.jobs.check.preflight import contrast_score
 from vitreous.physics.masks import soft_sphere
 from vitreous.validate.labels import adjusted_rand_index, contingency, matched
 from vitreous.validate.reproducibility import (

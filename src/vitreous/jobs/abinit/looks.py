@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vitreous.jobs.abinit.problem import Problem
+from vitreous.jobs.abinit.schedule import last_angular_step
+from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.engine import GATHERED, Places, nearby
-from vitreous.jobs.problem import Problem
-from vitreous.jobs.schedule import last_angular_step
-from vitreous.jobs.state import SearchState
 from vitreous.math.so3 import OrientationGrid
 from vitreous.search.posterior import Best
 

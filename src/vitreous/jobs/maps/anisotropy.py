@@ -13,7 +13,7 @@ from vitreous.errors import InputError
 from vitreous.io.star import read_star
 from vitreous.jobs.config_maps import AnisotropyConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
-from vitreous.jobs.half_maps import open_half_maps
+from vitreous.jobs.maps.half_maps import open_half_maps
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.symmetry import normalise_name, point_group
 from vitreous.particles.columns import numbers

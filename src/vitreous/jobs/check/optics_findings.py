@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vitreous.io.star import StarBlock
-from vitreous.jobs.finding import Finding
+from vitreous.jobs.check.finding import Finding
 from vitreous.particles.columns import numbers_if_any
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, missing_ctf_columns

@@ -14,8 +14,8 @@ from vitreous.errors import InputError, OptionError
 from vitreous.io.mrc import write_map
 from vitreous.jobs.config_maps import LocalResolutionConfig, PostprocessConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
-from vitreous.jobs.half_maps import HalfMaps, open_half_maps
-from vitreous.jobs.postprocess import choose_b_factor, curve_warnings, resolutions
+from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
+from vitreous.jobs.maps.postprocess import choose_b_factor, curve_warnings, resolutions
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
 from vitreous.validate.fsc import crossing

@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vitreous.jobs.abinit.folds import folds_pass, in_folds, with_maps
+from vitreous.jobs.abinit.junk import noise_probability
+from vitreous.jobs.abinit.looks import Look, coarse_look, finer_look
+from vitreous.jobs.abinit.outputs import Found
+from vitreous.jobs.abinit.problem import Problem
+from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.engine import power_beyond_noise
 from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.folds import folds_pass, in_folds, with_maps
-from vitreous.jobs.junk import noise_probability
-from vitreous.jobs.looks import Look, coarse_look, finer_look
-from vitreous.jobs.outputs import Found
-from vitreous.jobs.problem import Problem
-from vitreous.jobs.state import SearchState
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.search.posterior import Best, joined

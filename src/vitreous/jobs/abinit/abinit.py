@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 
 from vitreous.io.mrc import write_map
-from vitreous.jobs.checks import AUTO, check_abinit, device_for
-from vitreous.jobs.classify import Classified, classify, duplicates
+from vitreous.jobs.abinit.checks import AUTO, check_abinit, device_for
+from vitreous.jobs.abinit.classify import Classified, classify, duplicates
+from vitreous.jobs.abinit.evidence import gather_evidence
+from vitreous.jobs.abinit.impose import Imposed, impose_found
+from vitreous.jobs.abinit.junk import class_labels
+from vitreous.jobs.abinit.last_pass import last_pass
+from vitreous.jobs.abinit.outputs import write_results
+from vitreous.jobs.abinit.problem import Problem
+from vitreous.jobs.abinit.starts import finished, run_starts
+from vitreous.jobs.abinit.state import SearchState, load_checkpoint, save_checkpoint
+from vitreous.jobs.abinit.verdict import Evidence, Verdict, judge
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.engine import constrained
-from vitreous.jobs.evidence import gather_evidence
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.images import load_rings, working_frame
-from vitreous.jobs.impose import Imposed, impose_found
-from vitreous.jobs.junk import class_labels
-from vitreous.jobs.last_pass import last_pass
 from vitreous.jobs.memory import memory_plan
-from vitreous.jobs.outputs import write_results
-from vitreous.jobs.problem import Problem
-from vitreous.jobs.starts import finished, run_starts
-from vitreous.jobs.state import SearchState, load_checkpoint, save_checkpoint
-from vitreous.jobs.verdict import Evidence, Verdict, judge
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import resample_map

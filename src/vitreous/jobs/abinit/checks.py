@@ -7,9 +7,9 @@ from typing import Any, Final
 import torch
 
 from vitreous.errors import InputError, OptionError
+from vitreous.jobs.check.preflight import preflight
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.images import check_one_field
-from vitreous.jobs.preflight import preflight
 from vitreous.math.symmetry import normalise_name
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from vitreous.jobs.abinit.problem import Problem
+from vitreous.jobs.abinit.starts import iterate
+from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.engine import constrained
 from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.problem import Problem
-from vitreous.jobs.starts import iterate
-from vitreous.jobs.state import SearchState
 from vitreous.math.symmetry import point_group
 from vitreous.validate.point_groups import SymmetryFinding, find_symmetry
 from vitreous.validate.turning import symmetrised

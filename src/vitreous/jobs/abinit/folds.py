@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vitreous.jobs.abinit.looks import Look
+from vitreous.jobs.abinit.problem import Problem
+from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.engine import renewed_noise, solved
-from vitreous.jobs.looks import Look
-from vitreous.jobs.problem import Problem
-from vitreous.jobs.state import SearchState
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.search.posterior import Best, joined
 

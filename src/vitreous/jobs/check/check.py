@@ -7,9 +7,9 @@ import json
 from vitreous.errors import OptionError, OutputError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
+from vitreous.jobs.check.preflight import Preflight, preflight
 from vitreous.jobs.config import CheckConfig
 from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.jobs.preflight import Preflight, preflight
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 

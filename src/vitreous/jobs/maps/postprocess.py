@@ -17,7 +17,7 @@ from vitreous.io.mrc import write_map
 from vitreous.io.mtf import read_mtf
 from vitreous.jobs.config_maps import PostprocessConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
-from vitreous.jobs.half_maps import HalfMaps, open_half_maps
+from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
 from vitreous.physics.filters import low_pass

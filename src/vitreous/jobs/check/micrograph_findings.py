@@ -11,8 +11,8 @@ from jaxtyping import Int
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import StackFile, open_stack
-from vitreous.jobs.finding import Finding, named
-from vitreous.jobs.pick_findings import micrograph_pixel, positions_of
+from vitreous.jobs.check.finding import Finding, named
+from vitreous.jobs.check.pick_findings import micrograph_pixel, positions_of
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, find_file
 from vitreous.validate.micrograph import MIRRORS, likeness_by_mirror

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vitreous.jobs.estimates import Estimates
-from vitreous.jobs.finding import Finding, named
-from vitreous.jobs.optics_findings import blocks_of
-from vitreous.jobs.sample import Glance, Sample
+from vitreous.jobs.check.estimates import Estimates
+from vitreous.jobs.check.finding import Finding, named
+from vitreous.jobs.check.optics_findings import blocks_of
+from vitreous.jobs.check.sample import Glance, Sample
 from vitreous.particles.columns import numbers_if_any
 from vitreous.particles.table import ParticleTable
 from vitreous.validate.contrast import SEEN

@@ -1,0 +1,23 @@
+"""The command ``vitreous``: every option comes from a configuration class in ``jobs/``."""
+
+from __future__ import annotations
+
+import sys
+
+from vitreous.cli import maps, particles, search, validation
+from vitreous.cli.app import BAD_INPUT, INTERRUPTED, app
+from vitreous.errors import VitreousError
+
+__all__ = ["app", "main", "maps", "particles", "search", "validation"]
+
+
+def main() -> None:
+    """Run the command; what a user can mend ends in one line and exit code 2."""
+    try:
+        app()
+    except VitreousError as error:
+        print(f"error: {error.line()}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted; abinit goes on from its checkpoint with --resume", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,43 @@
+"""From particles to maps."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from vitreous.cli.app import app, told
+from vitreous.jobs.config import AbinitConfig, DemoConfig
+
+
+@app.command
+def abinit(config: Annotated[AbinitConfig, Parameter(name="*")]) -> None:
+    """Make one or several first maps from particles in unknown orientations."""
+    from vitreous.jobs.abinit.abinit import run_abinit
+    from vitreous.report.html import write_report
+
+    with told(config.out / "log.jsonl", append=config.resume) as on_event:
+        job = run_abinit(config, on_event)
+    verdict = json.loads((job / "result.json").read_text())
+    Console().print(f"Verdict: {verdict['verdict']}. {verdict['sentence']}", soft_wrap=True)
+    Console().print(f"Map: {job / 'class001.mrc'}\nReport: {write_report(job)}", soft_wrap=True)
+
+
+@app.command
+def demo(config: Annotated[DemoConfig | None, Parameter(name="*")] = None) -> None:
+    """Simulate a small data set, reconstruct it and write a report, in about a minute."""
+    from vitreous.jobs.demo import job_folder, run_demo
+    from vitreous.report.html import write_report
+
+    config = config or DemoConfig()
+    with told(None) as shown, told(job_folder(config) / "log.jsonl") as logged:
+        result = run_demo(config, shown, logged)
+    found = result.comparison
+    Console().print(
+        f"The map agrees with the simulated molecule to "
+        f"{found.resolution_05 or float('nan'):.1f} A (FSC 0.5), hand {found.hand}.\n"
+        f"Report: {write_report(result.job)}",
+        soft_wrap=True,
+    )

@@ -1,0 +1,1 @@
+"""From particles alone to maps and a verdict."""

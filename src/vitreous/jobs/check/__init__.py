@@ -1,0 +1,1 @@
+"""What is wrong with particles, before a search is begun."""

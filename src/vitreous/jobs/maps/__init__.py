@@ -1,0 +1,1 @@
+"""What maps tell: resolution, sharpening, anisotropy, symmetry."""
