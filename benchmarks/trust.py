@@ -1,13 +1,13 @@
 """Whether the verdict is right: known molecules, traps and noise, with default options.
 
-    python benchmarks/trust.py --data DATA --work FOLDER [--cases pol2 noise ...] [--seeds 10]
+    python benchmarks/trust.py --data DATA --work FOLDER [--cases pol2 noise ...] [--seeds 0 1 2]
 
 ``DATA`` is the folder of models that the tests use.  A map is right if its FSC with the truth is
 0.5 at no more than 1.3 times the resolution of the map reconstructed from the true poses.  The
 search itself ends at its final resolution, so the single starts are held to 1.3 times that where
 it is coarser, and a column tells whether the job's map is right by that measure.  Every job, good
-or bad, is a row of benchmarks/results/trust.csv.  Cases that the file holds already are run anew
-and their rows replaced.
+or bad, is a row of benchmarks/results/trust.csv; one that the file holds already is run anew and its
+row replaced.
 """
 
 from __future__ import annotations
@@ -263,18 +263,29 @@ def run_job(name: str, case: Case, star: Path, truth: Path, labels: np.ndarray, 
     }
 
 
+def keep(row: dict[str, object]) -> None:
+    """Put a row into the table, in the place of one of the same case and seed, in order."""
+    rows: list[dict[str, object]] = []
+    if RESULTS.is_file():
+        with RESULTS.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    same = (row["case"], str(row["seed"]))
+    rows = [other for other in rows if (other["case"], str(other["seed"])) != same]
+    order = list(CASES)
+    rows = sorted([*rows, row], key=lambda r: (order.index(str(r["case"])), int(str(r["seed"]))))
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
     arguments = parser.parse_args()
-    kept = []
-    if RESULTS.is_file():
-        with RESULTS.open(newline="") as file:
-            kept = [row for row in csv.DictReader(file) if row["case"] not in arguments.cases]
-    rows: list[dict] = []
     for name in arguments.cases:
         case, work = CASES[name], arguments.work.resolve() / name
         work.mkdir(parents=True, exist_ok=True)
@@ -288,14 +299,10 @@ def main() -> None:
         if case.solvable and case.parts:
             poses = work / "part0" / "particles.star"
             needed = resolution_at_true_poses(poses, truth, work / "ceiling.mrc")
-        for seed in range(arguments.seeds):
+        for seed in arguments.seeds:
             row = run_job(name, case, star, truth, labels, needed, work, seed)
             print(row, flush=True)
-            rows.append({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
-            with RESULTS.open("w", newline="") as file:
-                writer = csv.DictWriter(file, FIELDS)
-                writer.writeheader()
-                writer.writerows([*kept, *rows])
+            keep({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
 if __name__ == "__main__":

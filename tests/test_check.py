@@ -28,7 +28,7 @@ from vitreous.jobs.check.sample import read_sample
 from vitreous.jobs.compare import extent
 from vitreous.jobs.config import CheckConfig, SimulateConfig
 from vitreous.jobs.folder import ignore
-from vitreous.jobs.images import load_rings, working_frame
+from vitreous.jobs.images import CtfMode, load_rings, working_frame
 from vitreous.jobs.simulate import run_simulate, simulate_from
 from vitreous.math.fourier import frequency_radius, to_fourier
 from vitreous.particles.stack import open_images
@@ -156,9 +156,8 @@ def test_hollow_particles_score_as_white(hollow: Path) -> None:
     table = read_particles(hollow)
     for share in (0.6, 0.7, 0.85, 1.0):
         frame = working_frame(table, share * 240, 20.0)
-        options = {"ctf": True, "phase_flipped": False, "ignore_until_first_peak": False}
         cpu = torch.device("cpu")
-        rings = load_rings(table, open_images(table), frame, cpu, ignore, **options)
+        rings = load_rings(table, open_images(table), frame, cpu, ignore, CtfMode())
         assert contrast_score(rings, frame) > 20
         assert contrast_score(replace(rings, samples=-rings.samples), frame) < -20
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -197,8 +198,20 @@ def _in_order(found: list[tuple[Tensor, Best]]) -> Best:
     return best.at(order.to(best.reference.device))
 
 
+class Residuals(Protocol):
+    """What a pass tells of the noise."""
+
+    @property
+    def residual(self) -> Float[Tensor, "g rings"]:
+        """Expected squared residual at a frequency, summed over the group's particles."""
+
+    @property
+    def count(self) -> Float[Tensor, " g"]:
+        """Particles seen of each optics group."""
+
+
 def renewed_noise(
-    noise: Float[Tensor, "g rings"], result: PassResult, mask_share: float, rate: float
+    noise: Float[Tensor, "g rings"], result: Residuals, mask_share: float, rate: float
 ) -> Float[Tensor, "g rings"]:
     """Noise spectra moved towards the residuals of a pass, on the rings it used.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,9 @@ from vitreous.physics.polar import PolarGrid, polar_grid, polar_matrix, to_polar
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
-_BEYOND = 10
-"""Rings kept beyond the final resolution: the search does not use them, but the last map does, as
-in RELION."""
+BEYOND = 10
+"""Rings kept beyond the final resolution: the iterations do not use them, but the passes over all
+particles do."""
 
 READ_BATCH = 512
 """Images read and transformed at once."""
@@ -94,12 +94,14 @@ class RingImages:
         return thinned(samples, ctf, self.polar, polar)
 
 
-def working_frame(table: ParticleTable, mask_diameter: float, final_resolution: float) -> Frame:
-    """Choose the working box for a final resolution (angstrom)."""
+def working_frame(
+    table: ParticleTable, mask_diameter: float, resolution: float, beyond: int = 0
+) -> Frame:
+    """Choose the working box for a resolution (angstrom) and some rings ``beyond`` it."""
     group = table.optics[0]
     field = group.box * group.pixel_size
     finest = min(g.box // 2 - 1 for g in table.optics)
-    rings = min(max(round(field / final_resolution), 4) + _BEYOND, finest)
+    rings = min(max(round(field / resolution), 4) + beyond, finest)
     box = min(good_box(math.ceil(2.6 * (rings + 1))), group.box)
     pixel_size = field / box
     edge = max(2.0, 0.04 * box)
@@ -136,15 +138,90 @@ def optics_of(group: OpticsGroup) -> Optics:
     )
 
 
+@dataclass(frozen=True)
+class CtfMode:
+    """What the images' CTFs are taken to be.
+
+    Attributes
+    ----------
+    ctf : bool
+        Correct for it at all.
+    phase_flipped : bool
+        The images' phases were flipped already.
+    ignore_until_first_peak : bool
+        Take it as one up to its first maximum.
+    """
+
+    ctf: bool = True
+    phase_flipped: bool = False
+    ignore_until_first_peak: bool = False
+
+
 def particle_ctf(
-    table: ParticleTable, rows: np.ndarray, optics: Optics, points: Tensor, mode: Mapping[str, bool]
+    table: ParticleTable, rows: np.ndarray, optics: Optics, points: Tensor, mode: CtfMode
 ) -> Tensor:
     """CTF of some particles at frequencies (x, y) in 1/angstrom; one without CTF columns."""
     if table.defocus_u is None:
         return torch.ones(len(rows), *points.shape[:-1])
     columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
     values = [torch.from_numpy(np.asarray(c)[rows]).float() for c in columns]
-    return contrast_transfer(points, Defocus(*values), optics, **mode)
+    return contrast_transfer(
+        points,
+        Defocus(*values),
+        optics,
+        phase_flipped=mode.phase_flipped,
+        ignore_until_first_peak=mode.ignore_until_first_peak,
+    )
+
+
+def aberration_phase(points: Tensor, optics: Optics) -> Tensor | None:
+    """Factor that takes an optics group's antisymmetric aberrations off; None without any."""
+    return beam_tilt_phase(points, optics).conj() if any(optics.beam_tilt) else None
+
+
+@dataclass(frozen=True)
+class MaskedBatch:
+    """Some images of one optics group, ready to be transformed.
+
+    Attributes
+    ----------
+    rows : integer array (images,)
+        Of the table.
+    images : tensor (images, box, box)
+    optics : Optics
+    mask_share : float
+        Mean square of the mask.
+    """
+
+    rows: Int[np.ndarray, " n"]
+    images: Float[Tensor, "n b b"]
+    optics: Optics
+    mask_share: float
+
+
+def masked_images(
+    table: ParticleTable, source: ImageSource, frame: Frame, on_event: OnEvent
+) -> Iterator[MaskedBatch]:
+    """Read every particle once, a batch at a time.
+
+    Images are normalised outside the mask, cropped in Fourier space to the working box and
+    multiplied by the soft circular mask.
+
+    Raises
+    ------
+    InputError
+        For an image that cannot be read or holds NaN or one value only, naming its row.
+    """
+    mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge, ndim=2)
+    share, done = float((mask**2).mean()), 0
+    for number, group in enumerate(table.optics):
+        radius = frame.mask_radius * frame.pixel_size / group.pixel_size
+        rows = np.flatnonzero(table.group == number)
+        for batch in np.array_split(rows, max(1, math.ceil(len(rows) / READ_BATCH))):
+            images = normalise(torch.from_numpy(source.read(batch)), min(radius, group.box / 2 - 1))
+            yield MaskedBatch(batch, resample(images, frame.box, 2) * mask, optics_of(group), share)
+            done += len(batch)
+            on_event({"event": "progress", "stage": "reading", "iteration": done, "of": len(table)})
 
 
 def load_rings(
@@ -153,42 +230,28 @@ def load_rings(
     frame: Frame,
     device: torch.device,
     on_event: OnEvent,
-    *,
-    ctf: bool,
-    phase_flipped: bool,
-    ignore_until_first_peak: bool,
+    mode: CtfMode,
 ) -> RingImages:
     """Read every particle once and keep its ring samples and CTF.
 
-    Images are normalised outside the mask, cropped in Fourier space to the working box,
-    multiplied by the soft circular mask and transformed exactly at the rings' samples.
+    Images are masked and transformed exactly at the rings' samples.
 
     Raises
     ------
     InputError
         For an image that cannot be read or holds NaN or one value only, naming its row.
     """
-    polar, count = frame.polar, len(table)
-    mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge, ndim=2)
+    polar, count, share = frame.polar, len(table), 1.0
     matrix = polar_matrix(frame.box, polar)
     points = polar.points() / frame.field
     samples = torch.empty(count, polar.rings, polar.half, dtype=torch.complex64)
     transfer = torch.ones(count, polar.rings, polar.half)
-    mode = {"phase_flipped": phase_flipped, "ignore_until_first_peak": ignore_until_first_peak}
-    done = 0
-    for number, group in enumerate(table.optics):
-        optics = optics_of(group)
-        radius = frame.mask_radius * frame.pixel_size / group.pixel_size
-        rows = np.flatnonzero(table.group == number)
-        tilt = beam_tilt_phase(points, optics).conj() if any(optics.beam_tilt) else None
-        for batch in np.array_split(rows, max(1, math.ceil(len(rows) / READ_BATCH))):
-            images = normalise(torch.from_numpy(source.read(batch)), min(radius, group.box / 2 - 1))
-            rings = to_polar(resample(images, frame.box, 2) * mask, polar, matrix)
-            samples[batch] = rings if tilt is None else rings * tilt
-            if ctf:
-                transfer[batch] = particle_ctf(table, batch, optics, points, mode)
-            done += len(batch)
-            on_event({"event": "progress", "stage": "reading", "iteration": done, "of": count})
-    share = float((mask**2).mean())
+    for batch in masked_images(table, source, frame, on_event):
+        share = batch.mask_share
+        rings = to_polar(batch.images, polar, matrix)
+        phase = aberration_phase(points, batch.optics)
+        samples[batch.rows] = rings if phase is None else rings * phase
+        if mode.ctf:
+            transfer[batch.rows] = particle_ctf(table, batch.rows, batch.optics, points, mode)
     index = torch.from_numpy(table.group.astype(np.int64))
     return RingImages(polar, samples.to(device), transfer.to(device), index, share)

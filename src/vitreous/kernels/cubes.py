@@ -28,10 +28,11 @@ def read(cube: FourierCube, points: Float[Tensor, "p 3"]) -> Complex[Tensor, "k 
     if not compiled_for(points):
         return read_cube(cube, points)
     out = torch.empty(len(cube.data), len(points), dtype=torch.complex64)
-    data, places, values = cube.data.contiguous().numpy(), points.contiguous().numpy(), out.numpy()
+    data = torch.view_as_real(cube.data.contiguous()).reshape(-1).numpy()
+    places, values = points.contiguous().numpy(), out.numpy()
 
     def work(part: slice) -> None:
-        read_points(data, places[part], cube.padding, values[:, part])
+        read_points(data, cube.side, places[part], cube.padding, values[:, part])
 
     parts = _parts(len(points))
     if len(parts) == 1:
@@ -59,22 +60,29 @@ def insert(
         part.contiguous().numpy() for part in (points, operators, samples, shares)
     )
 
-    def work(part: slice) -> tuple[Tensor, Tensor]:
-        own_data, own_weight = torch.zeros_like(data), torch.zeros_like(weight)
+    def fill(to_data: Tensor, to_weight: Tensor, part: slice) -> tuple[Tensor, Tensor]:
         insert_points(
-            own_data.numpy(),
-            own_weight.numpy(),
+            torch.view_as_real(to_data).view(-1).numpy(),
+            to_weight.view(-1).numpy(),
+            to_weight.shape[-1],
             places[part],
             turns,
             padding,
             values[:, part],
             amounts[:, part],
         )
-        return own_data, own_weight
+        return to_data, to_weight
 
+    def work(part: slice) -> tuple[Tensor, Tensor]:
+        return fill(torch.zeros_like(data), torch.zeros_like(weight), part)
+
+    parts = _parts(len(points))
+    if len(parts) == 1:
+        fill(data, weight, parts[0])
+        return
     # Each core fills a cube of its own: the sum does not depend on who is first.
     with ThreadPoolExecutor() as pool:
-        for more_data, more_weight in pool.map(work, _parts(len(points))):
+        for more_data, more_weight in pool.map(work, parts):
             data += more_data
             weight += more_weight
 

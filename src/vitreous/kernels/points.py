@@ -13,53 +13,59 @@ from numba import njit
 
 from vitreous.kernels.bfloat16 import FAST
 
+_ONE = np.uint64(1)
+
 
 @njit(fastmath=FAST, error_model="numpy", inline="always")
-def _floor(place: Any, side: int) -> int:
-    return min(max(int(np.floor(place)), 0), side - 2)
-
-
-@njit(fastmath=FAST, error_model="numpy")
-def _share(place: Any, low: int) -> Any:
-    return min(max(place - np.float32(low), np.float32(0)), np.float32(1))
+def _between(place: Any, side: int) -> Any:
+    """The voxel below a place on an axis, and how far the place lies above it."""
+    low: Any = min(max(np.int64(place), 0), side - 2)
+    return low, min(max(place - np.float32(low), np.float32(0)), np.float32(1))
 
 
 @njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
-def read_points(cube: Any, points: Any, padding: int, out: Any) -> None:
+def read_points(cube: Any, side: int, points: Any, padding: int, out: Any) -> None:
     """Trilinear interpolation.
 
     Parameters
     ----------
-    cube : complex64 array (maps, side, side, side)
+    cube : float32 array (maps * side * side * side * 2,)
+        Real and imaginary parts.  Flat, and read with unsigned indices: numba then spares its
+        tests for negative ones, which took as long as the reading.
+    side : int
     points : float32 array (points, 3)
         (x, y, z) in steps of 1 / box.
     padding : int
         Voxels a step.
     out : complex64 array (maps, points)
     """
-    side = cube.shape[1]
+    middle, pad, one = np.float32(side // 2), np.float32(padding), np.float32(1)
+    row, sheet = np.uint64(2 * side), np.uint64(2 * side * side)
     for p in range(points.shape[0]):
-        x, y, z = (
-            points[p, 0] * padding + side // 2,
-            points[p, 1] * padding + side // 2,
-            points[p, 2] * padding + side // 2,
-        )
-        i, j, k = _floor(x, side), _floor(y, side), _floor(z, side)
-        u, v, w = _share(x, i), _share(y, j), _share(z, k)
-        for m in range(cube.shape[0]):
-            near = (cube[m, k, j, i] * (1 - u) + cube[m, k, j, i + 1] * u) * (1 - v) + (
-                cube[m, k, j + 1, i] * (1 - u) + cube[m, k, j + 1, i + 1] * u
-            ) * v
-            far = (cube[m, k + 1, j, i] * (1 - u) + cube[m, k + 1, j, i + 1] * u) * (1 - v) + (
-                cube[m, k + 1, j + 1, i] * (1 - u) + cube[m, k + 1, j + 1, i + 1] * u
-            ) * v
-            out[m, p] = near * (1 - w) + far * w
+        i, u = _between(points[p, 0] * pad + middle, side)
+        j, v = _between(points[p, 1] * pad + middle, side)
+        k, w = _between(points[p, 2] * pad + middle, side)
+        first = np.uint64(((k * side + j) * side + i) * 2)
+        a, b, c, d = (one - v) * (one - w), v * (one - w), (one - v) * w, v * w
+        for m in range(out.shape[0]):
+            q = first + np.uint64(m) * np.uint64(side) * sheet
+            r = q + row
+            s, t = q + sheet, r + sheet
+            left = a * cube[q] + b * cube[r] + c * cube[s] + d * cube[t]
+            q, r, s, t = q + _ONE, r + _ONE, s + _ONE, t + _ONE
+            left_i = a * cube[q] + b * cube[r] + c * cube[s] + d * cube[t]
+            q, r, s, t = q + _ONE, r + _ONE, s + _ONE, t + _ONE
+            right = a * cube[q] + b * cube[r] + c * cube[s] + d * cube[t]
+            q, r, s, t = q + _ONE, r + _ONE, s + _ONE, t + _ONE
+            right_i = a * cube[q] + b * cube[r] + c * cube[s] + d * cube[t]
+            out[m, p] = complex(left + u * (right - left), left_i + u * (right_i - left_i))
 
 
 @njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
 def insert_points(
     data: Any,
     weight: Any,
+    side: int,
     points: Any,
     operators: Any,
     padding: int,
@@ -70,9 +76,11 @@ def insert_points(
 
     Parameters
     ----------
-    data : complex64 array (maps, side, side, side)
-    weight : float32 array (maps, side, side, side)
+    data : float32 array (maps * side * side * side * 2,)
+        Real and imaginary parts.
+    weight : float32 array (maps * side * side * side,)
         Added to in place, as ``data``.
+    side : int
     points : float32 array (points, 3)
     operators : float32 array (operators, 3, 3)
         Rotations: each sample is added at all its symmetry mates.
@@ -81,22 +89,29 @@ def insert_points(
     shares : float32 array (maps, points)
         What is added to ``weight``.
     """
-    side = data.shape[1]
+    middle, one = np.float32(side // 2), np.float32(1)
+    row, sheet = np.uint64(side), np.uint64(side * side)
     for s in range(operators.shape[0]):
         turn = operators[s] * np.float32(padding)
         for p in range(points.shape[0]):
             a, b, c = points[p, 0], points[p, 1], points[p, 2]
-            x = turn[0, 0] * a + turn[0, 1] * b + turn[0, 2] * c + side // 2
-            y = turn[1, 0] * a + turn[1, 1] * b + turn[1, 2] * c + side // 2
-            z = turn[2, 0] * a + turn[2, 1] * b + turn[2, 2] * c + side // 2
-            i, j, k = _floor(x, side), _floor(y, side), _floor(z, side)
-            u, v, w = _share(x, i), _share(y, j), _share(z, k)
-            for up in range(2):
-                for back in range(2):
-                    line = (v if back else 1 - v) * (w if up else 1 - w)
-                    for m in range(data.shape[0]):
-                        sample, share = samples[m, p] * line, shares[m, p] * line
-                        data[m, k + up, j + back, i] += sample * (1 - u)
-                        data[m, k + up, j + back, i + 1] += sample * u
-                        weight[m, k + up, j + back, i] += share * (1 - u)
-                        weight[m, k + up, j + back, i + 1] += share * u
+            i, u = _between(turn[0, 0] * a + turn[0, 1] * b + turn[0, 2] * c + middle, side)
+            j, v = _between(turn[1, 0] * a + turn[1, 1] * b + turn[1, 2] * c + middle, side)
+            k, w = _between(turn[2, 0] * a + turn[2, 1] * b + turn[2, 2] * c + middle, side)
+            first = np.uint64((k * side + j) * side + i)
+            for m in range(samples.shape[0]):
+                real, imaginary, share = samples[m, p].real, samples[m, p].imag, shares[m, p]
+                corner = first + np.uint64(m) * np.uint64(side) * sheet
+                for up in range(2):
+                    for back in range(2):
+                        line = (v if back else one - v) * (w if up else one - w)
+                        near, far = line * (one - u), line * u
+                        q = corner + np.uint64(up) * sheet + np.uint64(back) * row
+                        weight[q] += share * near
+                        weight[q + _ONE] += share * far
+                        q = q + q
+                        data[q] += real * near
+                        data[q + _ONE] += imaginary * near
+                        q = q + _ONE + _ONE
+                        data[q] += real * far
+                        data[q + _ONE] += imaginary * far

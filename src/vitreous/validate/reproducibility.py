@@ -43,19 +43,29 @@ def agreement(
     *,
     hands: tuple[bool, ...] = (False, True),
     threshold: float = 0.5,
+    finest: float = 0.0,
 ) -> Agreement:
-    """Lay a map on another over rotation, shift and hand, and compare them inside a mask."""
+    """Lay a map on another over rotation, shift and hand, and compare them inside a mask.
+
+    ``finest`` is the resolution in angstrom that the maps hold density to: what the mask carries
+    beyond it is no agreement.
+    """
     laid = align(moving, fixed, pixel_size, hands=hands)
     curve = fsc(laid.volume * mask, fixed * mask).numpy()
     found = resolution_at(curve, threshold, fixed.shape[-1], pixel_size)
-    return Agreement(math.inf if found is None else found, laid.mirrored, laid.matrix)
+    found = math.inf if found is None else max(found, finest)
+    return Agreement(found, laid.mirrored, laid.matrix)
 
 
 def agreement_with_mirror(
-    volume: Float[Tensor, "n n n"], mask: Float[Tensor, "n n n"], pixel_size: float
+    volume: Float[Tensor, "n n n"],
+    mask: Float[Tensor, "n n n"],
+    pixel_size: float,
+    finest: float = 0.0,
 ) -> float:
     """Resolution in angstrom down to which a map is its own mirror image."""
-    return agreement(mirrored(volume), volume, mask, pixel_size, hands=(False,)).resolution
+    mirror = mirrored(volume)
+    return agreement(mirror, volume, mask, pixel_size, hands=(False,), finest=finest).resolution
 
 
 def pose_differences(

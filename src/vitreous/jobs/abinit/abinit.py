@@ -24,9 +24,8 @@ from vitreous.jobs.abinit.starts import finished, run_starts
 from vitreous.jobs.abinit.state import SearchState, load_checkpoint, save_checkpoint
 from vitreous.jobs.abinit.verdict import Evidence, Verdict, judge
 from vitreous.jobs.config import AbinitConfig
-from vitreous.jobs.engine import constrained
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
-from vitreous.jobs.images import load_rings, working_frame
+from vitreous.jobs.images import BEYOND, CtfMode, load_rings, working_frame
 from vitreous.jobs.memory import memory_plan
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.kernels.threads import one_thread
@@ -144,7 +143,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     mask_diameter, warnings, checked = check_abinit(config, table, source)
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
-    frame = working_frame(table, mask_diameter, config.final_resolution)
+    frame = working_frame(table, mask_diameter, config.final_resolution, BEYOND)
     operators = point_group("C1" if config.symmetry == AUTO else config.symmetry)
     plan = memory_plan(config, table, frame, len(operators), device)
     plan.check(table.path)
@@ -153,16 +152,8 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     states = load_checkpoint(checkpoint, config) if config.resume else []
     on_event({"event": "start", "job": "abinit", "particles": len(table), "warnings": warnings})
     on_event({"event": "memory", **plan.record()})
-    images = load_rings(
-        table,
-        source,
-        frame,
-        device,
-        on_event,
-        ctf=config.ctf,
-        phase_flipped=config.phase_flipped,
-        ignore_until_first_peak=config.ignore_ctf_until_first_peak,
-    )
+    mode = CtfMode(config.ctf, config.phase_flipped, config.ignore_ctf_until_first_peak)
+    images = load_rings(table, source, frame, device, on_event, mode)
     problem = Problem(config, table, frame, images, operators, device, plan.tiling)
     prepared = time.monotonic()
     with one_thread(frame.box <= _SMALL):
@@ -170,12 +161,12 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     searched = time.monotonic()
     chosen = outcome.chosen
     labels = class_labels(chosen.maps, chosen.fractions, duplicates(problem, chosen))
-    found, maps = last_pass(outcome.problem, chosen, on_event)
+    found, maps = last_pass(outcome.problem, chosen, source, mode, on_event)
     write_results(
         config,
         table,
         found,
-        _full_size(problem, constrained(maps, frame, config.flatten)),
+        _full_size(problem, maps),
         labels,
         mask_diameter=mask_diameter,
         resolution=frame.field / frame.rings_at(config.final_resolution),

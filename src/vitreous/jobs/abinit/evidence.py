@@ -15,6 +15,7 @@ from vitreous.jobs.abinit.starts import Trial, tried
 from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.abinit.verdict import Evidence, Sorted
 from vitreous.jobs.check.preflight import contrast_score
+from vitreous.jobs.images import Frame
 from vitreous.physics.masks import soft_sphere
 from vitreous.validate.labels import adjusted_rand_index, contingency, matched
 from vitreous.validate.reproducibility import (
@@ -51,12 +52,14 @@ def _held(state: SearchState) -> list[int]:
     return [n for n in order if state.fractions[n] * len(order) >= _HELD]
 
 
-def _laid(moving: SearchState, fixed: SearchState, mask: Volume, pixel_size: float) -> _Laid:
+def _laid(moving: SearchState, fixed: SearchState, mask: Volume, frame: Frame) -> _Laid:
+    finest = frame.field / min(moving.rings, fixed.rings)
     found = []
     for wanted in _held(fixed):
         target = fixed.maps[wanted].cpu()
         tries = {
-            n: agreement(moving.maps[n].cpu(), target, mask, pixel_size) for n in _held(moving)
+            n: agreement(moving.maps[n].cpu(), target, mask, frame.pixel_size, finest=finest)
+            for n in _held(moving)
         }
         found.append(min(tries.items(), key=lambda item: item[1].resolution))
     return _Laid([number for number, _ in found], [one for _, one in found])
@@ -100,13 +103,14 @@ def gather_evidence(
     best = int(np.argsort(evidences, kind="stable")[-1])
     laid: list[list[_Laid | None]] = [[None] * len(states) for _ in states]
     for less, more in combinations(np.argsort(evidences, kind="stable").tolist(), 2):
-        found = _laid(states[less], states[more], mask, frame.pixel_size)
+        found = _laid(states[less], states[more], mask, frame)
         laid[less][more] = laid[more][less] = found
     labels = [c.by_map.argmax(dim=1) for c in classified]
     own = float("inf")  # a single start is not judged by it
     if len(states) > 1:
         first = states[best].maps[_held(states[best])[0]].cpu()
-        own = agreement_with_mirror(first, mask, frame.pixel_size)
+        finest = frame.field / states[best].rings
+        own = agreement_with_mirror(first, mask, frame.pixel_size, finest)
     return Evidence(
         starts=[state.start + 1 for state in states],
         best=best,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,59 +11,132 @@ from torch import Tensor
 
 from vitreous.jobs.abinit.folds import folds_pass, in_folds, with_maps
 from vitreous.jobs.abinit.junk import noise_probability
-from vitreous.jobs.abinit.looks import Look, coarse_look, finer_look
+from vitreous.jobs.abinit.looks import Look, coarse_look
 from vitreous.jobs.abinit.outputs import Found
 from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.engine import power_beyond_noise
 from vitreous.jobs.folder import OnEvent
+from vitreous.jobs.images import CtfMode, Frame, working_frame
+from vitreous.jobs.refine.local_pass import Posed
+from vitreous.jobs.refine.planes import load_planes
+from vitreous.jobs.refine.polish import Material, Polished, polish
+from vitreous.math.fourier import resample_map
 from vitreous.math.rotations import matrix_to_euler
+from vitreous.particles.stack import ImageSource
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.search.posterior import Best, joined
 
-_FINEST = 3.75
-"""Smallest angular step in degrees without symmetry."""
-
 _MOSTLY = 0.5
-"""Share of noise among the images above which only the first of the steps is made."""
+"""Share of noise among the images above which poses are not polished."""
 
 _LEVEL = 0.04
-"""Relative rise of the mean log-evidence below which passes at one step are enough."""
+"""Relative rise of the mean log-evidence below which passes on the grid are enough."""
+
+_FINER = 2.5
+"""The last maps may be this many times finer than the search's final resolution."""
+
+_FOLDS = 4
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where all particles lie, in stack order, and what is known of each.
+
+    Attributes
+    ----------
+    posed : Posed
+    by_map : tensor (particles, maps)
+    probability, log_evidence : tensors (particles,)
+    """
+
+    posed: Posed
+    by_map: Float[Tensor, "n k"]
+    probability: Float[Tensor, " n"]
+    log_evidence: Float[Tensor, " n"]
 
 
 def last_pass(
-    problem: Problem, state: SearchState, on_event: OnEvent
+    problem: Problem, state: SearchState, source: ImageSource, mode: CtfMode, on_event: OnEvent
 ) -> tuple[Found, Float[Tensor, "k n n n"]]:
     """Find every particle's pose and make the maps from those that are no noise.
 
-    First the whole grid as in the iterations.  Then, near the directions that hold nearly all of a
-    particle's posterior, twice as finely in angle and shift, and so on as far as the rings need
-    it.  Each fold's maps go as far as the other folds allow, so the resolution rises by itself.
+    First the whole grid as in the iterations; then, twice as finely in angle and shift, what is
+    near the directions that hold nearly all of a particle's posterior; then ever finer
+    neighbourhoods of its best place.  Each fold's maps go as far as the folds agree, so the
+    resolution rises by itself.  Should all images look like noise, all are used: the verdict says
+    what to think of the map.
     """
-    rings = problem.frame.polar.rings
+    on_event({"event": "final_pass", "stage": "last passes", "iteration": 0,
+              "of": problem.config.polish_passes + 1})  # fmt: skip
     look = coarse_look(problem, state, problem.config.final_resolution)
     noisy = noise_probability(look.best.log_evidence.cpu())
-    steps = _angular_steps(problem, look)
-    if (noisy > 0.5).double().mean() > _MOSTLY:
-        steps = steps[:1]  # noise may be anywhere: a fine grid would be searched in full
-    of = len(steps) * problem.config.polish_passes + 1
-    on_event({"event": "final_pass", "stage": "last passes", "iteration": 1, "of": of})
-    for level, _ in enumerate(steps):
-        if level:
-            look = finer_look(problem, state, look, rings)
-        state, best, noisy = _level(problem, state, look, noisy, level, of, on_event)
-    return _found(problem, state, look, best, noisy), state.maps
+    keep = (noisy <= 0.5) | bool((noisy > 0.5).all())
+    state, best = _level(problem, state, look, keep, on_event)
+    places, frame = _on_grid(look, best), problem.frame
+    noisy = noise_probability(places.log_evidence)
+    polished = Polished(state.maps, state.noise, state.fractions, places.posed)
+    if (noisy > 0.5).double().mean() < _MOSTLY:
+        frame = _finer_frame(problem)
+        polished = _begun(problem, state, places.posed, frame)
+        polished, places = _polished(problem, polished, frame, places, noisy <= 0.5, source, mode,
+                                     look.step / 2, on_event)  # fmt: skip
+    return _found(places, polished.noise, frame), polished.maps
 
 
-def _angular_steps(problem: Problem, look: Look) -> list[float]:
-    """Angular steps, each half the one before, to what the rings need at the particle's rim."""
-    frame = problem.frame
-    needed = math.degrees(frame.box / frame.polar.rings / frame.mask_radius)
-    finest = min(_FINEST, look.step)
-    steps = [look.step]
-    while not problem.config.angular_sampling and steps[-1] > needed and steps[-1] / 2 >= finest:
-        steps.append(steps[-1] / 2)
-    return steps
+def _finer_frame(problem: Problem) -> Frame:
+    """Frame for the last maps, with the mask of the search."""
+    old = problem.frame
+    diameter = 2 * old.mask_radius * old.pixel_size
+    return working_frame(problem.table, diameter, problem.config.final_resolution / _FINER)
+
+
+def _begun(problem: Problem, state: SearchState, posed: Posed, frame: Frame) -> Polished:
+    """The search's maps, noise (beyond its rings as at the last) and poses in another frame."""
+    more = max(0, frame.polar.rings - state.noise.shape[1])
+    noise = torch.cat([state.noise, state.noise[:, -1:].expand(-1, more)], dim=1)
+    scale = problem.frame.pixel_size / frame.pixel_size
+    return Polished(
+        resample_map(state.maps, frame.box),
+        noise[:, : frame.polar.rings],
+        state.fractions,
+        Posed(posed.matrices, posed.origins * scale),
+    )
+
+
+def _polished(
+    problem: Problem,
+    begun: Polished,
+    frame: Frame,
+    places: _Places,
+    keep: Bool[Tensor, " n"],
+    source: ImageSource,
+    mode: CtfMode,
+    step: float,
+    on_event: OnEvent,
+) -> tuple[Polished, _Places]:
+    """Poses of the particles to be kept, polished; the others stay where they are."""
+    images = load_planes(problem.table, source, frame, problem.device, on_event, mode)
+    reach = problem.config.offset_range * problem.table.optics[0].pixel_size / frame.pixel_size
+    material = Material(images, frame, problem.operators, problem.config.flatten, reach)
+    kept = torch.nonzero(keep)[:, 0]
+    folds = [kept[number::_FOLDS] for number in range(_FOLDS)]
+    polished = polish(material, begun, folds, step, problem.config.polish_passes, on_event)
+    best, index = polished.best, torch.cat(folds)
+    assert best is not None
+
+    def renewed(old: Tensor, new: Tensor) -> Tensor:
+        old = old.clone()
+        old[index] = new.to(old)
+        return old
+
+    found = _Places(
+        polished.posed,
+        renewed(places.by_map, best.map_probability),
+        renewed(places.probability, best.probability),
+        renewed(places.log_evidence, best.log_evidence),
+    )
+    return polished, found
 
 
 def _prior(state: SearchState, sums: Accumulator, rings: int) -> Float[Tensor, "k s"]:
@@ -73,34 +147,26 @@ def _level(
     problem: Problem,
     state: SearchState,
     look: Look,
-    noisy: Float[Tensor, " n"],
-    level: int,
-    of: int,
+    keep: Bool[Tensor, " n"],
     on_event: OnEvent,
-) -> tuple[SearchState, Best, Float[Tensor, " n"]]:
-    """Passes at one angular step, until the evidence hardly rises.
-
-    Should all images look like noise, all are used: the verdict says what to think of the map.
-    """
+) -> tuple[SearchState, Best]:
+    """Passes on a look's fine grid until the evidence hardly rises; only some images are kept."""
     rings, most = problem.frame.polar.rings, problem.config.polish_passes
-    keep = noisy <= 0.5
-    keep = keep | (not bool(keep.any()))
     folds = in_folds(look, keep)
     before = -math.inf
     for number in range(most):
         state, folds, best = folds_pass(problem, state, look, folds, rings, _prior)
         evidence = float(best.log_evidence.mean())
-        done = level * most + number + 2
-        on_event({"event": "final_pass", "stage": "last passes", "iteration": done, "of": of,
-                  "angular_sampling": look.step, "log_likelihood": evidence})  # fmt: skip
+        on_event({"event": "final_pass", "stage": "last passes", "iteration": number + 2,
+                  "of": most + 1, "angular_sampling": look.step,
+                  "log_likelihood": evidence})  # fmt: skip
         if evidence - before < _LEVEL * abs(evidence):
             break
         before = evidence
     total = folds.without()
     assert total is not None
     state = with_maps(problem, state, total, rings, _prior)
-    best = _all_in_order(problem, state, look, torch.cat(folds.index), best, keep)
-    return state, best, noise_probability(best.log_evidence.cpu())
+    return state, _all_in_order(problem, state, look, torch.cat(folds.index), best, keep)
 
 
 def _all_in_order(
@@ -123,19 +189,28 @@ def _all_in_order(
     return best.at(index.argsort().to(best.reference.device))
 
 
-def _found(
-    problem: Problem, state: SearchState, look: Look, best: Best, noisy: Float[Tensor, " n"]
-) -> Found:
+def _on_grid(look: Look, best: Best) -> _Places:
     directions = len(look.fine.directions)
     reference, psi = best.reference.cpu(), best.psi.cpu()
-    origins = (look.origins + look.shifts[best.shift.cpu()]) * problem.frame.pixel_size
+    matrices = look.fine.matrices(reference % directions, psi).contiguous()
+    origins = look.origins + look.shifts[best.shift.cpu()]
+    return _Places(
+        Posed(matrices, origins),
+        best.map_probability.cpu(),
+        best.probability.cpu(),
+        best.log_evidence.cpu(),
+    )
+
+
+def _found(places: _Places, noise: Float[Tensor, "g r"], frame: Frame) -> Found:
+    posed = places.posed
     return Found(
-        angles=matrix_to_euler(look.fine.matrices(reference % directions, psi)).numpy(),
-        origins=origins.double().numpy(),
-        by_map=best.map_probability.cpu().numpy(),
-        noise_probability=noisy.numpy(),
-        probability=best.probability.cpu().numpy(),
-        log_evidence=best.log_evidence.cpu().numpy(),
-        noise=state.noise.cpu().numpy(),
-        frequency=(problem.frame.polar.radii() / problem.frame.field).numpy(),
+        angles=matrix_to_euler(posed.matrices).numpy(),
+        origins=(posed.origins * frame.pixel_size).double().numpy(),
+        by_map=places.by_map.numpy(),
+        noise_probability=noise_probability(places.log_evidence).numpy(),
+        probability=places.probability.numpy(),
+        log_evidence=places.log_evidence.numpy(),
+        noise=noise.cpu().numpy(),
+        frequency=(frame.polar.radii() / frame.field).numpy(),
     )

@@ -69,10 +69,6 @@ class Look:
             parts.append(near)
         return Places(self.fine, self.shifts, rings, torch.cat(parts))
 
-    def pixel_step(self) -> float:
-        """Distance between neighbouring shifts, working pixels."""
-        return float(self.shifts[self.shifts.norm(dim=1) > 0].norm(dim=1).min())
-
 
 def coarse_look(
     problem: Problem, state: SearchState, resolution: float, *, any_map: bool = False
@@ -92,25 +88,4 @@ def coarse_look(
         problem.operators,
         len(state.maps),
         any_map,
-    )
-
-
-def finer_look(problem: Problem, state: SearchState, look: Look, rings: int) -> Look:
-    """Search the places of a look, and halve its steps."""
-    order = look.order()
-    places = look.places(order, rings)
-    found = problem.search(
-        state, order, state.noise, places, look.origins[order], accumulate=False
-    ).best
-    best = found.at(order.argsort().to(found.reference.device))
-    return Look(
-        best,
-        look.fine,
-        problem.orientations(look.step / 2),
-        look.step / 2,
-        look.origins + look.shifts[best.shift.cpu()],
-        look.shifts / 2,
-        problem.operators,
-        look.maps,
-        look.any_map,
     )

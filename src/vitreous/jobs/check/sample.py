@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from vitreous.jobs.images import check_one_field, optics_of, particle_ctf
+from vitreous.jobs.images import CtfMode, check_one_field, optics_of, particle_ctf
 from vitreous.particles.stack import ImageSource, normalise
 from vitreous.particles.table import ParticleTable
 from vitreous.validate.pixels import PixelStatistics, joined, pixel_statistics
@@ -127,7 +127,7 @@ def read_sample(table: ParticleTable, source: ImageSource, *, ctf: bool = True) 
         scaled = normalise(torch.from_numpy(images[good]), group.box / 2 - 1)
         samples.append(spectrum_at(scaled, points))
         transfers.append(
-            particle_ctf(table, batch[good], optics_of(group), points / field, {})
+            particle_ctf(table, batch[good], optics_of(group), points / field, CtfMode())
             if ctf
             else torch.ones(int(good.sum()), len(points))
         )

@@ -1,0 +1,1 @@
+"""From rough poses to fine ones, and the maps that follow."""

@@ -1,0 +1,178 @@
+"""One pass round every particle's present place, and the sums of the map that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.jobs.engine import PADDING
+from vitreous.jobs.refine.planes import PlaneImages
+from vitreous.physics.project import map_to_cube, shift_phase
+from vitreous.reconstruct.insert import (
+    Accumulator,
+    empty_accumulator,
+    friedel_symmetrised,
+    insert,
+)
+from vitreous.search.local import (
+    LocalBest,
+    Neighbourhood,
+    SliceSums,
+    joined_bests,
+    local_expectation,
+)
+from vitreous.search.tiles import side_by_side, workers_on
+
+_SAMPLES = 1_500_000
+"""Samples of slices that a worker holds at once."""
+
+
+@dataclass(frozen=True)
+class Posed:
+    """Where particles are thought to lie.
+
+    Attributes
+    ----------
+    matrices : tensor (particles, 3, 3)
+        Volume to image frame, float64.
+    origins : tensor (particles, 2)
+        Working pixels.
+    """
+
+    matrices: Float[Tensor, "n 3 3"]
+    origins: Float[Tensor, "n 2"]
+
+    def at(self, index: Int[Tensor, " m"]) -> Posed:
+        """The same of some particles."""
+        return Posed(self.matrices[index], self.origins[index])
+
+    def moved(self, index: Int[Tensor, " m"], best: LocalBest) -> Posed:
+        """The same with some particles where they were found."""
+        matrices, origins = self.matrices.clone(), self.origins.clone()
+        matrices[index], origins[index] = best.matrices, best.origins
+        return Posed(matrices, origins)
+
+
+@dataclass(frozen=True)
+class LocalResult:
+    """What a local pass found, in the order of the particles given.
+
+    Attributes
+    ----------
+    best : LocalBest
+        Its origins are whole ones, not beside the former.
+    sums : Accumulator or None
+    residual : tensor (groups, shells)
+        Expected squared residual at a frequency, summed over the group's particles.
+    count : tensor (groups,)
+    """
+
+    best: LocalBest
+    sums: Accumulator | None
+    residual: Float[Tensor, "g shells"]
+    count: Float[Tensor, " g"]
+
+
+def local_pass(
+    maps: Float[Tensor, "k n n n"],
+    images: PlaneImages,
+    index: Int[Tensor, " b"],
+    posed: Posed,
+    noise: Float[Tensor, "g shells"],
+    around: Neighbourhood,
+    operators: Float[Tensor, "s 3 3"],
+    fractions: Float[Tensor, " k"],
+    shells: int,
+    *,
+    accumulate: bool = True,
+) -> LocalResult:
+    """Search the neighbourhoods of some particles' places.
+
+    Parameters
+    ----------
+    maps : tensor (maps, n, n, n)
+    index : integer tensor (particles,)
+        Rows of ``images``.
+    posed : Posed
+        Of these particles.
+    noise : tensor (groups, shells)
+        Expected noise power at a frequency.
+    operators : tensor (operators, 3, 3)
+        Point group.
+    fractions : tensor (maps,)
+        Prior probability of each map.
+    shells : int
+        Shells used.
+    accumulate : bool
+        Whether to make the sums of the M-step.
+    """
+    device, box = maps.device, maps.shape[-1]
+    plane = images.plane.inner(shells)
+    cube = map_to_cube(maps, shells + 1, PADDING)
+    log_prior = fractions.clamp(min=1e-6).log()
+    groups = images.group[index]
+    batches = _batches(groups, max(1, _SAMPLES // (len(plane.points) * len(around.turns))))
+    workers = min(workers_on(device), len(batches))
+
+    def work(worker: int) -> tuple[list[LocalBest], Accumulator, Tensor]:
+        total = empty_accumulator(len(maps), shells + 1, PADDING, device)
+        residual = torch.zeros(len(noise), shells, device=device)
+        found = []
+        for member in batches[worker::workers]:
+            group = int(groups[member[0]])
+            samples, ctf = images.at(index[member], plane)
+            best, sums = local_expectation(
+                cube,
+                plane.points,
+                2 / plane.per_sample(noise[group]),  # both Friedel halves
+                samples * shift_phase(plane.points, posed.origins[member], box),
+                ctf,
+                posed.matrices[member],
+                around,
+                box,
+                log_prior.expand(len(member), -1),
+                accumulate=accumulate,
+            )
+            found.append(best.moved(posed.origins[member]))
+            if sums is not None:
+                residual[group] += plane.mean(sums.residual)
+                _insert(total, sums, 1 / plane.per_sample(noise[group]), operators)
+        return found, total, residual
+
+    results = side_by_side(work, workers)
+    order = torch.cat([part for worker in range(workers) for part in batches[worker::workers]])
+    best = joined_bests([part for found, _, _ in results for part in found])
+    sums = results[0][1]
+    for _, more, _ in results[1:]:
+        sums = sums.plus(more)
+    residual = torch.stack([part for _, _, part in results]).sum(dim=0)
+    return LocalResult(
+        best.at(order.argsort()),
+        friedel_symmetrised(sums) if accumulate else None,
+        residual,
+        torch.bincount(groups, minlength=len(noise)).to(noise),
+    )
+
+
+def _batches(groups: Int[Tensor, " b"], size: int) -> list[Int[Tensor, " m"]]:
+    """Members of one optics group each, a few at a time."""
+    return [
+        part
+        for number in groups.unique()
+        for part in torch.nonzero(groups == number)[:, 0].split(size)
+    ]
+
+
+def _insert(
+    total: Accumulator,
+    sums: SliceSums,
+    precision: Float[Tensor, " m"],
+    operators: Float[Tensor, "s 3 3"],
+) -> None:
+    """Put slices into the cube, each weighted by the noise, once for every symmetry mate."""
+    slices = len(sums.points) // len(precision)
+    weights = precision.repeat(slices)
+    insert(total, sums.points, sums.data * weights, sums.weight * weights, operators)

@@ -1,0 +1,131 @@
+"""All particles as Fourier coefficients on the half-plane: what a search of single slices reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from vitreous.jobs.images import (
+    CtfMode,
+    Frame,
+    OnEvent,
+    aberration_phase,
+    masked_images,
+    particle_ctf,
+)
+from vitreous.math.fourier import to_fourier
+from vitreous.particles.stack import ImageSource
+from vitreous.particles.table import ParticleTable
+from vitreous.physics.project import image_frequencies
+
+
+@dataclass(frozen=True)
+class HalfPlane:
+    """Frequencies of one of each pair of Friedel mates, from the innermost out.
+
+    Attributes
+    ----------
+    points : tensor (samples, 2)
+        (x, y) in steps of 1 / box, whole numbers.
+    shell : integer tensor (samples,)
+        Shell j holds the radii from j to j + 1.
+    """
+
+    points: Float[Tensor, "m 2"]
+    shell: Int[Tensor, " m"]
+
+    def inner(self, shells: int) -> HalfPlane:
+        """The first ``shells`` shells only."""
+        count = int((self.shell < shells).sum())
+        return HalfPlane(self.points[:count], self.shell[:count])
+
+    def per_sample(self, spectrum: Float[Tensor, " shells"]) -> Float[Tensor, " m"]:
+        """Values given for every shell, for every sample."""
+        return spectrum[self.shell]
+
+    def mean(self, values: Float[Tensor, " m"]) -> Float[Tensor, " shells"]:
+        """Means over the shells."""
+        shells = int(self.shell[-1]) + 1
+        count = torch.bincount(self.shell, minlength=shells).clamp(min=1)
+        return values.new_zeros(shells).index_add_(0, self.shell, values) / count
+
+
+@dataclass(frozen=True)
+class PlaneImages:
+    """Masked, normalised particles in Fourier space.
+
+    Attributes
+    ----------
+    plane : HalfPlane
+    samples : complex tensor (particles, samples)
+    ctf : tensor (particles, samples)
+    group : integer tensor (particles,)
+        Index of each particle's optics group.
+    mask_share : float
+        Mean square of the mask: the share of the noise power that it lets through.
+    """
+
+    plane: HalfPlane
+    samples: Complex[Tensor, "n m"]
+    ctf: Float[Tensor, "n m"]
+    group: Int[Tensor, " n"]
+    mask_share: float
+
+    def at(self, index: Int[Tensor, " b"], plane: HalfPlane) -> tuple[Tensor, Tensor]:
+        """Samples and CTFs of some particles on the inner shells of ``plane``."""
+        rows, count = index.to(self.samples.device), len(plane.points)
+        return self.samples[rows, :count], self.ctf[rows, :count]
+
+    def power(self, groups: int) -> Float[Tensor, "g shells"]:
+        """Mean power of each optics group's unmasked images: the first guess of their noise."""
+        spectra = []
+        for number in range(groups):
+            member = (self.group == number).to(self.samples.device)
+            squared = torch.view_as_real(self.samples[member]).square().sum(-1)
+            spectra.append(self.plane.mean(squared.mean(dim=0)) / self.mask_share)
+        return torch.stack(spectra)
+
+
+def half_plane(shells: int) -> HalfPlane:
+    """Half-plane out to a number of shells, without frequency 0."""
+    points = image_frequencies(2 * shells + 2).reshape(-1, 2)
+    x, y = points.unbind(-1)
+    radius = points.norm(dim=1)
+    kept = ((x > 0) | ((x == 0) & (y > 0))) & (radius < shells)
+    order = radius[kept].argsort(stable=True)
+    return HalfPlane(points[kept][order], radius[kept][order].long())
+
+
+def load_planes(
+    table: ParticleTable,
+    source: ImageSource,
+    frame: Frame,
+    device: torch.device,
+    on_event: OnEvent,
+    mode: CtfMode,
+) -> PlaneImages:
+    """Read every particle once and keep its coefficients and CTF out to the frame's last ring.
+
+    Raises
+    ------
+    InputError
+        For an image that cannot be read or holds NaN or one value only, naming its row.
+    """
+    plane = half_plane(frame.polar.rings)
+    metric, count = plane.points / frame.field, len(plane.points)
+    column, row = (plane.points.long() + frame.box // 2).unbind(-1)
+    samples = torch.empty(len(table), count, dtype=torch.complex64)
+    transfer = torch.ones(len(table), count)
+    share = 1.0
+    for batch in masked_images(table, source, frame, on_event):
+        share = batch.mask_share
+        spectrum = to_fourier(batch.images, 2)[:, row, column]
+        phase = aberration_phase(metric, batch.optics)
+        samples[batch.rows] = spectrum if phase is None else spectrum * phase
+        if mode.ctf:
+            transfer[batch.rows] = particle_ctf(table, batch.rows, batch.optics, metric, mode)
+    index = torch.from_numpy(table.group).long()
+    return PlaneImages(plane, samples.to(device), transfer.to(device), index, share)

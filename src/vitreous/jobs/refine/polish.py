@@ -1,0 +1,214 @@
+"""Poses polished in ever finer neighbourhoods, each fold of particles with the maps of the others.
+
+A particle's own noise is then no part of the map it is compared with, though the folds share a
+history: the resolution they agree to is not that of two independent halves.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.jobs.engine import renewed_noise
+from vitreous.jobs.folder import OnEvent
+from vitreous.jobs.images import Frame
+from vitreous.jobs.refine.local_pass import LocalResult, Posed, local_pass
+from vitreous.jobs.refine.planes import PlaneImages
+from vitreous.jobs.refine.signal import Signal, believed, shared_signal
+from vitreous.reconstruct.insert import Accumulator
+from vitreous.search.grid import shift_grid
+from vitreous.search.local import LocalBest, Neighbourhood, joined_bests, neighbourhood
+
+_REACH = 2.0
+"""Steps that a neighbourhood extends from its centre."""
+
+_FIRST_SHIFT = 1.0
+"""Step of the shifts at the first level, working pixels."""
+
+_SHARP = 0.6
+"""Mean posterior of the best place above which a lattice is too coarse for the poses."""
+
+_LEVEL = 0.01
+"""Relative rise of the mean log-evidence below which passes at one level are enough."""
+
+_LEVELS = 4
+"""Most times that the steps are halved."""
+
+_NOISE_RATE = 0.3
+"""Share of the noise spectrum renewed by each fold."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What stays the same while poses are polished.
+
+    Attributes
+    ----------
+    images : PlaneImages
+    frame : Frame
+    operators : tensor (operators, 3, 3)
+    flatten : bool
+        Keep density non-negative.
+    offset_range : float
+        Largest shift that a particle may have, working pixels.
+    """
+
+    images: PlaneImages
+    frame: Frame
+    operators: Float[Tensor, "s 3 3"]
+    flatten: bool
+    offset_range: float
+
+    def around(self, step: float, shift_step: float) -> Neighbourhood:
+        """Lattice of an angular step in degrees and a step of the shifts in pixels."""
+        cells = max(1.0, math.pi * (self.offset_range / shift_step) ** 2)
+        shifts = shift_grid(_REACH * shift_step, shift_step)
+        return neighbourhood(step, _REACH, shifts, len(self.operators), cells)
+
+
+@dataclass(frozen=True)
+class Polished:
+    """Where the polishing stands.
+
+    Attributes
+    ----------
+    maps : tensor (maps, n, n, n)
+    noise : tensor (groups, shells)
+    fractions : tensor (maps,)
+    posed : Posed
+        Of all particles.
+    best : LocalBest or None
+        What the last pass found, in the order of ``torch.cat(folds)``.
+    signal : Signal or None
+        What the folds agreed on before the last pass.
+    """
+
+    maps: Float[Tensor, "k n n n"]
+    noise: Float[Tensor, "g s"]
+    fractions: Float[Tensor, " k"]
+    posed: Posed
+    best: LocalBest | None = None
+    signal: Signal | None = None
+
+
+def _sum(parts: list[Accumulator]) -> Accumulator:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total.plus(part)
+    return total
+
+
+def _maps(material: Material, sums: list[Accumulator], signal: Signal) -> Float[Tensor, "k n n n"]:
+    return believed(_sum(sums), signal, material.frame, material.flatten)
+
+
+def _fold(
+    material: Material,
+    state: Polished,
+    index: Int[Tensor, " b"],
+    around: Neighbourhood,
+    folds: int,
+    shells: int,
+) -> tuple[Polished, LocalResult]:
+    """Search one fold with the state's maps; poses, noise and fractions renewed."""
+    result = local_pass(
+        state.maps,
+        material.images,
+        index,
+        state.posed.at(index),
+        state.noise,
+        around,
+        material.operators,
+        state.fractions,
+        shells,
+    )
+    noise = renewed_noise(state.noise, result, material.images.mask_share, _NOISE_RATE)
+    share = result.best.map_probability.mean(dim=0)
+    fractions = state.fractions + (share - state.fractions) / folds
+    posed = state.posed.moved(index, result.best)
+    return replace(state, noise=noise, fractions=fractions, posed=posed), result
+
+
+def polish_pass(
+    material: Material,
+    state: Polished,
+    folds: list[Int[Tensor, " b"]],
+    sums: list[Accumulator],
+    around: Neighbourhood,
+) -> tuple[Polished, list[Accumulator]]:
+    """Search every fold once, with maps of the other folds as they stand by then.
+
+    ``sums`` are those of the pass before, one for each fold; none before the first, which is made
+    with the state's maps throughout.
+    """
+    sums = [*sums]
+    shells, signal = material.frame.polar.rings, None
+    if sums:
+        signal = shared_signal(_sum(sums[::2]), _sum(sums[1::2]), material.frame)
+        shells = signal.shells(shells)
+    found = []
+    for number, index in enumerate(folds):
+        if signal is not None:
+            state = replace(state, maps=_maps(material, sums[:number] + sums[number + 1 :], signal))
+        state, result = _fold(material, state, index, around, len(folds), shells)
+        assert result.sums is not None
+        sums[number : number + 1] = [result.sums]
+        found.append(result.best)
+    return replace(state, best=joined_bests(found), signal=signal), sums
+
+
+def polish(
+    material: Material,
+    state: Polished,
+    folds: list[Int[Tensor, " b"]],
+    step: float,
+    passes: int,
+    on_event: OnEvent,
+) -> Polished:
+    """Passes over all folds, the steps halved as long as the poses are sharper than the lattice.
+
+    Parameters
+    ----------
+    folds : list of integer tensors
+        Particles, two folds at the least; those in none keep their poses.
+    step : float
+        First angular step, degrees.
+    passes : int
+        Most passes at one step.
+    on_event : callable
+
+    Returns
+    -------
+    State whose maps are those of all folds.
+    """
+    sums: list[Accumulator] = []
+    shift_step = _FIRST_SHIFT
+    for level in range(_LEVELS):
+        around, before = material.around(step, shift_step), -math.inf
+        for number in range(passes):
+            state, sums = polish_pass(material, state, folds, sums, around)
+            assert state.best is not None
+            evidence = float(state.best.log_evidence.mean())
+            sharpness = float(state.best.probability.mean())
+            on_event(
+                {
+                    "event": "polish",
+                    "stage": "poses polished",
+                    "iteration": level * passes + number + 1,
+                    "of": _LEVELS * passes,
+                    "angular_sampling": step,
+                    "log_likelihood": evidence,
+                    "posterior_of_best": sharpness,
+                }
+            )
+            if evidence - before < _LEVEL * abs(evidence):
+                break
+            before = evidence
+        if sharpness < _SHARP:
+            break
+        step, shift_step = step / 2, shift_step / 2
+    signal = shared_signal(_sum(sums[::2]), _sum(sums[1::2]), material.frame)
+    return replace(state, maps=_maps(material, sums, signal), signal=signal)

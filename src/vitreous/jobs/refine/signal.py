@@ -1,0 +1,85 @@
+"""What two sets of particles agree on: where the density is, and how far it can be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.jobs.images import Frame
+from vitreous.math.fourier import from_half_fourier, half_frequency_radius, to_half_fourier
+from vitreous.physics.envelope import automatic_mask
+from vitreous.physics.masks import soft_sphere
+from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.solve import solve
+from vitreous.validate.fsc import fsc
+
+_WORTH = 0.05
+"""Weight below which a shell tells nothing that is worth its arithmetic."""
+
+_AHEAD = 4
+"""Shells used beyond the last that is worth it: so the resolution rises."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Masks and filters of one or several maps.
+
+    Attributes
+    ----------
+    masks : tensor (maps, n, n, n)
+        From 0 to 1.
+    weights : tensor (maps, shells)
+        Share of a map's power that is signal, shell 0 first.
+    """
+
+    masks: Float[Tensor, "k n n n"]
+    weights: Float[Tensor, "k s"]
+
+    def shells(self, most: int) -> int:
+        """Shells that the next search uses."""
+        worth = (self.weights > _WORTH).any(dim=0).nonzero()
+        return min(most, (int(worth[-1]) if len(worth) else 0) + 1 + _AHEAD)
+
+
+def shared_signal(half1: Accumulator, half2: Accumulator, frame: Frame) -> Signal:
+    """Masks round the density that two halves share, and the filters that follow from their FSC.
+
+    Notes
+    -----
+    A map of all particles has the share 2 FSC / (1 + FSC) of signal in its power, which is the
+    Wiener filter: Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003), section on C_ref.
+    The FSC is that inside the mask, as the filter is for a masked map.
+    """
+    rings = frame.polar.rings
+    first, second = (solve(half, None, frame.box, rings).cpu() for half in (half1, half2))
+    sphere = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
+    masks, weights = [], []
+    for a, b in zip(first, second, strict=True):
+        found = automatic_mask(a, b, frame.pixel_size)
+        mask = sphere if found is None else found.mask * sphere
+        curve = fsc(a * mask, b * mask).clamp(0, 1)
+        masks.append(mask)
+        weights.append(2 * curve / (1 + curve))
+    device = half1.weight.device
+    return Signal(torch.stack(masks).to(device), torch.stack(weights).float().to(device))
+
+
+def believed(
+    sums: Accumulator, signal: Signal, frame: Frame, flatten: bool
+) -> Float[Tensor, "k n n n"]:
+    """Maps of these sums, masked and filtered by a signal; non-negative if ``flatten``."""
+    maps = solve(sums, None, frame.box, frame.polar.rings) * signal.masks
+    radius = half_frequency_radius(frame.box, maps.device)
+    low = radius.floor().long().clamp(max=signal.weights.shape[1] - 2)
+    share = (radius - low).clamp(0, 1)
+    filters = signal.weights[:, low] * (1 - share) + signal.weights[:, low + 1] * share
+    found = torch.stack(
+        [
+            from_half_fourier(to_half_fourier(volume) * weight)
+            for volume, weight in zip(maps, filters, strict=True)
+        ]
+    )
+    return found.clamp(min=0) * signal.masks if flatten else found

@@ -1,0 +1,224 @@
+"""Each particle's own neighbourhood of places, finer than any grid of all orientations could be.
+
+Slices are cut one by one: this pays where a particle's place is known to a few steps.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Complex, Float, Int
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from vitreous.kernels.cubes import read
+from vitreous.physics.project import FourierCube, shift_phase, slice_points
+
+_NEGLIGIBLE = 1e-3
+"""Share of an image's posterior below which a slice is left out of the sums."""
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """Turns and shifts tried round every particle's present place, the present one first.
+
+    Attributes
+    ----------
+    turns : tensor (turns, 3, 3)
+        Rotations in the image frame, put before the particle's own.
+    shifts : tensor (shifts, 2)
+        Pixels, added to the particle's own.
+    log_cell : float
+        Log of the prior probability of one turn and shift, where all orientations and shifts
+        were alike.
+    """
+
+    turns: Float[Tensor, "j 3 3"]
+    shifts: Float[Tensor, "t 2"]
+    log_cell: float
+
+
+@dataclass(frozen=True)
+class LocalBest:
+    """What a look at the neighbourhoods found of each image.
+
+    Attributes
+    ----------
+    matrices : tensor (images, 3, 3)
+        Best orientation, volume to image frame.
+    origins : tensor (images, 2)
+        Best shift beside the present one, pixels.
+    log_evidence : tensor (images,)
+    probability : tensor (images,)
+        Posterior of the best place.
+    map_probability : tensor (images, maps)
+    """
+
+    matrices: Float[Tensor, "n 3 3"]
+    origins: Float[Tensor, "n 2"]
+    log_evidence: Float[Tensor, " n"]
+    probability: Float[Tensor, " n"]
+    map_probability: Float[Tensor, "n k"]
+
+    def at(self, index: Int[Tensor, " m"]) -> LocalBest:
+        """The same of some images, in this order."""
+        return LocalBest(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+    def moved(self, origins: Float[Tensor, "n 2"]) -> LocalBest:
+        """The same with these added to the shifts."""
+        return replace(self, origins=self.origins + origins)
+
+
+@dataclass(frozen=True)
+class SliceSums:
+    """What some images add to the M-step, slice by slice.
+
+    Attributes
+    ----------
+    points : tensor (slices * samples, 3)
+        Frequencies of the volume, in steps of 1 / box.
+    data : complex tensor (maps, slices * samples)
+        Sum over shifts of posterior * CTF * image.
+    weight : tensor (maps, slices * samples)
+        Posterior * CTF^2.
+    residual : tensor (samples,)
+        Expected squared residual, summed over the images.
+    """
+
+    points: Float[Tensor, "p 3"]
+    data: Complex[Tensor, "k p"]
+    weight: Float[Tensor, "k p"]
+    residual: Float[Tensor, " m"]
+
+
+def ball_lattice(reach: float) -> Float[Tensor, "j 3"]:
+    """Points of the body-centred cubic lattice of nearest distance 1, no farther than ``reach``.
+
+    The nearest come first.  A point stands for a volume of 4 / sqrt(27).
+    """
+    count = math.ceil(reach * math.sqrt(3))
+    whole = itertools.product(range(-count, count + 1), repeat=3)
+    same_parity = [point for point in whole if len({number % 2 for number in point}) == 1]
+    points = torch.tensor(same_parity, dtype=torch.float64) / math.sqrt(3)
+    distance = points.norm(dim=1)
+    order = distance.argsort(stable=True)
+    return points[order][distance[order] <= reach + 1e-9]
+
+
+def neighbourhood(
+    step: float,
+    reach: float,
+    shifts: Float[Tensor, "t 2"],
+    symmetry_mates: int,
+    shift_cells: float,
+) -> Neighbourhood:
+    """Turns within ``reach`` steps of ``step`` degrees, and some shifts.
+
+    Parameters
+    ----------
+    symmetry_mates : int
+        Operators of the point group: the orientations that differ are so many times fewer.
+    shift_cells : float
+        How many of the shifts' cells fill all the shifts that the particle could have.
+    """
+    radians = math.radians(step)
+    turns = Rotation.from_rotvec((ball_lattice(reach) * radians).numpy()).as_matrix()
+    # Haar measure near the identity: d(rotation vector) / (8 pi^2).
+    cell = 4 / math.sqrt(27) * radians**3 / (8 * math.pi**2)
+    log_cell = math.log(cell * symmetry_mates / shift_cells)
+    return Neighbourhood(torch.from_numpy(turns), shifts, log_cell)
+
+
+def local_expectation(
+    cube: FourierCube,
+    points: Float[Tensor, "m 2"],
+    precision: Float[Tensor, " m"],
+    images: Complex[Tensor, "n m"],
+    ctf: Float[Tensor, "n m"],
+    matrices: Float[Tensor, "n 3 3"],
+    around: Neighbourhood,
+    box: int,
+    log_prior: Float[Tensor, "n k"],
+    *,
+    accumulate: bool = True,
+) -> tuple[LocalBest, SliceSums | None]:
+    """Posterior of a few images over the neighbourhoods of their places.
+
+    Parameters
+    ----------
+    cube : FourierCube
+        Of all maps.
+    points : tensor (samples, 2)
+        Frequencies of the half-plane, in steps of 1 / box.
+    precision : tensor (samples,)
+        Area of the whole Fourier plane that a sample stands for, over the noise's expected power.
+    images : complex tensor (images, samples)
+        Already moved to their present origins.
+    ctf : tensor (images, samples)
+    matrices : tensor (images, 3, 3)
+        Present orientations, float64.
+    around : Neighbourhood
+    log_prior : tensor (images, maps)
+    accumulate : bool
+        Whether to make the sums of the M-step.
+
+    Notes
+    -----
+    The formula is that of :func:`vitreous.search.score.reference_log_likelihood`.
+    """
+    count, turned = len(images), around.turns @ matrices[:, None]
+    places = slice_points(points, turned.reshape(-1, 3, 3).float())
+    slices = read(cube, places.reshape(-1, 3))
+    slices = slices.view(len(slices), count, len(around.turns), -1)
+    phases = shift_phase(points, around.shifts, box)
+    moved = torch.view_as_real((images * ctf)[:, None] * phases).flatten(2)
+    weighed = moved * precision.repeat_interleave(2)
+    power = torch.view_as_real(slices).square().sum(-1)
+    squared = ctf**2
+    cross = torch.view_as_real(slices).flatten(3) @ weighed.transpose(1, 2)
+    norm = power @ (squared * precision)[:, :, None]
+    score = cross - norm / 2 + log_prior.T[:, :, None, None]
+    by_image = score.transpose(0, 1).flatten(1)
+    evidence = by_image.logsumexp(dim=1)
+    posterior = (score - evidence[:, None, None]).exp()
+    best = _best(by_image, posterior, turned, around, evidence)
+    if not accumulate:
+        return best, None
+    mass = posterior.sum(dim=3)
+    kept = (mass > _NEGLIGIBLE).any(dim=0)
+    data = torch.view_as_complex((posterior @ moved).unflatten(3, (-1, 2)))[:, kept]
+    owner = torch.nonzero(kept)[:, 0]
+    weight = mass[:, kept][..., None] * squared[owner]
+    part = slices[:, kept]
+    fit = (weight * power[:, kept] - 2 * (data * part.conj()).real).sum(dim=(0, 1))
+    residual = (images.abs() ** 2).sum(dim=0) + fit
+    chosen = places.view(*kept.shape, *places.shape[1:])[kept].reshape(-1, 3)
+    return best, SliceSums(chosen, data.flatten(1), weight.flatten(1), residual)
+
+
+def _best(
+    by_image: Float[Tensor, "n places"],
+    posterior: Float[Tensor, "k n j t"],
+    turned: Float[Tensor, "n j 3 3"],
+    around: Neighbourhood,
+    evidence: Float[Tensor, " n"],
+) -> LocalBest:
+    top = by_image.argmax(dim=1)
+    here, shifts = torch.arange(len(top)), len(around.shifts)
+    turn = torch.div(top, shifts, rounding_mode="floor") % len(around.turns)
+    return LocalBest(
+        turned[here, turn],
+        around.shifts[top % shifts],
+        evidence + around.log_cell,
+        (by_image[here, top] - evidence).exp(),
+        posterior.sum(dim=(2, 3)).T,
+    )
+
+
+def joined_bests(parts: list[LocalBest]) -> LocalBest:
+    """The images of several batches, one after the other."""
+    names = LocalBest.__dataclass_fields__
+    return LocalBest(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
