@@ -36,13 +36,16 @@ class Poses:
         """Volume to image frame."""
         return euler_to_matrix(*torch.from_numpy(self.angles.T.copy())).numpy()
 
-    def projected(self, point: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "n 2"]:
-        """Where a point of the map (x, y, z from its centre) lies in the centred images."""
-        return np.asarray((self.matrices @ point)[:, :2])
+    def projected(self, point: Float[np.ndarray, "#n 3"]) -> Float[np.ndarray, "n 2"]:
+        """Where a point of the map, or one for each image, lies in the centred images.
+
+        x, y, z from the map's centre.
+        """
+        return np.asarray((self.matrices[:, :2] @ point[..., None])[..., 0])
 
     def centred_on(self, point: Float[np.ndarray, " 3"]) -> Poses:
         """Poses of the same images for a map whose centre is this point (angstrom) of the old."""
-        return Poses(self.angles, self.origins - self.projected(point))
+        return Poses(self.angles, self.origins - self.projected(point[None]))
 
 
 def require_columns(table: ParticleTable, names: tuple[str, ...], mend: str) -> None:

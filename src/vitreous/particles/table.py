@@ -96,6 +96,33 @@ class ParticleTable:
             phase_shift=some(self.phase_shift),
         )
 
+    def with_images(self, names: pl.Series, *, need_images: bool = True) -> ParticleTable:
+        """Table with other image names, one for each particle.
+
+        Raises
+        ------
+        InputError
+            For names that do not parse, and for files that are needed and not there.
+        """
+        frame = self.block.frame.with_columns(names.alias("rlnImageName"))
+        block = self.block.with_frame(frame)
+        stacks, stack_of, index = _images(block, self.path, need_images)
+        return replace(self, block=block, stacks=stacks, stack_of=stack_of, index_in_stack=index)
+
+    def with_boxes(self, boxes: Mapping[int, int]) -> ParticleTable:
+        """Table whose optics groups (their numbers) have these boxes, pixels."""
+        optics = tuple(replace(g, box=boxes.get(g.number, g.box)) for g in self.optics)
+        table = replace(self, optics=optics)
+        if "rlnImageSize" in self.columns:
+            return table.with_cells(rlnImageSize=np.array([g.box for g in optics])[self.group])
+        if self.optics_block is None or "rlnImageSize" not in self.optics_block.frame.columns:
+            return table
+        frame = self.optics_block.frame
+        old = zip(frame["rlnOpticsGroup"], frame["rlnImageSize"], strict=True)
+        sizes = [str(boxes.get(int(number), size)) for number, size in old]
+        block = self.optics_block.with_frame(frame.with_columns(rlnImageSize=pl.Series(sizes)))
+        return replace(table, optics_block=block)
+
     def with_cells(self, **columns: np.ndarray) -> ParticleTable:
         """Table with these columns, numbers written as text."""
         cells = {name: as_cells(name, values) for name, values in columns.items()}

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int
+from jaxtyping import Float
 
 from vitreous.errors import InputError
 from vitreous.io.star import StarBlock, read_star
 from vitreous.particles.columns import numbers, numbers_if_any
+from vitreous.particles.table import ParticleTable
 from vitreous.validate.class_quality import MAP, ClassRecord
+
+GROUP, GROUP_NAME, _SCALE = "rlnGroupNumber", "rlnGroupName", "rlnGroupScaleCorrection"
 
 _RELION = {
     "resolution": ("rlnEstimatedResolution",),
@@ -97,21 +100,22 @@ def read_classes(star: Path, source: Path | None) -> list[ClassRecord]:
     return _from_result(source) if source.suffix == ".json" else _from_model(source)
 
 
-def group_scales(star: Path, group: pl.Series) -> np.ndarray | None:
-    """rlnGroupScaleCorrection of each particle's group, from the model.star beside, if any."""
-    model = model_beside(star)
+def scale_corrections(table: ParticleTable) -> Float[np.ndarray, " n"] | None:
+    """rlnGroupScaleCorrection of each particle: its own, or its group's in the model.star beside.
+
+    None where neither says.
+    """
+    if _SCALE in table.columns:
+        return numbers(table.block, _SCALE, table.path)
+    model = model_beside(table.path)
     if model is None:
         return None
-    block = _model_block(model, "model_groups", "rlnGroupScaleCorrection")
-    scale = numbers(block, "rlnGroupScaleCorrection", model)
-    if group.name not in block.frame.columns:
-        return None
-    of = dict(zip(block.frame[group.name], scale, strict=True))
-    found = group.replace_strict(of, default=None, return_dtype=pl.Float64)
-    return None if found.null_count() else found.to_numpy()
-
-
-def particles_by_class(classes: Int[np.ndarray, " n"]) -> dict[int, int]:
-    """Number of particles in each class that has any."""
-    found = zip(*np.unique(classes, return_counts=True), strict=True)
-    return {int(number): int(count) for number, count in found}
+    block = _model_block(model, "model_groups", _SCALE)
+    scale = numbers(block, _SCALE, model)
+    for name in (GROUP, GROUP_NAME):
+        if name in table.columns and name in block.frame.columns:
+            of = dict(zip(block.frame[name], scale, strict=True))
+            cells = table.block.frame[name]
+            found = cells.replace_strict(of, default=None, return_dtype=pl.Float64)
+            return None if found.null_count() else found.to_numpy()
+    return None

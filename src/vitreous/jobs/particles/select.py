@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,32 +14,14 @@ import numpy as np
 from vitreous.errors import InputError, OptionError, OutputError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
-from vitreous.jobs.check.pick_findings import micrograph_pixel
 from vitreous.jobs.config_particles import SelectConfig
 from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.jobs.particles.classes import group_scales, read_classes
+from vitreous.jobs.particles.classes import read_classes
+from vitreous.jobs.particles.steps import halved, row_steps, with_groups
 from vitreous.jobs.record import job_record
-from vitreous.particles.columns import numbers
-from vitreous.particles.groups import halves, regrouped
-from vitreous.particles.poses import origins_to_coordinates, positions, recentred
-from vitreous.particles.selection import (
-    at_most,
-    class_numbers,
-    class_posterior,
-    codes,
-    in_classes,
-    merit,
-    parts,
-    pose_posterior,
-    random_rows,
-    where,
-)
+from vitreous.particles.selection import class_numbers, parts
 from vitreous.particles.table import ParticleTable, read_particles, write_particles
 from vitreous.validate.class_quality import ClassQuality, class_qualities
-from vitreous.validate.duplicates import redundant
-
-_MICROGRAPH, _SUBSET = "rlnMicrographName", "rlnRandomSubset"
-_GROUP, _GROUP_NAME, _SCALE = "rlnGroupNumber", "rlnGroupName", "rlnGroupScaleCorrection"
 
 
 @dataclass(frozen=True)
@@ -168,94 +150,6 @@ def _good_classes(
     return tuple(ranking), sorted(there & set(good))
 
 
-Change = Callable[[ParticleTable], ParticleTable]
-
-
-def _keeping(rows: Callable[[ParticleTable], np.ndarray]) -> Change:
-    """Change that keeps rows, told by their numbers or by truth values."""
-    return lambda table: table.take(np.arange(len(table))[rows(table)])
-
-
-def _filters(config: SelectConfig, chosen: Sequence[int]) -> Iterator[tuple[str, Change]]:
-    if chosen:
-        words = f"in class {', '.join(map(str, chosen))}"
-        yield words, _keeping(lambda table: in_classes(table, chosen))
-    for condition in config.where:
-        yield condition, _keeping(lambda table, text=condition: where(table, text))
-    least = config.min_posterior
-    if least is not None:
-        yield f"posterior of {least:g}", _keeping(lambda table: pose_posterior(table) >= least)
-    surest = config.min_class_posterior
-    if surest is not None:
-        words = f"posterior of the class of {surest:g}"
-        yield words, _keeping(lambda table: class_posterior(table) >= surest)
-
-
-def _coordinate_pixel(config: SelectConfig, table: ParticleTable) -> float:
-    return config.coordinate_pixel_size or micrograph_pixel(table)
-
-
-def _apart(config: SelectConfig, table: ParticleTable, distance: float) -> np.ndarray:
-    """Which particles remain when of those too near each other only the best does."""
-    places = positions(table, _coordinate_pixel(config, table))
-    return ~redundant(places, codes(table, _MICROGRAPH), distance, merit(table))
-
-
-def _places(config: SelectConfig) -> Iterator[tuple[str, Change]]:
-    point, distance = config.recentre, config.min_distance
-    if point is not None:
-        words = f"centred on {', '.join(f'{x:g}' for x in point)} A"
-        yield words, lambda table: recentred(table, np.array(point))
-    if distance is not None:
-        words = f"{distance:g} A apart"
-        yield words, _keeping(lambda table: _apart(config, table, distance))
-    if config.origins_to_coordinates:
-        yield (
-            "origins moved into coordinates",
-            lambda table: origins_to_coordinates(table, _coordinate_pixel(config, table)),
-        )
-
-
-def _limits(config: SelectConfig) -> Iterator[tuple[str, Change]]:
-    most, number = config.max_per_class, config.random
-    if most is not None:
-        words = f"at most {most} a class"
-        yield words, _keeping(lambda table: at_most(class_numbers(table), most, config.seed))
-    if number is not None:
-        words = f"{number} at random"
-        yield words, _keeping(lambda table: random_rows(len(table), number, config.seed))
-
-
-def _halved(config: SelectConfig, table: ParticleTable) -> ParticleTable:
-    unit = "rlnImageName" if config.halves == "particles" else _MICROGRAPH
-    return table.with_cells(**{_SUBSET: halves(codes(table, unit), config.seed)})
-
-
-def _scales(table: ParticleTable) -> np.ndarray:
-    """Scale of each particle's group, or else how many particles its micrograph has."""
-    if _SCALE in table.columns:
-        return numbers(table.block, _SCALE, table.path)
-    for name in (_GROUP, _GROUP_NAME):
-        if name in table.columns:
-            found = group_scales(table.path, table.block.frame[name])
-            if found is not None:
-                return found
-    micrograph = codes(table, _MICROGRAPH)
-    return np.bincount(micrograph)[micrograph].astype(np.float64)
-
-
-def _regrouped(table: ParticleTable, least: int) -> tuple[ParticleTable, list[str]]:
-    grouping = regrouped(codes(table, _MICROGRAPH), table.group, _scales(table), least)
-    cells = {
-        _GROUP: grouping.group + 1,
-        _GROUP_NAME: np.array([f"group_{number + 1:04d}" for number in grouping.group]),
-    }
-    small = int((grouping.sizes < least).sum())
-    words = f"{small} of {len(grouping.sizes)} groups have fewer than {least} particles: their "
-    warnings = [words + "optics group has no more"] if small else []
-    return table.with_cells(**cells), warnings
-
-
 def _split(config: SelectConfig, table: ParticleTable) -> Iterator[tuple[Path, ParticleTable]]:
     """The files to write, and what goes into them."""
     out = config.out
@@ -289,7 +183,7 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
     if config.auto:
         ranking, chosen = _good_classes(config, table)
     steps, warnings = [Step("read", len(table))], list[str]()
-    for what, change in (*_filters(config, chosen), *_places(config), *_limits(config)):
+    for what, change in row_steps(config, chosen):
         table = change(table)
         if not len(table):
             raise InputError(
@@ -301,9 +195,9 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
     if config.origins_to_coordinates:
         warnings.append("the images are not where the coordinates are now: extract them again")
     if config.halves is not None:
-        table = _halved(config, table)
+        table = halved(config, table)
     if config.regroup is not None:
-        table, more = _regrouped(table, config.regroup)
+        table, more = with_groups(table, config.regroup)
         warnings += more
     outputs = dict(_split(config, table))
     for path in outputs:
