@@ -191,9 +191,9 @@ def fulfilled(
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError) as error:
-        at = getattr(error, "offset", None)
-        place = f" at character {at}" if at else ""
-        reader.refuse(f"the condition does not parse{place}")
+        at = getattr(error, "offset", 0)
+        place = f"at character {at}" if at else "to its end"
+        reader.refuse(f"the condition does not parse {place}")
     found = frame.select(reader.truth(tree.body).fill_null(False).alias("found"))
     # A condition without a column has one value for all rows.
     return np.broadcast_to(found["found"].to_numpy(), (len(frame),)).astype(bool)

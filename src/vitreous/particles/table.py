@@ -128,6 +128,10 @@ class ParticleTable:
         cells = {name: as_cells(name, values) for name, values in columns.items()}
         return replace(self, block=self.block.with_frame(self.block.frame.with_columns(**cells)))
 
+    def without(self, *columns: str) -> ParticleTable:
+        """Table without these columns."""
+        return replace(self, block=self.block.with_frame(self.block.frame.drop(columns)))
+
     def with_poses(
         self,
         rot: Float[np.ndarray, " n"],

@@ -46,13 +46,11 @@ class Scales:
         By number of the optics group.
     record : list of dict
         For result.json.
-    warnings : tuple of str
     """
 
     of_particle: Float[np.ndarray, " n"]
     of_group: dict[int, float]
     record: list[dict[str, Any]]
-    warnings: tuple[str, ...] = ()
 
 
 def column_scales(table: ParticleTable) -> Float[np.ndarray, " n"]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +14,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.conventions import MIN_BOX
-from vitreous.errors import InputError, OptionError
+from vitreous.errors import InputError, OptionError, OutputError
 from vitreous.io.mrc import read_map, stack_writer
-from vitreous.jobs.check.pick_findings import micrograph_pixel
 from vitreous.jobs.compare import cubic
 from vitreous.jobs.config_particles import SubtractConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.half_maps import read_mask
+from vitreous.jobs.particles.framing import Framing, framed
 from vitreous.jobs.particles.projections import Projector, batch_size
-from vitreous.jobs.particles.revert import CENTRE, ORIGINAL, SHIFT, reverted
-from vitreous.jobs.particles.scales import Scales, image_scales
+from vitreous.jobs.particles.revert import ORIGINAL, reverted
+from vitreous.jobs.particles.scales import image_scales
 from vitreous.jobs.record import job_record, write_record
-from vitreous.particles.poses import Poses, read_coordinates, read_poses, with_coordinates
+from vitreous.particles.poses import read_poses
 from vitreous.particles.selection import CLASS
 from vitreous.particles.stack import ImageSource, open_images, windows
 from vitreous.particles.table import (
@@ -38,6 +39,10 @@ from vitreous.physics.project import map_to_cube
 
 _SAME_PIXEL = 0.01
 """Relative difference between pixel sizes that a header may make by rounding."""
+
+
+Work = Callable[[OnEvent], "Subtracted"]
+"""What remains to be done once the input is read and checked."""
 
 
 @dataclass(frozen=True)
@@ -143,47 +148,11 @@ def _batches(count: int, size: int) -> Iterator[Int[np.ndarray, " m"]]:
         yield np.arange(start, min(start + size, count))
 
 
-@dataclass(frozen=True)
-class _Framing:
-    """How the images are moved and cut, and what that does to poses and places."""
-
-    centre: Float[np.ndarray, " 3"]
-    shifts: Int[np.ndarray, "n 2"]
-    poses: Poses
-    box: int
-
-    def apply(self, table: ParticleTable) -> ParticleTable:
-        """Table of the moved images, with what is needed to undo that."""
-        ones = np.ones(len(table))
-        cells = {name: ones * value for name, value in zip(CENTRE, self.centre, strict=True)}
-        cells |= dict(zip(SHIFT, self.shifts.T, strict=True))
-        moved = table.with_cells(**cells).with_origins(*self.poses.origins.T)
-        if "rlnCoordinateX" in table.columns and "rlnCoordinateY" in table.columns:
-            scale = table.pixel_sizes / micrograph_pixel(table)
-            moved = with_coordinates(moved, read_coordinates(table) - self.shifts * scale[:, None])
-        return moved.with_boxes({group.number: self.box for group in table.optics})
-
-
-def _framing(
-    config: SubtractConfig, table: ParticleTable, poses: Poses, part: _Part
-) -> _Framing | None:
-    """Where the images are to be centred; None if they stay as they are."""
-    if not config.recentre_on_mask and config.box is None:
-        return None
-    pixel = table.pixel_sizes[:, None]
-    size = float(pixel[0, 0])
-    centre = part.centre_of_mass(size) if config.recentre_on_mask else np.zeros(3)
-    centred = poses.centred_on(centre)
-    shifts = np.round(centred.origins / pixel).astype(np.int64)
-    left = Poses(centred.angles, centred.origins - shifts * pixel)
-    return _Framing(centre, shifts, left, config.box or part.box)
-
-
 def _write_images(
     stack: Path,
     source: ImageSource,
     subtrahend: Callable[[np.ndarray], Tensor],
-    framing: _Framing | None,
+    framing: Framing | None,
     box: int,
     on_event: OnEvent,
 ) -> None:
@@ -198,43 +167,76 @@ def _write_images(
             on_event({"event": "progress", "stage": "subtracting", "iteration": done, "of": count})
 
 
-def _subtract(config: SubtractConfig, on_event: OnEvent) -> Subtracted:
+@dataclass(frozen=True)
+class _Inputs:
+    """What a subtraction begins with, read and checked."""
+
+    source: ImageSource
+    poses: Poses
+    part: _Part
+
+    @property
+    def table(self) -> ParticleTable:
+        return self.source.table
+
+
+def _spare(out: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to write into a folder that the input lies in."""
+    for path in inputs:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise OutputError(f"holds the input {path}", where=out, mend="give another --out")
+
+
+def _open(config: SubtractConfig) -> Work:
     table = _read(config)
-    part, poses, source = _part(config, table), read_poses(table), open_images(table)
-    on_event({"event": "start", "job": "subtract", "particles": len(table)})
-    project = Projector(table, poses, part.box, config.ctf, config.phase_flipped)
-    scales: Scales = image_scales(config, source, project, part.volume, on_event)
+    inputs = _Inputs(open_images(table), read_poses(table), _part(config, table))
+    paths = (config.particles, config.map, config.mask, *table.stacks)
+    _spare(config.out, (path for path in paths if path is not None))
+    return partial(_subtract, config, inputs)
+
+
+def _framing(config: SubtractConfig, inputs: _Inputs) -> Framing | None:
+    """Where the images are to be moved to; None if they stay as they are."""
+    if not config.recentre_on_mask and config.box is None:
+        return None
+    part, table = inputs.part, inputs.table
+    on_mask = config.recentre_on_mask
+    centre = part.centre_of_mass(table.optics[0].pixel_size) if on_mask else np.zeros(3)
+    return framed(table, inputs.poses, centre, config.box or part.box)
+
+
+def _subtract(config: SubtractConfig, inputs: _Inputs, on_event: OnEvent) -> Subtracted:
+    table, part = inputs.table, inputs.part
+    project = Projector(table, inputs.poses, part.box, config.ctf, config.phase_flipped)
+    scales = image_scales(config, inputs.source, project, part.volume, on_event)
     rest = map_to_cube((part.volume * (1 - part.mask))[None], part.box // 2)
-    framing = _framing(config, table, poses, part)
+    framing = _framing(config, inputs)
     stack = config.out / "particles.mrcs"
 
     def subtrahend(rows: np.ndarray) -> Tensor:
         scale = torch.from_numpy(scales.of_particle[rows]).float()
         return project(rest, rows) * scale[:, None, None]
 
-    _write_images(stack, source, subtrahend, framing, part.box, on_event)
-    written = _described(table, framing, stack)
+    _write_images(stack, inputs.source, subtrahend, framing, part.box, on_event)
     star = config.out / "particles.star"
-    write_particles(star, written)
-    warnings = (*part.warnings, *scales.warnings, *_class_warnings(table))
-    write_record(
-        config.out,
-        {
-            **job_record("subtract", config),
-            "input": {"particles": len(table), "box": part.box},
-            "scales": scales.record,
-            "centre": framing and framing.centre,
-            "box": framing.box if framing else part.box,
-            "warnings": warnings,
-        },
-    )
+    write_particles(star, _described(table, framing, stack))
+    warnings = (*part.warnings, *_class_warnings(table))
+    record = {
+        **job_record("subtract", config),
+        "input": {"particles": len(table), "box": part.box},
+        "scales": scales.record,
+        "centre": framing and framing.centre,
+        "box": framing.box if framing else part.box,
+        "warnings": warnings,
+    }
+    write_record(config.out, record)
     return Subtracted(star, scales.of_group, warnings)
 
 
-def _described(table: ParticleTable, framing: _Framing | None, stack: Path) -> ParticleTable:
+def _described(table: ParticleTable, framing: Framing | None, stack: Path) -> ParticleTable:
     """Table of the images written, with the names of those they were made from."""
     originals = image_names(table, stack.parent, keep=True).alias(ORIGINAL)
-    moved = table if framing is None else framing.apply(table)
+    moved = table if framing is None else framing.described(table)
     frame = moved.block.frame.with_columns(originals)
     return replace(
         moved,
@@ -252,11 +254,18 @@ def _class_warnings(table: ParticleTable) -> tuple[str, ...]:
     return (words,)
 
 
-def _revert(config: SubtractConfig, on_event: OnEvent) -> Subtracted:
+def _open_to_revert(config: SubtractConfig) -> Work:
     table, warnings = reverted(read_particles(config.particles, need_images=False))
+    _spare(config.out, (config.particles, *table.stacks))
+    return partial(_revert, config, table, warnings)
+
+
+def _revert(
+    config: SubtractConfig, table: ParticleTable, warnings: tuple[str, ...], _: OnEvent
+) -> Subtracted:
     star = config.out / "particles.star"
     write_particles(star, table, keep_names=True)
-    record = {**job_record("subtract", config), "scales": {}, "warnings": warnings}
+    record = {**job_record("subtract", config), "scales": [], "warnings": warnings}
     write_record(config.out, record)
     return Subtracted(star, {}, warnings)
 
@@ -273,9 +282,11 @@ def run_subtract(config: SubtractConfig, on_event: OnEvent = ignore) -> Subtract
         For files and options that cannot be used.
     """
     _check(config)
+    work = (_open_to_revert if config.revert else _open)(config)
     prepare_folder(config.out, overwrite=config.overwrite)
     try:
-        done = (_revert if config.revert else _subtract)(config, on_event)
+        on_event({"event": "start", "job": "subtract"})
+        done = work(on_event)
         on_event({"event": "done", "out": str(config.out)})
     except BaseException:
         shutil.rmtree(config.out, ignore_errors=True)
