@@ -16,15 +16,12 @@ from vitreous.validate.class_quality import ClassQuality
 
 def _ranking(ranking: Sequence[ClassQuality], least: float) -> Table:
     """The classes, the best first, with what their scores are made of."""
-    names = list(dict.fromkeys(name for quality in ranking for name in quality.terms))
-    words = (name.replace("_", " ") for name in names)
-    table = Table("class", "label", "share", "score", *words, "kept", title="Classes")
+    table = Table("class", "label", "share", "score", "kept", "terms", title="Classes")
     for quality in ranking:
-        record = quality.record
-        terms = (f"{quality.terms[n]:.2f}" if n in quality.terms else "-" for n in names)
-        kept = "yes" if quality.score >= least else "no"
-        share = f"{record.share:.1%}"
-        table.add_row(str(record.number), record.label, share, f"{quality.score:.2f}", *terms, kept)
+        record, kept = quality.record, "yes" if quality.score >= least else "no"
+        terms = (f"{name.replace('_', ' ')} {value:.2f}" for name, value in quality.terms.items())
+        cells = (f"{record.share:.1%}", f"{quality.score:.2f}", kept, ", ".join(terms))
+        table.add_row(str(record.number), record.label, *cells)
     return table
 
 
