@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.conventions import MIN_BOX
 from vitreous.errors import InputError
 from vitreous.io.mrc import StackFile, open_stack
-from vitreous.math.fourier import frequency_radius
+from vitreous.math.fourier import crop_or_pad, frequency_radius
 from vitreous.particles.table import ParticleTable
 
 
@@ -120,3 +121,16 @@ def normalise(images: Float[Tensor, "m n n"], radius: float) -> Float[Tensor, "m
     mean = background.mean(dim=1)[:, None, None]
     spread = background.std(dim=1).clamp(min=1e-12)[:, None, None]
     return (images - mean) / spread
+
+
+def windows(
+    images: Float[Tensor, "m n n"], shifts: Int[Tensor, "m 2"], box: int
+) -> Float[Tensor, "m box box"]:
+    """Images moved by whole pixels (x, y) and cut to a box about their centre.
+
+    What leaves on one side comes in on the other, as in RELION.
+    """
+    moved = [
+        image.roll((int(y), int(x)), (0, 1)) for image, (x, y) in zip(images, shifts, strict=True)
+    ]
+    return crop_or_pad(torch.stack(moved), box, 2)

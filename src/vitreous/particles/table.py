@@ -69,9 +69,68 @@ class ParticleTable:
         """Column names of the particles' block."""
         return self.block.frame.columns
 
+    @property
+    def pixel_sizes(self) -> Float[np.ndarray, " n"]:
+        """Pixel size of each particle's image, angstrom."""
+        return np.array([group.pixel_size for group in self.optics])[self.group]
+
     def row_name(self, row: int) -> str:
         """Name a particle for a message: its row and image."""
         return f"row {row + 1} ({self.block.frame['rlnImageName'][row]})"
+
+    def take(self, rows: Int[np.ndarray, " m"]) -> ParticleTable:
+        """Table of these rows, in the order given; a row may be asked for more than once."""
+
+        def some(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[rows]
+
+        return replace(
+            self,
+            block=self.block.with_frame(self.block.frame[rows]),
+            group=self.group[rows],
+            stack_of=self.stack_of[rows],
+            index_in_stack=self.index_in_stack[rows],
+            defocus_u=some(self.defocus_u),
+            defocus_v=some(self.defocus_v),
+            defocus_angle=some(self.defocus_angle),
+            phase_shift=some(self.phase_shift),
+        )
+
+    def with_images(self, names: pl.Series, *, need_images: bool = True) -> ParticleTable:
+        """Table with other image names, one for each particle.
+
+        Raises
+        ------
+        InputError
+            For names that do not parse, and for files that are needed and not there.
+        """
+        frame = self.block.frame.with_columns(names.alias("rlnImageName"))
+        block = self.block.with_frame(frame)
+        stacks, stack_of, index = _images(block, self.path, need_images)
+        return replace(self, block=block, stacks=stacks, stack_of=stack_of, index_in_stack=index)
+
+    def with_boxes(self, boxes: Mapping[int, int]) -> ParticleTable:
+        """Table whose optics groups (their numbers) have these boxes, pixels."""
+        optics = tuple(replace(g, box=boxes.get(g.number, g.box)) for g in self.optics)
+        table = replace(self, optics=optics)
+        if "rlnImageSize" in self.columns:
+            return table.with_cells(rlnImageSize=np.array([g.box for g in optics])[self.group])
+        if self.optics_block is None or "rlnImageSize" not in self.optics_block.frame.columns:
+            return table
+        frame = self.optics_block.frame
+        old = zip(frame["rlnOpticsGroup"], frame["rlnImageSize"], strict=True)
+        sizes = [str(boxes.get(int(number), size)) for number, size in old]
+        block = self.optics_block.with_frame(frame.with_columns(rlnImageSize=pl.Series(sizes)))
+        return replace(table, optics_block=block)
+
+    def with_cells(self, **columns: np.ndarray) -> ParticleTable:
+        """Table with these columns, numbers written as text."""
+        cells = {name: as_cells(name, values) for name, values in columns.items()}
+        return replace(self, block=self.block.with_frame(self.block.frame.with_columns(**cells)))
+
+    def without(self, *columns: str) -> ParticleTable:
+        """Table without these columns."""
+        return replace(self, block=self.block.with_frame(self.block.frame.drop(columns)))
 
     def with_poses(
         self,
@@ -87,18 +146,17 @@ class ParticleTable:
         Origins go to rlnOriginXAngst and YAngst, or in pixels to rlnOriginX and Y of a file in
         RELION 3.0's layout; other columns stay as they are.
         """
-        if self.optics_block is None:
-            pixel = np.array([g.pixel_size for g in self.optics])[self.group]
-            origins = {"rlnOriginX": origin_x / pixel, "rlnOriginY": origin_y / pixel}
-        else:
-            origins = {"rlnOriginXAngst": origin_x, "rlnOriginYAngst": origin_y}
         angles = {"rlnAngleRot": rot, "rlnAngleTilt": tilt, "rlnAnglePsi": psi}
-        cells = {
-            name: as_cells(name, values)
-            for name, values in {**angles, **origins, **(extra or {})}.items()
-        }
-        frame = self.block.frame.with_columns(**cells)
-        return replace(self, block=self.block.with_frame(frame))
+        return self.with_cells(**angles).with_origins(origin_x, origin_y).with_cells(**extra or {})
+
+    def with_origins(
+        self, origin_x: Float[np.ndarray, " n"], origin_y: Float[np.ndarray, " n"]
+    ) -> ParticleTable:
+        """Table with these origins (angstrom), in the layout that it has."""
+        if self.optics_block is not None:
+            return self.with_cells(rlnOriginXAngst=origin_x, rlnOriginYAngst=origin_y)
+        pixel = self.pixel_sizes
+        return self.with_cells(rlnOriginX=origin_x / pixel, rlnOriginY=origin_y / pixel)
 
 
 def find_file(name: str, star: Path) -> Path | None:
@@ -125,8 +183,13 @@ def _find_stack(name: str, star: Path) -> Path:
     )
 
 
-def _images(block: StarBlock, path: Path) -> tuple[tuple[Path, ...], np.ndarray, np.ndarray]:
-    """Stacks, each particle's stack, and its 0-based index there, from rlnImageName."""
+def _images(
+    block: StarBlock, path: Path, needed: bool
+) -> tuple[tuple[Path, ...], np.ndarray, np.ndarray]:
+    """Stacks, each particle's stack, and its 0-based index there, from rlnImageName.
+
+    Stacks that are not ``needed`` and not there keep their names.
+    """
     names = block.frame["rlnImageName"]
     parts = names.str.extract_groups(r"^(?:(?<index>\d+)@)?(?<file>[^@]+)$").struct.unnest()
     index = parts["index"].fill_null("1").cast(pl.Int64, strict=False)
@@ -141,14 +204,23 @@ def _images(block: StarBlock, path: Path) -> tuple[tuple[Path, ...], np.ndarray,
     files = parts["file"].unique(maintain_order=True)
     stack_of = parts["file"].replace_strict(files, range(len(files)), return_dtype=pl.Int32)
     return (
-        tuple(_find_stack(name, path) for name in files),
+        tuple(
+            _find_stack(name, path) if needed else find_file(name, path) or Path(name)
+            for name in files
+        ),
         stack_of.to_numpy(),
         index.to_numpy() - 1,
     )
 
 
-def read_particles(path: Path | str) -> ParticleTable:
+def read_particles(path: Path | str, *, need_images: bool = True) -> ParticleTable:
     """Read a particle STAR file of RELION 3.0, 3.1 or 5.
+
+    Parameters
+    ----------
+    path : Path
+    need_images : bool
+        Require the image files to be there.
 
     Raises
     ------
@@ -171,7 +243,7 @@ def read_particles(path: Path | str) -> ParticleTable:
         )
     if len(block.frame) == 0:
         raise InputError("zero particles", where=path, mend="give a table with particles in it")
-    stacks, stack_of, index = _images(block, path)
+    stacks, stack_of, index = _images(block, path, need_images)
     if optics_block is None:
         optics, group = optics_from_rows(block, stack_of, stacks, path)
     else:
@@ -225,8 +297,12 @@ def require_ctf(table: ParticleTable) -> None:
         )
 
 
-def _image_names(table: ParticleTable, folder: Path) -> pl.Series:
-    """Image names that resolve from ``folder``: relative when near, else absolute."""
+def image_names(table: ParticleTable, folder: Path, *, keep: bool = False) -> pl.Series:
+    """Image names that resolve from a STAR file in ``folder``: relative when near, else absolute.
+
+    Names that lead to the same file from there, or to none, stay as they are with ``keep``: a
+    RELION project gives all of them from its root.
+    """
     names = []
     for stack in table.stacks:
         absolute = stack.resolve()
@@ -234,13 +310,32 @@ def _image_names(table: ParticleTable, folder: Path) -> pl.Series:
         names.append(str(relative if relative.parts.count("..") < 3 else absolute))
     numbers_there = pl.Series(table.index_in_stack + 1).cast(pl.String).str.zfill(6)
     files = pl.Series(names, dtype=pl.String).gather(table.stack_of)
-    return (numbers_there + "@" + files).alias("rlnImageName")
+    made = (numbers_there + "@" + files).alias("rlnImageName")
+    if not keep:
+        return made
+    used, first = np.unique(table.stack_of, return_index=True)
+    given = table.block.frame["rlnImageName"]
+    same = np.zeros(len(table.stacks), dtype=bool)
+    same[used] = [
+        _leads_to(given[int(row)].rpartition("@")[2], folder, table.stacks[stack])
+        for stack, row in zip(used, first, strict=True)
+    ]
+    return given.zip_with(pl.Series(same[table.stack_of]), made)
 
 
-def write_particles(path: Path | str, table: ParticleTable) -> None:
-    """Write a table beside its new images' paths; RELION reads it from the output's folder."""
+def _leads_to(name: str, folder: Path, stack: Path) -> bool:
+    """Whether a file's name in a STAR file in ``folder`` means ``stack``, or that is nowhere."""
+    found = find_file(name, folder / "particles.star")
+    return not stack.is_file() or (found is not None and found.samefile(stack))
+
+
+def write_particles(path: Path | str, table: ParticleTable, *, keep_names: bool = False) -> None:
+    """Write a table beside its new images' paths; RELION reads it from the output's folder.
+
+    With ``keep_names`` image names that hold in both places stay as they are.
+    """
     path = Path(path)
-    frame = table.block.frame.with_columns(_image_names(table, path.parent))
+    frame = table.block.frame.with_columns(image_names(table, path.parent, keep=keep_names))
     blocks = [*table.other_blocks, table.block.with_frame(frame)]
     if table.optics_block is not None:
         blocks.insert(0, table.optics_block)

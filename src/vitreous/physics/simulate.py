@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,23 +64,37 @@ def random_matrices(count: int, kind: str, rng: np.random.Generator) -> Float[Te
 
 
 def clean_images(
-    cube: FourierCube, views: Views, optics: Optics, box: int, pixel_size: float
+    cube: FourierCube,
+    views: Views,
+    optics: Optics,
+    box: int,
+    pixel_size: float,
+    *,
+    phase_flipped: bool = False,
+    read: Callable[[FourierCube, Tensor], Tensor] = read_cube,
 ) -> Float[Tensor, "n box box"]:
     """Noise-free images: slice, CTF, coma and shift; anisotropic magnification moves the slice.
 
     Image frequencies k read the volume, the CTF and the coma at M k with M the rlnMagMat; the
-    shift is that of the recorded image.
+    shift is that of the recorded image.  Frequencies that the cube does not hold stay empty.
+    ``read`` is the interpolation, or a faster one.
     """
     frequencies = image_frequencies(box)
-    inside = frequencies.norm(dim=-1) <= box // 2 - 1
+    x, y = frequencies.unbind(-1)
+    half = (x > 0) | ((x == 0) & (y >= 0))
+    known = min(box // 2 - 1, cube.side // 2 / cube.padding - 1)
+    inside = half & (frequencies.norm(dim=-1) <= known)
     k = frequencies[inside]
     points = slice_points(magnified(k, optics), views.matrices)
-    slices = read_cube(cube, points.reshape(-1, 3))[0].view(len(points), -1)
+    slices = read(cube, points.reshape(-1, 3))[0].view(len(points), -1)
     metric = k / (box * pixel_size)
-    transfer = contrast_transfer(metric, views.defocus, optics) * beam_tilt_phase(metric, optics)
+    transfer = contrast_transfer(metric, views.defocus, optics, phase_flipped=phase_flipped)
+    transfer = transfer * beam_tilt_phase(metric, optics)
     spectrum = torch.zeros(len(points), box, box, dtype=slices.dtype)
     moved = torch.stack([shift_phase(k, -origin[None], box)[0] for origin in views.origins])
-    spectrum[:, inside] = slices * transfer * moved
+    # The real part of the transform back adds the other half, but for frequency 0.
+    twice = torch.where(k.norm(dim=-1) > 0, 2.0, 1.0)
+    spectrum[:, inside] = slices * transfer * moved * twice
     return to_real(spectrum, 2)
 
 

@@ -104,20 +104,37 @@ def _same_grid(path: Path, box: int, own: float, like: Path, n: int, pixel_size:
         raise InputError(
             f"has pixels of {own:g} A, but {like} of {pixel_size:g} A",
             where=path,
-            mend="give maps of one refinement, or the true size of all with --pixel-size",
+            mend="give files of one refinement, or mend their headers (or --pixel-size, for all)",
         )
 
 
-def _read_mask(path: Path, half: Path, n: int, pixel_size: float, given: float | None) -> Mask:
+def read_mask(
+    path: Path, like: Path, n: int, pixel_size: float, given: float | None = None
+) -> Mask:
+    """Read a mask and check it: values from 0 to 1, on the grid of the map ``like``.
+
+    Parameters
+    ----------
+    path : Path
+    like : Path
+        The map, whose box ``n`` (pixels) and ``pixel_size`` (angstrom) the mask must have.
+    given : float, optional
+        Pixel size that is taken instead of the header's.
+
+    Raises
+    ------
+    InputError
+        For a mask on another grid, with other values, or with nothing inside.
+    """
     array, own = read_map(path, given)
     mask = torch.from_numpy(array)
     if len(set(mask.shape)) != 1:
         raise InputError(
             f"is {' x '.join(map(str, mask.shape))}, expected a cube",
             where=path,
-            mend="give a mask on the half-maps' grid",
+            mend="give a mask on the map's grid",
         )
-    _same_grid(path, int(mask.shape[-1]), own, half, n, pixel_size)
+    _same_grid(path, int(mask.shape[-1]), own, like, n, pixel_size)
     low, high = float(mask.min()), float(mask.max())
     if low < -_SLACK or high > 1 + _SLACK:
         raise InputError(
@@ -133,7 +150,7 @@ def _read_mask(path: Path, half: Path, n: int, pixel_size: float, given: float |
         )
     core, edge = (mask >= 0.99).sum(), ((mask > 0.01) & (mask < 0.99)).sum()
     hard = bool(edge < _HARD * core) and bool(core < mask.numel())
-    words = f"The mask {path.name} has a hard edge, which correlates the halves: soften it."
+    words = f"The mask {path.name} has a hard edge, which makes false detail: soften it."
     return Mask(mask.clamp(0, 1), {"source": str(path)}, (words,) if hard else ())
 
 
@@ -201,7 +218,7 @@ def open_half_maps(
             mend="give the maps of two independent halves of the particles",
         )
     if mask is not None:
-        found = _read_mask(mask, half1, n, size, pixel_size)
+        found = read_mask(mask, half1, n, size, pixel_size)
     elif mask_diameter is not None:
         found = _sphere(n, size, mask_diameter)
     else:

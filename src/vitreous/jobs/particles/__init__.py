@@ -1,0 +1,1 @@
+"""Particles selected, expanded under symmetry, and freed of a part of their signal."""

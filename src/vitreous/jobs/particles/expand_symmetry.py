@@ -1,0 +1,77 @@
+"""Write every particle once for each pose that a symmetric map cannot tell from its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitreous.errors import OptionError, OutputError
+from vitreous.jobs.config_particles import ExpandSymmetryConfig
+from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.math.symmetry import normalise_name, point_group
+from vitreous.particles.symmetry_expansion import symmetry_expanded
+from vitreous.particles.table import read_particles, write_particles
+from vitreous.validate.duplicates import repeats
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """What :func:`run_expand_symmetry` wrote.
+
+    Attributes
+    ----------
+    star : Path
+    group : str
+        RELION's name of it.
+    particles, rows : int
+        Before and after.
+    warnings : tuple of str
+    """
+
+    star: Path
+    group: str
+    particles: int
+    rows: int
+    warnings: tuple[str, ...]
+
+
+def _group(name: str) -> str:
+    if name.strip().upper().startswith("H"):
+        raise OptionError(
+            f"{name!r}: helices are not expanded, as they have a rise and no finite group",
+            where="--symmetry",
+            mend="use relion_particle_symmetry_expand --helix, or name a point group",
+        )
+    return normalise_name(name)
+
+
+def run_expand_symmetry(config: ExpandSymmetryConfig, on_event: OnEvent = ignore) -> Expansion:
+    """Expand a table under a point group.
+
+    Raises
+    ------
+    VitreousError
+        For helices, unknown groups, C1, particles without poses, and files that cannot be used.
+    """
+    group = _group(config.symmetry)
+    if group == "C1":
+        raise OptionError(
+            "C1 has one pose for each particle", where="--symmetry", mend="name the map's group"
+        )
+    if config.out.exists() and not config.overwrite:
+        raise OutputError(
+            "is there already", where=config.out, mend="pass --overwrite or another --out"
+        )
+    table = read_particles(config.particles, need_images=False)
+    images = list(zip(table.stack_of.tolist(), table.index_in_stack.tolist(), strict=True))
+    twice = len(repeats(images))
+    warnings = (
+        (f"{twice} rows repeat the image of another: was the table expanded before?",)
+        if twice
+        else ()
+    )
+    expanded = symmetry_expanded(table, point_group(group).numpy())
+    write_particles(config.out, expanded, keep_names=True)
+    result = Expansion(config.out, group, len(table), len(expanded), warnings)
+    on_event({"event": "expanded", "particles": result.particles, "rows": result.rows})
+    return result

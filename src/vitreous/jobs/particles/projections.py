@@ -1,0 +1,77 @@
+"""Projections of a map at the particles' poses, with their CTF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.jobs.images import optics_of
+from vitreous.kernels.cubes import read
+from vitreous.particles.poses import Poses
+from vitreous.particles.table import ParticleTable
+from vitreous.physics.ctf import Defocus, Optics
+from vitreous.physics.project import FourierCube
+from vitreous.physics.simulate import Views, clean_images
+
+_PIXELS = 1 << 22
+"""Pixels of the images that are projected at once."""
+
+
+def batch_size(box: int) -> int:
+    """Images of a box that are dealt with at once."""
+    return max(1, _PIXELS // box**2)
+
+
+@dataclass(frozen=True)
+class Projector:
+    """Particles whose images are predicted from a map.
+
+    Attributes
+    ----------
+    table : ParticleTable
+        All its optics groups have the map's box and pixel size.
+    poses : Poses
+    box : int
+    ctf : bool
+        Apply the CTF.
+    phase_flipped : bool
+    """
+
+    table: ParticleTable
+    poses: Poses
+    box: int
+    ctf: bool
+    phase_flipped: bool
+
+    def __call__(self, cube: FourierCube, rows: Int[np.ndarray, " m"]) -> Float[Tensor, "m n n"]:
+        """Noise-free images of some particles, in their order."""
+        images = torch.empty(len(rows), self.box, self.box)
+        groups = self.table.group[rows]
+        for number in np.unique(groups):
+            here = np.flatnonzero(groups == number)
+            group = self.table.optics[number]
+            optics = optics_of(group) if self.ctf else Optics(group.voltage, 0.0, 1.0)
+            images[here] = clean_images(
+                cube,
+                self._views(rows[here], group.pixel_size),
+                optics,
+                self.box,
+                group.pixel_size,
+                phase_flipped=self.phase_flipped,
+                read=read,
+            )
+        return images
+
+    def _views(self, rows: Int[np.ndarray, " m"], pixel_size: float) -> Views:
+        table, nothing = self.table, np.zeros(len(self.table))
+        columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
+        # Without defocus, and all contrast from amplitude, the CTF is one.
+        used = [nothing if column is None or not self.ctf else column for column in columns]
+        defocus = Defocus(*(torch.from_numpy(column[rows]).float() for column in used))
+        some = Poses(self.poses.angles[rows], self.poses.origins[rows])
+        origins = torch.from_numpy(some.origins / pixel_size).float()
+        return Views(torch.from_numpy(some.matrices), origins, defocus)

@@ -1,0 +1,213 @@
+"""Write some particles of a table, by what its columns say of them or at random."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vitreous.errors import InputError, OptionError, OutputError
+from vitreous.io.atomic import write_text
+from vitreous.io.plain import plain
+from vitreous.jobs.config_particles import SelectConfig
+from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.jobs.particles.classes import read_classes
+from vitreous.jobs.particles.steps import halved, row_steps, with_groups
+from vitreous.jobs.record import job_record
+from vitreous.particles.selection import class_numbers, parts
+from vitreous.particles.table import ParticleTable, read_particles, write_particles
+from vitreous.validate.class_quality import ClassQuality, class_qualities
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was taken, and the particles that it left."""
+
+    what: str
+    particles: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What :func:`run_select` did.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        The first is the table as it was.
+    ranking : tuple of ClassQuality
+        Of the classes, the best first; empty without ``auto``.
+    outputs : tuple of Path
+        STAR files.
+    record : Path
+        The same as JSON.
+    warnings : tuple of str
+    """
+
+    steps: tuple[Step, ...]
+    ranking: tuple[ClassQuality, ...]
+    outputs: tuple[Path, ...]
+    record: Path
+    warnings: tuple[str, ...]
+
+
+def class_list(text: str) -> list[int]:
+    """Numbers of classes written as ``1,3`` or ``2-4``.
+
+    Raises
+    ------
+    OptionError
+        For anything else.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,4})\s*(?:-\s*(\d{1,4})\s*)?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
+            raise OptionError(
+                f"{text!r} is no list of classes", where="--classes", mend="write 1,3 or 1-4"
+            )
+        found.update(range(first, last + 1))
+    return sorted(found)
+
+
+_CHOICES = (
+    *("classes", "where", "min_posterior", "min_class_posterior", "min_distance"),
+    *("max_per_class", "random", "halves", "regroup", "split", "recentre"),
+)
+"""Options that are asked for by being given; the others are switches or go with these."""
+
+
+def _check(config: SelectConfig) -> None:
+    asked = any(getattr(config, name) not in (None, ()) for name in _CHOICES)
+    shares = (config.min_posterior, config.min_class_posterior, config.min_score)
+    whole = (config.max_per_class, config.regroup)
+    lengths = (config.min_distance, config.coordinate_pixel_size)
+    for bad, what, option in (
+        (
+            not (asked or config.auto or config.origins_to_coordinates),
+            "nothing to select by",
+            "vitreous select",
+        ),
+        (config.auto and config.classes is not None, "both choose classes", "--auto, --classes"),
+        (
+            any(share is not None and not 0 <= share <= 1 for share in shares),
+            "a posterior or score lies outside 0 to 1",
+            "--min-posterior, --min-class-posterior, --min-score",
+        ),
+        (
+            any(count is not None and count < 1 for count in whole),
+            "fewer than 1 particle",
+            "--max-per-class, --regroup",
+        ),
+        (
+            any(size is not None and not (math.isfinite(size) and size > 0) for size in lengths),
+            "not more than 0 A",
+            "--min-distance, --coordinate-pixel-size",
+        ),
+        (
+            config.recentre is not None and not all(map(math.isfinite, config.recentre)),
+            "the point is not finite",
+            "--recentre",
+        ),
+    ):
+        if bad:
+            raise OptionError(what, where=option, mend="see vitreous select --help")
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise OutputError("is there already", where=path, mend="pass --overwrite or another --out")
+
+
+def _good_classes(
+    config: SelectConfig, table: ParticleTable
+) -> tuple[tuple[ClassQuality, ...], list[int]]:
+    """All classes ranked, and the numbers of those that are good and hold particles."""
+    ranking = class_qualities(read_classes(table.path, config.classes_from))
+    there = set(class_numbers(table).tolist())
+    unknown = there - {quality.record.number for quality in ranking}
+    if unknown:
+        raise InputError(
+            f"holds particles of class {min(unknown)}, but {len(ranking)} classes are described",
+            where=table.path,
+            mend="name the description of its own classification with --classes-from",
+        )
+    good = [q.record.number for q in ranking if q.score >= config.min_score]
+    if not there & set(good):
+        best = ranking[0]
+        raise InputError(
+            f"no class with particles scores {config.min_score:g}; the best, class "
+            f"{best.record.number}, scores {best.score:.2f}",
+            where=table.path,
+            mend="lower --min-score, or choose with --classes",
+        )
+    return tuple(ranking), sorted(there & set(good))
+
+
+def _split(config: SelectConfig, table: ParticleTable) -> Iterator[tuple[Path, ParticleTable]]:
+    """The files to write, and what goes into them."""
+    out = config.out
+    if config.split is None:
+        yield out, table
+    elif config.split == "class":
+        classes = class_numbers(table)
+        for number in np.unique(classes).tolist():
+            name = f"{out.stem}_class{number:03d}{out.suffix}"
+            yield out.with_name(name), table.take(np.flatnonzero(classes == number))
+    else:
+        for number, rows in enumerate(parts(len(table), config.split), 1):
+            yield out.with_name(f"{out.stem}_split{number}{out.suffix}"), table.take(rows)
+
+
+def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
+    """Select particles, and write them with all their columns and the optics groups.
+
+    Raises
+    ------
+    VitreousError
+        For files and options that cannot be used, and where no particle is left.
+    """
+    _check(config)
+    record = config.out.with_suffix(".json")
+    for path in [record] + ([config.out] if config.split is None else []):
+        _refuse_existing(path, config.overwrite)
+    table = read_particles(config.particles, need_images=False)
+    ranking: tuple[ClassQuality, ...] = ()
+    chosen = [] if config.classes is None else class_list(config.classes)
+    if config.auto:
+        ranking, chosen = _good_classes(config, table)
+    steps, warnings = [Step("read", len(table))], list[str]()
+    for what, change in row_steps(config, chosen):
+        table = change(table)
+        if not len(table):
+            raise InputError(
+                f"no particle is left of {steps[-1].particles} after the step {what!r}",
+                where=config.particles,
+                mend="ask for less",
+            )
+        steps.append(Step(what, len(table)))
+    if config.origins_to_coordinates:
+        warnings.append("the images are not where the coordinates are now: extract them again")
+    if config.halves is not None:
+        table = halved(config, table)
+    if config.regroup is not None:
+        table, more = with_groups(table, config.regroup)
+        warnings += more
+    outputs = dict(_split(config, table))
+    for path in outputs:
+        _refuse_existing(path, config.overwrite)
+    for path, part in outputs.items():
+        write_particles(path, part, keep_names=True)
+    result = Selection(tuple(steps), ranking, tuple(outputs), record, tuple(warnings))
+    on_event({"event": "selected", **asdict(result)})
+    write_text(
+        record,
+        json.dumps(plain({**job_record("select", config), **asdict(result)}), indent=1) + "\n",
+    )
+    return result

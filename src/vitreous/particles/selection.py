@@ -1,0 +1,155 @@
+"""Which particles to keep: by class, posterior, conditions on columns, or at random."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float, Int
+
+from vitreous.errors import InputError, OptionError
+from vitreous.particles.columns import numbers
+from vitreous.particles.expression import fulfilled
+from vitreous.particles.poses import require_columns
+from vitreous.particles.table import ParticleTable
+
+CLASS, POSTERIOR = "rlnClassNumber", "rlnMaxValueProbDistribution"
+
+_CLASS_POSTERIOR, _NOISE_POSTERIOR = "vitreousClassPosterior", "vitreousNoiseProbability"
+
+_MERITS = (POSTERIOR, "rlnAutopickFigureOfMerit")
+"""Columns that tell which of two particles is the better one, the first there counts."""
+
+
+def codes(table: ParticleTable, column: str) -> Int[np.ndarray, " n"]:
+    """Number, from 0, of each particle's text in a column: its micrograph, or its image."""
+    require_columns(table, (column,), "give particles with it")
+    return table.block.frame[column].rank("dense").to_numpy().astype(np.int64) - 1
+
+
+def class_numbers(table: ParticleTable) -> Int[np.ndarray, " n"]:
+    """Class of each particle.
+
+    Raises
+    ------
+    InputError
+        Without the column rlnClassNumber.
+    """
+    require_columns(table, (CLASS,), "give the particles of a classification")
+    return numbers(table.block, CLASS, table.path).astype(np.int64)
+
+
+def in_classes(table: ParticleTable, wanted: Collection[int]) -> Bool[np.ndarray, " n"]:
+    """Which particles are in some classes.
+
+    Raises
+    ------
+    InputError
+        If one of the classes has no particle, listing those that have.
+    """
+    classes = class_numbers(table)
+    there, counts = np.unique(classes, return_counts=True)
+    absent = sorted(set(wanted) - set(there.tolist()))
+    if absent:
+        found = ", ".join(f"{c} ({n})" for c, n in zip(there, counts, strict=True))
+        raise InputError(
+            f"no particle is in class {' or '.join(map(str, absent))}; the classes (particles) "
+            f"are {found}",
+            where=table.path,
+            mend="choose among these",
+        )
+    return np.isin(classes, list(wanted))
+
+
+def pose_posterior(table: ParticleTable) -> Float[np.ndarray, " n"]:
+    """Posterior of each particle's best pose, rlnMaxValueProbDistribution."""
+    require_columns(table, (POSTERIOR,), "give the particles of a refinement or classification")
+    return numbers(table.block, POSTERIOR, table.path)
+
+
+def class_posterior(table: ParticleTable) -> Float[np.ndarray, " n"]:
+    """Posterior of the class that each particle is in, as ``vitreous abinit`` writes it.
+
+    Read from vitreousClassPosteriorN with N the particle's class, or, for the class of noise that
+    comes after the last of them, from vitreousNoiseProbability.
+
+    Raises
+    ------
+    InputError
+        Without these columns, as where a search had one class only.
+    """
+    classes = class_numbers(table)
+    posterior = np.empty(len(table))
+    last = max((int(c) for c in np.unique(classes)), default=0)
+    for number in np.unique(classes):
+        name = f"{_CLASS_POSTERIOR}{number}"
+        if name not in table.columns and number == last and number > 1:
+            name = _NOISE_POSTERIOR
+        require_columns(table, (name,), "give particles that vitreous sorted into several classes")
+        member = classes == number
+        posterior[member] = numbers(table.block, name, table.path)[member]
+    return posterior
+
+
+def where(table: ParticleTable, condition: str) -> Bool[np.ndarray, " n"]:
+    """Which particles fulfil a condition on their columns or their optics group's.
+
+    See :func:`vitreous.particles.expression.fulfilled`.
+    """
+    frame = table.block.frame
+    if table.optics_block is not None and "rlnOpticsGroup" in frame.columns:
+        frame = frame.join(
+            table.optics_block.frame, on="rlnOpticsGroup", how="left", maintain_order="left"
+        )
+    return fulfilled(condition, frame, table.path)
+
+
+def merit(table: ParticleTable) -> Float[np.ndarray, " n"]:
+    """Which of two particles is better: posterior, figure of merit, or the first of them."""
+    for name in _MERITS:
+        if name in table.columns:
+            return numbers(table.block, name, table.path)
+    return np.zeros(len(table))
+
+
+def random_rows(count: int, wanted: int, seed: int) -> Int[np.ndarray, " m"]:
+    """Some of ``count`` rows at random, in order.
+
+    Raises
+    ------
+    OptionError
+        If there are fewer, or none is wanted.
+    """
+    if not 0 < wanted <= count:
+        raise OptionError(
+            f"{wanted} particles are wanted, but {count} are there to choose from",
+            where="--random",
+            mend=f"give a number from 1 to {count}",
+        )
+    return np.sort(np.random.default_rng(seed).choice(count, wanted, replace=False))
+
+
+def at_most(group: Int[np.ndarray, " n"], limit: int, seed: int) -> Int[np.ndarray, " m"]:
+    """Rows with at most ``limit`` of each group, chosen at random, in order."""
+    order = np.random.default_rng(seed).permutation(len(group))
+    frame = pl.DataFrame({"row": order, "group": group[order]})
+    kept = frame.filter(pl.int_range(pl.len()).over("group") < limit)["row"]
+    return np.sort(kept.to_numpy())
+
+
+def parts(count: int, number: int) -> list[Int[np.ndarray, " m"]]:
+    """Rows of ``number`` successive parts that differ by one row at most.
+
+    Raises
+    ------
+    OptionError
+        For more parts than rows, or none.
+    """
+    if not 0 < number <= count:
+        raise OptionError(
+            f"{count} particles make no {number} parts",
+            where="--split",
+            mend=f"give a number from 1 to {count}",
+        )
+    return np.array_split(np.arange(count), number)

@@ -1,0 +1,48 @@
+"""Every particle once for each of its symmetry mates' poses."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from vitreous.math.rotations import matrix_to_euler
+from vitreous.particles.poses import ANGLES, read_poses
+from vitreous.particles.table import ParticleTable
+
+OPERATOR = "vitreousSymmetryOperator"
+"""Column that numbers the copies of a particle from 1, its own pose."""
+
+
+def mates(
+    matrices: Float[np.ndarray, "n 3 3"], operators: Float[np.ndarray, "s 3 3"]
+) -> Float[np.ndarray, "n s 3 3"]:
+    """Matrices of the poses that a symmetric map cannot tell from these.
+
+    A map that is the same under R looks the same through A and A R.
+    """
+    return matrices[:, None] @ operators
+
+
+def symmetry_expanded(table: ParticleTable, operators: Float[np.ndarray, "s 3 3"]) -> ParticleTable:
+    """Table with a row for every particle and operator, its own pose first.
+
+    Images and all columns but the angles stay those of the particle; a column
+    ``vitreousSymmetryOperator`` numbers the copies.
+
+    Parameters
+    ----------
+    table : ParticleTable
+    operators : array (operators, 3, 3)
+        The whole point group, identity first, as :func:`vitreous.math.symmetry.point_group`.
+    """
+    poses, count = read_poses(table), len(operators)
+    expanded = torch.from_numpy(mates(poses.matrices, operators).reshape(-1, 3, 3))
+    angles = matrix_to_euler(expanded).numpy()
+    angles[::count] = poses.angles  # its own angles, not others of the same rotation
+    copies = table.take(np.repeat(np.arange(len(table)), count))
+    operator = np.tile(np.arange(1, count + 1), len(table))
+    return copies.with_cells(
+        **dict(zip(ANGLES, angles.T, strict=True)),
+        **{OPERATOR: operator},
+    )
