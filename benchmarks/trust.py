@@ -6,8 +6,7 @@
 0.5 at no more than 1.3 times the resolution of the map reconstructed from the true poses.  The
 search itself ends at its final resolution, so the single starts are held to 1.3 times that where
 it is coarser, and a column tells whether the job's map is right by that measure.  Every job, good
-or bad, is a row of benchmarks/results/trust.csv; one that the file holds already is run anew and its
-row replaced.
+or bad, is a row of benchmarks/results/trust.csv, in the place of one of the same case and seed.
 """
 
 from __future__ import annotations
