@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitreous.jobs.images import Frame, RingImages
-from vitreous.math.so3 import OrientationGrid, neighbours
+from vitreous.math.so3 import OrientationGrid, neighbours, orientation_grid
+from vitreous.math.symmetry import point_group
 from vitreous.physics.masks import soft_sphere
 from vitreous.physics.polar import PolarGrid
 from vitreous.physics.project import map_to_cube, shift_phase
@@ -253,6 +254,21 @@ def power_beyond_noise(sums: Accumulator, box: int, rings: int) -> Float[Tensor,
     noise = 1 / shell_information(sums, rings + 2).clamp(min=1e-20)
     power = map_power(solve(sums, None, box, rings), rings + 2).to(noise)
     return torch.maximum(power - noise, 0.01 * noise)
+
+
+def signal_scale(
+    maps: Float[Tensor, "k n n n"], images: RingImages, frame: Frame, rings: int, share: float
+) -> float:
+    """Factor that gives slices a share of the images' power on the innermost rings."""
+    polar = frame.polar.inner(rings)
+    grid = orientation_grid(1, point_group("C1"))
+    slices = references(map_to_cube(maps, rings + 1, PADDING), grid, polar)
+    some = torch.arange(min(500, len(images.samples)))
+    samples, ctf = images.at(some, polar)
+    expected = slices.power[:, 0, :rings, 0].mean(0)  # frequency 0 comes first
+    expected = expected * (ctf**2).mean(dim=(0, 2)).cpu()
+    found = (samples.abs() ** 2).mean(dim=(0, 2)).cpu()
+    return float((share * found[:4].sum() / expected[:4].sum().clamp(min=1e-30)).sqrt())
 
 
 def constrained(

@@ -21,18 +21,18 @@ from vitreous.jobs.abinit.schedule import (
 )
 from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.config import AbinitConfig
-from vitreous.jobs.engine import PADDING, PassResult, Places, search_pass
+from vitreous.jobs.engine import PassResult, Places, search_pass, signal_scale
 from vitreous.jobs.images import Frame, RingImages
 from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
-from vitreous.math.symmetry import point_group
 from vitreous.particles.table import ParticleTable
-from vitreous.physics.project import map_to_cube
-from vitreous.search.expectation import references
 from vitreous.search.grid import shift_grid
 from vitreous.search.tiles import Tiling
 
 _BLOBS = 12
 """Gaussians in a random starting map."""
+
+_SHARE = 0.1
+"""Of the images' power at low resolution that random maps are given."""
 
 _HELD_OUT = 500
 """Most particles that the starts are compared on, at most a tenth of all."""
@@ -139,21 +139,8 @@ def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
             cx, cy, cz = direction / np.linalg.norm(direction) * reach
             squared = (x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2
             volume += torch.exp(-squared / (2 * width**2))
-    return (maps * _signal_scale(problem, maps)).to(problem.device)
-
-
-def _signal_scale(problem: Problem, maps: Tensor) -> float:
-    """Factor that gives slices a tenth of the images' power on the innermost rings."""
-    rings = problem.frame.rings_at(problem.initial_resolution)
-    polar = problem.frame.polar.inner(rings)
-    grid = orientation_grid(1, point_group("C1"))
-    slices = references(map_to_cube(maps, rings + 1, PADDING), grid, polar)
-    some = torch.arange(min(500, len(problem.table)))
-    samples, ctf = problem.images.at(some, polar)
-    expected = slices.power[:, 0, :rings, 0].mean(0)  # frequency 0 comes first
-    expected = expected * (ctf**2).mean(dim=(0, 2)).cpu()
-    found = (samples.abs() ** 2).mean(dim=(0, 2)).cpu()
-    return math.sqrt(0.1 * float(found[:4].sum() / expected[:4].sum().clamp(min=1e-30)))
+    rings = frame.rings_at(problem.initial_resolution)
+    return (maps * signal_scale(maps, problem.images, frame, rings, _SHARE)).to(problem.device)
 
 
 def image_power(images: RingImages, groups: int) -> Float[Tensor, "g rings"]:

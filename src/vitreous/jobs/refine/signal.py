@@ -67,19 +67,23 @@ def shared_signal(half1: Accumulator, half2: Accumulator, frame: Frame) -> Signa
     return Signal(torch.stack(masks).to(device), torch.stack(weights).float().to(device))
 
 
+def filtered(maps: Float[Tensor, "k n n n"], signal: Signal) -> Float[Tensor, "k n n n"]:
+    """Maps masked, and filtered by the share of signal in each shell."""
+    radius = half_frequency_radius(maps.shape[-1], maps.device)
+    low = radius.floor().long().clamp(max=signal.weights.shape[1] - 2)
+    share = (radius - low).clamp(0, 1)
+    filters = signal.weights[:, low] * (1 - share) + signal.weights[:, low + 1] * share
+    return torch.stack(
+        [
+            from_half_fourier(to_half_fourier(volume) * weight)
+            for volume, weight in zip(maps * signal.masks, filters, strict=True)
+        ]
+    )
+
+
 def believed(
     sums: Accumulator, signal: Signal, frame: Frame, flatten: bool
 ) -> Float[Tensor, "k n n n"]:
     """Maps of these sums, masked and filtered by a signal; non-negative if ``flatten``."""
-    maps = solve(sums, None, frame.box, frame.polar.rings) * signal.masks
-    radius = half_frequency_radius(frame.box, maps.device)
-    low = radius.floor().long().clamp(max=signal.weights.shape[1] - 2)
-    share = (radius - low).clamp(0, 1)
-    filters = signal.weights[:, low] * (1 - share) + signal.weights[:, low + 1] * share
-    found = torch.stack(
-        [
-            from_half_fourier(to_half_fourier(volume) * weight)
-            for volume, weight in zip(maps, filters, strict=True)
-        ]
-    )
-    return found.clamp(min=0) * signal.masks if flatten else found
+    maps = filtered(solve(sums, None, frame.box, frame.polar.rings), signal)
+    return maps.clamp(min=0) * signal.masks if flatten else maps

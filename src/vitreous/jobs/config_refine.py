@@ -1,0 +1,94 @@
+"""The options of refinement: the command line and its help are made from this class."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """Refine a map and all poses from two halves of the particles that never meet.
+
+    Attributes
+    ----------
+    particles : Path
+        Particle STAR file (RELION 3.0, 3.1 or 5).
+    reference : Path
+        Map that the first poses are found with, MRC; only its density down to ``lowpass`` is used.
+    out : Path
+        Folder for the results.
+    symmetry : str
+        Point group of the map, laid on RELION's axes: C1, Cn, Dn, T, O, I, I1 to I4.
+    mask_diameter : float or auto
+        Diameter in angstrom of the circular mask of the images; auto takes what the images
+        suggest, or 85 % of the box where they do not tell.
+    mask : Path, optional
+        Soft mask of the map from 0 to 1; by default one is made anew round the density in every
+        pass.
+    lowpass : float
+        Resolution in angstrom that the reference is cut at before the first pass, from 30 to 60:
+        so no detail of the reference can end in the map.
+    halves : str
+        What is dealt out between the halves: particle, or micrograph or filament, whose particles
+        stay together.  Halves that the particles have (rlnRandomSubset) are kept.
+    join_halves : float
+        Resolution in angstrom to which the halves share their density, so that they stay in one
+        frame.
+    regulariser : str
+        How the references are filtered: spherical, by the FSC; nonuniform, place by place, as the
+        halves predict each other.
+    local_search : float, optional
+        Begin from the particles' own poses with this angular step in degrees, and search only
+        round them; by default the first passes search everywhere.
+    offset_range : float
+        Largest in-plane shift searched, in pixels of the stack.
+    offset_step : float
+        Step of the in-plane shifts in the first passes, in pixels of the stack.
+    iterations : int
+        Most passes over all particles.
+    finest_resolution : float, optional
+        Resolution in angstrom that no pass goes beyond; by default Nyquist.
+    ctf : bool
+        Correct for the contrast transfer function.
+    phase_flipped : bool
+        The images' phases were flipped already.
+    ignore_ctf_until_first_peak : bool
+        Take the CTF as one up to its first maximum.
+    seed : int
+        Seed of every random choice.
+    device : str
+        cpu, cuda, cuda:1 and so on; auto takes a GPU where there is one.
+    check : bool
+        Stop at what ``vitreous check`` calls an error, such as inverted contrast.
+    overwrite : bool
+        Replace what a former job left in the folder.
+    resume : bool
+        Go on with an interrupted job in the folder.
+    """
+
+    particles: Path
+    _: KW_ONLY
+    reference: Path
+    out: Path
+    symmetry: str = "C1"
+    mask_diameter: float | Literal["auto"] = "auto"
+    mask: Path | None = None
+    lowpass: float = 40.0
+    halves: Literal["particle", "micrograph", "filament"] = "particle"
+    join_halves: float = 40.0
+    regulariser: Literal["spherical", "nonuniform"] = "spherical"
+    local_search: float | None = None
+    offset_range: float = 6.0
+    offset_step: float = 2.0
+    iterations: int = 25
+    finest_resolution: float | None = None
+    ctf: bool = True
+    phase_flipped: bool = False
+    ignore_ctf_until_first_peak: bool = False
+    seed: int = 0
+    device: str = "auto"
+    check: bool = True
+    overwrite: bool = False
+    resume: bool = False

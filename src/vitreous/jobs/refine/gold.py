@@ -1,0 +1,124 @@
+"""From the sums of two halves to their references: what the one half learns from the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.jobs.images import Frame
+from vitreous.jobs.refine.signal import Signal, filtered
+from vitreous.math.fourier import frequency_radius, resample
+from vitreous.physics.envelope import automatic_mask
+from vitreous.physics.masks import soft_sphere
+from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.nonuniform import cross_validated
+from vitreous.reconstruct.solve import solve
+from vitreous.validate.fsc import first_below
+from vitreous.validate.half_maps import HalfMapCurves, half_map_curves
+
+THRESHOLD = 0.143
+"""FSC that says the resolution: Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003)."""
+
+_BEYOND = 2
+"""Shells beyond the resolution that a reference may still have."""
+
+
+@dataclass(frozen=True)
+class Halves:
+    """What a pass over both halves gives.
+
+    Attributes
+    ----------
+    unfiltered : tensor (2, n, n, n)
+        Least-squares maps.
+    references : tensor (2, n, n, n)
+        Masked and filtered, for the next pass.
+    mask : tensor (n, n, n)
+    curves : HalfMapCurves
+    shell : int
+        Last shell before the corrected FSC falls below 0.143.
+    """
+
+    unfiltered: Float[Tensor, "2 n n n"]
+    references: Float[Tensor, "2 n n n"]
+    mask: Float[Tensor, "n n n"]
+    curves: HalfMapCurves
+    shell: int
+
+
+def joined_below(sums: list[Accumulator], shells: float) -> list[Accumulator]:
+    """Both halves with the mean of their sums within ``shells`` frequency steps.
+
+    The halves would otherwise drift apart, each turned and shifted a little by itself: Scheres, J.
+    Struct. Biol. 180, 519 (2012), section 2.5.
+    """
+    first, second = sums
+    side = first.weight.shape[-1]
+    inside = frequency_radius(side, 3, first.weight.device) <= shells * first.padding
+    both = first.plus(second).scaled(0.5)
+    return [
+        Accumulator(
+            torch.where(inside, both.data, half.data),
+            torch.where(inside, both.weight, half.weight),
+            half.padding,
+        )
+        for half in sums
+    ]
+
+
+def mask_of(
+    unfiltered: Float[Tensor, "2 n n n"], frame: Frame, given: Float[Tensor, "m m m"] | None
+) -> Float[Tensor, "n n n"]:
+    """Mask given, brought to the frame, or made round the density of both halves."""
+    sphere = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
+    if given is not None:
+        return resample(given, frame.box, 3).clamp(0, 1)
+    found = automatic_mask(unfiltered[0], unfiltered[1], frame.pixel_size)
+    return sphere if found is None else found.mask * sphere
+
+
+def gold_standard(
+    sums: list[Accumulator],
+    frame: Frame,
+    *,
+    join: float,
+    mask: Float[Tensor, "m m m"] | None,
+    nonuniform: bool,
+    seed: int,
+) -> Halves:
+    """Maps of both halves, their FSC, and the references that it allows.
+
+    Each half is filtered by the FSC itself: that is the Wiener filter of one half-map.  It is the
+    FSC inside the mask less what the mask makes by itself, so noise has no part in it.
+
+    Parameters
+    ----------
+    sums : list of two Accumulator
+    frame : Frame
+    join : float
+        Resolution in angstrom to which the halves share their density.
+    mask : tensor (m, m, m), optional
+        In a box of the same field.
+    nonuniform : bool
+        Filter place by place.
+    seed : int
+        Of the random phases.
+    """
+    rings, device = frame.polar.rings, sums[0].weight.device
+    halves = joined_below(sums, frame.field / join)
+    unfiltered = torch.cat([solve(half, None, frame.box, rings) for half in halves]).cpu()
+    soft = mask_of(unfiltered, frame, mask)
+    curves = half_map_curves(unfiltered[0], unfiltered[1], soft, seed)
+    shell = min(first_below(curves.corrected, THRESHOLD) - 1, rings)
+    weights = np.clip(curves.corrected, 0, 1)
+    weights[shell + 1 + _BEYOND :] = 0
+    if nonuniform:
+        references = cross_validated(unfiltered * soft, weights, frame.pixel_size) * soft
+    else:
+        signal = Signal(soft.expand(2, -1, -1, -1), torch.from_numpy(weights).float().expand(2, -1))
+        references = filtered(unfiltered, signal)
+    return Halves(unfiltered, references.to(device), soft, curves, shell)
