@@ -132,7 +132,13 @@ def check_one_field(table: ParticleTable) -> None:
 def optics_of(group: OpticsGroup) -> Optics:
     """What the CTF needs of an optics group."""
     return Optics(
-        group.voltage, group.cs, group.amplitude_contrast, group.beam_tilt, group.mag_matrix
+        group.voltage,
+        group.cs,
+        group.amplitude_contrast,
+        group.beam_tilt,
+        group.mag_matrix,
+        group.odd_zernike,
+        group.even_zernike,
     )
 
 
@@ -180,7 +186,7 @@ def load_rings(
         optics = optics_of(group)
         radius = frame.mask_radius * frame.pixel_size / group.pixel_size
         rows = np.flatnonzero(table.group == number)
-        tilt = beam_tilt_phase(points, optics).conj() if any(optics.beam_tilt) else None
+        tilt = beam_tilt_phase(points, optics).conj() if optics.turns_phases else None
         for batch in np.array_split(rows, max(1, math.ceil(len(rows) / READ_BATCH))):
             images = normalise(torch.from_numpy(source.read(batch)), min(radius, group.box / 2 - 1))
             rings = to_polar(resample(images, frame.box, 2) * mask, polar, matrix)
