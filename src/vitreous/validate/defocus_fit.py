@@ -10,17 +10,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.optimize import minimize
 from torch import Tensor
 
 from vitreous.validate.phase_fit import PhaseSums
 
-_ROUNDS = 100
-"""Rounds of EM over the spread of the offsets, at most."""
-
-_SETTLED = 1e-3
-"""Relative change of the spread that ends them."""
+_PRIOR_FROM = 20_000
+"""Particles, at most, that the spread of the offsets is found from."""
 
 _PHASE_STEP = 0.2
 """Radians that the phase at the finest frequency moves by between two offsets tried."""
@@ -109,8 +108,23 @@ def offset_gains(
     return torch.cat(parts, dim=1) @ torch.cat(waves)
 
 
-def _posterior(gains: Tensor, offsets: Tensor, mean: float, variance: float) -> Tensor:
-    return torch.log_softmax(gains - (offsets - mean) ** 2 / (2 * variance), dim=1).exp()
+def _log_prior(offsets: Tensor, mean: float, spread: float) -> Float[Tensor, " d"]:
+    return torch.log_softmax(-((offsets - mean) ** 2) / (2 * spread**2), dim=0)
+
+
+def _prior(gains: Float[Tensor, "n d"], offsets: Float[Tensor, " d"]) -> tuple[float, float]:
+    """Mean and spread of all offsets that make the particles likeliest."""
+    step, reach = float(offsets[1] - offsets[0]), float(offsets[-1])
+
+    def unlikeliness(place: Float[np.ndarray, " 2"]) -> float:
+        prior = _log_prior(offsets, place[0], math.exp(place[1]))
+        return -float(torch.logsumexp(gains + prior, dim=1).sum())
+
+    # Below the grid's own step a spread means nothing on it.
+    bounds = [(-reach, reach), (math.log(step / 2), math.log(reach))]
+    begin = np.array([0.0, math.log(reach / 8)])
+    found = minimize(unlikeliness, begin, method="Nelder-Mead", bounds=bounds)
+    return float(found.x[0]), math.exp(found.x[1])
 
 
 def _peak(values: Tensor, offsets: Tensor) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
@@ -122,23 +136,23 @@ def _peak(values: Tensor, offsets: Tensor) -> tuple[Float[Tensor, " n"], Float[T
 
 
 def fit_offsets(gains: Float[Tensor, "n d"], offsets: Float[Tensor, " d"]) -> OffsetFit:
-    """Most probable offset of every particle under a normal prior fitted to all of them by EM."""
-    wide, step = gains.double(), float(offsets[1] - offsets[0])
-    places = offsets.double()
-    mean, variance = 0.0, float(offsets[-1]) ** 2 / 4
-    for _ in range(_ROUNDS):
-        shares = _posterior(wide, places, mean, variance)
-        mean = float((shares @ places).mean())
-        before, variance = variance, float((shares @ (places - mean) ** 2).mean())
-        # Below the grid's own step the sums over it mean nothing.
-        variance = max(variance, (step / 2) ** 2)
-        if abs(variance / before - 1) < _SETTLED:
-            break
-    prior = -((places - mean) ** 2) / (2 * variance)
-    shares = _posterior(wide, places, mean, variance)
+    """Most probable offset of every particle under a normal prior that all of them agree on.
+
+    Parameters
+    ----------
+    gains : tensor (particles, offsets)
+        Log-likelihoods over that at offset 0.
+    offsets : tensor (offsets,)
+        Even, angstrom.
+    """
+    wide, places = gains.double(), offsets.double()
+    every = max(1, len(gains) // _PRIOR_FROM)
+    mean, spread = _prior(wide[::every], places)
+    joint = wide + _log_prior(places, mean, spread)
+    likelihood = torch.logsumexp(joint, dim=1)
+    shares = (joint - likelihood[:, None]).exp()
     width = (shares @ places**2 - (shares @ places) ** 2).clamp(min=0).sqrt()
-    rise = torch.logsumexp(wide + prior, dim=1) - torch.logsumexp(prior, dim=0)
-    best, narrow = _peak(wide + prior, places)
+    best, narrow = _peak(joint, places)
     # The grid does not resolve a sharp peak, and a parabola knows nothing of further peaks.
     error = torch.maximum(width, narrow)
-    return OffsetFit(best.float(), error.float(), mean, variance**0.5, float(rise.sum()))
+    return OffsetFit(best.float(), error.float(), mean, spread, float(likelihood.sum()))

@@ -31,4 +31,4 @@ def wald(values: Float[Tensor, " t"], information: Float[Tensor, "t t"]) -> dict
 
 def likelihood_ratio(gain: float, terms: int) -> dict[str, Any]:
     """The same for a rise of the log-likelihood by ``terms`` fitted numbers (Wilks' theorem)."""
-    return _verdict(2 * gain, terms)
+    return _verdict(max(0.0, 2 * gain), terms)
