@@ -34,9 +34,10 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
                 words = f"Change of {name.replace('_', ' ')} of optics group {record['group']}"
                 yield f"{words}: {_pair(record[name], unit)}{_stands(record[name])}"
     for record in found.get("defocus", ()):
+        change, error = (record[name]["median"] for name in ("change", "error"))
         yield (
-            f"Defocus of optics group {record['group']}: changed by "
-            f"{record['change']['median']:.0f} A (median), uncertain by {record['error']['median']:.0f} A{_stands(record)}"
+            f"Defocus of optics group {record['group']}: changed by {change:.0f} A (median), "
+            f"uncertain by {error:.0f} A{_stands(record)}"
         )
     for record in found.get("astigmatism", ()):
         yield (

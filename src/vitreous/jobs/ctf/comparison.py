@@ -26,9 +26,6 @@ _ROOM = 1.15
 _AT_ONCE = 1 << 21
 """Coefficients of images compared at once."""
 
-_SAMPLE = 1000
-"""Particles of an optics group that signal and noise are measured on."""
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -210,55 +207,8 @@ def compare(problem: Problem, band: Band, rows: np.ndarray) -> Compared:
     )
 
 
-@dataclass(frozen=True)
-class Scale:
-    """What the reference has to be multiplied by, and the noise, at every pixel of a band.
-
-    Attributes
-    ----------
-    signal : tensor (pixels,)
-        Least-squares factor of the shell: the reference's scale, and less where it is noisy.
-    noise : tensor (pixels,)
-        Standard deviation of the residuals in the shell.
-    """
-
-    signal: Float[Tensor, " p"]
-    noise: Float[Tensor, " p"]
-
-    def whitened(self, found: Compared) -> Compared:
-        """Observed and predicted in units of the noise."""
-        factor = self.signal / self.noise
-        return Compared(
-            found.observed / self.noise,
-            found.predicted * factor,
-            found.derivative * factor[:, None],
-            found.phase,
-        )
-
-
 def batches(rows: np.ndarray, band: Band) -> Iterator[np.ndarray]:
     """Rows, as many at once as memory allows."""
     size = max(1, _AT_ONCE // len(band.steps))
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
-
-
-def measured_scale(problem: Problem, band: Band, rows: np.ndarray) -> Scale:
-    """Signal and noise of an optics group, on a sample of its particles."""
-    draw = np.random.default_rng(problem.seed).permutation(rows)[:_SAMPLE]
-    shell = band.radius.round().long()
-    count = int(shell.max()) + 1
-    cross, model, power = torch.zeros(3, count, dtype=torch.float64)
-    for batch in batches(np.sort(draw), band):
-        found = compare(problem, band, batch)
-        predicted = found.predicted * torch.sin(found.phase)
-        for total, values in (
-            (cross, (found.observed * predicted.conj()).real),
-            (model, predicted.abs() ** 2),
-            (power, found.observed.abs() ** 2),
-        ):
-            total.index_add_(0, shell, values.sum(0).double())
-    signal = (cross / model.clamp(min=1e-30)).clamp(min=0)
-    members = (torch.bincount(shell, minlength=count) * len(draw)).clamp(min=1)
-    noise = ((power - signal**2 * model) / members).clamp(min=1e-30).sqrt()
-    return Scale(signal[shell].float(), noise[shell].float())

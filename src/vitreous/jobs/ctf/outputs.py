@@ -14,7 +14,6 @@ from vitreous.particles.columns import as_cells
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.table import ParticleTable
 
-
 _TILT = ("rlnBeamTiltX", "rlnBeamTiltY")
 _MATRIX = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 

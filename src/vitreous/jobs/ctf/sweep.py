@@ -9,15 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.jobs.ctf.comparison import (
-    Band,
-    Compared,
-    Problem,
-    band_of,
-    batches,
-    compare,
-    measured_scale,
-)
+from vitreous.jobs.ctf.comparison import Band, Compared, Problem, band_of, batches, compare
+from vitreous.jobs.ctf.scale import measured_scale
 from vitreous.jobs.folder import OnEvent
 from vitreous.physics.astigmatism import from_components, to_components
 
