@@ -29,7 +29,7 @@ def _cells_of(group: OpticsGroup, config: CtfRefineConfig) -> dict[str, str]:
     return cells
 
 
-_NEUTRAL = {"rlnMagMat00": "1.0", "rlnMagMat11": "1.0", "rlnOddZernike": "[]"}
+_NEUTRAL = {"rlnMagMat00": "1.0", "rlnMagMat11": "1.0", "rlnOddZernike": "[0,0,0,0,0,0]"}
 """What groups without particles get in new columns; 0 in the others."""
 
 
