@@ -116,7 +116,31 @@ def test_beam_tilt_and_trefoil(odd: Stack) -> None:
     # What was found is undone: nothing remains to be found.
     again = replace(odd, star=odd.star.parent / "odd" / "particles.star")
     _, rest = refined(again, "again", beam_tilt=True, trefoil=True)
-    assert not rest["odd_aberrations"][0]["beam_tilt"]["significant"]
+    for name in ("beam_tilt", "trefoil"):
+        left = rest["odd_aberrations"][0][name]
+        within(left["change"], 0, left["errors"], 0.1)
+
+
+def test_every_optics_group_gets_its_own(odd: Stack, plain: Stack, tmp_path: Path) -> None:
+    optics, particles = [], []
+    for number, stack in enumerate((plain, odd), 1):
+        blocks, where = read_star(stack.star), f"@{stack.star.parent}/particles.mrcs"
+        group = pl.lit(str(number)).alias("rlnOpticsGroup")
+        names = pl.col("rlnImageName").str.replace("@particles.mrcs", where, literal=True)
+        optics.append(blocks["optics"].frame.with_columns(group))
+        particles.append(blocks["particles"].frame.with_columns(group, names))
+    blocks["optics"] = blocks["optics"].with_frame(pl.concat(optics))
+    blocks["particles"] = blocks["particles"].with_frame(pl.concat(particles))
+    write_star(tmp_path / "both.star", blocks.values())
+    both = replace(odd, star=tmp_path / "both.star")
+    table, result = refined(both, "both", beam_tilt=True)
+    for group, record, true in zip(
+        table.optics, result["odd_aberrations"], ((0.0, 0.0), (2.0, -1.0)), strict=True
+    ):
+        within(group.beam_tilt, true, record["beam_tilt"]["errors"])
+    # The second group's map is not at the first one's scale: the scale does not matter.
+    alone, _ = refined(odd, "alone", beam_tilt=True)
+    assert table.optics[1].beam_tilt == pytest.approx(alone.optics[0].beam_tilt, abs=1e-4)
 
 
 def test_a_tilt_that_wraps_phases_many_times(tmp_path: Path) -> None:
