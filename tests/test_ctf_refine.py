@@ -26,6 +26,8 @@ from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 from vitreous.jobs.ctf.setup import open_problem
 from vitreous.jobs.ctf.sweep import with_group
 from vitreous.jobs.simulate import particle_blocks, random_poses
+from vitreous.particles.poses import read_poses
+from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.physics.astigmatism import from_components, to_components
 from vitreous.physics.ctf import Defocus, Optics
@@ -33,6 +35,7 @@ from vitreous.physics.masks import soft_sphere
 from vitreous.physics.phantom import built_in_phantom
 from vitreous.physics.project import map_to_cube
 from vitreous.physics.simulate import clean_images, noisy
+from vitreous.reconstruct.backproject import PosedImages, reconstruct_at_poses
 from vitreous.validate.phase_fit import even_sums, gain, gradient, odd_sums
 from vitreous.validate.shrinkage import shrink
 
@@ -47,7 +50,7 @@ class Stack:
     """A particle table that knows nothing of the errors its images were made with."""
 
     star: Path
-    truth: Path
+    truth: Path | None
     defocus: np.ndarray
 
 
@@ -257,6 +260,29 @@ def test_as_relion_ctf_refine(relion: Callable[[str], str], odd: Stack) -> None:
     trefoil = record["trefoil"]
     within(trefoil["change"], theirs.odd_zernike[2::3], trefoil["errors"], 1.5)
     assert len(record["beam_tilt"]["halves"]) == 2
+
+
+def test_a_particles_own_noise_does_not_hold_it_back(tmp_path: Path) -> None:
+    true = (8.0, -5.0)
+    stack = simulate(tmp_path, replace(PLAIN, beam_tilt=true), snr=0.3)
+    table = read_particles(stack.star)
+    rows, poses = np.arange(COUNT), read_poses(table)
+    columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
+    defocus = [torch.from_numpy(np.array(c)).float() for c in columns]
+    images = torch.from_numpy(open_images(table).read(rows))
+    matrices, origins = poses.matrices(rows), torch.from_numpy(poses.origins / PIXEL).float()
+    for half in (0, 1):
+        own = slice(half, None, 2)
+        posed = PosedImages(
+            images[own], matrices[own], origins[own], Defocus(*(c[own] for c in defocus)), PLAIN
+        )
+        volume = reconstruct_at_poses([posed], BOX, PIXEL)
+        write_map(tmp_path / f"half{half + 1}.mrc", volume.numpy(), PIXEL)
+    halves = {f"half{n}": tmp_path / f"half{n}.mrc" for n in (1, 2)}
+    _, result = refined(replace(stack, truth=None), "out", beam_tilt=True, resolution=8.0, **halves)
+    tilt = result["odd_aberrations"][0]["beam_tilt"]
+    within(tilt["change"], true, tilt["errors"])
+    assert max(tilt["errors"]) < 1.5
 
 
 def log_likelihood(observed: torch.Tensor, model: torch.Tensor) -> torch.Tensor:

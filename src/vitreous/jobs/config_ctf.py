@@ -18,12 +18,13 @@ class CtfRefineConfig:
     out : Path
         Folder for the results.
     half1 : Path, optional
-        Unfiltered map of the particles with rlnRandomSubset 1, MRC.
+        Unfiltered map of the particles with rlnRandomSubset 1, MRC; those of subset 2 are compared
+        with it.
     half2 : Path, optional
-        The same of subset 2.
+        The same the other way round.
     map : Path, optional
-        One map that all particles are compared with, in the place of two half-maps.  Particles
-        that it was made from fit it by their own noise too.
+        One map that all particles are compared with, in the place of two half-maps.  It should
+        not be made from them: a particle's own noise in a map holds its values at what they were.
     mask : Path, optional
         Mask from 0 to 1 that the maps are multiplied by; by default one is made round the density
         that two half-maps share, and a single map is taken as it is.

@@ -102,7 +102,8 @@ def _halves(config: CtfRefineConfig, table: ParticleTable) -> Int[np.ndarray, " 
             where=table.path,
             mend="mend that cell",
         )
-    return subset.astype(np.int64) - 1
+    # A particle's own noise is in the map of its half, where it speaks for the present values.
+    return 2 - subset.astype(np.int64)
 
 
 def _maps(config: CtfRefineConfig) -> tuple[tuple[Float[Tensor, "n n n"], ...], float, float]:
