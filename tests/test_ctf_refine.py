@@ -189,6 +189,46 @@ def test_defocus_is_left_alone_where_particles_do_not_tell(plain: Stack) -> None
     assert np.abs(components(table) - plain.defocus).max() < 150  # one particle tells to 600 A
 
 
+def relion_30(stack: Stack) -> Stack:
+    """The same particles in the layout without an optics table."""
+    blocks = read_star(stack.star)
+    shared = {
+        "rlnVoltage": "300",
+        "rlnSphericalAberration": "2.7",
+        "rlnAmplitudeContrast": "0.1",
+        "rlnMagnification": "10000",
+        "rlnDetectorPixelSize": str(PIXEL),
+    }
+    frame = blocks["particles"].frame.drop("rlnOpticsGroup")
+    frame = frame.with_columns(
+        *(pl.lit(value).alias(name) for name, value in shared.items()),
+        *(
+            (pl.col(f"rlnOrigin{xy}Angst").cast(pl.Float64) / PIXEL)
+            .cast(pl.String)
+            .alias(f"rlnOrigin{xy}")
+            for xy in "XY"
+        ),
+    ).drop("rlnOriginXAngst", "rlnOriginYAngst")
+    path = stack.star.with_name("relion30.star")
+    write_star(path, [replace(blocks["particles"], name="", frame=frame)])
+    return replace(stack, star=path)
+
+
+def test_tables_without_optics(odd: Stack) -> None:
+    new, _ = refined(odd, "new", defocus=True)
+    old, _ = refined(relion_30(odd), "old", defocus=True)
+    assert old.optics_block is None
+    np.testing.assert_allclose(old.defocus_u, new.defocus_u, atol=1.0)
+    with pytest.raises(InputError, match="no optics table"):
+        refined(relion_30(odd), "tilt", beam_tilt=True)
+
+
+def test_a_range_too_small_is_told(tmp_path: Path) -> None:
+    stack = simulate(tmp_path, change=np.array([1500.0, 0.0, 0.0]), snr=1.0)
+    _, result = refined(stack, "out", defocus=True, defocus_range=500.0)
+    assert "raise --defocus-range" in result["warnings"][0]
+
+
 def test_astigmatism_of_micrographs(tmp_path: Path) -> None:
     by_micrograph = np.array([[200.0, 300.0, -400.0], [-300.0, -350.0, 0.0], [0.0, 250.0, 450.0]])
     stack = simulate(tmp_path, change=by_micrograph[np.arange(COUNT) // 100], snr=1.0)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from vitreous.validate.phase_fit import PhaseSums
 
-_PRIOR_FROM = 20_000
-"""Particles, at most, that the spread of the offsets is found from."""
+_AT_ONCE = 20_000
+"""Particles, at most, that the spread of the offsets is found from and that memory holds."""
 
 _PHASE_STEP = 0.2
 """Radians that the phase at the finest frequency moves by between two offsets tried."""
@@ -135,6 +135,17 @@ def _peak(values: Tensor, offsets: Tensor) -> tuple[Float[Tensor, " n"], Float[T
     return offsets[at] + step * ((left - right) / (2 * bend)).clamp(-1, 1), step / (-bend).sqrt()
 
 
+def _posterior(gains: Tensor, offsets: Tensor, prior: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Best offset, its error and the log-likelihood of some particles."""
+    joint = gains.double() + prior
+    likelihood = torch.logsumexp(joint, dim=1)
+    shares = (joint - likelihood[:, None]).exp()
+    width = (shares @ offsets**2 - (shares @ offsets) ** 2).clamp(min=0).sqrt()
+    best, narrow = _peak(joint, offsets)
+    # The grid does not resolve a sharp peak, and a parabola knows nothing of further peaks.
+    return best, torch.maximum(width, narrow), likelihood
+
+
 def fit_offsets(gains: Float[Tensor, "n d"], offsets: Float[Tensor, " d"]) -> OffsetFit:
     """Most probable offset of every particle under a normal prior that all of them agree on.
 
@@ -145,14 +156,10 @@ def fit_offsets(gains: Float[Tensor, "n d"], offsets: Float[Tensor, " d"]) -> Of
     offsets : tensor (offsets,)
         Even, angstrom.
     """
-    wide, places = gains.double(), offsets.double()
-    every = max(1, len(gains) // _PRIOR_FROM)
-    mean, spread = _prior(wide[::every], places)
-    joint = wide + _log_prior(places, mean, spread)
-    likelihood = torch.logsumexp(joint, dim=1)
-    shares = (joint - likelihood[:, None]).exp()
-    width = (shares @ places**2 - (shares @ places) ** 2).clamp(min=0).sqrt()
-    best, narrow = _peak(joint, places)
-    # The grid does not resolve a sharp peak, and a parabola knows nothing of further peaks.
-    error = torch.maximum(width, narrow)
+    places = offsets.double()
+    every = -(-len(gains) // _AT_ONCE)
+    mean, spread = _prior(gains[::every].double(), places)
+    prior = _log_prior(places, mean, spread)
+    parts = [_posterior(some, places, prior) for some in gains.split(_AT_ONCE)]
+    best, error, likelihood = (torch.cat(part) for part in zip(*parts, strict=True))
     return OffsetFit(best.float(), error.float(), mean, spread, float(likelihood.sum()))

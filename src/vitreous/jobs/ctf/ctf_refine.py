@@ -43,7 +43,8 @@ def run_ctf_refine(config: CtfRefineConfig, on_event: OnEvent = ignore) -> Path:
         model = OddModel(config.beam_tilt, config.trefoil)
         problem, found["odd_aberrations"] = refine_odd(problem, model, on_event)
     if config.defocus:
-        problem, found["defocus"] = refine_defocus(problem, config.defocus_range, on_event)
+        problem, found["defocus"], more = refine_defocus(problem, config.defocus_range, on_event)
+        warnings += more
     if config.astigmatism:
         names = problem.table.block.frame["rlnMicrographName"]
         micrograph = names.rank("dense").to_numpy().astype(np.int64)

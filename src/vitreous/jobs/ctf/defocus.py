@@ -34,6 +34,9 @@ from vitreous.validate.phase_fit import PhaseSums, even_sums, fit_phase
 from vitreous.validate.shrinkage import shrink
 from vitreous.validate.significance import likelihood_ratio
 
+_AT_LIMIT = 0.02
+"""Share of particles whose defocus ends at the limit of its range, above which it is told."""
+
 
 def _quantiles(values: Float[np.ndarray, " n"]) -> dict[str, float]:
     return {
@@ -42,10 +45,20 @@ def _quantiles(values: Float[np.ndarray, " n"]) -> dict[str, float]:
     }
 
 
+def _limit_warning(record: dict[str, Any]) -> list[str]:
+    if record["at_limit"] <= _AT_LIMIT * record["particles"]:
+        return []
+    return [
+        f"Optics group {record['group']}: the defocus of {record['at_limit']} of "
+        f"{record['particles']} particles went to the limit: raise --defocus-range, or look "
+        "whether their CTF was ever estimated."
+    ]
+
+
 def refine_defocus(
     problem: Problem, reach: float, on_event: OnEvent
-) -> tuple[Problem, list[dict[str, Any]]]:
-    """Problem with each particle's mean defocus refined, and a record of each optics group.
+) -> tuple[Problem, list[dict[str, Any]], list[str]]:
+    """Problem with each particle's mean defocus refined; a record of each group; warnings.
 
     Parameters
     ----------
@@ -84,7 +97,8 @@ def refine_defocus(
                 **likelihood_ratio(fit.gain, 2),
             }
         )
-    return with_defocus(problem, components), records
+    warnings = [line for record in records for line in _limit_warning(record)]
+    return with_defocus(problem, components), records, warnings
 
 
 def _by_micrograph(names: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
