@@ -17,7 +17,7 @@ from vitreous.io.star import StarBlock
 from vitreous.particles.columns import numbers
 
 _PIXEL_COLUMNS = ("rlnImagePixelSize", "rlnPixelSize", "rlnMicrographPixelSize")
-_MAG_COLUMNS = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
+MAG_COLUMNS = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 _ZERNIKE_COLUMNS = ("rlnOddZernike", "rlnEvenZernike")
 _OPTICS_COLUMNS = (
     *("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast", "rlnDetectorPixelSize"),
@@ -98,7 +98,7 @@ def _optics_group(row: Mapping[str, str], number: int, stack: Path, path: Path) 
                 "rlnAmplitudeContrast": 0.1,
                 "rlnBeamTiltX": 0.0,
                 "rlnBeamTiltY": 0.0,
-                **dict(zip(_MAG_COLUMNS, (1.0, 0.0, 0.0, 1.0), strict=True)),
+                **dict(zip(MAG_COLUMNS, (1.0, 0.0, 0.0, 1.0), strict=True)),
             }.items()
         }
         pixel_size = _pixel_size(row, path, number)
@@ -125,7 +125,7 @@ def _optics_group(row: Mapping[str, str], number: int, stack: Path, path: Path) 
                 where=path,
                 mend="write the true one",
             )
-    mag = [values[name] for name in _MAG_COLUMNS]
+    mag = [values[name] for name in MAG_COLUMNS]
     return OpticsGroup(
         number,
         row.get("rlnOpticsGroupName", f"opticsGroup{number}"),

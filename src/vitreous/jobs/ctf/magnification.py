@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from vitreous.jobs.ctf.comparison import Problem
+from vitreous.jobs.ctf.comparison import Compared, Problem
 from vitreous.jobs.ctf.sweep import (
     compared,
     counter,
@@ -57,6 +58,12 @@ def _warnings(record: dict[str, Any]) -> list[str]:
     ]
 
 
+def _gradients(found: Compared) -> GradientSums:
+    ctf = torch.sin(found.phase)
+    residual = found.observed - ctf * found.predicted
+    return gradient_sums(residual, ctf[..., None] * found.derivative)
+
+
 def refine_magnification(
     problem: Problem, on_event: OnEvent
 ) -> tuple[Problem, list[dict[str, Any]], list[str]]:
@@ -71,11 +78,10 @@ def refine_magnification(
         records = []
         for number, band, rows in groups(problem):
             group = problem.table.optics[number]
-            sums = GradientSums(torch.zeros(1), torch.zeros(1))
-            for _, found in compared(problem, band, [rows], done):
-                ctf = torch.sin(found.phase)
-                residual = found.observed - ctf * found.predicted
-                sums = sums.plus(gradient_sums(residual, ctf[..., None] * found.derivative))
+            sums = reduce(
+                GradientSums.plus,
+                (_gradients(found) for _, found in compared(problem, band, [rows], done)),
+            )
             change, information = fit_magnification(sums, magnified(band.steps, optics_of(group)))
             step = np.eye(2) + change.numpy()
             matrix = step @ np.reshape(group.mag_matrix, (2, 2))

@@ -11,11 +11,10 @@ from vitreous.io.star import StarBlock
 from vitreous.jobs.config_ctf import CtfRefineConfig
 from vitreous.jobs.ctf.comparison import Problem
 from vitreous.particles.columns import as_cells
-from vitreous.particles.optics import OpticsGroup
+from vitreous.particles.optics import MAG_COLUMNS, OpticsGroup
 from vitreous.particles.table import ParticleTable
 
 _TILT = ("rlnBeamTiltX", "rlnBeamTiltY")
-_MATRIX = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 
 
 def _cells_of(group: OpticsGroup, config: CtfRefineConfig) -> dict[str, str]:
@@ -25,7 +24,7 @@ def _cells_of(group: OpticsGroup, config: CtfRefineConfig) -> dict[str, str]:
     if config.trefoil:
         cells["rlnOddZernike"] = f"[{','.join(f'{c:.6g}' for c in group.odd_zernike)}]"
     if config.magnification:
-        cells |= {name: f"{v:.6f}" for name, v in zip(_MATRIX, group.mag_matrix, strict=True)}
+        cells |= {name: f"{v:.6f}" for name, v in zip(MAG_COLUMNS, group.mag_matrix, strict=True)}
     return cells
 
 
