@@ -134,7 +134,13 @@ def check_one_field(table: ParticleTable) -> None:
 def optics_of(group: OpticsGroup) -> Optics:
     """What the CTF needs of an optics group."""
     return Optics(
-        group.voltage, group.cs, group.amplitude_contrast, group.beam_tilt, group.mag_matrix
+        group.voltage,
+        group.cs,
+        group.amplitude_contrast,
+        group.beam_tilt,
+        group.mag_matrix,
+        group.odd_zernike,
+        group.even_zernike,
     )
 
 
@@ -176,7 +182,7 @@ def particle_ctf(
 
 def aberration_phase(points: Tensor, optics: Optics) -> Tensor | None:
     """Factor that takes an optics group's antisymmetric aberrations off; None without any."""
-    return beam_tilt_phase(points, optics).conj() if any(optics.beam_tilt) else None
+    return beam_tilt_phase(points, optics).conj() if optics.turns_phases else None
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ from vitreous.io.star import StarBlock
 from vitreous.particles.columns import numbers
 
 _PIXEL_COLUMNS = ("rlnImagePixelSize", "rlnPixelSize", "rlnMicrographPixelSize")
+MAG_COLUMNS = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
+_ZERNIKE_COLUMNS = ("rlnOddZernike", "rlnEvenZernike")
 _OPTICS_COLUMNS = (
     *("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast", "rlnDetectorPixelSize"),
     *("rlnMagnification", "rlnBeamTiltX", "rlnBeamTiltY", *_PIXEL_COLUMNS, "rlnImageSize"),
+    *_ZERNIKE_COLUMNS,
 )
-_MAG_COLUMNS = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class OpticsGroup:
         Along x and y, mrad.
     mag_matrix : tuple of float
         rlnMagMat00, 01, 10, 11.
+    odd_zernike, even_zernike : tuple of float
+        Coefficients in RELION's order, in radians and powers of angstrom.
     """
 
     number: int
@@ -57,6 +61,8 @@ class OpticsGroup:
     amplitude_contrast: float
     beam_tilt: tuple[float, float] = (0.0, 0.0)
     mag_matrix: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 1.0)
+    odd_zernike: tuple[float, ...] = ()
+    even_zernike: tuple[float, ...] = ()
 
 
 def _first_box(stack: Path) -> int:
@@ -77,6 +83,11 @@ def _pixel_size(row: Mapping[str, Any], path: Path, number: int) -> float:
     )
 
 
+def _coefficients(cell: str) -> tuple[float, ...]:
+    """Numbers of a cell such as [0.1,-2]."""
+    return tuple(float(number) for number in cell.strip("[] ").split(",") if number.strip())
+
+
 def _optics_group(row: Mapping[str, str], number: int, stack: Path, path: Path) -> OpticsGroup:
     try:
         values = {
@@ -87,11 +98,12 @@ def _optics_group(row: Mapping[str, str], number: int, stack: Path, path: Path) 
                 "rlnAmplitudeContrast": 0.1,
                 "rlnBeamTiltX": 0.0,
                 "rlnBeamTiltY": 0.0,
-                **dict(zip(_MAG_COLUMNS, (1.0, 0.0, 0.0, 1.0), strict=True)),
+                **dict(zip(MAG_COLUMNS, (1.0, 0.0, 0.0, 1.0), strict=True)),
             }.items()
         }
         pixel_size = _pixel_size(row, path, number)
         box = int(row["rlnImageSize"]) if "rlnImageSize" in row else _first_box(stack)
+        zernike = {name: _coefficients(row.get(name, "")) for name in _ZERNIKE_COLUMNS}
     except ValueError as error:
         raise InputError(
             f"optics group {number} holds a value that is no number: {error}",
@@ -99,6 +111,11 @@ def _optics_group(row: Mapping[str, str], number: int, stack: Path, path: Path) 
             mend="mend that cell",
         ) from error
     values |= {"pixel size": pixel_size, "image size": box}
+    values |= {
+        f"{name}, coefficient {i}": value
+        for name, coefficients in zernike.items()
+        for i, value in enumerate(coefficients, 1)
+    }
     for name, value in values.items():
         positive = name in ("pixel size", "image size", "rlnVoltage")
         if not math.isfinite(value) or (positive and value <= 0):
@@ -108,7 +125,7 @@ def _optics_group(row: Mapping[str, str], number: int, stack: Path, path: Path) 
                 where=path,
                 mend="write the true one",
             )
-    mag = [values[name] for name in _MAG_COLUMNS]
+    mag = [values[name] for name in MAG_COLUMNS]
     return OpticsGroup(
         number,
         row.get("rlnOpticsGroupName", f"opticsGroup{number}"),
@@ -119,6 +136,7 @@ def _optics_group(row: Mapping[str, str], number: int, stack: Path, path: Path) 
         values["rlnAmplitudeContrast"],
         (values["rlnBeamTiltX"], values["rlnBeamTiltY"]),
         (mag[0], mag[1], mag[2], mag[3]),
+        *zernike.values(),
     )
 
 

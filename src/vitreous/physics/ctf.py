@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from vitreous.physics.aberrations import zernike_sum
+
 _PLANCK = 6.62607015e-34
 _ELECTRON_MASS = 9.1093837015e-31
 _ELEMENTARY_CHARGE = 1.602176634e-19
@@ -39,6 +41,8 @@ class Optics:
         Beam tilt along x and y, mrad.
     magnification : tuple of float
         rlnMagMat00, 01, 10, 11: image frequencies k are read at M k.
+    odd_zernike, even_zernike : tuple of float
+        Further aberrations, as in rlnOddZernike and rlnEvenZernike.
     """
 
     voltage: float
@@ -46,6 +50,13 @@ class Optics:
     amplitude_contrast: float
     beam_tilt: tuple[float, float] = (0.0, 0.0)
     magnification: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 1.0)
+    odd_zernike: tuple[float, ...] = ()
+    even_zernike: tuple[float, ...] = ()
+
+    @property
+    def turns_phases(self) -> bool:
+        """Whether odd aberrations turn the phases of images."""
+        return any(self.beam_tilt) or any(self.odd_zernike)
 
 
 @dataclass(frozen=True)
@@ -66,8 +77,10 @@ def magnified(points: Float[Tensor, "*p 2"], optics: Optics) -> Float[Tensor, "*
     return points @ matrix.view(2, 2).T
 
 
-def _phase(frequencies: Tensor, defocus: Defocus, optics: Optics) -> Tensor:
-    """Argument of the sine: the defocus, spherical, amplitude and plate phases, in radians."""
+def ctf_phase(
+    frequencies: Float[Tensor, "*p 2"], defocus: Defocus, optics: Optics
+) -> Float[Tensor, "n *p"]:
+    """Argument of the CTF's sine in radians: defocus, aberrations, amplitude and plate phases."""
     wavelength = electron_wavelength(optics.voltage)
     points = magnified(frequencies, optics)
     k2 = (points**2).sum(-1)
@@ -79,7 +92,8 @@ def _phase(frequencies: Tensor, defocus: Defocus, optics: Optics) -> Tensor:
     along = 0.5 * (u + v + (u - v) * torch.cos(2 * (azimuth - torch.deg2rad(angle))))
     spherical = math.pi / 2 * optics.cs * 1e7 * wavelength**3 * k2**2
     constant = math.asin(optics.amplitude_contrast) + torch.deg2rad(plate)
-    return math.pi * wavelength * along * k2 - spherical + constant
+    even = zernike_sum(points, optics.even_zernike, "even")
+    return math.pi * wavelength * along * k2 - spherical - even + constant
 
 
 def contrast_transfer(
@@ -113,9 +127,10 @@ def contrast_transfer(
     -----
     sin(pi lambda df k^2 - pi/2 Cs lambda^3 k^4 + asin(w) + phase shift) with
     df = (U + V + (U - V) cos 2(theta - angle)) / 2: Rohou & Grigorieff, J. Struct. Biol. 192,
-    216 (2015), equations 3 to 5, in RELION's sign.
+    216 (2015), equations 3 to 5, in RELION's sign.  Even Zernike terms are taken from the argument,
+    as RELION adds them to its negative.
     """
-    phase = _phase(frequencies, defocus, optics)
+    phase = ctf_phase(frequencies, defocus, optics)
     value = torch.sin(phase)
     if phase_flipped:
         value = value.abs()
@@ -124,17 +139,22 @@ def contrast_transfer(
     return value
 
 
+def coma_scale(optics: Optics) -> float:
+    """Phase in radians of |k|^2 (k . tilt), k in 1/angstrom and the tilt in mrad."""
+    return -2 * math.pi * optics.cs * 1e4 * electron_wavelength(optics.voltage) ** 2
+
+
 def beam_tilt_phase(frequencies: Float[Tensor, "*p 2"], optics: Optics) -> Complex[Tensor, "*p"]:
-    """Phase factor that beam tilt puts on the images' transforms.
+    """Phase factor that beam tilt and other odd aberrations put on the images' transforms.
 
     Coma of a tilted beam: phase -2 pi Cs lambda^2 |k|^2 (k . tilt), Glaeser et al., J. Struct.
-    Biol. 174, 1 (2011), equation 4, in the sign that relion_reconstruct undoes.  Multiply images
-    by its conjugate to correct them.
+    Biol. 174, 1 (2011), equation 4, in the sign that relion_reconstruct undoes; to it the odd
+    Zernike terms are added.  Multiply images by its conjugate to correct them.
     """
     points = magnified(frequencies, optics)
-    tilt = torch.tensor(optics.beam_tilt, dtype=points.dtype, device=points.device) * 1e-3
-    scale = -2 * math.pi * optics.cs * 1e7 * electron_wavelength(optics.voltage) ** 2
-    phase = scale * (points**2).sum(-1) * (points @ tilt)
+    tilt = torch.tensor(optics.beam_tilt, dtype=points.dtype, device=points.device)
+    coma = coma_scale(optics) * (points**2).sum(-1) * (points @ tilt)
+    phase = coma + zernike_sum(points, optics.odd_zernike, "odd")
     return torch.polar(torch.ones_like(phase), phase)
 
 

@@ -135,12 +135,6 @@ def _warnings(config: AbinitConfig, table: ParticleTable) -> list[str]:
             f"final resolution {config.final_resolution:g} A is beyond Nyquist ({finest:g} A): "
             f"the search ends there."
         )
-    columns = set(table.columns)
-    if table.optics_block is not None:
-        columns |= set(table.optics_block.frame.columns)
-    ignored = sorted(columns & {"rlnOddZernike", "rlnEvenZernike"})
-    if ignored:
-        found.append(f"{', '.join(ignored)} are carried through but not corrected for.")
     return found
 
 

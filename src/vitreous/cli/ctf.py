@@ -1,0 +1,59 @@
+"""The optics of particles, refined."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from vitreous.cli.app import app, told
+from vitreous.jobs.config_ctf import CtfRefineConfig
+
+
+def _stands(record: Mapping[str, Any]) -> str:
+    return "" if record["significant"] else " (not above noise)"
+
+
+def _pair(record: Mapping[str, Any], unit: str) -> str:
+    values = zip("xy", record["change"], record["errors"], strict=True)
+    return ", ".join(f"{axis} {value:+.3g} +- {error:.2g} {unit}" for axis, value, error in values)
+
+
+def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    for record in found.get("magnification", ()):
+        yield (
+            f"Magnification of optics group {record['group']}: anisotropy "
+            f"{record['anisotropy_percent']:.2f} %{_stands(record)}"
+        )
+    for record in found.get("odd_aberrations", ()):
+        for name, unit in (("beam_tilt", "mrad"), ("trefoil", "A^3")):
+            if name in record:
+                words = f"Change of {name.replace('_', ' ')} of optics group {record['group']}"
+                yield f"{words}: {_pair(record[name], unit)}{_stands(record[name])}"
+    for record in found.get("defocus", ()):
+        change, error = (record[name]["median"] for name in ("change", "error"))
+        yield (
+            f"Defocus of optics group {record['group']}: changed by {change:.0f} A (median), "
+            f"uncertain by {error:.0f} A{_stands(record)}"
+        )
+    for record in found.get("astigmatism", ()):
+        yield (
+            f"Astigmatism of optics group {record['group']}: changed by "
+            f"{record['astigmatism_change']['median']:.0f} A (median){_stands(record)}"
+        )
+
+
+@app.command
+def ctf_refine(config: Annotated[CtfRefineConfig, Parameter(name="*")]) -> None:
+    """Refine defocus, astigmatism, beam tilt, trefoil and magnification against a map."""
+    from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
+
+    with told(config.out / "log.jsonl") as on_event:
+        job = run_ctf_refine(config, on_event)
+    found = json.loads((job / "result.json").read_text())
+    warnings = (f"Warning: {warning}" for warning in found["warnings"])
+    said = [*_lines(found), *warnings, f"Particles: {job / 'particles.star'}"]
+    Console().print("\n".join(said), soft_wrap=True, markup=False, highlight=False)

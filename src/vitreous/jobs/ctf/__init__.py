@@ -1,0 +1,1 @@
+"""The optics refined against a map: defocus, astigmatism, beam tilt, magnification."""

@@ -1,0 +1,214 @@
+"""Particles beside the slices of their reference: what every fit of the optics begins with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from vitreous.jobs.images import optics_of
+from vitreous.kernels import cubes
+from vitreous.particles.optics import OpticsGroup
+from vitreous.particles.poses import Poses
+from vitreous.particles.stack import ImageSource
+from vitreous.particles.table import ParticleTable
+from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, ctf_phase, magnified
+from vitreous.physics.project import FourierCube, map_to_cube, shift_phase, slice_points
+
+_ROOM = 1.15
+"""Frequencies kept over the finest compared, which magnification may move points to."""
+
+_AT_ONCE = 1 << 21
+"""Coefficients of images compared at once."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Transforms of the maps that particles are compared with.
+
+    Attributes
+    ----------
+    cubes : tuple of FourierCube
+        One for each half, or one; behind each map stand its products with x, y and z where
+        gradients are wanted.
+    box : int
+        Of the maps.
+    field : float
+        Box times pixel size, angstrom.
+    """
+
+    cubes: tuple[FourierCube, ...]
+    box: int
+    field: float
+
+
+def reference(
+    maps: tuple[Float[Tensor, "n n n"], ...], pixel_size: float, finest: float, *, gradients: bool
+) -> Reference:
+    """Transforms of masked maps out to ``finest`` (angstrom)."""
+    box = int(maps[0].shape[-1])
+    field = box * pixel_size
+    axis = torch.arange(box, dtype=torch.float32) - box // 2
+    places = [axis, axis[:, None], axis[:, None, None]] if gradients else []
+    stacks = (torch.stack([volume, *(volume * place for place in places)]) for volume in maps)
+    radius = _ROOM * field / finest
+    return Reference(tuple(map_to_cube(stack, radius) for stack in stacks), box, field)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The particles as they are known so far, and what they are compared with.
+
+    Attributes
+    ----------
+    table : ParticleTable
+        Its typed columns and optics groups are the present ones; its blocks are as read.
+    source : ImageSource
+    poses : Poses
+    half : int array (particles,)
+        Index among the reference's cubes.
+    reference : Reference
+    finest, coarsest : float
+        Limits of the frequencies compared, angstrom.
+    seed : int
+    """
+
+    table: ParticleTable
+    source: ImageSource
+    poses: Poses
+    half: Int[np.ndarray, " n"]
+    reference: Reference
+    finest: float
+    coarsest: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Band:
+    """Frequencies of an optics group's images that are compared, half of the plane.
+
+    Attributes
+    ----------
+    box : int
+    pixel_size : float
+        Angstrom.
+    steps : tensor (pixels, 2)
+        Frequencies (x, y) in steps of 1 / field.
+    """
+
+    box: int
+    pixel_size: float
+    steps: Float[Tensor, "p 2"]
+
+    @property
+    def field(self) -> float:
+        """Box times pixel size, angstrom."""
+        return self.box * self.pixel_size
+
+    @property
+    def metric(self) -> Float[Tensor, "p 2"]:
+        """Frequencies in 1/angstrom."""
+        return self.steps / self.field
+
+    @property
+    def radius(self) -> Float[Tensor, " p"]:
+        """Distance of each from zero frequency in steps."""
+        return self.steps.norm(dim=1)
+
+
+def band_of(group: OpticsGroup, finest: float, coarsest: float) -> Band:
+    """Frequencies between two resolutions (angstrom), within the images' own Nyquist."""
+    field = group.box * group.pixel_size
+    low, high = field / coarsest, min(field / finest, group.box / 2 - 1)
+    x = torch.arange(group.box // 2 + 1, dtype=torch.float32)
+    y = torch.arange(group.box, dtype=torch.float32) - group.box // 2
+    steps = torch.cartesian_prod(x, y)
+    radius = steps.norm(dim=1)
+    half = (steps[:, 0] > 0) | (steps[:, 1] > 0)
+    return Band(
+        group.box, group.pixel_size, steps[half & (radius >= low) & (radius <= high)].contiguous()
+    )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Some images and their predictions before the CTF.
+
+    Attributes
+    ----------
+    observed, predicted : complex tensors (images, pixels)
+    derivative : complex tensor (images, pixels, 2)
+        Of the prediction by the frequency read, per step; empty where not asked for.
+    phase : tensor (images, pixels)
+        Argument of the CTF's sine.
+    """
+
+    observed: Complex[Tensor, "n p"]
+    predicted: Complex[Tensor, "n p"]
+    derivative: Complex[Tensor, "n p d"]
+    phase: Float[Tensor, "n p"]
+
+    @property
+    def terms(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What sums over phase errors are made from."""
+        return self.observed, self.predicted, self.phase
+
+
+def _spectra(problem: Problem, band: Band, rows: np.ndarray, optics: Optics) -> Tensor:
+    """Transforms of centred images with the odd aberrations known so far undone."""
+    images = torch.from_numpy(problem.source.read(rows))
+    x, y = band.steps.long().unbind(1)
+    spectrum = torch.fft.rfft2(images, norm="ortho")[:, y % band.box, x]
+    origins = torch.from_numpy(problem.poses.origins[rows] / band.pixel_size).float()
+    spectrum *= shift_phase(band.steps, origins - band.box // 2, band.box)
+    if optics.turns_phases:
+        spectrum *= beam_tilt_phase(band.metric, optics).conj()
+    return spectrum
+
+
+def _slices(problem: Problem, rows: np.ndarray, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Slices of each particle's own map at frequencies (x, y) in the map's steps, and moments."""
+    matrices = torch.from_numpy(problem.poses.matrices[rows])
+    maps = len(problem.reference.cubes[0].data)
+    values = torch.empty(maps, len(rows), len(points), dtype=torch.complex64)
+    half = torch.from_numpy(problem.half[rows])
+    for number in half.unique().tolist():
+        own = half == number
+        places = slice_points(points, matrices[own]).reshape(-1, 3)
+        read = cubes.read(problem.reference.cubes[number], places)
+        values[:, own] = read.view(maps, -1, len(points))
+    in_plane = matrices[:, :2].to(torch.complex64)
+    moments = (
+        torch.einsum("nij,jnp->npi", in_plane, values[1:])
+        if maps > 1
+        else values.new_empty(len(rows), len(points), 0)
+    )
+    return values[0], moments
+
+
+def compare(problem: Problem, band: Band, rows: np.ndarray) -> Compared:
+    """Images of some particles of one optics group beside their predictions."""
+    table = problem.table
+    optics = optics_of(table.optics[table.group[rows[0]]])
+    ratio = problem.reference.field / band.field
+    slices, moments = _slices(problem, rows, magnified(band.steps, optics) * ratio)
+    columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
+    defocus = Defocus(*(torch.from_numpy(np.asarray(c)[rows]).float() for c in columns))
+    return Compared(
+        _spectra(problem, band, rows, optics),
+        slices,
+        moments * (-2j * math.pi / problem.reference.box * ratio),
+        ctf_phase(band.metric, defocus, optics),
+    )
+
+
+def batches(rows: np.ndarray, band: Band) -> Iterator[np.ndarray]:
+    """Rows, as many at once as memory allows."""
+    size = max(1, _AT_ONCE // len(band.steps))
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

@@ -1,0 +1,66 @@
+"""CTF refinement: magnification first, then odd aberrations, defocus and astigmatism."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitreous.jobs.config_ctf import CtfRefineConfig
+from vitreous.jobs.ctf.defocus import refine_astigmatism, refine_defocus
+from vitreous.jobs.ctf.magnification import refine_magnification
+from vitreous.jobs.ctf.odd_aberrations import OddModel, refine_odd
+from vitreous.jobs.ctf.outputs import written_table
+from vitreous.jobs.ctf.setup import open_problem
+from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.record import job_record, write_record
+from vitreous.particles.table import write_particles
+
+
+def run_ctf_refine(config: CtfRefineConfig, on_event: OnEvent = ignore) -> Path:
+    """Refine what the options ask for.
+
+    Returns
+    -------
+    Path of the folder, with particles.star and result.json.
+
+    Raises
+    ------
+    VitreousError
+        For files, options or a folder that cannot be used.
+    """
+    began = time.monotonic()
+    problem = open_problem(config)
+    prepare_folder(config.out, overwrite=config.overwrite)
+    on_event({"event": "start", "job": "ctf-refine", "particles": len(problem.table)})
+    found: dict[str, Any] = {}
+    warnings: list[str] = []
+    if config.magnification:
+        problem, found["magnification"], warnings = refine_magnification(problem, on_event)
+    if config.beam_tilt or config.trefoil:
+        model = OddModel(config.beam_tilt, config.trefoil)
+        problem, found["odd_aberrations"] = refine_odd(problem, model, on_event)
+    if config.defocus:
+        problem, found["defocus"], more = refine_defocus(problem, config.defocus_range, on_event)
+        warnings += more
+    if config.astigmatism:
+        names = problem.table.block.frame["rlnMicrographName"]
+        micrograph = names.rank("dense").to_numpy().astype(np.int64)
+        problem, found["astigmatism"] = refine_astigmatism(problem, micrograph, on_event)
+    write_particles(config.out / "particles.star", written_table(problem, config))
+    write_record(
+        config.out,
+        {
+            **job_record("ctf-refine", config),
+            "seed": config.seed,
+            "input": {"particles": len(problem.table), "maps": len(problem.reference.cubes)},
+            "resolution": problem.finest,
+            **found,
+            "warnings": warnings,
+            "timings": {"total_s": round(time.monotonic() - began, 3)},
+        },
+    )
+    on_event({"event": "done", "out": str(config.out)})
+    return config.out

@@ -1,0 +1,163 @@
+"""Particles and maps of a CTF refinement, read and checked."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.errors import InputError, OptionError
+from vitreous.io.mrc import read_map
+from vitreous.jobs.compare import cubic
+from vitreous.jobs.config_ctf import CtfRefineConfig
+from vitreous.jobs.ctf.comparison import Problem, reference
+from vitreous.jobs.maps.half_maps import open_half_maps
+from vitreous.particles.columns import numbers
+from vitreous.particles.poses import read_poses
+from vitreous.particles.stack import open_images
+from vitreous.particles.table import ParticleTable, read_particles, require_ctf
+from vitreous.validate.fsc import fsc, resolution_at
+
+_OF_GROUPS = ("beam_tilt", "trefoil", "magnification")
+_OF_PARTICLES = ("defocus", "astigmatism")
+
+_THRESHOLD = 0.143
+"""FSC that the finest detail compared is read at."""
+
+
+def check_options(config: CtfRefineConfig) -> None:
+    """Check the options against each other.
+
+    Raises
+    ------
+    OptionError
+        For the first that cannot be used.
+    """
+    if not any(getattr(config, name) for name in (*_OF_PARTICLES, *_OF_GROUPS)):
+        raise OptionError(
+            "nothing to refine",
+            where="vitreous ctf-refine",
+            mend="pass --defocus, --astigmatism, --beam-tilt, --trefoil or --magnification",
+        )
+    halves = [config.half1, config.half2].count(None)
+    if not (halves == 0 and config.map is None) and not (halves == 2 and config.map is not None):
+        raise OptionError(
+            "expected either two half-maps or one map",
+            where="--half1, --half2, --map",
+            mend="give --half1 and --half2, or --map alone",
+        )
+    for value, where in (
+        (config.resolution, "--resolution"),
+        (config.lowest_resolution, "--lowest-resolution"),
+        (config.defocus_range, "--defocus-range"),
+    ):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise OptionError(f"{value:g} A, expected more than 0", where=where, mend="mend it")
+
+
+def _check_table(config: CtfRefineConfig, table: ParticleTable) -> None:
+    require_ctf(table)
+    asked = [name for name in _OF_GROUPS if getattr(config, name)]
+    if asked and table.optics_block is None:
+        raise InputError(
+            f"has no optics table (RELION 3.0), which {' and '.join(asked)} would be written to",
+            where=table.path,
+            mend="convert it with relion_convert_star",
+        )
+    for group in table.optics:
+        if config.beam_tilt and group.cs == 0:
+            raise InputError(
+                f"optics group {group.number} has no spherical aberration, so that beam tilt "
+                "leaves no trace",
+                where=table.path,
+                mend="refine without --beam-tilt",
+            )
+    if config.astigmatism and "rlnMicrographName" not in table.columns:
+        raise InputError(
+            "no column _rlnMicrographName, which --astigmatism groups particles by",
+            where=table.path,
+            mend="add it or refine without --astigmatism",
+        )
+
+
+def _halves(config: CtfRefineConfig, table: ParticleTable) -> Int[np.ndarray, " n"]:
+    """Index of the map that each particle is compared with."""
+    if config.map is not None:
+        return np.zeros(len(table), dtype=np.int64)
+    if "rlnRandomSubset" not in table.columns:
+        raise InputError(
+            "no column _rlnRandomSubset, which tells a particle's half",
+            where=table.path,
+            mend="give the particles of a gold-standard refinement, or one map with --map",
+        )
+    subset = numbers(table.block, "rlnRandomSubset", table.path)
+    bad = ~np.isin(subset, (1, 2))
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(
+            f"column _rlnRandomSubset, row {row + 1} holds {subset[row]:g}, expected 1 or 2",
+            where=table.path,
+            mend="mend that cell",
+        )
+    # A particle's own noise is in the map of its half, where it speaks for the present values.
+    return 2 - subset.astype(np.int64)
+
+
+def _maps(config: CtfRefineConfig) -> tuple[tuple[Float[Tensor, "n n n"], ...], float, float]:
+    """Masked maps, their pixel size and the finest detail they hold, both in angstrom."""
+    if config.half1 is not None and config.half2 is not None:
+        halves = open_half_maps(
+            config.half1, config.half2, mask=config.mask, pixel_size=config.pixel_size
+        )
+        maps = (halves.half1 * halves.mask.volume, halves.half2 * halves.mask.volume)
+        curve = fsc(*maps).numpy()
+        finest = resolution_at(curve, _THRESHOLD, halves.box, halves.pixel_size)
+        return maps, halves.pixel_size, finest or math.inf
+    assert config.map is not None
+    array, pixel_size = read_map(config.map, config.pixel_size)
+    volume = cubic(array, config.map)
+    if config.mask is not None:
+        mask, _ = read_map(config.mask, config.pixel_size)
+        if mask.shape != volume.shape:
+            raise InputError(
+                f"has a box of {mask.shape[0]} px, but {config.map} one of {volume.shape[0]} px",
+                where=config.mask,
+                mend="give a mask on the map's grid",
+            )
+        volume = volume * torch.from_numpy(mask)
+    return (volume,), pixel_size, 2 * pixel_size
+
+
+def open_problem(config: CtfRefineConfig) -> Problem:
+    """Read and check everything.
+
+    Raises
+    ------
+    VitreousError
+        For files and options that cannot be used.
+    """
+    check_options(config)
+    table = read_particles(config.particles)
+    _check_table(config, table)
+    source, poses, half = open_images(table), read_poses(table), _halves(config, table)
+    maps, pixel_size, held = _maps(config)
+    finest = max(config.resolution or held, 2 * pixel_size)
+    if finest > config.lowest_resolution / 2:
+        raise OptionError(
+            f"detail from {config.lowest_resolution:g} to {finest:.1f} A is too little to compare",
+            where="--resolution, --lowest-resolution",
+            mend="give better maps, a finer --resolution or a coarser --lowest-resolution",
+        )
+    return Problem(
+        table,
+        source,
+        poses,
+        half,
+        reference(maps, pixel_size, finest, gradients=config.magnification),
+        finest,
+        config.lowest_resolution,
+        config.seed,
+    )

@@ -1,0 +1,318 @@
+"""Aberrations of higher order and the Ewald sphere, against closed forms and RELION."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from scipy.integrate import dblquad
+
+from vitreous.errors import InputError
+from vitreous.io.mrc import read_map, stack_writer, write_map
+from vitreous.io.star import StarBlock, write_star
+from vitreous.jobs.config import SimulateConfig
+from vitreous.jobs.images import optics_of
+from vitreous.jobs.simulate import particle_blocks, random_poses
+from vitreous.math.fourier import frequency_radius, to_fourier, to_real
+from vitreous.math.gaussians import gaussian_sum
+from vitreous.particles.table import read_particles
+from vitreous.physics.aberrations import added, orders, place, zernike, zernike_sum
+from vitreous.physics.astigmatism import from_components, through_magnification, to_components
+from vitreous.physics.ctf import (
+    Defocus,
+    Optics,
+    beam_tilt_phase,
+    coma_scale,
+    contrast_transfer,
+    ctf_phase,
+    electron_wavelength,
+)
+from vitreous.physics.phantom import built_in_phantom
+from vitreous.physics.project import image_frequencies, map_to_cube
+from vitreous.physics.simulate import Views, clean_images
+from vitreous.reconstruct.backproject import PosedImages, reconstruct_at_poses
+from vitreous.reconstruct.ewald import Curvature, ewald_reconstruct, likeness, sphere_terms
+from vitreous.validate.fsc import fsc
+
+Find = Callable[[str], str]
+EVEN = (0.2, 30.0, -20.0, 15.0, 200.0, -300.0, 100.0, 400.0, 150.0)
+ODD = (5.0, -3.0, 150.0, 90.0, -60.0, -120.0)
+
+
+def as_list(values: tuple[float, ...]) -> str:
+    return "[" + ",".join(map(str, values)) + "]"
+
+
+def relion_runs(folder: Path, command: str) -> None:
+    done = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-800:]
+
+
+def with_optics(block: StarBlock, columns: dict[str, str]) -> StarBlock:
+    return block.with_frame(
+        block.frame.with_columns(**{k: pl.Series([v]) for k, v in columns.items()})
+    )
+
+
+def test_zernike_polynomials_are_the_known_ones() -> None:
+    points = torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x, y = points.unbind(1)
+    r2, r4 = x**2 + y**2, (x**2 + y**2) ** 2
+    known = {
+        (0, 0): torch.ones_like(x),
+        (-1, 1): y,
+        (1, 1): x,
+        (0, 2): 2 * r2 - 1,
+        (2, 2): x**2 - y**2,
+        (-2, 2): 2 * x * y,
+        (1, 3): (3 * r2 - 2) * x,
+        (-1, 3): (3 * r2 - 2) * y,
+        (3, 3): x**3 - 3 * x * y**2,
+        (-3, 3): 3 * x**2 * y - y**3,
+        (0, 4): 6 * r4 - 6 * r2 + 1,
+        (2, 4): (4 * r2 - 3) * (x**2 - y**2),
+        (-4, 4): 4 * x * y * (x**2 - y**2),
+    }
+    for order, value in known.items():
+        torch.testing.assert_close(zernike(*order, points), value)
+
+
+def test_zernike_polynomials_are_orthogonal_on_the_disc() -> None:
+    def product(phi: float, r: float) -> float:
+        point = torch.tensor([r * math.cos(phi), r * math.sin(phi)], dtype=torch.float64)
+        return float(zernike(1, 5, point) * zernike(1, 3, point)) * r
+
+    assert abs(dblquad(product, 0, 1, 0, 2 * math.pi, epsabs=1e-6)[0]) < 1e-5
+
+
+def test_numbering() -> None:
+    even, odd = [orders(i, "even") for i in range(9)], [orders(i, "odd") for i in range(6)]
+    assert even == [(0, 0), (-2, 2), (0, 2), (2, 2), (-4, 4), (-2, 4), (0, 4), (2, 4), (4, 4)]
+    assert odd == [(-1, 1), (1, 1), (-3, 3), (-1, 3), (1, 3), (3, 3)]
+    assert [place(*order) for order in even] == list(range(9))
+    assert [place(*order) for order in odd] == list(range(6))
+    assert added((1.0,), {(3, 3): 2.0}) == (1.0, 0.0, 0.0, 0.0, 0.0, 2.0)
+
+
+def test_beam_tilt_is_a_pair_of_zernike_terms() -> None:
+    points = image_frequencies(32) / 64
+    tilted = Optics(300, 2.7, 0.1, (3.0, -2.0))
+    # k^2 x is a third of (3 k^2 - 2) x and two thirds of x.
+    x, y = (coma_scale(tilted) * tilt / 3 for tilt in tilted.beam_tilt)
+    terms = added((), {(1, 3): x, (1, 1): 2 * x, (-1, 3): y, (-1, 1): 2 * y})
+    same = Optics(300, 2.7, 0.1, odd_zernike=terms)
+    torch.testing.assert_close(beam_tilt_phase(points, same), beam_tilt_phase(points, tilted))
+
+
+def test_even_terms_are_those_of_relion_project(relion: Find, tmp_path: Path) -> None:
+    box, pixel = 48, 2.5
+    config = SimulateConfig(Path("x"), out=tmp_path, n=6, astigmatism=900.0)
+    volume, views = built_in_phantom(box, pixel * 1.3), random_poses(config)
+    write_map(tmp_path / "map.mrc", volume.numpy(), pixel)
+    optics_block, particles = particle_blocks(config, views, box, pixel)
+    write_star(
+        tmp_path / "p.star",
+        [with_optics(optics_block, {"rlnEvenZernike": as_list(EVEN)}), particles],
+    )
+    program = relion("relion_project")
+    relion_runs(tmp_path, f"{program} --i map.mrc --o out --ang p.star --ctf --pad 2 --angpix 2.5")
+    theirs = to_fourier(torch.from_numpy(mrcfile.read(tmp_path / "out.mrcs").copy()), 2)
+    optics = Optics(300, 2.7, 0.1, even_zernike=EVEN)
+    ours = to_fourier(
+        clean_images(map_to_cube(volume[None], box // 2), views, optics, box, pixel), 2
+    )
+    inside = frequency_radius(box, 2) <= 0.9 * box / 2
+    assert (ours - theirs)[:, inside].norm() < 1e-3 * theirs[:, inside].norm()
+
+
+def test_relion_reconstruct_undoes_our_odd_terms(relion: Find, tmp_path: Path) -> None:
+    box, pixel = 48, 2.0
+    config = SimulateConfig(Path("x"), out=tmp_path, n=300, shift=0)
+    volume, views = built_in_phantom(box, 4.0), random_poses(config)
+    optics_block, particles = particle_blocks(config, views, box, pixel)
+    told = with_optics(optics_block, {"rlnOddZernike": as_list(ODD)})
+    write_star(tmp_path / "p.star", [told, particles])
+    agreement = []
+    for sign in (1, -1):
+        optics = Optics(300, 2.7, 0.1, odd_zernike=tuple(sign * c for c in ODD))
+        images = clean_images(map_to_cube(volume[None], box // 2), views, optics, box, pixel)
+        with stack_writer(tmp_path / "particles.mrcs", box, config.n, pixel) as stack:
+            stack.append(images.numpy())
+        relion_runs(tmp_path, f"{relion('relion_reconstruct')} --i p.star --o rec.mrc --ctf")
+        curve = fsc(torch.from_numpy(read_map(tmp_path / "rec.mrc")[0]), volume)
+        agreement.append(float(curve[box // 4 : box // 2 - 2].mean()))
+    assert agreement[0] > 0.9
+    assert agreement[0] > agreement[1] + 0.1
+
+
+@pytest.fixture
+def table_with(tmp_path: Path) -> Callable[[dict[str, str]], Path]:
+    def make(columns: dict[str, str]) -> Path:
+        config = SimulateConfig(Path("x"), out=tmp_path, n=3)
+        optics_block, particles = particle_blocks(config, random_poses(config), 32, 4.0)
+        with stack_writer(tmp_path / "particles.mrcs", 32, 3, 4.0) as stack:
+            stack.append(np.ones((3, 32, 32)))
+        write_star(tmp_path / "p.star", [with_optics(optics_block, columns), particles])
+        return tmp_path / "p.star"
+
+    return make
+
+
+def test_coefficients_reach_the_ctf(table_with: Callable[[dict[str, str]], Path]) -> None:
+    star = table_with({"rlnEvenZernike": "[0,0,-25.5]", "rlnOddZernike": "[0.5, 2]"})
+    optics = optics_of(read_particles(star).optics[0])
+    assert (optics.even_zernike, optics.odd_zernike) == ((0, 0, -25.5), (0.5, 2))
+    points = image_frequencies(32) / 128
+    k2 = (points**2).sum(-1)
+    values = [torch.tensor([v]) for v in (9000.0, 8000.0, 30.0, 0.0)]
+    plain = Optics(optics.voltage, optics.cs, optics.amplitude_contrast)
+    shift = ctf_phase(points, Defocus(*values), optics) - ctf_phase(points, Defocus(*values), plain)
+    torch.testing.assert_close(shift[0], 25.5 * (2 * k2 - 1), atol=2e-5, rtol=1e-5)
+    turned = beam_tilt_phase(points, optics).angle()
+    torch.testing.assert_close(turned, 0.5 * points[..., 1] + 2 * points[..., 0])
+    assert optics.turns_phases and not plain.turns_phases
+
+
+@pytest.mark.parametrize("cell", ["[1,x]", "[1,nan]"])
+def test_bad_coefficients(table_with: Callable[[dict[str, str]], Path], cell: str) -> None:
+    with pytest.raises(InputError, match="optics group 1 h"):
+        read_particles(table_with({"rlnOddZernike": cell}))
+
+
+def test_magnification_leaves_the_phases_of_the_ctf() -> None:
+    rng = np.random.default_rng(0)
+    u, v, angle = rng.uniform(1e4, 2e4, 5), rng.uniform(1e4, 2e4, 5), rng.uniform(0, 180, 5)
+    matrix = (1.02, 0.01, -0.015, 0.97)
+    points, zeros = image_frequencies(24) / 96, np.zeros(5)
+
+    def phases(columns: tuple[np.ndarray, ...], magnification: tuple[float, ...]) -> torch.Tensor:
+        defocus = Defocus(*(torch.from_numpy(c) for c in (*columns, zeros)))
+        return ctf_phase(points.double(), defocus, Optics(300, 0.0, 0.1, (0, 0), magnification))
+
+    moved = through_magnification(to_components(u, v, angle), np.reshape(matrix, (2, 2)))
+    before, after = phases((u, v, angle), (1, 0, 0, 1)), phases(from_components(moved), matrix)
+    torch.testing.assert_close(before, after, atol=1e-8, rtol=1e-9)
+
+
+@dataclass(frozen=True)
+class Thick:
+    """Images of Gaussians, each with the defocus of its own height."""
+
+    volume: torch.Tensor
+    images: torch.Tensor
+    views: Views
+    optics: Optics
+    config: SimulateConfig
+    field: float
+
+    def posed(self) -> PosedImages:
+        v = self.views
+        return PosedImages(self.images, v.matrices, v.origins, v.defocus, self.optics)
+
+
+THICK_BOX, THICK_PIXEL, THICK_VOLTAGE = 48, 2.0, 0.3
+
+
+@pytest.fixture(scope="module")
+def thick(tmp_path_factory: pytest.TempPathFactory) -> Thick:
+    box, width, field = THICK_BOX, 1.3, THICK_BOX * THICK_PIXEL
+    folder = tmp_path_factory.mktemp("thick")
+    config = SimulateConfig(
+        Path("x"), out=folder, n=400, defocus_range=(3e3, 1e4), voltage=THICK_VOLTAGE, cs=0.0
+    )
+    rng = np.random.default_rng(3)
+    places = rng.normal(size=(150, 3))
+    places *= (
+        0.34
+        * field
+        * rng.uniform(size=(150, 1)) ** (1 / 3)
+        / np.linalg.norm(places, axis=1, keepdims=True)
+    )
+    volume = gaussian_sum(places, np.ones(150), width, box, THICK_PIXEL).float()
+    optics, views = Optics(THICK_VOLTAGE, 0.0, 0.1), random_poses(config)
+    inside = frequency_radius(box, 2) < box // 2 - 1
+    k = (image_frequencies(box) / field)[inside]
+    k2, wavelength = (k**2).sum(-1), electron_wavelength(THICK_VOLTAGE)
+    spectrum = torch.zeros(config.n, box, box, dtype=torch.complex64)
+    envelope = torch.exp(-2 * (math.pi * width) ** 2 * (k2 + (wavelength * k2 / 2) ** 2)) / box
+    phase = ctf_phase(k, views.defocus, optics)
+    for image, matrix in enumerate(views.matrices):
+        x, y, height = (torch.from_numpy(places) @ matrix.T).float().T[:, :, None]
+        origin = views.origins[image] * THICK_PIXEL
+        wave = 2 * math.pi * ((x - origin[0]) * k[:, 0] + (y - origin[1]) * k[:, 1])
+        transfer = torch.sin(phase[image] - math.pi * wavelength * height * k2)
+        spectrum[image, inside] = (torch.polar(transfer, -wave)).sum(0) * envelope
+    return Thick(volume, to_real(spectrum, 2), views, optics, config, field)
+
+
+def outer(volume: torch.Tensor, truth: torch.Tensor) -> float:
+    return float(fsc(volume, truth)[THICK_BOX // 4 : THICK_BOX // 2 - 2].mean())
+
+
+def test_the_curved_sphere_recovers_what_a_flat_slice_loses(thick: Thick) -> None:
+    flat = reconstruct_at_poses([thick.posed()], THICK_BOX, THICK_PIXEL)
+    curved, reverse = (
+        ewald_reconstruct(
+            [thick.posed()], THICK_BOX, THICK_PIXEL, Curvature(0.7 * thick.field, reverse=r)
+        )
+        for r in (False, True)
+    )
+    assert outer(curved, thick.volume) > 0.9
+    assert outer(curved, thick.volume) > outer(flat, thick.volume) + 0.05
+    assert outer(reverse, thick.volume) < outer(flat, thick.volume) - 0.1
+
+
+def test_the_sphere_curves_as_in_relion(relion: Find, thick: Thick) -> None:
+    folder = thick.config.out
+    with stack_writer(folder / "particles.mrcs", THICK_BOX, thick.config.n, THICK_PIXEL) as stack:
+        stack.append(thick.images.numpy())
+    write_star(
+        folder / "p.star", particle_blocks(thick.config, thick.views, THICK_BOX, THICK_PIXEL)
+    )
+    agreement = []
+    for flags in ("", "--reverse_curvature"):
+        relion_runs(
+            folder,
+            f"{relion('relion_reconstruct')} --i p.star --o rec.mrc --ctf --ewald {flags} "
+            f"--mask_diameter {0.7 * thick.field}",
+        )
+        theirs = torch.from_numpy(read_map(folder / "rec.mrc")[0])
+        agreement.append(outer(theirs, thick.volume))
+    assert agreement[0] > agreement[1] + 0.1
+
+
+def test_one_sphere_point_is_a_flat_slice() -> None:
+    generator = torch.Generator().manual_seed(0)
+    phase = torch.randn(4, 9, generator=generator)
+    spectrum = torch.complex(torch.randn(4, 9, generator=generator), torch.zeros(4, 9))
+    data, weight = sphere_terms(spectrum, phase, torch.ones(9))
+    for term in (0, 1):
+        torch.testing.assert_close(data[term], torch.sin(phase) * spectrum)
+        torch.testing.assert_close(weight[term], torch.sin(phase) ** 2)
+    values = [torch.tensor([v]) for v in (9000.0, 9000.0, 0.0, 0.0)]
+    points = image_frequencies(8) / 32
+    torch.testing.assert_close(
+        torch.sin(ctf_phase(points, Defocus(*values), Optics(300, 2.7, 0.1))),
+        contrast_transfer(points, Defocus(*values), Optics(300, 2.7, 0.1)),
+    )
+
+
+def test_likeness_is_the_transform_of_a_ball() -> None:
+    generator = np.random.default_rng(0)
+    inside = generator.uniform(-0.5, 0.5, size=(400_000, 3))
+    inside = inside[np.linalg.norm(inside, axis=1) < 0.5] * 80.0
+    for distance in (0.0, 0.004, 0.012, 0.03):
+        sampled = np.cos(2 * np.pi * distance * inside[:, 2]).mean()
+        assert float(likeness(torch.tensor([distance]), 80.0)) == pytest.approx(sampled, abs=4e-3)
+
+
+def test_zernike_sum_of_nothing_is_zero() -> None:
+    assert zernike_sum(torch.ones(3, 2), (), "odd").tolist() == [0, 0, 0]
