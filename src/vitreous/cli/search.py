@@ -8,8 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from vitreous.cli.app import app, told
+from vitreous.cli.app import angstrom, app, finished, told
 from vitreous.jobs.config import AbinitConfig, DemoConfig
+from vitreous.jobs.config_refine import RefineConfig
 
 
 @app.command
@@ -40,4 +41,21 @@ def demo(config: Annotated[DemoConfig | None, Parameter(name="*")] = None) -> No
         f"{found.resolution_05 or float('nan'):.1f} A (FSC 0.5), hand {found.hand}.\n"
         f"Report: {write_report(result.job)}",
         soft_wrap=True,
+    )
+
+
+@app.command
+def refine(config: Annotated[RefineConfig, Parameter(name="*")]) -> None:
+    """Refine a map and all poses from two halves of the particles that never meet."""
+    from vitreous.jobs.refine.refine import run_refine
+
+    with told(config.out / "log.jsonl", append=config.resume) as on_event:
+        job = run_refine(config, on_event)
+    found = json.loads((job / "result.json").read_text())
+    finished(
+        job,
+        f"FSC 0.143: {angstrom(found['resolution_0143'])}",
+        f"FSC 0.5: {angstrom(found['resolution_05'])}",
+        f"B-factor: {found['bfactor']:.1f} A^2 ({found['bfactor_source']})",
+        f"Maps: {job / 'map.mrc'}, {job / 'sharpened.mrc'}",
     )

@@ -246,6 +246,7 @@ def _anisotropy(folder: Path, result: _Result) -> _Story:
 
 _STORIES: dict[str, tuple[str, Callable[[Path, _Result], _Story]]] = {
     "postprocess": ("postprocessing", _postprocess),
+    "refine": ("refinement", _postprocess),
     "local-resolution": ("local resolution", _local_resolution),
     "anisotropy": ("anisotropy", _anisotropy),
 }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from vitreous.errors import OptionError
 from vitreous.io.fsc_xml import write_fsc_xml
@@ -120,6 +121,81 @@ def choose_b_factor(given: float | None, fit: GuinierFit | None) -> tuple[float,
     return found, source, [blurs] if found > 0 else []
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What two half-maps amount to.
+
+    Attributes
+    ----------
+    sharpened : tensor (n, n, n)
+    curves : HalfMapCurves
+    record : dict
+        For result.json: resolutions, B-factor, curves.
+    warnings : list of str
+    """
+
+    sharpened: Float[Tensor, "n n n"]
+    curves: HalfMapCurves
+    record: dict[str, Any]
+    warnings: list[str]
+
+
+def judge_half_maps(
+    halves: HalfMaps,
+    mtf: Float[np.ndarray, " s"] | None = None,
+    *,
+    b_factor: float | None = None,
+    fit_from: float = 10.0,
+    fit_to: float | None = None,
+    seed: int = 0,
+) -> Judged:
+    """Resolution, B-factor and the sharpened mean of two half-maps.
+
+    Parameters
+    ----------
+    halves : HalfMaps
+    mtf : array (shells,), optional
+        What the detector passes on in each shell; 1 by default.
+    b_factor : float, optional
+        Angstrom^2; by default that of the Guinier fit.
+    fit_from, fit_to : float
+        Resolutions in angstrom between which it is fitted; by default to where the FSC ends.
+    seed : int
+        Of the random phases.
+    """
+    curves = half_map_curves(halves.half1, halves.half2, halves.mask.volume, seed)
+    weight = fsc_weight(curves.corrected) / (1.0 if mtf is None else mtf)
+    spectrum = to_half_fourier(halves.mean)
+    fit = guinier_fit(spectrum, weight, halves.pixel_size, fit_from, fit_to)
+    b_factor, source, b_warnings = choose_b_factor(b_factor, fit)
+    frequency = shell_frequency(halves.box, halves.pixel_size)
+    randomised = curves.randomised_from < len(frequency)
+    record = {
+        **resolutions(curves, halves.box, halves.pixel_size),
+        "bfactor": b_factor,
+        "bfactor_source": source,
+        "guinier": None if fit is None else asdict(fit),
+        "randomised_from": 1 / frequency[curves.randomised_from] if randomised else None,
+        "fsc": {"frequency": frequency, **asdict(curves)},
+    }
+    volume = sharpened(spectrum, weight, b_factor, halves.pixel_size)
+    warnings = [*halves.mask.warnings, *curve_warnings(curves), *b_warnings]
+    return Judged(volume, curves, record, warnings)
+
+
+def write_judged(out: Path, halves: HalfMaps, judged: Judged) -> None:
+    """Write mask.mrc, sharpened.mrc, sharpened_masked.mrc and fsc.xml."""
+    mask = halves.mask.volume
+    for name, volume in (
+        ("mask", mask),
+        ("sharpened", judged.sharpened),
+        ("sharpened_masked", judged.sharpened * mask),
+    ):
+        write_map(out / f"{name}.mrc", volume.numpy(), halves.pixel_size)
+    frequency = shell_frequency(halves.box, halves.pixel_size)
+    write_fsc_xml(out / "fsc.xml", frequency, judged.curves.corrected, _XML_TITLE)
+
+
 def run_postprocess(config: PostprocessConfig, on_event: OnEvent = ignore) -> Path:
     """Resolution, B-factor, and the sharpened map of two half-maps.
 
@@ -144,40 +220,27 @@ def run_postprocess(config: PostprocessConfig, on_event: OnEvent = ignore) -> Pa
     )
     mtf = _mtf_of_shells(config, halves)
     prepare_folder(config.out, overwrite=config.overwrite)
-    pixel_size, mask = halves.pixel_size, halves.mask.volume
-
-    on_event({"event": "progress", "stage": "correlating", "iteration": 0, "of": 2})
-    curves = half_map_curves(halves.half1, halves.half2, mask, config.seed)
-    on_event({"event": "progress", "stage": "sharpening", "iteration": 1, "of": 2})
-    spectrum, weight = to_half_fourier(halves.mean), fsc_weight(curves.corrected) / mtf
-    fit = guinier_fit(spectrum, weight, pixel_size, config.fit_from, config.fit_to)
-    b_factor, source, b_warnings = choose_b_factor(config.bfactor, fit)
-    volume = sharpened(spectrum, weight, b_factor, pixel_size)
+    on_event({"event": "progress", "stage": "sharpening", "iteration": 0, "of": 1})
+    judged = judge_half_maps(
+        halves,
+        mtf,
+        b_factor=config.bfactor,
+        fit_from=config.fit_from,
+        fit_to=config.fit_to,
+        seed=config.seed,
+    )
     if config.low_pass is not None:
-        volume = low_pass(volume, pixel_size, config.low_pass)
-
-    for name, array in (
-        ("mask", mask),
-        ("sharpened", volume),
-        ("sharpened_masked", volume * mask),
-    ):
-        write_map(config.out / f"{name}.mrc", array.numpy(), pixel_size)
-    frequency = shell_frequency(halves.box, pixel_size)
-    write_fsc_xml(config.out / "fsc.xml", frequency, curves.corrected, _XML_TITLE)
-    randomised = curves.randomised_from < len(frequency)
+        cut = low_pass(judged.sharpened, halves.pixel_size, config.low_pass)
+        judged = replace(judged, sharpened=cut)
+    write_judged(config.out, halves, judged)
     result: dict[str, Any] = {
         **job_record("postprocess", config),
         "seed": config.seed,
         **halves.record(),
-        **resolutions(curves, halves.box, pixel_size),
-        "bfactor": b_factor,
-        "bfactor_source": source,
-        "guinier": None if fit is None else asdict(fit),
-        "randomised_from": 1 / frequency[curves.randomised_from] if randomised else None,
-        "fsc": {"frequency": frequency, **asdict(curves)},
-        "warnings": [*halves.mask.warnings, *curve_warnings(curves), *b_warnings],
+        **judged.record,
+        "warnings": judged.warnings,
         "timings": {"total_s": round(time.monotonic() - began, 3)},
     }
     write_record(config.out, result)
-    on_event({"event": "progress", "stage": "sharpening", "iteration": 2, "of": 2})
+    on_event({"event": "progress", "stage": "sharpening", "iteration": 1, "of": 1})
     return config.out

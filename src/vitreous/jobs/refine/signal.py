@@ -9,12 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.jobs.images import Frame
-from vitreous.math.fourier import from_half_fourier, half_frequency_radius, to_half_fourier
+from vitreous.math.fourier import from_half_fourier, to_half_fourier
 from vitreous.physics.envelope import automatic_mask
 from vitreous.physics.masks import soft_sphere
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.reconstruct.solve import solve
 from vitreous.validate.fsc import fsc
+from vitreous.validate.sharpen import per_coefficient
 
 _WORTH = 0.05
 """Weight below which a shell tells nothing that is worth its arithmetic."""
@@ -69,10 +70,10 @@ def shared_signal(half1: Accumulator, half2: Accumulator, frame: Frame) -> Signa
 
 def filtered(maps: Float[Tensor, "k n n n"], signal: Signal) -> Float[Tensor, "k n n n"]:
     """Maps masked, and filtered by the share of signal in each shell."""
-    radius = half_frequency_radius(maps.shape[-1], maps.device)
-    low = radius.floor().long().clamp(max=signal.weights.shape[1] - 2)
-    share = (radius - low).clamp(0, 1)
-    filters = signal.weights[:, low] * (1 - share) + signal.weights[:, low + 1] * share
+    filters = (
+        per_coefficient(weights.cpu().numpy(), maps.shape[-1], maps.device)
+        for weights in signal.weights
+    )
     return torch.stack(
         [
             from_half_fourier(to_half_fourier(volume) * weight)

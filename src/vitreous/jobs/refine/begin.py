@@ -1,0 +1,205 @@
+"""Options, particles and reference of a refinement, checked and brought together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.errors import InputError, OptionError
+from vitreous.io.mrc import read_map
+from vitreous.jobs.abinit.checks import device_for
+from vitreous.jobs.check.preflight import preflight
+from vitreous.jobs.compare import cubic, on_grid
+from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.engine import signal_scale
+from vitreous.jobs.images import check_one_field, load_rings
+from vitreous.jobs.maps.half_maps import read_mask
+from vitreous.jobs.refine.everywhere import FINEST
+from vitreous.jobs.refine.state import RefineState
+from vitreous.jobs.refine.task import Task, halves_of
+from vitreous.math.symmetry import point_group
+from vitreous.particles.poses import read_poses
+from vitreous.particles.stack import open_images
+from vitreous.particles.table import read_particles, require_ctf
+from vitreous.physics.filters import low_pass
+from vitreous.validate.turning import symmetrised
+
+_DEFAULT_MASK = 0.85
+"""Mask diameter over the box where the images do not tell."""
+
+_FEWEST = 100
+"""Particles below which a resolution means little."""
+
+_LOWPASS = (30.0, 60.0)
+
+_SYMMETRIC = 0.9
+"""Correlation of a reference with its mean over the point group, below which it does not lie on
+the group's axes."""
+
+_FIRST_SHARE = 0.3
+"""Of the images' power at low resolution that the reference is given in the first pass."""
+
+_FIRST_SHIFT = 1.0
+"""First step of the shifts round the particles' places, over the pixel of the widest frame."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """All that a refinement begins with.
+
+    Attributes
+    ----------
+    task : Task
+    reference : tensor (n, n, n)
+        Low-passed, in the particles' box.
+    warnings : list of str
+    preflight : dict
+    """
+
+    task: Task
+    reference: Float[Tensor, "n n n"]
+    warnings: list[str]
+    preflight: dict[str, Any]
+
+
+def _check_options(config: RefineConfig) -> None:
+    least, most = _LOWPASS
+    if not least <= config.lowpass <= most:
+        raise OptionError(
+            f"{config.lowpass:g} A is outside {least:g} to {most:g}: a finer reference could bring "
+            "its own detail into the map",
+            where="--lowpass",
+            mend=f"give {least:g} to {most:g}",
+        )
+    for name in ("offset_range", "offset_step", "join_halves"):
+        if not getattr(config, name) > 0:
+            where = "--" + name.replace("_", "-")
+            raise OptionError(f"{getattr(config, name):g} is not more than 0", where=where)
+    if config.iterations < 2:
+        raise OptionError(f"{config.iterations} is less than 2", where="--iterations")
+    if config.local_search is not None and not 0 < config.local_search <= 15:
+        raise OptionError(
+            f"{config.local_search:g} degrees is outside 0 to 15",
+            where="--local-search",
+            mend="give the first angular step round the particles' own poses, such as 3.75",
+        )
+
+
+def _reference(
+    config: RefineConfig, box: int, pixel_size: float, operators: Tensor
+) -> tuple[Tensor, list[str]]:
+    """The reference on the particles' grid, low-passed, and what is odd about it."""
+    array, own = read_map(config.reference)
+    volume = cubic(array, config.reference)
+    warnings = []
+    if abs(own / pixel_size - 1) > 1e-3 or volume.shape[-1] != box:
+        warnings.append(
+            f"The reference has {volume.shape[-1]} px of {own:.4g} A, the particles {box} px of "
+            f"{pixel_size:.4g} A: it was brought to their grid. If it looks too large or too "
+            "small, its header's pixel size is wrong."
+        )
+    volume = low_pass(on_grid(volume, own, box, pixel_size), pixel_size, config.lowpass)
+    if len(operators) > 1:
+        mean = symmetrised(volume, operators)
+        both = torch.stack([volume.flatten(), mean.flatten()])
+        if float(torch.corrcoef(both)[0, 1]) < _SYMMETRIC:
+            raise InputError(
+                f"does not have the symmetry {config.symmetry} about the axes that RELION uses "
+                f"(correlation with its symmetric mean {float(torch.corrcoef(both)[0, 1]):.2f})",
+                where=config.reference,
+                mend=f"lay it on them: vitreous symmetry {config.reference} --align "
+                f"{config.symmetry}; or refine without symmetry",
+            )
+        volume = mean
+    return volume, warnings
+
+
+def begin(config: RefineConfig) -> Begun:
+    """Check everything and read the reference.
+
+    Raises
+    ------
+    VitreousError
+        For the first thing that cannot be used.
+    """
+    _check_options(config)
+    table = read_particles(config.particles)
+    source = open_images(table)
+    check_one_field(table)
+    if config.ctf:
+        require_ctf(table)
+    group = table.optics[0]
+    width = min(g.box * g.pixel_size for g in table.optics)
+    given = None if config.mask_diameter == "auto" else config.mask_diameter
+    if given is not None and not 0 < given <= width:
+        raise OptionError(
+            f"{given:g} A is not between 0 and the box of {width:g} A",
+            where="--mask-diameter",
+            mend="give the particle's diameter in angstrom, with a margin",
+        )
+    operators = point_group(config.symmetry)
+    reference, warnings = _reference(config, group.box, group.pixel_size, operators)
+    mask = None
+    if config.mask is not None:
+        found = read_mask(config.mask, config.reference, group.box, group.pixel_size)
+        mask, warnings = found.volume, [*warnings, *found.warnings]
+    checked = preflight(
+        table, source, ctf=config.ctf, phase_flipped=config.phase_flipped, mask_diameter=given
+    )
+    if config.check:
+        checked.stop_on_error(table.path)
+    if len(table) < _FEWEST:
+        warnings.append(f"{len(table)} particles are fewer than {_FEWEST}: expect little.")
+    task = Task(
+        config,
+        table,
+        source,
+        torch.from_numpy(halves_of(table, config.halves, config.seed)),
+        operators,
+        given or round(checked.estimates.mask_diameter or _DEFAULT_MASK * width, 1),
+        mask,
+        device_for(config.device),
+    )
+    return Begun(task, reference, [*warnings, *checked.warnings], checked.record())
+
+
+def first_state(begun: Begun) -> RefineState:
+    """The reference, at the images' grey level, for both halves; poses as given or none."""
+    task, config = begun.task, begun.task.config
+    frame = task.frame(config.lowpass)
+    images = load_rings(task.table, task.source, frame, task.device, lambda _: None, task.mode)
+    shells = frame.polar.rings
+    scale = signal_scale(begun.reference[None], images, frame, shells, _FIRST_SHARE)
+    power = torch.stack(
+        [
+            (images.samples[images.group == g].abs() ** 2).mean(dim=(0, 2)) / images.mask_share
+            for g in range(len(task.table.optics))
+        ]
+    )
+    count, nearby = len(task.table), config.local_search is not None
+    matrices = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
+    origins = torch.zeros(count, 2)
+    if nearby:
+        poses = read_poses(task.table)
+        matrices = torch.from_numpy(poses.matrices)
+        origins = torch.from_numpy(poses.origins.astype(np.float32))
+    widest = task.frame(task.field / task.most_shells)
+    return RefineState(
+        iteration=0,
+        stage="nearby" if nearby else "everywhere",
+        step=config.local_search or FINEST / 2,
+        shift_step=_FIRST_SHIFT * widest.pixel_size,
+        shell=max(1, round(task.field / config.lowpass) - 2),
+        evidence=-float("inf"),
+        references=(begun.reference * scale).expand(2, -1, -1, -1).to(task.device),
+        noise=power.expand(2, -1, -1),
+        matrices=matrices,
+        origins=origins,
+        probability=torch.zeros(count),
+        log_evidence=torch.zeros(count),
+    )

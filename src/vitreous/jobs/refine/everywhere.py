@@ -1,0 +1,101 @@
+"""One pass in which every particle is searched everywhere, each half with its own map."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.jobs.abinit.looks import Look
+from vitreous.jobs.engine import PassResult, Places, search_pass
+from vitreous.jobs.images import Frame, RingImages
+from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
+from vitreous.search.grid import shift_grid
+from vitreous.search.tiles import Tiling
+
+FINEST = 7.5
+"""Angular step in degrees of the fine one of the two grids."""
+
+_COARSEST = 15.0
+"""Angular step of the coarse one without symmetry."""
+
+_MOST = 5000
+"""Orientations that the coarse one may have: symmetry makes finer ones as cheap."""
+
+
+def coarse_step(operators: int) -> float:
+    """Step in degrees of the grid on which everything is tried."""
+    step = _COARSEST
+    while 72 * 8 ** order_for(step / 2) / operators <= _MOST and step / 2 >= FINEST:
+        step /= 2
+    return step
+
+
+def shells_at(step: float, frame: Frame) -> int:
+    """Shells that an angular step in degrees resolves at the rim of the mask."""
+    return round(frame.box / (frame.mask_radius * math.radians(step)))
+
+
+def search_everywhere(
+    reference: Float[Tensor, "n n n"],
+    images: RingImages,
+    frame: Frame,
+    index: Int[Tensor, " b"],
+    noise: Float[Tensor, "g rings"],
+    operators: Float[Tensor, "s 3 3"],
+    rings: int,
+    reach: float,
+    shift_step: float,
+    seed: int,
+) -> tuple[PassResult, Float[Tensor, "b 3 3"], Float[Tensor, "b 2"]]:
+    """Search some particles on a coarse grid, then near what holds nearly all of the posterior.
+
+    Parameters
+    ----------
+    rings : int
+        Rings used.
+    reach, shift_step : float
+        Of the shifts, working pixels; the second look takes half the step.
+    seed : int
+        Turns the grids, so that passes do not share their gaps.
+
+    Returns
+    -------
+    result : PassResult
+        Of the second look, in the order of ``index``.
+    matrices, origins : tensors
+        Best places, working pixels.
+    """
+    step = coarse_step(len(operators))
+    coarse, fine = (orientation_grid(order_for(s), operators, seed) for s in (step, step / 2))
+    shifts, maps = shift_grid(reach, shift_step), reference[None]
+    none, alone = torch.zeros(len(index), 2), torch.ones(1, device=reference.device)
+
+    def search(part: Tensor, origins: Tensor, places: Places, *, accumulate: bool) -> PassResult:
+        return search_pass(
+            maps, images, frame, part, origins, noise, places, operators, alone, Tiling(),
+            accumulate=accumulate,
+        )  # fmt: skip
+
+    best = search(index, none, Places(coarse, shifts, rings), accumulate=False).best
+    near = shift_grid(0.75 * shift_step, shift_step / 2)
+    look = Look(best, coarse, fine, step / 2, shifts[best.shift.cpu()], near, operators, 1)
+    order = look.order()
+    found = search(index[order], look.origins[order], look.places(order, rings), accumulate=True)
+    result = PassResult(
+        found.best.at(order.argsort().to(found.best.reference.device)),
+        found.sums,
+        found.residual,
+        found.count,
+    )
+    return result, *_places(result, fine, look, near)
+
+
+def _places(
+    result: PassResult, fine: OrientationGrid, look: Look, near: Tensor
+) -> tuple[Tensor, Tensor]:
+    best = result.best
+    matrices = fine.matrices(best.reference.cpu(), best.psi.cpu()).contiguous()
+    return matrices, look.origins + near[best.shift.cpu()]

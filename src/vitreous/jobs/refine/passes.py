@@ -1,0 +1,250 @@
+"""The passes of a refinement: both halves searched, and what the one learns from the other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.jobs.engine import Residuals, renewed_noise
+from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.jobs.images import Frame, RingImages, load_rings
+from vitreous.jobs.refine.everywhere import FINEST, search_everywhere, shells_at
+from vitreous.jobs.refine.gold import Halves, gold_standard
+from vitreous.jobs.refine.local_pass import local_pass
+from vitreous.jobs.refine.planes import PlaneImages, load_planes
+from vitreous.jobs.refine.state import RefineState
+from vitreous.jobs.refine.task import Task
+from vitreous.math.fourier import resample_map
+from vitreous.reconstruct.insert import Accumulator
+from vitreous.search.grid import shift_grid
+from vitreous.search.local import Neighbourhood, neighbourhood
+
+_REACH = 2.0
+"""Steps that a neighbourhood extends from its centre."""
+
+_NOISE_RATE = 1.0
+"""Share of the noise spectrum renewed by a pass: all, as it has seen all particles."""
+
+_EVERYWHERE = 3
+"""Passes everywhere at the least: the first have a coarse map to go by, and misplace many."""
+
+_AHEAD, _AHEAD_SHARE = 6, 0.25
+"""Shells used beyond the resolution, at the least, and over it: so it can rise."""
+
+_SHARP = 0.6
+"""Mean posterior of the best place above which a lattice is too coarse for the poses."""
+
+_SETTLED = 0.005
+"""Relative rise of the mean log-evidence below which a pass has changed nothing."""
+
+
+@dataclass
+class Loaded:
+    """Images as the last pass needed them, kept as long as the next needs the same."""
+
+    rings: tuple[int, RingImages] | None = None
+    planes: tuple[int, PlaneImages] | None = None
+
+    def rings_in(self, task: Task, frame: Frame) -> RingImages:
+        """Rings out to the frame's last."""
+        if self.rings is None or self.rings[0] != frame.polar.rings:
+            images = load_rings(task.table, task.source, frame, task.device, ignore, task.mode)
+            self.rings = frame.polar.rings, images
+        return self.rings[1]
+
+    def planes_in(self, task: Task, frame: Frame) -> PlaneImages:
+        """Half-planes out to the frame's last ring; rings are let go."""
+        self.rings = None
+        if self.planes is None or self.planes[0] != frame.polar.rings:
+            images = load_planes(task.table, task.source, frame, task.device, ignore, task.mode)
+            self.planes = frame.polar.rings, images
+        return self.planes[1]
+
+
+def ahead(shell: int) -> int:
+    """Shells that a pass uses when the resolution is at ``shell``."""
+    return shell + max(_AHEAD, round(_AHEAD_SHARE * shell))
+
+
+def fitted(noise: Float[Tensor, "2 g s"], shells: int) -> Float[Tensor, "2 g m"]:
+    """Noise spectra cut, or carried on at their last value, to a number of shells."""
+    more = max(0, shells - noise.shape[2])
+    return torch.cat([noise, noise[:, :, -1:].expand(-1, -1, more)], dim=2)[:, :, :shells]
+
+
+def _renewed(
+    state: RefineState, results: list[Residuals], noise: Tensor, mask_share: float
+) -> Float[Tensor, "2 g s"]:
+    parts = [
+        renewed_noise(spectra, result, mask_share, _NOISE_RATE)
+        for spectra, result in zip(noise, results, strict=True)
+    ]
+    return torch.stack(parts)
+
+
+def _halves(task: Task, sums: list[Accumulator], frame: Frame) -> Halves:
+    config = task.config
+    return gold_standard(
+        sums,
+        frame,
+        join=config.join_halves,
+        mask=task.mask,
+        nonuniform=config.regulariser == "nonuniform",
+        seed=config.seed,
+    )
+
+
+def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
+    """Search all orientations and shifts; the grid sets how far the resolution may rise."""
+    widest = task.frame(task.field / task.most_shells)
+    most = min(shells_at(FINEST, widest), task.most_shells)
+    frame = task.frame_of(most)
+    images = loaded.rings_in(task, frame)
+    noise = fitted(state.noise, frame.polar.rings)
+    references = resample_map(state.references, frame.box)
+    rings = min(ahead(state.shell), frame.polar.rings)
+    pixel = task.table.optics[0].pixel_size / frame.pixel_size
+    results, sums = [], []
+    matrices, origins = state.matrices.clone(), state.origins.clone()
+    probability, evidence = state.probability.clone(), state.log_evidence.clone()
+    for half in (0, 1):
+        index = task.members(half)
+        result, turned, moved = search_everywhere(
+            references[half],
+            images,
+            frame,
+            index,
+            noise[half],
+            task.operators,
+            rings,
+            task.config.offset_range * pixel,
+            task.config.offset_step * pixel,
+            task.config.seed + state.iteration,
+        )
+        assert result.sums is not None
+        results.append(result)
+        sums.append(result.sums)
+        matrices[index], origins[index] = turned, moved * frame.pixel_size
+        probability[index] = result.best.probability.cpu()
+        evidence[index] = result.best.log_evidence.cpu()
+    halves = _halves(task, sums, frame)
+    stalled = halves.shell <= state.shell or ahead(halves.shell) > most
+    nearby = stalled and state.iteration + 1 >= _EVERYWHERE
+    return replace(
+        state,
+        iteration=state.iteration + 1,
+        stage="nearby" if nearby else "everywhere",
+        shell=max(halves.shell, 1),
+        evidence=float(evidence.mean()),
+        references=halves.references,
+        noise=_renewed(state, list(results), noise, images.mask_share),
+        matrices=matrices,
+        origins=origins,
+        probability=probability,
+        log_evidence=evidence,
+    )
+
+
+def _around(task: Task, state: RefineState, frame: Frame) -> Neighbourhood:
+    pixel_step = state.shift_step / frame.pixel_size
+    reach = task.config.offset_range * task.table.optics[0].pixel_size / state.shift_step
+    shifts = shift_grid(_REACH * pixel_step, pixel_step)
+    cells = max(1.0, math.pi * reach**2)
+    return neighbourhood(state.step, _REACH, shifts, len(task.operators), cells)
+
+
+def search_nearby(
+    task: Task, state: RefineState, loaded: Loaded, shells: int
+) -> tuple[RefineState, list[Accumulator], Frame]:
+    """Search the neighbourhoods of all places, each half with its own map."""
+    frame = task.frame_of(shells)
+    images = loaded.planes_in(task, frame)
+    shells = frame.polar.rings
+    noise = fitted(state.noise, shells)
+    references = resample_map(state.references, frame.box)
+    around, posed = _around(task, state, frame), state.posed(frame.pixel_size)
+    alone = torch.ones(1, device=task.device)
+    results, sums = [], []
+    probability, evidence = state.probability.clone(), state.log_evidence.clone()
+    for half in (0, 1):
+        index = task.members(half)
+        result = local_pass(
+            references[half : half + 1],
+            images,
+            index,
+            posed.at(index),
+            noise[half],
+            around,
+            task.operators,
+            alone,
+            shells,
+        )
+        assert result.sums is not None
+        results.append(result)
+        sums.append(result.sums)
+        posed = posed.moved(index, result.best)
+        probability[index] = result.best.probability.cpu()
+        evidence[index] = result.best.log_evidence.cpu()
+    state = replace(
+        state,
+        iteration=state.iteration + 1,
+        noise=_renewed(state, list(results), noise, images.mask_share),
+        matrices=posed.matrices,
+        origins=posed.origins * frame.pixel_size,
+        probability=probability,
+        log_evidence=evidence,
+    )
+    return state, sums, frame
+
+
+def pass_nearby(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
+    """Search the neighbourhoods; once nothing changes, halve the steps or be done.
+
+    The steps are halved as long as most of a particle's posterior lies at one place of the
+    lattice; a finer one could then tell more.
+    """
+    new, sums, frame = search_nearby(task, state, loaded, ahead(state.shell))
+    halves = _halves(task, sums, frame)
+    evidence = float(new.log_evidence.mean())
+    gained = halves.shell > state.shell
+    settled = evidence - state.evidence < _SETTLED * abs(evidence)
+    sharp = float(new.probability.mean()) > _SHARP
+    finer = sharp and (settled or not gained)
+    done = settled and not gained and not sharp
+    return replace(
+        new,
+        stage="done" if done else "nearby",
+        step=new.step / 2 if finer else new.step,
+        shift_step=new.shift_step / 2 if finer else new.shift_step,
+        shell=max(halves.shell, 1),
+        evidence=evidence,
+        references=halves.references,
+    )
+
+
+def last_pass(task: Task, state: RefineState, loaded: Loaded) -> tuple[RefineState, Halves, Frame]:
+    """Search the neighbourhoods once more with all shells there are, and make the half-maps."""
+    state, sums, frame = search_nearby(task, state, loaded, task.most_shells)
+    return state, _halves(task, sums, frame), frame
+
+
+def told(task: Task, state: RefineState, on_event: OnEvent) -> None:
+    """Tell how a pass ended."""
+    on_event(
+        {
+            "event": "refinement",
+            "stage": "passes over all particles",
+            "iteration": state.iteration,
+            "of": task.config.iterations,
+            "next": state.stage,
+            "resolution": round(task.field / state.shell, 2),
+            "angular_sampling": FINEST if state.stage == "everywhere" else state.step,
+            "shift_step": state.shift_step,
+            "posterior_of_best": float(state.probability.mean()),
+            "log_likelihood": float(state.log_evidence.mean()),
+        }
+    )

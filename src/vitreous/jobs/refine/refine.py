@@ -1,0 +1,161 @@
+"""Gold-standard refinement: two halves of the particles, each with a map of its own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitreous.io.mrc import write_map
+from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.maps.half_maps import HalfMaps, Mask
+from vitreous.jobs.maps.postprocess import judge_half_maps, write_judged
+from vitreous.jobs.record import job_record, write_record
+from vitreous.jobs.refine.begin import Begun, begin, first_state
+from vitreous.jobs.refine.gold import Halves
+from vitreous.jobs.refine.passes import (
+    Loaded,
+    last_pass,
+    pass_everywhere,
+    pass_nearby,
+    told,
+)
+from vitreous.jobs.refine.state import RefineState, load_state, save_state
+from vitreous.jobs.refine.task import Task
+from vitreous.kernels.threads import one_thread
+from vitreous.math.fourier import (
+    from_half_fourier,
+    resample,
+    resample_map,
+    to_half_fourier,
+)
+from vitreous.math.rotations import matrix_to_euler
+from vitreous.particles.table import write_particles
+from vitreous.validate.sharpen import fsc_weight, per_coefficient
+
+_SMALL = 96
+"""Largest box whose maps are handled on one core."""
+
+
+def _iterated(task: Task, state: RefineState, loaded: Loaded, on_event: OnEvent) -> RefineState:
+    """Passes until the resolution and the poses have settled, each ending in a checkpoint."""
+    checkpoint = task.config.out / "checkpoint.safetensors"
+    while state.stage != "done" and state.iteration < task.config.iterations:
+        one = pass_everywhere if state.stage == "everywhere" else pass_nearby
+        state = one(task, state, loaded)
+        save_state(checkpoint, state, task.config)
+        told(task, state, on_event)
+    return state
+
+
+def _half_maps(task: Task, halves: Halves) -> HalfMaps:
+    """Half-maps and mask in the particles' box."""
+    group = task.table.optics[0]
+    first, second = resample_map(halves.unfiltered, group.box)
+    mask = resample(halves.mask, group.box, 3).clamp(0, 1)
+    given = task.config.mask
+    source = "automatic" if given is None else str(given)
+    return HalfMaps(first, second, group.pixel_size, Mask(mask, {"source": source}))
+
+
+def _write_particles(task: Task, state: RefineState) -> None:
+    angles = matrix_to_euler(state.matrices).numpy()
+    posed = task.table.with_poses(
+        rot=angles[:, 0],
+        tilt=angles[:, 1],
+        psi=angles[:, 2],
+        origin_x=state.origins[:, 0].double().numpy(),
+        origin_y=state.origins[:, 1].double().numpy(),
+        extra={
+            "rlnRandomSubset": task.half.numpy() + 1,
+            "rlnMaxValueProbDistribution": state.probability.numpy(),
+            "rlnLogLikeliContribution": state.log_evidence.numpy(),
+        },
+    )
+    write_particles(task.config.out / "particles.star", posed)
+
+
+def _write(begun: Begun, state: RefineState, halves: Halves, settled: bool, began: float) -> None:
+    """Maps, particles.star and, last, result.json."""
+    task, config, out = begun.task, begun.task.config, begun.task.config.out
+    maps = _half_maps(task, halves)
+    judged = judge_half_maps(maps, seed=config.seed)
+    weight = per_coefficient(fsc_weight(judged.curves.corrected), maps.box)
+    whole = from_half_fourier(to_half_fourier(maps.mean) * weight)
+    for name, volume in (("half1", maps.half1), ("half2", maps.half2), ("map", whole)):
+        write_map(out / f"{name}.mrc", volume.numpy(), maps.pixel_size)
+    write_judged(out, maps, judged)
+    _write_particles(task, state)
+    warnings = [*begun.warnings, *judged.warnings]
+    if not settled:
+        warnings.append(
+            f"The resolution or the poses had not settled after {state.iteration - 1} passes: "
+            "resume with more --iterations."
+        )
+    record: dict[str, Any] = {
+        **job_record("refine", config),
+        "seed": config.seed,
+        "device": str(task.device),
+        **maps.record(),
+        **judged.record,
+        "n_particles": len(task.table),
+        "particles_in_halves": torch.bincount(task.half, minlength=2).tolist(),
+        "symmetry": config.symmetry,
+        "mask_diameter": task.mask_diameter,
+        "passes": state.iteration,
+        "settled": settled,
+        "posterior_of_best": float(state.probability.mean()),
+        "preflight": begun.preflight,
+        "warnings": warnings,
+        "timings": {"total_s": round(time.monotonic() - began, 3)},
+    }
+    write_record(out, record)
+
+
+def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
+    """Refine a map and all poses by the gold standard.
+
+    Returns
+    -------
+    Path of the folder, with map.mrc, half1.mrc, half2.mrc, mask.mrc, sharpened.mrc, fsc.xml,
+    particles.star and result.json.
+
+    Raises
+    ------
+    VitreousError
+        For input, options or output that cannot be used; nothing is then left half-written.
+
+    Notes
+    -----
+    Scheres & Chen, Nat. Methods 9, 853 (2012): the halves are searched with maps of their own,
+    filtered by what both agree on.
+    """
+    torch.use_deterministic_algorithms(True)
+    began = time.monotonic()
+    begun = begin(config)
+    task, loaded = begun.task, Loaded()
+    prepare_folder(config.out, overwrite=config.overwrite, resume=config.resume)
+    on_event(
+        {
+            "event": "start",
+            "job": "refine",
+            "particles": len(task.table),
+            "warnings": begun.warnings,
+        }
+    )
+    with one_thread(task.table.optics[0].box <= _SMALL):
+        if config.resume:
+            state = load_state(config.out / "checkpoint.safetensors", config, task.device)
+        else:
+            state = first_state(begun)
+        state = _iterated(task, state, loaded, on_event)
+        settled = state.stage == "done"
+        state, halves, _ = last_pass(task, state, loaded)
+        told(task, replace(state, shell=max(halves.shell, 1)), on_event)
+        _write(begun, state, halves, settled, began)
+    on_event({"event": "done", "out": str(config.out)})
+    return config.out
