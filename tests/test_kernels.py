@@ -25,15 +25,28 @@ from vitreous.kernels.angular import (
 from vitreous.kernels.scratch import Scratch
 from vitreous.kernels.spectra import spectra, spectra_eagerly
 from vitreous.kernels.weights import weigh, weigh_eagerly
+from vitreous.math.rotations import random_rotations
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.physics.masks import soft_sphere
+from vitreous.physics.phantom import built_in_phantom
 from vitreous.physics.polar import PolarGrid, polar_grid, polar_matrix, to_polar
-from vitreous.physics.project import FourierCube, map_to_cube, read_cube, shift_phase
+from vitreous.physics.project import (
+    FourierCube,
+    image_frequencies,
+    map_to_cube,
+    read_cube,
+    shift_phase,
+    slice_points,
+)
+from vitreous.reconstruct.insert import empty_accumulator, friedel_symmetrised, insert, spread
+from vitreous.reconstruct.solve import solve
 from vitreous.search.expectation import expectation, references
 from vitreous.search.grid import shift_grid
 from vitreous.search.score import reference_log_likelihood
 from vitreous.search.tiles import Tiling, tile_size
+from vitreous.validate.fsc import fsc
+from vitreous.validate.turning import symmetrised
 
 CPU = torch.device("cpu")
 
@@ -260,3 +273,25 @@ def test_shift_grid_is_the_disc_of_lattice_points() -> None:
     count = sum(math.hypot(x, y) <= 3 for x in range(-3, 4) for y in range(-3, 4))
     assert len(grid) == count
     assert grid.norm(dim=1).max() <= 6
+
+
+@pytest.mark.parametrize("group", ["D5", "I"])
+def test_spreading_over_mates_is_as_good_as_inserting_at_them(group: str) -> None:
+    """Noisy slices of a symmetric map: the truth is found as well, shell by shell."""
+    operators = point_group(group)
+    truth = symmetrised(built_in_phantom(48, 4.0), operators)
+    plane = image_frequencies(48).reshape(-1, 2)
+    plane = plane[(plane.norm(dim=1) < 22) & (plane[:, 0] > 0)]
+    points = slice_points(plane, random_rotations(100, 1).float()).reshape(-1, 3)
+    samples = read_cube(map_to_cube(truth[None], 23.0), points)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(samples.shape, dtype=samples.dtype, generator=generator)
+    samples = samples + 0.7 * samples.abs().mean() * noise
+    curves = []
+    for at_mates in (True, False):
+        sums = empty_accumulator(1, 23.0, 2)
+        insert(sums, points, samples, torch.ones(samples.shape), operators if at_mates else None)
+        sums = friedel_symmetrised(sums)
+        sums = sums if at_mates else spread(sums, operators)
+        curves.append(fsc(solve(sums, None, 48, 22)[0], truth)[1:22])
+    assert float((curves[1] - curves[0]).min()) > -0.03

@@ -16,6 +16,7 @@ from vitreous.reconstruct.insert import (
     empty_accumulator,
     friedel_symmetrised,
     insert,
+    spread,
 )
 from vitreous.search.local import (
     LocalBest,
@@ -139,7 +140,7 @@ def local_pass(
             found.append(best.moved(posed.origins[member]))
             if sums is not None:
                 residual[group] += plane.mean(sums.residual)
-                _insert(total, sums, 1 / plane.per_sample(noise[group]), operators)
+                _insert(total, sums, 1 / plane.per_sample(noise[group]))
         return found, total, residual
 
     results = side_by_side(work, workers)
@@ -151,7 +152,7 @@ def local_pass(
     residual = torch.stack([part for _, _, part in results]).sum(dim=0)
     return LocalResult(
         best.at(order.argsort()),
-        friedel_symmetrised(sums) if accumulate else None,
+        spread(friedel_symmetrised(sums), operators) if accumulate else None,
         residual,
         torch.bincount(groups, minlength=len(noise)).to(noise),
     )
@@ -166,13 +167,8 @@ def _batches(groups: Int[Tensor, " b"], size: int) -> list[Int[Tensor, " m"]]:
     ]
 
 
-def _insert(
-    total: Accumulator,
-    sums: SliceSums,
-    precision: Float[Tensor, " m"],
-    operators: Float[Tensor, "s 3 3"],
-) -> None:
-    """Put slices into the cube, each weighted by the noise, once for every symmetry mate."""
+def _insert(total: Accumulator, sums: SliceSums, precision: Float[Tensor, " m"]) -> None:
+    """Put slices into the cube, each weighted by the noise."""
     slices = len(sums.points) // len(precision)
     weights = precision.repeat(slices)
-    insert(total, sums.points, sums.data * weights, sums.weight * weights, operators)
+    insert(total, sums.points, sums.data * weights, sums.weight * weights)

@@ -19,7 +19,7 @@ from vitreous.io.atomic import atomic_path
 from vitreous.jobs.config_refine import RefineConfig
 from vitreous.jobs.refine.local_pass import Posed
 
-_RUN_ONLY = ("out", "overwrite", "resume")
+_RUN_ONLY = ("out", "overwrite", "resume", "iterations")
 
 
 @dataclass(frozen=True)
