@@ -134,8 +134,13 @@ def simulated(part: Part, case: Case, data: Path, out: Path, seed: int) -> Path:
 
 
 def mixed(case: Case, data: Path, work: Path) -> tuple[Path, np.ndarray]:
-    """One stack of all parts, and the part that each image came from."""
-    frames, images, labels = [], [], []
+    """One stack of all parts, and the part that each image came from; made once."""
+    labels = np.repeat(np.arange(len(case.parts)), [part.count for part in case.parts])
+    if (work / "all.star").is_file():
+        return work / "all.star", labels
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    frames, images = [], []
     rng = np.random.default_rng(7)
     for number, part in enumerate(case.parts):
         star = simulated(part, case, data, work / f"part{number}", number + 1)
@@ -143,7 +148,6 @@ def mixed(case: Case, data: Path, work: Path) -> tuple[Path, np.ndarray]:
         found = open_images(table).read(np.arange(len(table)))
         images.append(rng.normal(size=found.shape) if part.model is None else case.sign * found)
         frames.append(read_star(star))
-        labels += [number] * part.count
     stack = np.concatenate(images).astype(np.float32)
     with stack_writer(work / "all.mrcs", case.box, len(stack), case.pixel_size) as file:
         file.append(stack)
@@ -153,7 +157,7 @@ def mixed(case: Case, data: Path, work: Path) -> tuple[Path, np.ndarray]:
         "particles": frames[0]["particles"].with_frame(rows.with_columns(rlnImageName=names))
     }
     write_star(work / "all.star", blocks.values())
-    return work / "all.star", np.array(labels)
+    return work / "all.star", labels
 
 
 def resolution_at_true_poses(star: Path, truth: Path, out: Path) -> float:

@@ -80,7 +80,7 @@ def last_pass(
         frame = _finer_frame(problem)
         polished = _begun(problem, state, places.posed, frame)
         polished, places = _polished(problem, polished, frame, places, noisy <= 0.5, source, mode,
-                                     look.step / 2, on_event)  # fmt: skip
+                                     on_event)  # fmt: skip
     return _found(places, polished.noise, frame), polished.maps
 
 
@@ -112,7 +112,6 @@ def _polished(
     keep: Bool[Tensor, " n"],
     source: ImageSource,
     mode: CtfMode,
-    step: float,
     on_event: OnEvent,
 ) -> tuple[Polished, _Places]:
     """Poses of the particles to be kept, polished; the others stay where they are."""
@@ -121,7 +120,8 @@ def _polished(
     material = Material(images, frame, problem.operators, problem.config.flatten, reach)
     kept = torch.nonzero(keep)[:, 0]
     folds = [kept[number::_FOLDS] for number in range(_FOLDS)]
-    polished = polish(material, begun, folds, step, problem.config.polish_passes, on_event)
+    shells = min(problem.frame.polar.rings, frame.polar.rings)
+    polished = polish(material, begun, folds, shells, problem.config.polish_passes, on_event)
     best, index = polished.best, torch.cat(folds)
     assert best is not None
 

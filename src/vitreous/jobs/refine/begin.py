@@ -22,6 +22,7 @@ from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.refine.everywhere import FINEST
 from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import Task, halves_of
+from vitreous.math.fourier import shell_index, shell_mean
 from vitreous.math.symmetry import point_group
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import open_images
@@ -37,9 +38,9 @@ _FEWEST = 100
 
 _LOWPASS = (30.0, 60.0)
 
-_SYMMETRIC = 0.9
-"""Correlation of a reference with its mean over the point group, below which it does not lie on
-the group's axes."""
+_SYMMETRIC = 0.7
+"""Correlation of a reference with its mean over the point group, the rotational average of both
+taken off, below which it does not lie on the group's axes."""
 
 _FIRST_SHARE = 0.3
 """Of the images' power at low resolution that the reference is given in the first pass."""
@@ -103,20 +104,35 @@ def _reference(
             f"{pixel_size:.4g} A: it was brought to their grid. If it looks too large or too "
             "small, its header's pixel size is wrong."
         )
-    volume = low_pass(on_grid(volume, own, box, pixel_size), pixel_size, config.lowpass)
+    # The filter's edge is two shells wide: it is to end, not to begin, at the resolution given.
+    shell = max(1.0, box * pixel_size / config.lowpass - 1)
+    volume = on_grid(volume, own, box, pixel_size)
+    volume = low_pass(volume, pixel_size, box * pixel_size / shell)
     if len(operators) > 1:
         mean = symmetrised(volume, operators)
-        both = torch.stack([volume.flatten(), mean.flatten()])
-        if float(torch.corrcoef(both)[0, 1]) < _SYMMETRIC:
+        alike = _likeness(volume, mean)
+        if alike < _SYMMETRIC:
             raise InputError(
                 f"does not have the symmetry {config.symmetry} about the axes that RELION uses "
-                f"(correlation with its symmetric mean {float(torch.corrcoef(both)[0, 1]):.2f})",
+                f"(correlation with its symmetric mean {alike:.2f})",
                 where=config.reference,
                 mend=f"lay it on them: vitreous symmetry {config.reference} --align "
                 f"{config.symmetry}; or refine without symmetry",
             )
         volume = mean
     return volume, warnings
+
+
+def _likeness(a: Float[Tensor, "n n n"], b: Float[Tensor, "n n n"]) -> float:
+    """Correlation of two maps without their rotational averages."""
+    box = a.shape[-1]
+    shell = shell_index(box, 3)
+    inside = shell < box // 2
+    parts = []
+    for volume in (a, b):
+        average = shell_mean(volume, shell, box // 2)
+        parts.append(volume[inside] - average[shell[inside]])
+    return float(torch.corrcoef(torch.stack(parts))[0, 1])
 
 
 def begin(config: RefineConfig) -> Begun:

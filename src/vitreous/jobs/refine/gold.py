@@ -85,7 +85,7 @@ def gold_standard(
     sums: list[Accumulator],
     frame: Frame,
     *,
-    join: float,
+    join: float | None,
     mask: Float[Tensor, "m m m"] | None,
     nonuniform: bool,
     seed: int,
@@ -99,8 +99,8 @@ def gold_standard(
     ----------
     sums : list of two Accumulator
     frame : Frame
-    join : float
-        Resolution in angstrom to which the halves share their density.
+    join : float, optional
+        Resolution in angstrom to which the halves share their density, if they are to.
     mask : tensor (m, m, m), optional
         In a box of the same field.
     nonuniform : bool
@@ -109,7 +109,7 @@ def gold_standard(
         Of the random phases.
     """
     rings, device = frame.polar.rings, sums[0].weight.device
-    halves = joined_below(sums, frame.field / join)
+    halves = sums if join is None else joined_below(sums, frame.field / join)
     unfiltered = torch.cat([solve(half, None, frame.box, rings) for half in halves]).cpu()
     soft = mask_of(unfiltered, frame, mask)
     curves = half_map_curves(unfiltered[0], unfiltered[1], soft, seed)

@@ -86,12 +86,12 @@ def _renewed(
     return torch.stack(parts)
 
 
-def _halves(task: Task, sums: list[Accumulator], frame: Frame) -> Halves:
+def _halves(task: Task, sums: list[Accumulator], frame: Frame, *, join: bool = True) -> Halves:
     config = task.config
     return gold_standard(
         sums,
         frame,
-        join=config.join_halves,
+        join=config.join_halves if join else None,
         mask=task.mask,
         nonuniform=config.regulariser == "nonuniform",
         seed=config.seed,
@@ -227,9 +227,12 @@ def pass_nearby(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
 
 
 def last_pass(task: Task, state: RefineState, loaded: Loaded) -> tuple[RefineState, Halves, Frame]:
-    """Search the neighbourhoods once more with all shells there are, and make the half-maps."""
+    """Search the neighbourhoods once more with all shells there are, and make the half-maps.
+
+    The halves share nothing now, so that their FSC is their own at all resolutions.
+    """
     state, sums, frame = search_nearby(task, state, loaded, task.most_shells)
-    return state, _halves(task, sums, frame), frame
+    return state, _halves(task, sums, frame, join=False), frame
 
 
 def told(task: Task, state: RefineState, on_event: OnEvent) -> None:

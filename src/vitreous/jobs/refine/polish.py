@@ -25,8 +25,8 @@ from vitreous.search.local import LocalBest, Neighbourhood, joined_bests, neighb
 _REACH = 2.0
 """Steps that a neighbourhood extends from its centre."""
 
-_FIRST_SHIFT = 1.0
-"""Step of the shifts at the first level, working pixels."""
+_FIRST_STEP, _FIRST_SHIFT = 3.75, 1.0
+"""Steps of the first level: degrees, and working pixels."""
 
 _SHARP = 0.6
 """Mean posterior of the best place above which a lattice is too coarse for the poses."""
@@ -138,17 +138,17 @@ def polish_pass(
     folds: list[Int[Tensor, " b"]],
     sums: list[Accumulator],
     around: Neighbourhood,
+    shells: int,
 ) -> tuple[Polished, list[Accumulator]]:
     """Search every fold once, with maps of the other folds as they stand by then.
 
     ``sums`` are those of the pass before, one for each fold; none before the first, which is made
-    with the state's maps throughout.
+    with the state's maps throughout and goes to ``shells``.
     """
-    sums = [*sums]
-    shells, signal = material.frame.polar.rings, None
+    sums, signal = [*sums], None
     if sums:
         signal = shared_signal(_sum(sums[::2]), _sum(sums[1::2]), material.frame)
-        shells = signal.shells(shells)
+        shells = signal.shells(material.frame.polar.rings)
     found = []
     for number, index in enumerate(folds):
         if signal is not None:
@@ -164,7 +164,7 @@ def polish(
     material: Material,
     state: Polished,
     folds: list[Int[Tensor, " b"]],
-    step: float,
+    shells: int,
     passes: int,
     on_event: OnEvent,
 ) -> Polished:
@@ -174,8 +174,8 @@ def polish(
     ----------
     folds : list of integer tensors
         Particles, two folds at the least; those in none keep their poses.
-    step : float
-        First angular step, degrees.
+    shells : int
+        That the first pass goes to.
     passes : int
         Most passes at one step.
     on_event : callable
@@ -185,11 +185,11 @@ def polish(
     State whose maps are those of all folds.
     """
     sums: list[Accumulator] = []
-    shift_step = _FIRST_SHIFT
+    step, shift_step = _FIRST_STEP, _FIRST_SHIFT
     for level in range(_LEVELS):
         around, before = material.around(step, shift_step), -math.inf
         for number in range(passes):
-            state, sums = polish_pass(material, state, folds, sums, around)
+            state, sums = polish_pass(material, state, folds, sums, around, shells)
             assert state.best is not None
             evidence = float(state.best.log_evidence.mean())
             sharpness = float(state.best.probability.mean())
