@@ -65,12 +65,19 @@ def run_fsc(config: FscConfig) -> ShellCorrelation:
         mask = read_mask(config.mask, config.map1, box, pixel_size, config.pixel_size)
         a, b, warnings = a * mask.volume, b * mask.volume, mask.warnings
     curve = fsc(a, b).numpy()
+    apart = float(np.linalg.norm(first.centre - second.centre))
+    if apart > pixel_size / 2:
+        warnings += (
+            f"The headers place the maps {apart:.1f} A apart; they were compared voxel by voxel.",
+        )
     found = ShellCorrelation(
-        shell_frequency(box, pixel_size),
-        curve,
-        *(resolution_of_shell(curve, level, box, pixel_size) for level in (0.5, 0.143)),
-        *(resolution_at(curve, level, box, pixel_size) for level in (0.5, 0.143)),
-        warnings,
+        frequency=shell_frequency(box, pixel_size),
+        fsc=curve,
+        resolution_05=resolution_of_shell(curve, 0.5, box, pixel_size),
+        resolution_0143=resolution_of_shell(curve, 0.143, box, pixel_size),
+        resolution_05_interpolated=resolution_at(curve, 0.5, box, pixel_size),
+        resolution_0143_interpolated=resolution_at(curve, 0.143, box, pixel_size),
+        warnings=warnings,
     )
     if config.xml is not None:
         title = "Unmasked FSC" if config.mask is None else "Masked FSC"
