@@ -80,7 +80,7 @@ def fit(config: Annotated[verbs.FitConfig, Parameter(name="*")]) -> None:
         for row, step in zip(found.matrix, found.shift, strict=True)
     ]
     _say(
-        f"Correlation at {config.resolution:g} A: {found.as_it_is:.4f}; of the other hand: "
+        f"Correlation at {found.resolution:g} A: {found.as_it_is:.4f}; of the other hand: "
         f"{found.mirror_image:.4f}",
         "Rotation and shift (A):",
         *rows,

@@ -20,7 +20,7 @@ from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
 from vitreous.io.mrc_header import HEADER_BYTES, MrcHeader, parse_header
 
-_COMPRESSED = {".gz": ("gzip", gzip.decompress), ".bz2": ("bzip2", bz2.decompress)}
+COMPRESSED = {".gz": ("gzip", gzip.decompress), ".bz2": ("bzip2", bz2.decompress)}
 """Suffix to mrcfile's name of the compression, and what undoes it."""
 
 _WHOLE = 1e-3
@@ -62,12 +62,12 @@ def load(path: Path | str) -> tuple[MrcHeader, np.ndarray[Any, Any]]:
         As :func:`read_header`.
     """
     path = Path(path)
-    if path.suffix.lower() not in _COMPRESSED:
+    if path.suffix.lower() not in COMPRESSED:
         header = read_header(path)
         return header, np.memmap(
             path, dtype=header.dtype, mode="r", offset=header.offset, shape=header.shape
         )
-    _, expand = _COMPRESSED[path.suffix.lower()]
+    _, expand = COMPRESSED[path.suffix.lower()]
     try:
         content = expand(path.read_bytes())
     except (OSError, EOFError, ValueError, zlib.error) as error:
@@ -151,7 +151,7 @@ def write_map(
     dtype : numpy dtype
         How numbers are stored, which they must fit: float32, float16, int16 or int8.
     """
-    compression, _ = _COMPRESSED.get(Path(path).suffix.lower(), (None, None))
+    compression, _ = COMPRESSED.get(Path(path).suffix.lower(), (None, None))
     with (
         atomic_path(path) as temporary,
         mrcfile.new(temporary, compression=compression, overwrite=True) as file,

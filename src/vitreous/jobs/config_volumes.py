@@ -287,8 +287,8 @@ class SphereConfig(DecoyConfig):
     edge : float
         Width of its soft edge, beyond the radius, angstrom.
     level : float, optional
-        Its density; by default what the map's mean within its mask, as vitreous map mask makes
-        it, has over the mean beyond.
+        Its density; by default the mean of the map's density, found as by vitreous map mask but
+        without a margin, over the mean of what is beyond.
     """
 
     radius: float
@@ -324,8 +324,8 @@ class FitConfig:
         Map that it is fitted into.
     out : Path
         The fitted map, on the target's grid, or the fitted model (.pdb, .cif).
-    resolution : float
-        Finest detail used, angstrom.
+    resolution : float, optional
+        Finest detail used, angstrom; by default 10, or two pixels if that is coarser.
     hand : keep or best
         Whether it may be mirrored, where that fits better.  The correlation of both hands is
         printed in any case.
@@ -337,7 +337,7 @@ class FitConfig:
     target: Path
     _: KW_ONLY
     out: Path
-    resolution: float = 15.0
+    resolution: float | None = None
     hand: Literal["keep", "best"] = "keep"
     overwrite: bool = False
 

@@ -13,14 +13,15 @@ from vitreous.jobs.config_volumes import DecoyConfig, NoiseConfig, SphereConfig
 from vitreous.jobs.volumes.change import Written
 from vitreous.jobs.volumes.files import check_numbers, check_resolution, map_target, whole_cube
 from vitreous.physics.decoys import blob, grey_level, noise_like
-from vitreous.physics.envelope import mask_of_one, usual_widths
+from vitreous.physics.envelope import mask_of_one
 
 
 def _level(config: SphereConfig, volume: Float[Tensor, "n n n"], pixel_size: float) -> float:
     """The level given, or the map's own."""
     if config.level is not None:
         return config.level
-    made = mask_of_one(volume, pixel_size, *usual_widths(pixel_size))
+    # No margin: solvent within the mask would make the ball too faint.
+    made = mask_of_one(volume, pixel_size, extend=0, edge=0)
     if made is None:
         raise InputError(
             "no density stands out of the noise to take the grey level from",

@@ -14,12 +14,11 @@ from torch import Tensor
 
 from vitreous.errors import OptionError, OutputError
 from vitreous.io.density import MAP_SUFFIXES, Density
+from vitreous.io.mrc import COMPRESSED
 from vitreous.jobs.compare import cubic
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-_COMPRESSED = (".gz", ".bz2")
 
 _SMALLEST, _LARGEST = 8, 2048
 """Voxels along an edge that a map can be brought to."""
@@ -106,12 +105,12 @@ def free(path: Path, overwrite: bool) -> Path:
         If there is a file and it is not to be replaced.
     """
     if path.exists() and not (overwrite and path.is_file()):
-        raise OutputError("is there already", where=path, mend="pass --overwrite or another --out")
+        raise OutputError("is there already", where=path, mend="pass --overwrite or another name")
     return path
 
 
 def _is_map(path: Path) -> bool:
-    kind = path.with_suffix("") if path.suffix.lower() in _COMPRESSED else path
+    kind = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     return kind.suffix.lower() in MAP_SUFFIXES
 
 

@@ -26,7 +26,10 @@ from vitreous.math.fourier import crop_or_pad
 from vitreous.math.resampling import even_box, read_between
 from vitreous.validate.truth import align
 
-_OTHER_HAND = 0.02
+_RESOLUTION = 10.0
+"""Angstrom, by default: a subunit of a polymerase comes to lie 0.3 A from its place, not 1 A."""
+
+_OTHER_HAND = 0.005
 """Correlation by which the other hand must be ahead to be spoken of."""
 
 
@@ -37,8 +40,10 @@ class Fit:
     Attributes
     ----------
     out : Path
+    resolution : float
+        Finest detail used, angstrom.
     correlation : float
-        With the target, both low-passed to the resolution used.
+        With the target, both low-passed to that.
     mirrored : bool
         Whether what was written was mirrored.
     as_it_is, mirror_image : float
@@ -52,6 +57,7 @@ class Fit:
     """
 
     out: Path
+    resolution: float
     correlation: float
     mirrored: bool
     as_it_is: float
@@ -106,18 +112,19 @@ def run_fit(config: FitConfig, on_event: OnEvent = ignore) -> Fit:
     VitreousError
         For options or files that cannot be used.
     """
-    check_numbers(config)
+    check_numbers(config, positive=("resolution",))
     out = _target(config)
     target = read_density(config.target)
     fixed, pixel_size = whole_cube(target, config.target), target.pixel_size
-    check_resolution(config.resolution, target, config.target, "--resolution")
+    resolution = config.resolution or max(_RESOLUTION, 2 * pixel_size)
+    check_resolution(resolution, target, config.target, "--resolution")
     moving, centre = _moving(config.moving, target)
     side = int(moving.shape[-1])
     fixed = crop_or_pad(fixed, side, 3)
     laid = []
     for hand in (False, True):
         on_event({"event": "progress", "stage": "fitting", "iteration": int(hand), "of": 2})
-        found = align(moving, fixed, pixel_size, resolution=config.resolution, hands=(hand,))
+        found = align(moving, fixed, pixel_size, resolution=resolution, hands=(hand,))
         laid.append(found)
     on_event({"event": "progress", "stage": "fitting", "iteration": 2, "of": 2})
     as_it_is, mirror_image = (found.correlation for found in laid)
@@ -131,6 +138,7 @@ def run_fit(config: FitConfig, on_event: OnEvent = ignore) -> Fit:
         write_density(out, replace(target, values=crop_or_pad(best.volume, box, 3)))
     return Fit(
         out=out,
+        resolution=resolution,
         correlation=best.correlation,
         mirrored=best.mirrored,
         as_it_is=as_it_is,
