@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from vitreous.cli import ctf, maps, particles, search, selection, validation
+from vitreous.cli import ctf, maps, particles, search, selection, validation, volumes
 from vitreous.cli.app import BAD_INPUT, INTERRUPTED, app
 from vitreous.errors import VitreousError
 
-__all__ = ["app", "ctf", "main", "maps", "particles", "search", "selection", "validation"]
+__all__ = [
+    "app",
+    "ctf",
+    "main",
+    "maps",
+    "particles",
+    "search",
+    "selection",
+    "validation",
+    "volumes",
+]
 
 
 def main() -> None:

@@ -11,9 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.errors import InputError
+from vitreous.io.atomic import atomic_path
 from vitreous.io.mrc import read_map
 
-_MODEL_SUFFIXES = {".pdb", ".ent", ".cif", ".mmcif"}
+_PDB_SUFFIXES = {".pdb", ".ent"}
+_MODEL_SUFFIXES = {*_PDB_SUFFIXES, ".cif", ".mmcif"}
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,15 @@ class AtomicModel:
     elements : tuple of str
         Chemical symbols.
     occupancy : float64 array (atoms,)
+    centre : float64 array (3,)
+        Where the centre of mass lies in the file.
     """
 
     path: Path
     positions: Float[np.ndarray, "n 3"]
     elements: tuple[str, ...]
     occupancy: Float[np.ndarray, " n"]
+    centre: Float[np.ndarray, " 3"]
 
     @property
     def diameter(self) -> float:
@@ -41,11 +46,23 @@ class AtomicModel:
         return 2 * float(np.linalg.norm(self.positions, axis=1).max())
 
 
+def _kind(path: Path) -> str:
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    return suffix.lower()
+
+
 def is_model(path: Path | str) -> bool:
     """Tell a PDB or mmCIF file from a map by its name."""
-    path = Path(path)
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    return suffix.lower() in _MODEL_SUFFIXES
+    return _kind(Path(path)) in _MODEL_SUFFIXES
+
+
+def _structure(path: Path) -> gemmi.Structure:
+    try:
+        return gemmi.read_structure(str(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"cannot be read as a model: {error}", where=path, mend="give a PDB or mmCIF file"
+        ) from error
 
 
 def read_model(path: Path | str) -> AtomicModel:
@@ -57,12 +74,7 @@ def read_model(path: Path | str) -> AtomicModel:
         If it cannot be parsed or holds no atoms.
     """
     path = Path(path)
-    try:
-        structure = gemmi.read_structure(str(path))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"cannot be read as a model: {error}", where=path, mend="give a PDB or mmCIF file"
-        ) from error
+    structure = _structure(path)
     structure.setup_entities()
     structure.remove_waters()
     atoms = [site.atom for site in structure[0].all()] if len(structure) else []
@@ -76,7 +88,37 @@ def read_model(path: Path | str) -> AtomicModel:
         positions - centre,
         tuple(atom.element.name for atom in atoms),
         np.array([atom.occ for atom in atoms]),
+        centre,
     )
+
+
+def write_moved(
+    path: Path, target: Path, matrix: Float[np.ndarray, "3 3"], shift: Float[np.ndarray, " 3"]
+) -> None:
+    """Write a model with all its atoms, waters included, moved: p becomes matrix p + shift.
+
+    Whole or not at all; PDB or mmCIF as the target's name says.  An mmCIF file written from one
+    keeps its other categories.  Cell, symmetry and assemblies, which told of the old place, are
+    dropped.
+    """
+    structure = _structure(path)
+    move = gemmi.Transform(gemmi.Mat33(matrix.tolist()), gemmi.Vec3(*shift.tolist()))
+    for model in structure:
+        model.transform_pos_and_adp(move)
+    structure.cell = gemmi.UnitCell()
+    structure.spacegroup_hm = ""
+    structure.ncs = gemmi.NcsOpList()
+    structure.assemblies.clear()
+    with atomic_path(target) as temporary:
+        if _kind(target) in _PDB_SUFFIXES:
+            temporary.write_text(structure.make_pdb_string(), encoding="utf-8")
+            return
+        if _kind(path) in _PDB_SUFFIXES:
+            document = structure.make_mmcif_document()
+        else:
+            document = gemmi.cif.read(str(path))
+            structure.update_mmcif_block(document[0])
+        document.write_file(str(temporary))
 
 
 def density(

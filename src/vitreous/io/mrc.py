@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -14,56 +18,13 @@ from jaxtyping import Float
 
 from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
+from vitreous.io.mrc_header import HEADER_BYTES, MrcHeader, parse_header
 
-_HEADER_BYTES = 1024
-_DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
-_IMOD_STAMP = 1146047817
-_IMOD_SIGNED_BYTES = 1
+COMPRESSED = {".gz": ("gzip", gzip.decompress), ".bz2": ("bzip2", bz2.decompress)}
+"""Suffix to mrcfile's name of the compression, and what undoes it."""
 
-
-@dataclass(frozen=True)
-class MrcHeader:
-    """What is needed to find the numbers in a file.
-
-    Attributes
-    ----------
-    path : Path
-    shape : tuple of int
-        Sections, rows and columns as stored.
-    dtype : numpy dtype
-        With its byte order.
-    offset : int
-        Bytes before the data.
-    pixel_size : tuple of float
-        Along columns, rows and sections, angstrom; 0 where the file does not say.
-    axes : tuple of int
-        Which of x (1), y (2), z (3) columns, rows and sections run along.
-    """
-
-    path: Path
-    shape: tuple[int, int, int]
-    dtype: np.dtype[np.generic]
-    offset: int
-    pixel_size: tuple[float, float, float]
-    axes: tuple[int, int, int]
-
-    @property
-    def data_bytes(self) -> int:
-        """Bytes that the data take."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
-
-
-def _byte_order(words: bytes, path: Path) -> str:
-    """Whichever order makes sense of the size and mode: some programs stamp it wrongly."""
-    for order in "<>":
-        nx, ny, nz, mode = np.frombuffer(words[:16], dtype=f"{order}i4")
-        if 0 < nx < 2**20 and 0 < ny < 2**20 and 0 < nz < 2**28 and 0 <= mode <= 101:
-            return order
-    raise InputError(
-        "not an MRC file: its first words are no image size and mode",
-        where=path,
-        mend="give an .mrc, .mrcs, .map or .ccp4 file",
-    )
+_WHOLE = 1e-3
+"""Pixels by which an origin may miss a whole number of them, by rounding."""
 
 
 def read_header(path: Path | str) -> MrcHeader:
@@ -78,53 +39,75 @@ def read_header(path: Path | str) -> MrcHeader:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            raw = file.read(_HEADER_BYTES)
+            raw = file.read(HEADER_BYTES)
     except OSError as error:
-        raise InputError(
-            f"cannot be read: {error.strerror}", where=path, mend="check the path"
-        ) from error
-    if len(raw) < _HEADER_BYTES:
-        raise InputError(
-            f"truncated: {size} bytes, but an MRC header alone takes {_HEADER_BYTES}",
-            where=path,
-            mend="copy the file again",
-        )
-    order = _byte_order(raw, path)
-    words = np.frombuffer(raw, dtype=f"{order}i4")
-    reals = np.frombuffer(raw, dtype=f"{order}f4")
-    nx, ny, nz, mode = (int(w) for w in words[:4])
-    if mode not in _DTYPES:
-        raise InputError(
-            f"MRC mode {mode} is not one of 0, 1, 2, 6, 12",
-            where=path,
-            mend="convert it to 32-bit reals (mode 2)",
-        )
-    code = _DTYPES[mode]
-    if mode == 0 and words[38] == _IMOD_STAMP and not words[39] & _IMOD_SIGNED_BYTES:
-        code = "u1"
-    sampling = [int(w) for w in words[7:10]]
-    cell = [float(c) for c in reals[10:13]]
-    pixel = tuple(
-        c / n if n > 0 and np.isfinite(c) else 0.0 for c, n in zip(cell, sampling, strict=True)
+        raise _unreadable(path, error) from error
+    return parse_header(raw, size, path)
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot be read: {error.strerror or error}", where=path, mend="check the path"
     )
-    axes = tuple(int(w) for w in words[16:19])
-    header = MrcHeader(
-        path,
-        (nz, ny, nx),
-        np.dtype(f"{order}{code}"),
-        _HEADER_BYTES + max(0, int(words[23])),
-        (pixel[0], pixel[1], pixel[2]),
-        (axes[0], axes[1], axes[2]) if sorted(axes) == [1, 2, 3] else (1, 2, 3),
-    )
-    expected = header.offset + header.data_bytes
-    if size < expected:
-        raise InputError(
-            f"truncated: {size} bytes, but {nz} x {ny} x {nx} values of mode {mode} "
-            f"need {expected}",
-            where=path,
-            mend="copy or write the file again",
+
+
+def load(path: Path | str) -> tuple[MrcHeader, np.ndarray[Any, Any]]:
+    """Header and numbers as stored: sections, rows, columns, read when used.
+
+    A file compressed by gzip or bzip2 is expanded in memory.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_header`.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in COMPRESSED:
+        header = read_header(path)
+        return header, np.memmap(
+            path, dtype=header.dtype, mode="r", offset=header.offset, shape=header.shape
         )
-    return header
+    _, expand = COMPRESSED[path.suffix.lower()]
+    try:
+        content = expand(path.read_bytes())
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise _unreadable(path, OSError(*error.args)) from error
+    header = parse_header(content[:HEADER_BYTES], len(content), path)
+    count = int(np.prod(header.shape, dtype=np.int64))
+    stored = np.frombuffer(content, header.dtype, count, header.offset)
+    return header, stored.reshape(header.shape)
+
+
+def in_order(header: MrcHeader, stored: np.ndarray) -> Float[np.ndarray, "z y x"]:
+    """Numbers of :func:`load` as float32 along z, y, x."""
+    # Sections, rows, columns lie along axes[2], axes[1], axes[0]; z, y, x is 3, 2, 1.
+    along = header.axes[::-1]
+    turned = np.transpose(stored, [along.index(axis) for axis in (3, 2, 1)])
+    return np.array(turned, dtype=np.float32, order="C")
+
+
+def cubic_voxel(header: MrcHeader, pixel_size: float | None = None) -> float:
+    """Pixel size in angstrom, the one given or the header's.
+
+    Raises
+    ------
+    InputError
+        If it is unknown or differs between the axes.
+    """
+    sizes = header.pixel_size if pixel_size is None else (pixel_size,) * 3
+    if min(sizes) <= 0:
+        raise InputError(
+            "the header gives no pixel size",
+            where=header.path,
+            mend="write it there with vitreous map convert --pixel-size",
+        )
+    if max(sizes) > 1.01 * min(sizes):
+        raise InputError(
+            f"voxels are not cubes: {sizes[0]:g} x {sizes[1]:g} x {sizes[2]:g} A",
+            where=header.path,
+            mend="resample the map to cubic voxels",
+        )
+    return round(sum(sizes) / 3, 6)
 
 
 def read_map(
@@ -139,37 +122,46 @@ def read_map(
     InputError
         Also for an unknown or unequal pixel size and for values that are not finite.
     """
-    header = read_header(path)
-    stored = np.memmap(
-        header.path, dtype=header.dtype, mode="r", offset=header.offset, shape=header.shape
-    )
-    # Sections, rows, columns lie along axes[2], axes[1], axes[0]; z, y, x is 3, 2, 1.
-    along = header.axes[::-1]
-    turned = np.transpose(stored, [along.index(axis) for axis in (3, 2, 1)])
-    volume = np.array(turned, dtype=np.float32, order="C")
-    sizes = header.pixel_size if pixel_size is None else (pixel_size,) * 3
-    if min(sizes) <= 0:
-        raise InputError(
-            "the header gives no pixel size",
-            where=path,
-            mend="write it there, for instance with relion_image_handler --force_header_angpix",
-        )
-    if max(sizes) > 1.01 * min(sizes):
-        raise InputError(
-            f"voxels are not cubes: {sizes[0]:g} x {sizes[1]:g} x {sizes[2]:g} A",
-            where=path,
-            mend="resample the map to cubic voxels",
-        )
+    header, stored = load(path)
+    volume, size = in_order(header, stored), cubic_voxel(header, pixel_size)
     if not np.isfinite(volume).all():
         raise InputError("holds NaN or infinite values", where=path, mend="write the map again")
-    return volume, round(sum(sizes) / 3, 6)
+    return volume, size
 
 
-def write_map(path: Path | str, volume: Float[np.ndarray, "z y x"], pixel_size: float) -> None:
-    """Write a float32 map, whole or not at all; ``pixel_size`` in angstrom."""
-    with atomic_path(path) as temporary, mrcfile.new(temporary, overwrite=True) as file:
-        file.set_data(np.asarray(volume, dtype=np.float32))
+def write_map(
+    path: Path | str,
+    volume: Float[np.ndarray, "z y x"],
+    pixel_size: float,
+    *,
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    dtype: np.dtype[Any] | type[np.generic] = np.float32,
+) -> None:
+    """Write a map, whole or not at all, compressed if its name ends in .gz or .bz2.
+
+    Parameters
+    ----------
+    path : Path
+    volume : array (z, y, x)
+    pixel_size : float
+        Angstrom.
+    origin : tuple of float
+        Where the first voxel lies, x, y, z in angstrom.  Written as ORIGIN and, where it is a
+        whole number of pixels, as NSTART too: programs read the one or the other.
+    dtype : numpy dtype
+        How numbers are stored, which they must fit: float32, float16, int16 or int8.
+    """
+    compression, _ = COMPRESSED.get(Path(path).suffix.lower(), (None, None))
+    with (
+        atomic_path(path) as temporary,
+        mrcfile.new(temporary, compression=compression, overwrite=True) as file,
+    ):
+        file.set_data(np.asarray(volume, dtype=dtype))
         file.voxel_size = pixel_size
+        file.header.origin = origin
+        start = np.divide(origin, pixel_size)
+        if np.abs(start - start.round()).max() < _WHOLE:
+            file.nstart = tuple(int(step) for step in start.round())
 
 
 @dataclass(frozen=True)

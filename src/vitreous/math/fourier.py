@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
@@ -113,15 +114,27 @@ def from_low_frequencies(
     return lines.real @ positive.real + lines.imag @ positive.imag
 
 
-def crop_or_pad(array: Tensor, box: int, ndim: int) -> Tensor:
-    """Cut or zero-pad the last ``ndim`` dimensions to ``box``, centre staying on centre."""
-    for dim in _last(ndim):
+def per_coefficient(
+    curve: Float[np.ndarray, " s"], box: int, device: torch.device | None = None
+) -> Float[Tensor, "n n h"]:
+    """Values of shells at the coefficients of a half spectrum, zero beyond the last shell."""
+    shells = half_frequency_radius(box, device).round().long()
+    values = torch.from_numpy(np.append(curve, 0.0)).float().to(shells.device)
+    return values[shells.clamp(max=len(curve))]
+
+
+def crop_or_pad(
+    array: Tensor, boxes: int | tuple[int, ...], ndim: int, fill: float = 0.0
+) -> Tensor:
+    """Cut or pad the last ``ndim`` dimensions to one box or one each, centre staying on centre."""
+    sides = (boxes,) * ndim if isinstance(boxes, int) else boxes
+    for dim, box in zip(_last(ndim), sides, strict=True):
         n = array.shape[dim]
         low = box // 2 - n // 2
         padding = [0, 0] * ndim
         place = 2 * (-dim - 1)
         padding[place], padding[place + 1] = low, box - n - low
-        array = torch.nn.functional.pad(array, padding)
+        array = torch.nn.functional.pad(array, padding, value=fill)
     return array
 
 

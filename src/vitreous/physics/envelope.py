@@ -1,14 +1,16 @@
-"""Masks that follow the molecule: given a threshold, or found from two half-maps."""
+"""Masks that follow the molecule: given a threshold, or found from one map or two half-maps."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy import ndimage
+from scipy.stats import median_abs_deviation
 from torch import Tensor
 
 from vitreous.math.fourier import frequency_radius
@@ -104,6 +106,36 @@ def _without_specks(inside: Bool[np.ndarray, "n n n"]) -> Bool[np.ndarray, "n n 
     return kept
 
 
+def usual_widths(pixel_size: float) -> tuple[float, float]:
+    """Growth and width of the soft edge of an automatic mask, pixels, at a pixel in angstrom."""
+    extend, edge = (max(pixels, width / pixel_size) for pixels, width in (_EXTEND, _EDGE))
+    return extend, edge
+
+
+def _envelope(
+    volume: Float[Tensor, "n n n"],
+    pixel_size: float,
+    noise: Callable[[Float[Tensor, " p"], float], float],
+    extend: float,
+    edge: float,
+) -> Envelope | None:
+    """Mask at the first low-pass at which Otsu's threshold stands clear of the noise.
+
+    ``noise`` tells its standard deviation from the low-passed values in the ball and the
+    resolution.
+    """
+    ball = frequency_radius(volume.shape[-1], 3) < volume.shape[-1] / 2
+    for resolution in _LOW_PASSES:
+        filtered = low_pass(volume, pixel_size, resolution)
+        inside_ball = filtered[ball]
+        threshold = between_classes(inside_ball.numpy())
+        clear = threshold - float(np.median(inside_ball.numpy()))
+        if clear > _CLEAR * noise(inside_ball, resolution):
+            inside = _without_specks(((filtered >= threshold) & ball).numpy())
+            return Envelope(grown(inside, extend, edge), resolution, threshold, extend, edge)
+    return None
+
+
 def automatic_mask(
     half1: Float[Tensor, "n n n"], half2: Float[Tensor, "n n n"], pixel_size: float
 ) -> Envelope | None:
@@ -118,14 +150,32 @@ def automatic_mask(
     pixel_size : float
         Angstrom.
     """
-    extend, edge = (max(pixels, width / pixel_size) for pixels, width in (_EXTEND, _EDGE))
     ball = frequency_radius(half1.shape[-1], 3) < half1.shape[-1] / 2
-    for resolution in _LOW_PASSES:
-        mean = low_pass((half1 + half2) / 2, pixel_size, resolution)
-        noise = low_pass((half1 - half2) / 2, pixel_size, resolution)
-        inside_ball = mean[ball].numpy()
-        threshold = between_classes(inside_ball)
-        if threshold - float(np.median(inside_ball)) > _CLEAR * float(noise[ball].std()):
-            inside = _without_specks(((mean >= threshold) & ball).numpy())
-            return Envelope(grown(inside, extend, edge), resolution, threshold, extend, edge)
-    return None
+
+    def of_difference(_: Float[Tensor, " p"], resolution: float) -> float:
+        return float(low_pass((half1 - half2) / 2, pixel_size, resolution)[ball].std())
+
+    return _envelope((half1 + half2) / 2, pixel_size, of_difference, *usual_widths(pixel_size))
+
+
+def mask_of_one(
+    volume: Float[Tensor, "n n n"], pixel_size: float, extend: float, edge: float
+) -> Envelope | None:
+    """As :func:`automatic_mask`, from one map alone: its solvent tells the noise.
+
+    The noise is 1.48 times the median distance from the median, which is that of the solvent as
+    long as it fills more than half of the ball that fits the box.
+
+    Parameters
+    ----------
+    volume : tensor (n, n, n)
+    pixel_size : float
+        Angstrom.
+    extend, edge : float
+        Growth and width of the soft edge, pixels; see :func:`usual_widths`.
+    """
+
+    def of_solvent(values: Float[Tensor, " p"], _: float) -> float:
+        return float(median_abs_deviation(values.numpy(), scale="normal"))
+
+    return _envelope(volume, pixel_size, of_solvent, extend, edge)

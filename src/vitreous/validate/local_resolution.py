@@ -18,11 +18,11 @@ from vitreous.math.fourier import (
     good_box,
     half_frequency_radius,
     half_shell_means,
+    per_coefficient,
     to_half_fourier,
 )
 from vitreous.physics.filters import low_pass_window
 from vitreous.physics.masks import cosine_edge
-from vitreous.validate.sharpen import per_coefficient
 
 _RESOLUTIONS_A_WINDOW = 7.0
 """Diameter of the window over the global resolution: some 150 independent coefficients there."""

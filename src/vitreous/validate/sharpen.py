@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from vitreous.math.fourier import from_half_fourier, half_frequency_radius, half_shell_means
+from vitreous.math.fourier import from_half_fourier, half_shell_means, per_coefficient
+from vitreous.physics.filters import b_factor_window
 from vitreous.validate.fsc import first_below, shell_frequency
 
 _NO_SIGNAL = 1e-4
@@ -114,15 +114,6 @@ def guinier_fit(
     )
 
 
-def per_coefficient(
-    curve: Float[np.ndarray, " s"], box: int, device: torch.device | None = None
-) -> Float[Tensor, "n n h"]:
-    """Values of shells at the coefficients of a half spectrum, zero beyond the last shell."""
-    shells = half_frequency_radius(box, device).round().long()
-    values = torch.from_numpy(np.append(curve, 0.0)).float().to(shells.device)
-    return values[shells.clamp(max=len(curve))]
-
-
 def sharpened(
     spectrum: Complex[Tensor, "n n h"],
     weight: Float[np.ndarray, " s"],
@@ -141,8 +132,6 @@ def sharpened(
     pixel_size : float
         Angstrom.
     """
-    box = spectrum.shape[0]
-    radius = half_frequency_radius(box, spectrum.device)
-    decay = torch.exp(-b_factor / 4 * (radius / (box * pixel_size)) ** 2)
-    envelope = torch.where(radius <= box / 2, decay, 0.0)  # nothing from the cube's corners
-    return from_half_fourier(spectrum * envelope * per_coefficient(weight, box, spectrum.device))
+    box, device = spectrum.shape[0], spectrum.device
+    envelope = b_factor_window(box, pixel_size, b_factor, device)
+    return from_half_fourier(spectrum * envelope * per_coefficient(weight, box, device))

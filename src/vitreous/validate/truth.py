@@ -52,11 +52,11 @@ class Alignment:
     volume: Float[Tensor, "n n n"]
 
 
-def mirrored(volume: Float[Tensor, "n n n"]) -> Float[Tensor, "n n n"]:
-    """The other hand: z to minus z about the box centre."""
-    flipped = volume.flip(0)
+def mirrored(volume: Float[Tensor, "z y x"], axis: int = 0) -> Float[Tensor, "z y x"]:
+    """The other hand: z (``axis`` 0), y (1) or x (2) to its negative about the box centre."""
+    flipped = volume.flip(axis)
     # In an even box the centre is not the middle: flipping moves it one voxel.
-    return flipped.roll(1, 0) if volume.shape[0] % 2 == 0 else flipped
+    return flipped.roll(1, axis) if volume.shape[axis] % 2 == 0 else flipped
 
 
 def _frequencies(box: int, radius: float) -> Float[Tensor, "p 3"]:

@@ -93,7 +93,13 @@ def _read(path: Path, pixel_size: float | None) -> tuple[Float[Tensor, "n n n"],
     return cubic(array, path), own
 
 
-def _same_grid(path: Path, box: int, own: float, like: Path, n: int, pixel_size: float) -> None:
+def same_grid(path: Path, box: int, own: float, like: Path, n: int, pixel_size: float) -> None:
+    """Refuse a map of ``box`` pixels of ``own`` angstrom beside another one.
+
+    Raises
+    ------
+    InputError
+    """
     if box != n:
         raise InputError(
             f"has a box of {box} px, but {like} one of {n} px",
@@ -134,7 +140,7 @@ def read_mask(
             where=path,
             mend="give a mask on the map's grid",
         )
-    _same_grid(path, int(mask.shape[-1]), own, like, n, pixel_size)
+    same_grid(path, int(mask.shape[-1]), own, like, n, pixel_size)
     low, high = float(mask.min()), float(mask.max())
     if low < -_SLACK or high > 1 + _SLACK:
         raise InputError(
@@ -210,7 +216,7 @@ def open_half_maps(
     first, size = _read(half1, pixel_size)
     second, own = _read(half2, pixel_size)
     n = int(first.shape[-1])
-    _same_grid(half2, int(second.shape[-1]), own, half1, n, size)
+    same_grid(half2, int(second.shape[-1]), own, half1, n, size)
     if float(fsc(first, second)[1:].min()) > _IDENTICAL:
         raise InputError(
             f"is the same map as {half1}: their FSC is 1 in every shell",

@@ -29,13 +29,14 @@ from vitreous.jobs.refine.task import Task
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import (
     from_half_fourier,
+    per_coefficient,
     resample,
     resample_map,
     to_half_fourier,
 )
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.particles.table import write_particles
-from vitreous.validate.sharpen import fsc_weight, per_coefficient
+from vitreous.validate.sharpen import fsc_weight
 
 _SMALL = 96
 """Largest box whose maps are handled on one core."""

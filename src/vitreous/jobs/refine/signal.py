@@ -9,13 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.jobs.images import Frame
-from vitreous.math.fourier import from_half_fourier, to_half_fourier
+from vitreous.math.fourier import from_half_fourier, per_coefficient, to_half_fourier
 from vitreous.physics.envelope import automatic_mask
 from vitreous.physics.masks import soft_sphere
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.reconstruct.solve import solve
 from vitreous.validate.fsc import fsc
-from vitreous.validate.sharpen import per_coefficient
 
 _WORTH = 0.05
 """Weight below which a shell tells nothing that is worth its arithmetic."""

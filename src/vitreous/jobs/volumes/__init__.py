@@ -1,0 +1,1 @@
+"""Tools on maps: filters, grids, masks, decoys, fitting, correlation, headers."""

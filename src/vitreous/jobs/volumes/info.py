@@ -1,0 +1,68 @@
+"""Headers, statistics and oddities of map files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vitreous.io.atomic import write_text
+from vitreous.io.mrc import load
+from vitreous.io.mrc_header import MrcHeader
+from vitreous.io.plain import plain
+from vitreous.jobs.config_volumes import InfoConfig
+from vitreous.jobs.volumes.files import free
+from vitreous.validate.oddities import Statistics, header_oddities, statistics, value_oddities
+
+
+@dataclass(frozen=True)
+class MapInfo:
+    """What a file holds.
+
+    Attributes
+    ----------
+    header : MrcHeader
+    statistics : Statistics
+    odd : tuple of str
+    """
+
+    header: MrcHeader
+    statistics: Statistics
+    odd: tuple[str, ...]
+
+
+def map_info(path: Path) -> MapInfo:
+    """Read a file, whatever it holds.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    header, stored = load(path)
+    found = statistics(stored)
+    return MapInfo(header, found, (*header_oddities(header), *value_oddities(found)))
+
+
+def run_info(config: InfoConfig) -> list[MapInfo]:
+    """Tell of each file; write the same as JSON, if asked to.
+
+    Raises
+    ------
+    VitreousError
+        For files that cannot be read or written.
+    """
+    target = config.json and free(config.json, config.overwrite)
+    found = [map_info(path) for path in config.inputs]
+    if target:
+        records = [
+            {
+                **asdict(info.header),
+                "dtype": info.header.dtype.name,
+                **asdict(info.statistics),
+                "odd": info.odd,
+            }
+            for info in found
+        ]
+        write_text(target, json.dumps(plain(records), indent=1) + "\n")
+    return found
