@@ -15,16 +15,13 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import resource
-import shlex
 import shutil
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-from machine import gemm_rate
+from machine import timed
 
 import vitreous
 from vitreous.jobs.compare import run_compare
@@ -47,24 +44,6 @@ FIELDS = (
     *("program", "version", "wall_s", "cpu_s", "fsc05_A", "peak_MB", "gemm_before", "gemm_after"),
     *("wall_ratio", "cpu_ratio"),
 )
-
-
-def timed(command: str, folder: Path, log: Path) -> dict[str, float]:
-    """Run a command; wall and CPU seconds, peak memory (the largest child so far), GEMM rates."""
-    before, used = gemm_rate(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.perf_counter()
-    with log.open("w") as file:
-        subprocess.run(shlex.split(command), cwd=folder, stdout=file, stderr=file, check=True)
-    wall = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
-    return {
-        "wall_s": wall,
-        "cpu_s": cpu,
-        "peak_MB": after.ru_maxrss / 1024,
-        "gemm_before": before,
-        "gemm_after": gemm_rate(),
-    }
 
 
 def agreement(found: Path, truth: Path) -> float:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import resource
+import shlex
+import subprocess
 import time
+from pathlib import Path
 
 import torch
 
@@ -25,3 +29,21 @@ def gemm_rate(device: torch.device | None = None) -> float:
         synchronise(device)
         times.append(time.perf_counter() - began)
     return 2 * 2048**3 / min(times) / 1e9
+
+
+def timed(command: str, folder: Path, log: Path) -> dict[str, float]:
+    """Run a command; wall and CPU seconds, peak memory (the largest child so far), GEMM rates."""
+    before, used = gemm_rate(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    with log.open("w") as file:
+        subprocess.run(shlex.split(command), cwd=folder, stdout=file, stderr=file, check=True)
+    wall = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+    return {
+        "wall_s": wall,
+        "cpu_s": cpu,
+        "peak_MB": after.ru_maxrss / 1024,
+        "gemm_before": before,
+        "gemm_after": gemm_rate(),
+    }
