@@ -25,6 +25,9 @@ from vitreous.validate.truth import align
 _LOW_PASS = 25.0
 """Angstrom: resolution of the correlation that tells shape rather than detail."""
 
+_FINEST = 12.0
+"""Angstrom that the alignment goes to."""
+
 _EDGE = 5.0
 """Pixels of the FSC mask's soft edge."""
 
@@ -158,7 +161,7 @@ def run_compare(config: CompareConfig, on_event: OnEvent = ignore) -> Comparison
         extent(truth, pixel_size), width
     )
     on_event({"event": "progress", "stage": "aligning", "iteration": 0, "of": 1})
-    alignment = align(moving, truth, pixel_size)
+    alignment = align(moving, truth, pixel_size, finest=_FINEST)
     on_event({"event": "progress", "stage": "aligning", "iteration": 1, "of": 1})
     mask = soft_sphere(box, diameter / 2 / pixel_size, _EDGE)
     curve = fsc(alignment.volume * mask, truth * mask).numpy()

@@ -23,6 +23,9 @@ from vitreous.validate.turning import turned
 _COARSE_ORDER = 2
 """HEALPix order of the global search: 4,608 rotations, 15 degrees apart."""
 
+_EMPTY = 1e-10
+"""Product of two shells' powers, over the greatest, below which a shell holds nothing."""
+
 _CANDIDATES = 6
 """Rotations of each hand that are refined."""
 
@@ -110,9 +113,14 @@ def _refine(
     matrix: np.ndarray,
     shift: np.ndarray,
     tolerance: float,
+    weights: Float[Tensor, " p"] | None = None,
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Correlation, rotation and shift (in box units) at the nearest maximum."""
-    norm = float(target.abs().square().sum().sqrt())
+    """Correlation, rotation and shift (in box units) at the nearest maximum.
+
+    ``weights`` are those of the coefficients' products; 1 by default.
+    """
+    weights = torch.ones(len(points)) if weights is None else weights
+    norm = float((weights * target.abs().square()).sum().sqrt())
 
     def rotated(vector: np.ndarray) -> np.ndarray:
         return np.asarray(Rotation.from_rotvec(vector).as_matrix() @ matrix)
@@ -122,8 +130,9 @@ def _refine(
         values = read(cube, points @ rotation)[0]
         offset = torch.from_numpy(shift + parameters[3:]).float()
         values = values * torch.exp(-2j * math.pi * (points @ offset))
-        power = float(values.abs().square().sum().sqrt())
-        return -float((values.conj() * target).real.sum()) / max(norm * power, 1e-30)
+        power = float((weights * values.abs().square()).sum().sqrt())
+        product = float((weights * (values.conj() * target).real).sum())
+        return -product / max(norm * power, 1e-30)
 
     steps = np.diag([0.1] * 3 + [0.01] * 3)
     simplex = np.vstack([np.zeros(6), steps])
@@ -136,6 +145,22 @@ def _refine(
     return -float(best.fun), rotated(best.x[:3]), shift + best.x[3:]
 
 
+def _whitening(
+    cube: FourierCube, target: Complex[Tensor, " p"], points: Float[Tensor, "p 3"]
+) -> Float[Tensor, " p"]:
+    """Weights that give every shell the same part in the correlation; none to empty ones."""
+    shell = points.norm(dim=1).round().long()
+    count = torch.bincount(shell).clamp(min=1)
+
+    def power(values: Tensor) -> Tensor:
+        sums = torch.zeros(len(count)).index_add_(0, shell, values.abs().square())
+        return sums / count
+
+    both = power(target) * power(read(cube, points)[0])
+    per_shell = torch.where(both > _EMPTY * both.max(), both, torch.inf).rsqrt()
+    return (per_shell / count)[shell]
+
+
 @one_thread()
 def align(
     moving: Float[Tensor, "n n n"],
@@ -144,6 +169,7 @@ def align(
     *,
     resolution: float = 25.0,
     hands: tuple[bool, ...] = (False, True),
+    finest: float | None = None,
 ) -> Alignment:
     """Lay ``moving`` on ``truth``: best over all rotations, shifts and both hands.
 
@@ -157,6 +183,9 @@ def align(
         Frequencies used for the refinement, angstrom; the global search uses the lowest of them.
     hands : tuple of bool
         Whether to try the map as it is (False), mirrored (True), or both.
+    finest : float, optional
+        Angstrom: a last refinement then goes so far, every shell having the same part in it, and
+        tells the hand.  Without, detail that is weak beside the shape hardly counts.
     """
     box = truth.shape[-1]
     coarse_radius = max(4, min(round(box * pixel_size / max(resolution, 40)), box // 2 - 2, 6))
@@ -171,6 +200,23 @@ def align(
         rough = [_refine(cube, target, low, m, s, 2e-3) for _, m, s in coarse]
         _, matrix, shift = max(rough, key=lambda item: item[0])
         fine = _refine(cube, _values(truth, high), high, matrix, shift, 1e-4)
+        if finest is not None:
+            fine = _refine_evenly(volume, truth, fine[1], fine[2], box * pixel_size / finest)
         results.append((*fine, hand, volume))
     correlation, matrix, shift, hand, volume = max(results, key=lambda item: item[0])
     return Alignment(matrix, shift * box, hand, correlation, turned(volume, matrix, shift * box))
+
+
+def _refine_evenly(
+    moving: Float[Tensor, "n n n"],
+    truth: Float[Tensor, "n n n"],
+    matrix: np.ndarray,
+    shift: np.ndarray,
+    shells: float,
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Correlation, rotation and shift with all shells alike, out to ``shells``."""
+    radius = min(round(shells), truth.shape[-1] // 2 - 2)
+    points = _frequencies(truth.shape[-1], radius)
+    cube, target = map_to_cube(moving[None], radius + 1), _values(truth, points)
+    weights = _whitening(cube, target, points)
+    return _refine(cube, target, points, matrix, shift, 1e-4, weights)

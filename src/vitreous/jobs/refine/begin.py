@@ -28,6 +28,8 @@ from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles, require_ctf
 from vitreous.physics.filters import low_pass
+from vitreous.physics.masks import soft_sphere
+from vitreous.validate.reproducibility import agreement_with_mirror
 from vitreous.validate.turning import symmetrised
 
 _DEFAULT_MASK = 0.85
@@ -41,6 +43,9 @@ _LOWPASS = (30.0, 60.0)
 _SYMMETRIC = 0.7
 """Correlation of a reference with its mean over the point group, the rotational average of both
 taken off, below which it does not lie on the group's axes."""
+
+_POLYHEDRAL = 12
+"""Operators of the smallest polyhedral group."""
 
 _FIRST_SHARE = 0.3
 """Of the images' power at low resolution that the reference is given in the first pass."""
@@ -120,6 +125,14 @@ def _reference(
                 f"{config.symmetry}; or refine without symmetry",
             )
         volume = mean
+    if len(operators) >= _POLYHEDRAL and config.local_search is None:
+        ball = soft_sphere(box, box / 2 - 5, 3)
+        if agreement_with_mirror(volume, ball, pixel_size, config.lowpass) <= 1.2 * config.lowpass:
+            warnings.append(
+                f"The reference cut at {config.lowpass:g} A is its own mirror image, as maps of "
+                f"{config.symmetry} often are: the halves may fall into a false solution. Give "
+                "particles with poses, such as those of abinit, and --local-search 3.75."
+            )
     return volume, warnings
 
 
