@@ -28,6 +28,9 @@ BEYOND = 10
 """Rings kept beyond the final resolution: the iterations do not use them, but the passes over all
 particles do."""
 
+_FINER = 2.5
+"""The last maps may be this many times finer than the search's final resolution."""
+
 READ_BATCH = 512
 """Images read and transformed at once."""
 
@@ -108,6 +111,12 @@ def working_frame(
     radius = mask_diameter / 2 / pixel_size
     support = min(1.0, 2 * (radius + edge) / box)
     return Frame(box, pixel_size, radius, edge, polar_grid(rings, support))
+
+
+def finer_frame(table: ParticleTable, frame: Frame, final_resolution: float) -> Frame:
+    """Frame with the same mask for the last maps, finer than the search's final resolution."""
+    diameter = 2 * frame.mask_radius * frame.pixel_size
+    return working_frame(table, diameter, final_resolution / _FINER)
 
 
 def check_one_field(table: ParticleTable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from vitreous.errors import InputError
 from vitreous.jobs.abinit.schedule import last_angular_step, orientations_at
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.engine import GATHERED, PADDING
-from vitreous.jobs.images import READ_BATCH, Frame
+from vitreous.jobs.images import READ_BATCH, Frame, finer_frame
 from vitreous.kernels.precision import product_dtype
 from vitreous.math.so3 import order_for
 from vitreous.particles.table import ParticleTable
@@ -79,7 +80,7 @@ class MemoryPlan:
             f"the search needs {self.needed / 1e9:.1f} GB of memory, {self.free / 1e9:.1f} GB are "
             f"free; most of it ({self.parts[most] / 1e9:.1f} GB) is for the {most}",
             where=particles,
-            mend="take fewer particles or classes, or a coarser --final-resolution",
+            mend="take fewer particles or classes, or a coarser resolution",
         )
 
 
@@ -95,6 +96,11 @@ def free_memory(device: torch.device) -> int | None:
     if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
         free = min(free, int(limit.read_text()) - int(used.read_text()))
     return free
+
+
+def half_planes(particles: int, shells: int) -> float:
+    """Bytes of complex64 coefficients and float32 CTFs on half-planes."""
+    return 12.0 * particles * math.pi / 2 * shells**2
 
 
 def memory_plan(
@@ -113,10 +119,12 @@ def memory_plan(
     # Residues are filled up to the fullest: about a quarter more than the bands themselves.
     coefficients = config.classes * directions * 2.5 * sum(band + 1 for band in polar.bands)
     largest_box = max(group.box for group in table.optics)
+    last_shells = finer_frame(table, frame, config.final_resolution).polar.rings
     parts = {
         "libraries": _LIBRARIES,
         # complex64 samples and float32 CTFs
         "images": 12.0 * len(table) * samples,
+        "images for the last maps": half_planes(len(table), last_shells),
         # what oneDNN makes of the products' shapes, hundreds of them, and keeps
         "compiled code": _COMPILED,
         # images as read, normalised, transformed and cropped; the matrix that takes them to rings
@@ -131,3 +139,17 @@ def memory_plan(
         "products": 4.0 * (1 + config.classes) * tile * workers,
     }
     return MemoryPlan(parts, free, Tiling(tile, product_dtype(device, config.precision)))
+
+
+def refine_plan(table: ParticleTable, shells: int, device: torch.device) -> MemoryPlan:
+    """Reckon what a refinement will hold at its fullest, in the last pass."""
+    largest_box = max(group.box for group in table.optics)
+    parts = {
+        "libraries": _LIBRARIES,
+        "images": half_planes(len(table), shells),
+        "compiled code": _COMPILED,
+        "reading": 4.0 * READ_BATCH * 6 * largest_box**2,
+        # references, sums of both halves and every worker, and copies on the way to the maps
+        "maps": 12.0 * 8 * cube_side(shells + 1, PADDING) ** 3,
+    }
+    return MemoryPlan(parts, free_memory(device), Tiling())

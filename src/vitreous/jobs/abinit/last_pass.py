@@ -17,7 +17,7 @@ from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.engine import power_beyond_noise
 from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.images import CtfMode, Frame, working_frame
+from vitreous.jobs.images import CtfMode, Frame, finer_frame
 from vitreous.jobs.refine.local_pass import Posed
 from vitreous.jobs.refine.planes import load_planes
 from vitreous.jobs.refine.polish import Material, Polished, polish
@@ -32,9 +32,6 @@ _MOSTLY = 0.5
 
 _LEVEL = 0.04
 """Relative rise of the mean log-evidence below which passes on the grid are enough."""
-
-_FINER = 2.5
-"""The last maps may be this many times finer than the search's final resolution."""
 
 _FOLDS = 4
 
@@ -77,18 +74,11 @@ def last_pass(
     noisy = noise_probability(places.log_evidence)
     polished = Polished(state.maps, state.noise, state.fractions, places.posed)
     if (noisy > 0.5).double().mean() < _MOSTLY:
-        frame = _finer_frame(problem)
+        frame = finer_frame(problem.table, problem.frame, problem.config.final_resolution)
         polished = _begun(problem, state, places.posed, frame)
         polished, places = _polished(problem, polished, frame, places, noisy <= 0.5, source, mode,
                                      on_event)  # fmt: skip
     return _found(places, polished.noise, frame), polished.maps
-
-
-def _finer_frame(problem: Problem) -> Frame:
-    """Frame for the last maps, with the mask of the search."""
-    old = problem.frame
-    diameter = 2 * old.mask_radius * old.pixel_size
-    return working_frame(problem.table, diameter, problem.config.final_resolution / _FINER)
 
 
 def _begun(problem: Problem, state: SearchState, posed: Posed, frame: Frame) -> Polished:

@@ -14,6 +14,7 @@ from vitreous.jobs.config_refine import RefineConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask
 from vitreous.jobs.maps.postprocess import judge_half_maps, write_judged
+from vitreous.jobs.memory import refine_plan
 from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.refine.begin import Begun, begin, first_state
 from vitreous.jobs.refine.gold import Halves
@@ -139,6 +140,8 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
     began = time.monotonic()
     begun = begin(config)
     task, loaded = begun.task, Loaded()
+    plan = refine_plan(task.table, task.most_shells, task.device)
+    plan.check(task.table.path)
     prepare_folder(config.out, overwrite=config.overwrite, resume=config.resume)
     on_event(
         {
@@ -148,6 +151,7 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
             "warnings": begun.warnings,
         }
     )
+    on_event({"event": "memory", **plan.record()})
     with one_thread(task.table.optics[0].box <= _SMALL):
         if config.resume:
             state = load_state(config.out / "checkpoint.safetensors", config, task.device)
