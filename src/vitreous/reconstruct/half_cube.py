@@ -1,0 +1,112 @@
+"""Sums of slices on the half of a Fourier cube that tells it all: x from zero on."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from vitreous.kernels.compiler import COMPILED, compiled_for
+from vitreous.kernels.threads import cores
+
+if COMPILED:
+    from vitreous.kernels.half_planes import insert_planes
+
+
+@dataclass(frozen=True)
+class HalfCube:
+    """Sums over images of CTF-weighted data and of squared CTFs; filled in place.
+
+    Attributes
+    ----------
+    data : complex tensor (side, side, half)
+        z, y, x; zero frequency at (side // 2, side // 2, 0).
+    weight : tensor (side, side, half)
+    padding : int
+        Voxels of the cube for one frequency step of the map's box.
+    """
+
+    data: Complex[Tensor, "s s h"]
+    weight: Float[Tensor, "s s h"]
+    padding: int
+
+    def add(self, other: HalfCube) -> None:
+        """Add another's sums to this one's, in place."""
+        self.data.add_(other.data)
+        self.weight.add_(other.weight)
+
+    def complete(self) -> None:
+        """Join what fell on x = 0 with its Friedel mates: once, when all slices are in."""
+        for part in (self.data, self.weight):
+            plane = part[:, :, 0]
+            plane.add_(plane.flip((0, 1)).conj().resolve_conj())
+
+
+def empty_half_cube(radius: float, box: int, padding: int) -> HalfCube:
+    """Zero sums out to ``radius`` frequency steps of ``box``, at most short of Nyquist."""
+    reach = min(int(radius * padding) + 2, (box * padding - 1) // 2)
+    weight = torch.zeros(2 * reach + 1, 2 * reach + 1, reach + 1)
+    return HalfCube(torch.zeros(weight.shape, dtype=torch.complex64), weight, padding)
+
+
+def insert_slices(
+    cube: HalfCube,
+    frequencies: Float[Tensor, "p 2"],
+    planes: Float[Tensor, "n 2 3"],
+    samples: Complex[Tensor, "n p"],
+    shares: Float[Tensor, "n p"],
+) -> None:
+    """Add central slices into ``cube`` in place, by trilinear weights.
+
+    Parameters
+    ----------
+    frequencies : tensor (samples, 2)
+        Image frequencies (x, y) of one half-plane.
+    planes : tensor (images, 2, 3)
+        Directions (x, y, z) of the images' axes in the volume, in steps of 1 / box of the map for
+        a step of ``frequencies``.
+    samples, shares : tensors (images, samples)
+        CTF-weighted values and squared CTFs.
+    """
+    scaled = planes * cube.padding
+    if not compiled_for(samples):
+        insert_eagerly(cube, frequencies, scaled, samples, shares)
+        return
+    given = (cube.data, cube.weight, frequencies, scaled, samples, shares)
+    arrays = [part.contiguous().numpy() for part in given]
+
+    def work(core: int) -> None:
+        insert_planes(*arrays, core, cores())
+
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(work, range(cores())))
+
+
+def insert_eagerly(
+    cube: HalfCube,
+    frequencies: Float[Tensor, "p 2"],
+    planes: Float[Tensor, "n 2 3"],
+    samples: Complex[Tensor, "n p"],
+    shares: Float[Tensor, "n p"],
+) -> None:
+    """The same, step by step; ``planes`` in voxels of the cube."""
+    side, _, half = cube.weight.shape
+    points = torch.einsum("pi,nij->npj", frequencies, planes)
+    mate = points[..., 0] < 0
+    points = torch.where(mate[..., None], -points, points)
+    samples = torch.where(mate, samples.conj(), samples)
+    points = points + torch.tensor([0.0, side // 2, side // 2])
+    last = torch.tensor([half - 1, side - 1, side - 1])
+    inside = ((points >= 0) & (points.floor() + 1 <= last)).all(dim=-1)
+    points, samples, shares = points[inside], samples[inside], shares[inside]
+    low, share = points.floor().long(), points % 1
+    for corner in product((0, 1), repeat=3):
+        x, y, z = (low + torch.tensor(corner)).unbind(-1)
+        near = torch.where(torch.tensor(corner) > 0, share, 1 - share).prod(dim=-1)
+        index = (z * side + y) * half + x
+        cube.data.view(-1).index_add_(0, index, samples * near)
+        cube.weight.view(-1).index_add_(0, index, shares * near)
