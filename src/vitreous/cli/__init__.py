@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from vitreous.cli import maps, particles, search, validation
+from vitreous.cli import maps, particles, reconstruct, search, validation
 from vitreous.cli.app import BAD_INPUT, INTERRUPTED, app
 from vitreous.errors import VitreousError
 
-__all__ = ["app", "main", "maps", "particles", "search", "validation"]
+__all__ = ["app", "main", "maps", "particles", "reconstruct", "search", "validation"]
 
 
 def main() -> None:

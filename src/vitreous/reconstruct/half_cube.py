@@ -46,10 +46,15 @@ class HalfCube:
             plane.add_(plane.flip((0, 1)).conj().resolve_conj())
 
 
-def empty_half_cube(radius: float, box: int, padding: int) -> HalfCube:
-    """Zero sums out to ``radius`` frequency steps of ``box``, at most short of Nyquist."""
+def half_cube_shape(radius: float, box: int, padding: int) -> tuple[int, int, int]:
+    """Voxels along z, y and x out to ``radius`` frequency steps of ``box``, short of Nyquist."""
     reach = min(int(radius * padding) + 2, (box * padding - 1) // 2)
-    weight = torch.zeros(2 * reach + 1, 2 * reach + 1, reach + 1)
+    return 2 * reach + 1, 2 * reach + 1, reach + 1
+
+
+def empty_half_cube(radius: float, box: int, padding: int) -> HalfCube:
+    """Zero sums out to ``radius`` frequency steps of ``box``."""
+    weight = torch.zeros(half_cube_shape(radius, box, padding))
     return HalfCube(torch.zeros(weight.shape, dtype=torch.complex64), weight, padding)
 
 
@@ -76,11 +81,13 @@ def insert_slices(
     if not compiled_for(samples):
         insert_eagerly(cube, frequencies, scaled, samples, shares)
         return
-    given = (cube.data, cube.weight, frequencies, scaled, samples, shares)
-    arrays = [part.contiguous().numpy() for part in given]
+    data, weight = cube.data.numpy(), cube.weight.numpy()
+    points, axes, values, amounts = (
+        part.contiguous().resolve_conj().numpy() for part in (frequencies, scaled, samples, shares)
+    )
 
     def work(core: int) -> None:
-        insert_planes(*arrays, core, cores())
+        insert_planes(data, weight, points, axes, values, amounts, core, cores())
 
     with ThreadPoolExecutor(cores()) as pool:
         list(pool.map(work, range(cores())))
