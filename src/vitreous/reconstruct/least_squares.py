@@ -19,7 +19,7 @@ _TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 _REACH = len(_TAPS) // 2
 
-_SLAB = 1 << 24
+_SLAB = 1 << 22
 """Voxels of the cube dealt with at once."""
 
 _LEAST = 1e-3

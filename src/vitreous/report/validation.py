@@ -277,11 +277,53 @@ def _reconstruct(folder: Path, result: _Result) -> _Story:
     return _Story(f"Reconstruction of {count}: {found}", facts, sections, files)
 
 
+def _model_check(folder: Path, result: _Result) -> _Story:
+    fsc, hands = result["fsc"], result["correlation_by_hand"]
+    found = _angstrom(result["resolution_05"])
+    titles = {"masked": "map", "work": "first half", "free": "second half", "unmasked": "no mask"}
+    lines = [(title, _numbers(fsc[name])) for name, title in titles.items() if name in fsc]
+    alt = f"FSC between map and model, 0.5 at {found}"
+    picture = curves.fsc_chart(_numbers(fsc["frequency"]), lines, alt)
+    facts: _Facts = [
+        ("FSC 0.5", found, "between map and model, round the model"),
+        ("Correlation", f"{result['correlation']:.3f}", "in real space, round the model"),
+    ]
+    if hands["mirrored"] is not None:
+        said = f"{hands['same']:.3f}, {hands['mirrored']:.3f}"
+        facts.append(("Hands", said, "correlation of the fit in the map and in its mirror image"))
+    if result["work_less_free"] is not None:
+        facts.append(("Work - free", f"{result['work_less_free']:.3f}", "mean gap of the FSC"))
+    columns = {"chains": ("chain",), "worst_residues": ("chain", "number", "name")}
+    tables = {
+        part: page.table(
+            [*names, "correlation", "voxels"],
+            [
+                [*(row[name] for name in names), row["correlation"], row["voxels"]]
+                for row in result[part]
+            ],
+        )
+        for part, names in columns.items()
+    }
+    sections = [
+        page.section("Do they agree?", page.cards([page.card("FSC", page.figure(picture, alt))])),
+        page.section("By chain", tables["chains"]),
+        page.section("The ten worst residues", tables["worst_residues"]),
+    ]
+    files = {
+        result["fitted"]: "the model, where it fits the map",
+        "model.mrc": "its density, on the map's grid",
+        "residues.csv": "correlation of every residue",
+        "fsc.xml": "the FSC between map and model, as EMDB takes it",
+    }
+    return _Story(f"Map and model agree to {found}", facts, sections, files)
+
+
 _STORIES: dict[str, tuple[str, Callable[[Path, _Result], _Story]]] = {
     "postprocess": ("postprocessing", _postprocess),
     "local-resolution": ("local resolution", _local_resolution),
     "anisotropy": ("anisotropy", _anisotropy),
     "reconstruct": ("reconstruction", _reconstruct),
+    "model-check": ("model against map", _model_check),
 }
 
 

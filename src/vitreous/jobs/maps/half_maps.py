@@ -93,7 +93,14 @@ def _read(path: Path, pixel_size: float | None) -> tuple[Float[Tensor, "n n n"],
     return cubic(array, path), own
 
 
-def _same_grid(path: Path, box: int, own: float, like: Path, n: int, pixel_size: float) -> None:
+def same_grid(path: Path, box: int, own: float, like: Path, n: int, pixel_size: float) -> None:
+    """Require a map of ``box`` and ``own`` pixels to lie on the grid of another.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
     if box != n:
         raise InputError(
             f"has a box of {box} px, but {like} one of {n} px",
@@ -108,7 +115,14 @@ def _same_grid(path: Path, box: int, own: float, like: Path, n: int, pixel_size:
         )
 
 
-def _read_mask(path: Path, half: Path, n: int, pixel_size: float, given: float | None) -> Mask:
+def read_mask(path: Path, half: Path, n: int, pixel_size: float, given: float | None) -> Mask:
+    """Read a mask on the grid of ``half``; ``given`` is taken instead of its own pixel size.
+
+    Raises
+    ------
+    InputError
+        For another grid, and values that no mask has.
+    """
     array, own = read_map(path, given)
     mask = torch.from_numpy(array)
     if len(set(mask.shape)) != 1:
@@ -117,7 +131,7 @@ def _read_mask(path: Path, half: Path, n: int, pixel_size: float, given: float |
             where=path,
             mend="give a mask on the half-maps' grid",
         )
-    _same_grid(path, int(mask.shape[-1]), own, half, n, pixel_size)
+    same_grid(path, int(mask.shape[-1]), own, half, n, pixel_size)
     low, high = float(mask.min()), float(mask.max())
     if low < -_SLACK or high > 1 + _SLACK:
         raise InputError(
@@ -193,7 +207,7 @@ def open_half_maps(
     first, size = _read(half1, pixel_size)
     second, own = _read(half2, pixel_size)
     n = int(first.shape[-1])
-    _same_grid(half2, int(second.shape[-1]), own, half1, n, size)
+    same_grid(half2, int(second.shape[-1]), own, half1, n, size)
     if float(fsc(first, second)[1:].min()) > _IDENTICAL:
         raise InputError(
             f"is the same map as {half1}: their FSC is 1 in every shell",
@@ -201,7 +215,7 @@ def open_half_maps(
             mend="give the maps of two independent halves of the particles",
         )
     if mask is not None:
-        found = _read_mask(mask, half1, n, size, pixel_size)
+        found = read_mask(mask, half1, n, size, pixel_size)
     elif mask_diameter is not None:
         found = _sphere(n, size, mask_diameter)
     else:
