@@ -31,7 +31,7 @@ _FIRST = 10.0
 _GAP = 0.05
 """Mean excess of FSC-work over FSC-free that is warned of."""
 
-_POOR = 0.3
+_POOR = 0.5
 """Correlation of a chain that is warned of."""
 
 _OUTSIDE = 0.01
