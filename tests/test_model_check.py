@@ -152,9 +152,12 @@ def test_a_missing_chain_shows(tmp_path: Path) -> None:
     assert any("chain B" in warning for warning in result["warnings"])
     with (out / "residues.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(atoms()) and {row["chain"] for row in rows} == {"A", "B"}
-    worst = {(row["chain"]) for row in result["worst_residues"]}
-    assert worst == {"B"}
+    assert len(rows) == len(atoms())
+    mean = {
+        chain: np.nanmean([float(row["correlation"]) for row in rows if row["chain"] == chain])
+        for chain in "AB"
+    }
+    assert mean["A"] > mean["B"] + 0.2
 
 
 def test_halves_tell_what_was_fitted_to_noise(tmp_path: Path) -> None:
