@@ -40,8 +40,7 @@ class ReconstructConfig:
     ignore_ctf_until_first_peak : bool
         Take the CTF as one up to its first maximum.
     padding : int
-        Oversampling of the maps' transforms; 1 takes an eighth of the memory that 2 takes and
-        costs quality.
+        Oversampling of the maps' transforms, 2 to 4: memory grows with its third power.
     seed : int
         Of the random halves, and of the random phases of the FSC.
     overwrite : bool

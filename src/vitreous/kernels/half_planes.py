@@ -70,3 +70,60 @@ def insert_planes(
                     data[k + up, j + back, i + 1] += value * u
                     weight[k + up, j + back, i] += share * (one - u)
                     weight[k + up, j + back, i + 1] += share * u
+
+
+@njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
+def add_turned(
+    data: Any,
+    weight: Any,
+    turn: Any,
+    radius: float,
+    data_sum: Any,
+    weight_sum: Any,
+    core: int,
+    cores: int,
+) -> None:
+    """Add a cube, turned, to sums: trilinear interpolation at every voxel within a radius.
+
+    Parameters
+    ----------
+    data : complex64 array (side, side, half)
+        Of z, y and x from 0, with both Friedel mates at x = 0.
+    weight : float32 array (side, side, half)
+    turn : float32 array (3, 3)
+        Carries a voxel of the sums (x, y, z from the middle) to where the cube is read.
+    radius : float
+        In voxels.
+    data_sum, weight_sum : arrays (side, side, half)
+        Added to in place, in every ``cores``-th section.
+    core, cores : int
+    """
+    side, half = data.shape[0], data.shape[2]
+    middle = side // 2
+    one = np.float32(1)
+    for c in range(core, side, cores):
+        for b in range(side):
+            for a in range(half):
+                p, q, r = np.float32(a), np.float32(b - middle), np.float32(c - middle)
+                if p * p + q * q + r * r > radius * radius:
+                    continue
+                x = turn[0, 0] * p + turn[0, 1] * q + turn[0, 2] * r
+                y = turn[1, 0] * p + turn[1, 1] * q + turn[1, 2] * r
+                z = turn[2, 0] * p + turn[2, 1] * q + turn[2, 2] * r
+                mate = x < 0
+                if mate:
+                    x, y, z = -x, -y, -z
+                y, z = y + middle, z + middle
+                i, j, k = min(int(x), half - 2), min(int(y), side - 2), min(int(z), side - 2)
+                u, v, w = x - np.float32(i), y - np.float32(j), z - np.float32(k)
+                value, share = np.complex64(0), np.float32(0)
+                for up in range(2):
+                    for back in range(2):
+                        line = (v if back else one - v) * (w if up else one - w)
+                        near, far = (one - u) * line, u * line
+                        value += data[k + up, j + back, i] * near
+                        value += data[k + up, j + back, i + 1] * far
+                        share += weight[k + up, j + back, i] * near
+                        share += weight[k + up, j + back, i + 1] * far
+                data_sum[c, b, a] += np.conj(value) if mate else value
+                weight_sum[c, b, a] += share

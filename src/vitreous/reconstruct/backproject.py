@@ -10,10 +10,15 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from vitreous.math.symmetry import point_group
+from vitreous.math.symmetry import lattice_cosets, point_group
 from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, contrast_transfer
 from vitreous.physics.project import image_frequencies, shift_phase
-from vitreous.reconstruct.half_cube import HalfCube, empty_half_cube, insert_slices
+from vitreous.reconstruct.half_cube import (
+    HalfCube,
+    empty_half_cube,
+    insert_slices,
+    symmetrised_cube,
+)
 from vitreous.reconstruct.least_squares import least_squares_map
 
 
@@ -104,8 +109,9 @@ def _centred_spectra(
     return spectra[:, y % box, x] * shift_phase(k, origins - box // 2, box)
 
 
-def _insert_batch(batch: PosedImages, grid: MapGrid, cubes: Sequence[HalfCube],
-                  operators: Float[Tensor, "s 3 3"]) -> None:  # fmt: skip
+def _insert_batch(
+    batch: PosedImages, grid: MapGrid, cubes: Sequence[HalfCube], turns: Float[Tensor, "c 3 3"]
+) -> None:
     box, pixel_size = batch.images.shape[-1], batch.pixel_size or grid.pixel_size
     steps = grid.width / (box * pixel_size)
     k = _half_plane(box, min(box // 2 - 1, grid.radius / steps))
@@ -127,12 +133,12 @@ def _insert_batch(batch: PosedImages, grid: MapGrid, cubes: Sequence[HalfCube],
     samples, shares = samples * weighted, ctf * weighted
     magnification = torch.tensor(batch.optics.magnification).view(2, 2)
     planes = steps * magnification.T @ batch.matrices[:, :2].float()
+    maps = torch.zeros(len(ctf), dtype=torch.long) if batch.maps is None else batch.maps
     for number, cube in enumerate(cubes):
-        chosen = slice(None) if batch.maps is None else batch.maps == number
-        for operator in operators.float():
-            insert_slices(cube, k, planes[chosen] @ operator.T, samples[chosen], shares[chosen])
-        if batch.maps is None:
-            return
+        chosen = maps == number
+        own = planes[chosen], samples[chosen], shares[chosen]
+        for turn in turns.float():
+            insert_slices(cube, k, own[0] @ turn.T, *own[1:])
 
 
 def backproject(
@@ -155,16 +161,19 @@ def backproject(
     maps : int
         How many maps the images are divided among.
     symmetry : str
-        Point group: every image is added at all its mates.
+        Point group imposed.  Of the mates of an image those are inserted that no symmetry of the
+        lattice makes from others: none under D2 or O, four under I.
     padding : int
         Oversampling of the transforms.
     """
     cubes = [empty_half_cube(grid.radius, grid.box, padding) for _ in range(maps)]
-    operators = point_group(symmetry)
+    lattice, cosets = lattice_cosets(point_group(symmetry))
     for batch in batches:
-        _insert_batch(batch, grid, cubes, operators)
-    for cube in cubes:
+        _insert_batch(batch, grid, cubes, cosets)
+    for number, cube in enumerate(cubes):
         cube.complete()
+        if len(lattice) > 1:
+            cubes[number] = symmetrised_cube(cube, lattice)
     return cubes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -14,7 +15,7 @@ from vitreous.kernels.compiler import COMPILED, compiled_for
 from vitreous.kernels.threads import cores
 
 if COMPILED:
-    from vitreous.kernels.half_planes import insert_planes
+    from vitreous.kernels.half_planes import add_turned, insert_planes
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ def empty_half_cube(radius: float, box: int, padding: int) -> HalfCube:
     return HalfCube(torch.zeros(weight.shape, dtype=torch.complex64), weight, padding)
 
 
+def _on_every_core(work: Callable[[int], None]) -> None:
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(work, range(cores())))
+
+
 def insert_slices(
     cube: HalfCube,
     frequencies: Float[Tensor, "p 2"],
@@ -86,11 +92,9 @@ def insert_slices(
         part.contiguous().resolve_conj().numpy() for part in (frequencies, scaled, samples, shares)
     )
 
-    def work(core: int) -> None:
-        insert_planes(data, weight, points, axes, values, amounts, core, cores())
-
-    with ThreadPoolExecutor(cores()) as pool:
-        list(pool.map(work, range(cores())))
+    _on_every_core(
+        lambda core: insert_planes(data, weight, points, axes, values, amounts, core, cores())
+    )
 
 
 def insert_eagerly(
@@ -117,3 +121,52 @@ def insert_eagerly(
         index = (z * side + y) * half + x
         cube.data.view(-1).index_add_(0, index, samples * near)
         cube.weight.view(-1).index_add_(0, index, shares * near)
+
+
+def symmetrised_cube(cube: HalfCube, operators: Float[Tensor, "s 3 3"]) -> HalfCube:
+    """Sums as if every slice had been added at all its mates too.
+
+    Reading the summed cube once for each operator costs the same however many images there are.
+    Nothing is interpolated by turns that carry the lattice into itself.
+
+    Parameters
+    ----------
+    cube : HalfCube
+        Complete; so is the result.
+    operators : tensor (operators, 3, 3)
+        Rotations of a point group, identity first.
+    """
+    total = HalfCube(cube.data.clone(), cube.weight.clone(), cube.padding)
+    add = _add_turned if compiled_for(cube.weight) else add_turned_eagerly
+    for turn in operators[1:].float():
+        add(cube, turn, total)
+    return total
+
+
+def _add_turned(cube: HalfCube, turn: Float[Tensor, "3 3"], total: HalfCube) -> None:
+    data, weight, matrix = cube.data.numpy(), cube.weight.numpy(), turn.contiguous().numpy()
+    radius, sums = cube.weight.shape[-1] - 2, (total.data.numpy(), total.weight.numpy())
+    _on_every_core(lambda core: add_turned(data, weight, matrix, radius, *sums, core, cores()))
+
+
+def add_turned_eagerly(cube: HalfCube, turn: Float[Tensor, "3 3"], total: HalfCube) -> None:
+    """Add ``cube``, read at ``turn`` times every voxel, to ``total``: section by section."""
+    side, _, half = cube.weight.shape
+    axis = torch.arange(side, dtype=torch.float32) - side // 2
+    for section, z in enumerate(axis):
+        y, x = torch.meshgrid(axis, axis[side // 2 :], indexing="ij")
+        inside = x**2 + y**2 + z**2 <= (half - 2) ** 2
+        points = torch.stack([x, y, z.expand_as(x)], dim=-1)[inside] @ turn.T
+        mate = points[:, 0] < 0
+        points = torch.where(mate[:, None], -points, points)
+        points = points + torch.tensor([0.0, side // 2, side // 2])
+        low = points.floor().long().clamp(max=torch.tensor([half, side, side]) - 2)
+        share = points - low
+        data, weight = torch.zeros(len(points), dtype=cube.data.dtype), torch.zeros(len(points))
+        for corner in product((0, 1), repeat=3):
+            i, j, k = (low + torch.tensor(corner)).unbind(-1)
+            near = torch.where(torch.tensor(corner) > 0, share, 1 - share).prod(dim=-1)
+            data += cube.data[k, j, i] * near
+            weight += cube.weight[k, j, i] * near
+        total.data[section][inside] += torch.where(mate, data.conj(), data)
+        total.weight[section][inside] += weight

@@ -33,7 +33,8 @@ from vitreous.validate.half_maps import half_map_curves
 _LEAST_SHELLS = 4
 """Shells that a map must have."""
 
-_LARGEST_PADDING = 4
+_PADDINGS = (2, 3, 4)
+"""Without padding, sharing among neighbours would weaken the map towards the edge of its box."""
 
 _LIBRARIES = 1.5e9
 """Bytes of Python, what it loads, and the images at hand."""
@@ -42,9 +43,11 @@ _XML_TITLE = "Masked FSC corrected by phase randomisation"
 
 
 def _check(config: ReconstructConfig) -> None:
-    if not 1 <= config.padding <= _LARGEST_PADDING:
+    if config.padding not in _PADDINGS:
         raise OptionError(
-            f"{config.padding}, expected 1 to {_LARGEST_PADDING}", where="--padding", mend="give 2"
+            f"{config.padding}, expected {', '.join(map(str, _PADDINGS))}",
+            where="--padding",
+            mend="leave it at 2",
         )
     for value, where in (
         (config.max_resolution, "--max-resolution"),
@@ -76,12 +79,12 @@ def _grid(particles: PosedParticles, config: ReconstructConfig) -> MapGrid:
     return grid
 
 
-def needed_memory(grid: MapGrid, maps: int, padding: int) -> float:
-    """Bytes that a reconstruction takes at its fullest, while it solves."""
+def needed_memory(grid: MapGrid, maps: int, padding: int, symmetric: bool) -> float:
+    """Bytes that a reconstruction takes at its fullest, while it symmetrises or solves."""
     side, _, half = half_cube_shape(grid.radius, grid.box, padding)
-    sums = 12.0 * maps * side**2 * half
+    cube = 12.0 * side**2 * half
     solving = 8.0 * (2 * grid.box * side * half + 2 * grid.box**2 * half + grid.box**3)
-    return _LIBRARIES + sums + solving
+    return _LIBRARIES + maps * cube + max(solving, cube * symmetric)
 
 
 def _check_memory(needed: float, config: ReconstructConfig, on_event: OnEvent) -> None:
@@ -94,7 +97,7 @@ def _check_memory(needed: float, config: ReconstructConfig, on_event: OnEvent) -
         raise OptionError(
             f"needs {in_gb['needed_GB']} GB of memory, {in_gb['free_GB']} GB are free",
             where=config.particles,
-            mend="give a coarser --max-resolution, --padding 1, or --halves none",
+            mend="give a coarser --max-resolution, or --subset 1 and 2 one after the other",
         )
 
 
@@ -158,7 +161,8 @@ def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Pa
     prepare_folder(config.out, overwrite=config.overwrite)
     try:
         on_event({"event": "start", "job": "reconstruct", "particles": len(particles.rows)})
-        _check_memory(needed_memory(grid, particles.maps, config.padding), config, on_event)
+        needed = needed_memory(grid, particles.maps, config.padding, symmetry != "C1")
+        _check_memory(needed, config, on_event)
         batches = posed_batches(particles, source, config, on_event)
         cubes = backproject(
             batches, grid, particles.maps, symmetry=symmetry, padding=config.padding
