@@ -140,19 +140,19 @@ def main() -> None:
     parser.add_argument("--boxes", type=int, nargs="+", default=[64])
     parser.add_argument("--groups", nargs="+", default=["C3", "D2", "D7", "O"])
     arguments = parser.parse_args()
-    rows = []
+    target = Path(__file__).parent / "results" / "symmetry.csv"
+    rows: list[dict] = []
     for group in arguments.groups:
         for box in arguments.boxes:
             with tempfile.TemporaryDirectory() as folder:
                 rate = gemm_rate()
                 found = compared(group, box, arguments.repeats, Path(folder))
-                rows += [{**row, "gemm": rate} for row in found]
-    target = Path(__file__).parent / "results" / "symmetry.csv"
-    with target.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+            for row in ({**row, "gemm": rate} for row in found):
+                rows.append({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+            with target.open("w", newline="") as file:
+                writer = csv.DictWriter(file, FIELDS)
+                writer.writeheader()
+                writer.writerows(rows)
     print(target.read_text())
 
 
