@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from vitreous.cli import ctf, maps, particles, search, selection, validation, volumes
+from vitreous.cli import (
+    ctf,
+    maps,
+    particles,
+    reconstruct,
+    search,
+    selection,
+    validation,
+    volumes,
+)
 from vitreous.cli.app import BAD_INPUT, INTERRUPTED, app
 from vitreous.errors import VitreousError
 
@@ -14,6 +23,7 @@ __all__ = [
     "main",
     "maps",
     "particles",
+    "reconstruct",
     "search",
     "selection",
     "validation",

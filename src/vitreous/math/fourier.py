@@ -72,7 +72,7 @@ def half_shell_means(*values: Float[Tensor, "n n h"]) -> tuple[Float[Tensor, " s
 
 
 @lru_cache(maxsize=16)
-def _waves(side: int, box: int, period: int, device: torch.device) -> Complex[Tensor, "s n"]:
+def waves(side: int, box: int, period: int, device: torch.device) -> Complex[Tensor, "s n"]:
     """exp(-2 pi i k x / period) at ``side`` frequencies and ``box`` pixels, both centred."""
     k = torch.arange(side, dtype=torch.float64, device=device) - side // 2
     x = torch.arange(box, dtype=torch.float64, device=device) - box // 2
@@ -89,11 +89,11 @@ def low_frequencies(
     wanted, which makes up for the FFT's economy.
     """
     box, middle = volume.shape[-1], side // 2
-    waves = _waves(side, box, period, volume.device)
-    positive = waves[middle:].T
+    wave = waves(side, box, period, volume.device)
+    positive = wave[middle:].T
     lines = torch.complex(volume @ positive.real, volume @ positive.imag)
-    planes = waves @ lines
-    half = (waves @ planes.flatten(2)).view(-1, side, side, middle + 1)
+    planes = wave @ lines
+    half = (wave @ planes.flatten(2)).view(-1, side, side, middle + 1)
     negative = half[..., 1:].flip((-3, -2, -1)).conj()
     return torch.cat([negative, half], dim=-1)
 
@@ -104,12 +104,12 @@ def from_low_frequencies(
     """Sum of a real volume's waves at ``box`` pixels: the transpose of :func:`low_frequencies`."""
     side = spectrum.shape[-1]
     middle = side // 2
-    waves = _waves(side, box, period, spectrum.device)
-    back = waves.mH
+    wave = waves(side, box, period, spectrum.device)
+    back = wave.mH
     half = spectrum[..., middle:].contiguous()
     planes = (back @ half.flatten(2)).view(-1, box, side, middle + 1)
     lines = back @ planes
-    positive = waves[middle:] * 2
+    positive = wave[middle:] * 2
     positive[0] /= 2  # every frequency but zero stands for its mate too
     return lines.real @ positive.real + lines.imag @ positive.imag
 

@@ -130,3 +130,23 @@ def asymmetric_unit(
     mates = operators.to(directions.dtype) @ generic
     closeness = directions @ mates.T
     return closeness[:, 0] >= closeness.max(dim=1).values - 1e-6
+
+
+def lattice_cosets(
+    operators: Float[Tensor, "s 3 3"],
+) -> tuple[Float[Tensor, "l 3 3"], Float[Tensor, "c 3 3"]]:
+    """A point group's rotations that carry a cubic lattice into itself, and what makes up the rest.
+
+    Returns
+    -------
+    lattice, cosets : tensors (l, 3, 3) and (c, 3, 3)
+        Every operator is one product lattice @ coset; both begin with the identity.
+    """
+    whole = (operators - operators.round()).abs().amax(dim=(1, 2)) < 1e-6
+    lattice = operators[whole].round()
+    cosets: list[Tensor] = []
+    for operator in operators:
+        products = [lattice @ coset for coset in cosets]
+        if all((product - operator).abs().amax(dim=(1, 2)).min() > 1e-6 for product in products):
+            cosets.append(operator)
+    return lattice, torch.stack(cosets)

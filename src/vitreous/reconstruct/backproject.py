@@ -2,44 +2,189 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from vitreous.math.fourier import to_fourier
-from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, contrast_transfer, magnified
-from vitreous.physics.project import image_frequencies, shift_phase, slice_points
-from vitreous.reconstruct.insert import empty_accumulator, friedel_symmetrised, insert
-from vitreous.reconstruct.solve import solve
+from vitreous.math.symmetry import lattice_cosets, point_group
+from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, contrast_transfer
+from vitreous.physics.project import image_frequencies, shift_phase
+from vitreous.reconstruct.half_cube import (
+    HalfCube,
+    empty_half_cube,
+    insert_slices,
+    symmetrised_cube,
+)
+from vitreous.reconstruct.least_squares import least_squares_map
 
 
 @dataclass(frozen=True)
 class PosedImages:
-    """Some images with their poses.
+    """Some images of one optics group with their poses.
 
     Attributes
     ----------
     images : tensor (n, box, box)
+        In noise of standard deviation 1.
     matrices : tensor (n, 3, 3)
         Volume to image frame.
     origins : tensor (n, 2)
         Shifts that centre the particles, pixels.
-    defocus : Defocus
+    defocus : Defocus or None
+        None for images that need no correction for the CTF.
     optics : Optics
+    pixel_size : float, optional
+        Angstrom; by default the map's.
+    weights : tensor (n,), optional
+        How much each image counts; by default all alike.
+    maps : integer tensor (n,), optional
+        Which map each image goes into; by default the first.
+    phase_flipped, ignore_until_first_peak : bool
+        See :func:`vitreous.physics.ctf.contrast_transfer`.
     """
 
     images: Float[Tensor, "n b b"]
     matrices: Float[Tensor, "n 3 3"]
     origins: Float[Tensor, "n 2"]
-    defocus: Defocus
+    defocus: Defocus | None
     optics: Optics
+    pixel_size: float | None = None
+    weights: Float[Tensor, " n"] | None = None
+    maps: Int[Tensor, " n"] | None = None
+    phase_flipped: bool = False
+    ignore_until_first_peak: bool = False
+
+
+@dataclass(frozen=True)
+class MapGrid:
+    """Grid of a map, and how far its transform is filled.
+
+    Attributes
+    ----------
+    box : int
+        Pixels.
+    pixel_size : float
+        Angstrom.
+    radius : float
+        Highest frequency, in steps of 1 / box.
+    """
+
+    box: int
+    pixel_size: float
+    radius: float
+
+    @property
+    def width(self) -> float:
+        """Angstrom."""
+        return self.box * self.pixel_size
+
+
+def map_grid(box: int, pixel_size: float, resolution: float | None = None) -> MapGrid:
+    """Grid of a map out to a resolution in angstrom, at most just short of Nyquist."""
+    nyquist = box // 2 - 1
+    wanted = math.inf if resolution is None else box * pixel_size / resolution
+    return MapGrid(box, pixel_size, min(nyquist, wanted))
+
+
+def _half_plane(box: int, radius: float) -> Float[Tensor, "p 2"]:
+    """Frequencies (x, y) of an image within a radius, one of each Friedel pair."""
+    frequencies = image_frequencies(box)
+    x, y = frequencies.unbind(-1)
+    half = (x > 0) | ((x == 0) & (y >= 0))
+    return frequencies[half & (frequencies.norm(dim=-1) <= radius)]
+
+
+def _centred_spectra(
+    images: Float[Tensor, "n b b"], k: Float[Tensor, "p 2"], origins: Float[Tensor, "n 2"]
+) -> Complex[Tensor, "n p"]:
+    """Unitary transforms at frequencies (x, y) of images shifted so that particles are centred."""
+    box = images.shape[-1]
+    spectra = torch.fft.rfft2(images, norm="ortho")
+    x, y = k.long().unbind(-1)
+    # The transform counts pixels from the corner, so the centre is shifted there as well.
+    return spectra[:, y % box, x] * shift_phase(k, origins - box // 2, box)
+
+
+def _insert_batch(
+    batch: PosedImages, grid: MapGrid, cubes: Sequence[HalfCube], turns: Float[Tensor, "c 3 3"]
+) -> None:
+    box, pixel_size = batch.images.shape[-1], batch.pixel_size or grid.pixel_size
+    steps = grid.width / (box * pixel_size)
+    k = _half_plane(box, min(box // 2 - 1, grid.radius / steps))
+    metric = k / (box * pixel_size)
+    samples = _centred_spectra(batch.images, k, batch.origins.float())
+    if any(batch.optics.beam_tilt):
+        samples = samples * beam_tilt_phase(metric, batch.optics).conj()
+    # In noise of standard deviation 1 the same density is fainter, the wider the field of view.
+    ctf = torch.full(samples.shape, steps)
+    if batch.defocus is not None:
+        ctf *= contrast_transfer(
+            metric,
+            batch.defocus,
+            batch.optics,
+            phase_flipped=batch.phase_flipped,
+            ignore_until_first_peak=batch.ignore_until_first_peak,
+        )
+    weighted = ctf if batch.weights is None else ctf * batch.weights.float()[:, None]
+    samples, shares = samples * weighted, ctf * weighted
+    magnification = torch.tensor(batch.optics.magnification).view(2, 2)
+    planes = steps * magnification.T @ batch.matrices[:, :2].float()
+    maps = torch.zeros(len(ctf), dtype=torch.long) if batch.maps is None else batch.maps
+    for number, cube in enumerate(cubes):
+        chosen = maps == number
+        own = planes[chosen], samples[chosen], shares[chosen]
+        for turn in turns.float():
+            insert_slices(cube, k, own[0] @ turn.T, *own[1:])
+
+
+def backproject(
+    batches: Iterable[PosedImages],
+    grid: MapGrid,
+    maps: int = 1,
+    *,
+    symmetry: str = "C1",
+    padding: int = 2,
+) -> list[HalfCube]:
+    """Sum images at their poses; CTF, coma and magnification undone.
+
+    Parameters
+    ----------
+    batches : iterable of PosedImages
+        Streamed: only one is in memory at a time.
+    grid : MapGrid
+        Images of other pixel sizes and boxes are brought to it by their frequencies in
+        1/angstrom.
+    maps : int
+        How many maps the images are divided among.
+    symmetry : str
+        Point group imposed.  Of the mates of an image those are inserted that no symmetry of the
+        lattice makes from others: none under D2 or O, four under I.
+    padding : int
+        Oversampling of the transforms.
+    """
+    cubes = [empty_half_cube(grid.radius, grid.box, padding) for _ in range(maps)]
+    lattice, cosets = lattice_cosets(point_group(symmetry))
+    for batch in batches:
+        _insert_batch(batch, grid, cubes, cosets)
+    for number, cube in enumerate(cubes):
+        cube.complete()
+        if len(lattice) > 1:
+            cubes[number] = symmetrised_cube(cube, lattice)
+    return cubes
 
 
 def reconstruct_at_poses(
-    batches: Iterable[PosedImages], box: int, pixel_size: float, padding: int = 2
+    batches: Iterable[PosedImages],
+    box: int,
+    pixel_size: float,
+    padding: int = 2,
+    *,
+    symmetry: str = "C1",
+    resolution: float | None = None,
 ) -> Float[Tensor, "n n n"]:
     """Least-squares map of images at their poses, CTF, coma and magnification undone.
 
@@ -48,25 +193,16 @@ def reconstruct_at_poses(
     batches : iterable of PosedImages
         Streamed: only one is in memory at a time.
     box : int
-        Pixels of the images and of the map.
+        Pixels of the map.
     pixel_size : float
         Angstrom.
+    padding : int
+        Oversampling of the transforms.
+    symmetry : str
+        Point group imposed.
+    resolution : float, optional
+        Angstrom that the map is cut at; by default Nyquist.
     """
-    frequencies = image_frequencies(box)
-    radius = box // 2 - 1
-    x, y = frequencies.unbind(-1)
-    half = (x > 0) | ((x == 0) & (y >= 0))
-    k = frequencies[half & (frequencies.norm(dim=-1) <= radius)]
-    index = k.long() + box // 2
-    metric = k / (box * pixel_size)
-    total = empty_accumulator(1, radius + 2, padding)
-    for batch in batches:
-        spectrum = to_fourier(batch.images, 2)[:, index[:, 1], index[:, 0]]
-        ctf = contrast_transfer(metric, batch.defocus, batch.optics)
-        centring = torch.stack([shift_phase(k, origin[None], box)[0] for origin in batch.origins])
-        corrected = spectrum * centring * beam_tilt_phase(metric, batch.optics).conj()
-        points = slice_points(magnified(k, batch.optics), batch.matrices).reshape(-1, 3)
-        inside = points.norm(dim=1) <= radius + 1
-        data = (corrected * ctf).reshape(1, -1)[:, inside]
-        insert(total, points[inside], data, (ctf**2).reshape(1, -1)[:, inside])
-    return solve(friedel_symmetrised(total), None, box, radius)[0]
+    grid = map_grid(box, pixel_size, resolution)
+    (cube,) = backproject(batches, grid, symmetry=symmetry, padding=padding)
+    return least_squares_map(cube, box, grid.radius)

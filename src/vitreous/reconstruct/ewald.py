@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from vitreous.errors import OptionError
 from vitreous.math.fourier import to_fourier
 from vitreous.physics.ctf import beam_tilt_phase, ctf_phase, electron_wavelength, magnified
 from vitreous.physics.project import image_frequencies, shift_phase
@@ -106,6 +107,11 @@ def ewald_backproject(
     spectrum = spectrum * shift_phase(k, batch.origins, box)
     spectrum = spectrum * beam_tilt_phase(k / field, batch.optics).conj()
 
+    if batch.defocus is None:
+        raise OptionError(
+            "the sphere's two halves are told apart by the CTF, which these particles lack",
+            mend="give particles with defocus columns",
+        )
     points = magnified(k / field, batch.optics)
     height = electron_wavelength(batch.optics.voltage) / 2 * (points**2).sum(-1)
     data, weight = sphere_terms(

@@ -54,7 +54,7 @@ def _shared(values: Float[Tensor, "k s s s"]) -> Float[Tensor, "k s s s"]:
     return (matrix @ rows.flatten(2)).view(values.shape)
 
 
-def _shared_window(box: int, padding: int, device: torch.device) -> Float[Tensor, "n n n"]:
+def shared_window(box: int, padding: int, device: torch.device) -> Float[Tensor, "n n n"]:
     """What :func:`_shared` multiplies the map by."""
     axis = (torch.arange(box, device=device) - box // 2) / (box * padding)
     line = torch.cos(torch.pi * axis) ** 4
@@ -107,4 +107,4 @@ def solve(
     data = torch.complex(_shared(accumulator.data.real), _shared(accumulator.data.imag))
     spectrum = data * factor
     volume = cube_to_map(FourierCube(spectrum, padding), box)
-    return volume / _shared_window(box, padding, volume.device)
+    return volume / shared_window(box, padding, volume.device)

@@ -28,6 +28,11 @@ _READ_GLOBE = (
     "views at right angles to itself."
 )
 
+_READ_FSC = (
+    "How far the halves agree at each resolution. The curve with random phases is what the "
+    "mask feigns by itself: it should be near 0 where the corrected one crosses 0.143."
+)
+
 _Result = dict[str, Any]
 _Facts = list[tuple[str, str, str]]
 
@@ -90,19 +95,21 @@ def _map_card(path: Path, name: str) -> str:
     )
 
 
-def _postprocess(folder: Path, result: _Result) -> _Story:
-    fsc, guinier = result["fsc"], result["guinier"]
-    frequency = _numbers(fsc["frequency"])
-    found = _angstrom(result["resolution_0143"])
+def _fsc_card(result: _Result) -> str:
+    """The curves of two half-maps."""
     names = ("corrected", "masked", "unmasked", "randomised")
     titles = ("corrected", "masked", "unmasked", "masked, random phases")
+    fsc = result["fsc"]
     lines = [(title, _numbers(fsc[name])) for name, title in zip(names, titles, strict=True)]
-    picture = curves.fsc_chart(frequency, lines, f"Fourier shell correlation, 0.143 at {found}")
-    caption = (
-        "How far the halves agree at each resolution. The curve with random phases is what the "
-        "mask feigns by itself: it should be near 0 where the corrected one crosses 0.143."
-    )
-    charts_shown = [page.card("Do the halves agree?", page.figure(picture, caption))]
+    alt = f"Fourier shell correlation, 0.143 at {_angstrom(result['resolution_0143'])}"
+    picture = curves.fsc_chart(_numbers(fsc["frequency"]), lines, alt)
+    return page.card("Do the halves agree?", page.figure(picture, _READ_FSC))
+
+
+def _postprocess(folder: Path, result: _Result) -> _Story:
+    guinier = result["guinier"]
+    found = _angstrom(result["resolution_0143"])
+    charts_shown = [_fsc_card(result)]
     if guinier is not None:
         x, fitted = _numbers(guinier["frequency_squared"]), np.array(guinier["fitted"])
         picture = curves.guinier_chart(
@@ -244,11 +251,80 @@ def _anisotropy(folder: Path, result: _Result) -> _Story:
     return _Story(f"Resolution by direction: {said}", facts, sections, {})
 
 
+def _reconstruct(folder: Path, result: _Result) -> _Story:
+    count = f"{result['n_particles']:,} particles"
+    facts: _Facts = [
+        ("Particles", f"{result['n_particles']:,}", ""),
+        ("Symmetry", result["symmetry"], ""),
+    ]
+    sections = [page.section("The map", _map_card(folder / "map.mrc", "the map"))]
+    files = {"map.mrc": "the map of all these particles, neither filtered nor sharpened"}
+    if "fsc" not in result:
+        return _Story(f"Reconstruction of {count}", facts, sections, files)
+    found = _angstrom(result["resolution_0143"])
+    first, second = result["n_by_map"]
+    facts = [
+        ("Resolution", found, "FSC 0.143 within the mask, corrected"),
+        *facts,
+        ("Halves", f"{first:,} and {second:,}", "particles"),
+        _mask_fact(result),
+    ]
+    sections.insert(0, page.section("Resolution", page.cards([_fsc_card(result)])))
+    files |= {
+        "half1.mrc, half2.mrc": "the maps of the halves, for vitreous postprocess",
+        "fsc.xml": "the corrected curve, as EMDB takes it",
+    }
+    return _Story(f"Reconstruction of {count}: {found}", facts, sections, files)
+
+
+def _model_check(folder: Path, result: _Result) -> _Story:
+    fsc, hands = result["fsc"], result["correlation_by_hand"]
+    found = _angstrom(result["resolution_05"])
+    titles = {"masked": "map", "work": "first half", "free": "second half", "unmasked": "no mask"}
+    lines = [(title, _numbers(fsc[name])) for name, title in titles.items() if name in fsc]
+    alt = f"FSC between map and model, 0.5 at {found}"
+    picture = curves.fsc_chart(_numbers(fsc["frequency"]), lines, alt)
+    facts: _Facts = [
+        ("FSC 0.5", found, "between map and model, round the model"),
+        ("Correlation", f"{result['correlation']:.3f}", "in real space, round the model"),
+    ]
+    if hands["mirrored"] is not None:
+        said = f"{hands['same']:.3f}, {hands['mirrored']:.3f}"
+        facts.append(("Hands", said, "correlation of the fit in the map and in its mirror image"))
+    if result["work_less_free"] is not None:
+        facts.append(("Work - free", f"{result['work_less_free']:.3f}", "mean gap of the FSC"))
+    columns = {"chains": ("chain",), "worst_residues": ("chain", "number", "name")}
+    tables = {
+        part: page.table(
+            [*names, "correlation", "voxels"],
+            [
+                [*(row[name] for name in names), row["correlation"], row["voxels"]]
+                for row in result[part]
+            ],
+        )
+        for part, names in columns.items()
+    }
+    sections = [
+        page.section("Do they agree?", page.cards([page.card("FSC", page.figure(picture, alt))])),
+        page.section("By chain", tables["chains"]),
+        page.section("The ten worst residues", tables["worst_residues"]),
+    ]
+    files = {
+        result["fitted"]: "the model, where it fits the map",
+        "model.mrc": "its density, on the map's grid",
+        "residues.csv": "correlation of every residue",
+        "fsc.xml": "the FSC between map and model, as EMDB takes it",
+    }
+    return _Story(f"Map and model agree to {found}", facts, sections, files)
+
+
 _STORIES: dict[str, tuple[str, Callable[[Path, _Result], _Story]]] = {
     "postprocess": ("postprocessing", _postprocess),
     "refine": ("refinement", _postprocess),
     "local-resolution": ("local resolution", _local_resolution),
     "anisotropy": ("anisotropy", _anisotropy),
+    "reconstruct": ("reconstruction", _reconstruct),
+    "model-check": ("model against map", _model_check),
 }
 
 
@@ -284,7 +360,7 @@ def build_validation_page(folder: Path, result: _Result) -> str:
 
 
 def write_validation_report(job_dir: Path) -> Path:
-    """Write ``report.html`` into the folder of a postprocess, local-resolution or anisotropy job.
+    """Write ``report.html`` into the folder of a job that judges maps.
 
     Raises
     ------

@@ -1,0 +1,134 @@
+"""A model and the map that it is judged against, read and brought together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.errors import InputError, OptionError
+from vitreous.io.density import read_density
+from vitreous.io.models import density
+from vitreous.io.mrc import read_map
+from vitreous.io.placed import PlacedModel, read_placed
+from vitreous.jobs.compare import cubic
+from vitreous.jobs.config_validation import ModelCheckConfig
+from vitreous.jobs.maps.half_maps import Mask, read_mask, same_grid
+from vitreous.math.fourier import crop_or_pad
+from vitreous.validate.model_fit import Placement
+from vitreous.validate.model_map import mask_round
+
+
+@dataclass(frozen=True)
+class ModelAndMap:
+    """A model and a map, with half-maps and a mask where given.
+
+    Attributes
+    ----------
+    model : PlacedModel
+    volume : tensor (n, n, n)
+    halves : tuple of tensors (n, n, n)
+        None or two.
+    mask : Mask or None
+    pixel_size : float
+        Angstrom.
+    origin : float64 array (3,)
+        Where the first voxel stands, angstrom.
+    """
+
+    model: PlacedModel
+    volume: Float[Tensor, "n n n"]
+    halves: tuple[Float[Tensor, "n n n"], ...]
+    mask: Mask | None
+    pixel_size: float
+    origin: Float[np.ndarray, " 3"]
+
+    @property
+    def box(self) -> int:
+        """Pixels."""
+        return int(self.volume.shape[-1])
+
+    @property
+    def middle(self) -> Float[np.ndarray, " 3"]:
+        """The box centre in the model's frame, angstrom."""
+        return self.origin + self.box // 2 * self.pixel_size
+
+    def placed(self, placement: Placement) -> Float[np.ndarray, "n 3"]:
+        """Atoms about the box centre."""
+        return self.model.atoms.positions @ placement.matrix.T + placement.shift
+
+    def density_of(self, positions: Float[np.ndarray, "n 3"]) -> Float[Tensor, "n n n"]:
+        """Density of atoms about the box centre; what lies outside the box is cut off."""
+        atoms = replace(self.model.atoms, positions=positions)
+        fits = math.ceil(atoms.diameter / self.pixel_size) + 5
+        wide = max(self.box, fits + (fits - self.box) % 2)
+        return crop_or_pad(torch.from_numpy(density(atoms, wide, self.pixel_size)), self.box, 3)
+
+
+def read_model_and_map(config: ModelCheckConfig) -> ModelAndMap:
+    """Read and check all files.
+
+    Raises
+    ------
+    InputError, OptionError
+        For files that cannot be read or lie on different grids, and options that cannot be used.
+    """
+    if (config.half1 is None) != (config.half2 is None):
+        raise OptionError(
+            "FSC-work and FSC-free take both half-maps",
+            where="--half1, --half2",
+            mend="give both or none",
+        )
+    array, pixel_size = read_map(config.map)
+    volume = cubic(array, config.map)
+    box = int(volume.shape[-1])
+    halves = []
+    for path in (config.half1, config.half2):
+        if path is not None:
+            array, own = read_map(path)
+            halves.append(cubic(array, path))
+            same_grid(path, int(halves[-1].shape[-1]), own, config.map, box, pixel_size)
+    mask = None
+    if config.mask is not None:
+        mask = read_mask(config.mask, config.map, box, pixel_size, None)
+    finest = 2 * pixel_size
+    if config.resolution is not None and not config.resolution >= finest:
+        raise OptionError(
+            f"{config.resolution:g} A is finer than two pixels of {pixel_size:g} A",
+            where="--resolution",
+            mend=f"give at least {finest:g}",
+        )
+    model, origin = read_placed(config.model), np.array(read_density(config.map).origin)
+    if model.atoms.diameter > 3 * box * pixel_size:
+        raise InputError(
+            f"is {model.atoms.diameter:.0f} A across, but the map {box * pixel_size:.0f} A",
+            where=config.model,
+            mend="give a model of what the map shows",
+        )
+    return ModelAndMap(model, volume, tuple(halves), mask, pixel_size, origin)
+
+
+def compared(given: ModelAndMap, placement: Placement) -> tuple[Float[Tensor, "n n n"], Mask]:
+    """Density of the model placed, and the mask that map and model are compared in.
+
+    Raises
+    ------
+    InputError
+        If no atom lies within the box.
+    """
+    positions = given.placed(placement)
+    made = given.density_of(positions)
+    if given.mask is not None:
+        return made, given.mask
+    mask = mask_round(positions, given.box, given.pixel_size)
+    if not mask.any():
+        raise InputError(
+            "no atom lies within the map's box as it is placed",
+            where=given.model.atoms.path,
+            mend="leave out --no-fit, or place it in the map's frame",
+        )
+    return made, Mask(mask, {"source": "model"})

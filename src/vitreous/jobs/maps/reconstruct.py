@@ -1,0 +1,197 @@
+"""Reconstruction from the poses in a STAR file."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitreous.errors import InputError, OptionError
+from vitreous.io.fsc_xml import write_fsc_xml
+from vitreous.io.mrc import write_map
+from vitreous.jobs.config_validation import ReconstructConfig
+from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
+from vitreous.jobs.maps.posed_particles import PosedParticles, choose_particles, posed_batches
+from vitreous.jobs.maps.postprocess import curve_warnings, resolutions
+from vitreous.jobs.memory import free_memory
+from vitreous.jobs.record import job_record, write_record
+from vitreous.math.symmetry import normalise_name
+from vitreous.particles.stack import open_images
+from vitreous.particles.table import read_particles
+from vitreous.reconstruct.backproject import MapGrid, backproject, map_grid
+from vitreous.reconstruct.half_cube import HalfCube, half_cube_shape
+from vitreous.reconstruct.least_squares import least_squares_map
+from vitreous.validate.fsc import shell_frequency
+from vitreous.validate.half_maps import half_map_curves
+
+_LEAST_SHELLS = 4
+"""Shells that a map must have."""
+
+_PADDINGS = (2, 3, 4)
+"""Without padding, sharing among neighbours would weaken the map towards the edge of its box."""
+
+_LIBRARIES = 1.5e9
+"""Bytes of Python, what it loads, and the images at hand."""
+
+_XML_TITLE = "Masked FSC corrected by phase randomisation"
+
+
+def _check(config: ReconstructConfig) -> None:
+    if config.padding not in _PADDINGS:
+        raise OptionError(
+            f"{config.padding}, expected {', '.join(map(str, _PADDINGS))}",
+            where="--padding",
+            mend="leave it at 2",
+        )
+    for value, where in (
+        (config.max_resolution, "--max-resolution"),
+        (config.mask_diameter, "--mask-diameter"),
+    ):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise OptionError(
+                f"{value:g}, expected more than 0", where=where, mend="give angstroms"
+            )
+
+
+def _grid(particles: PosedParticles, config: ReconstructConfig) -> MapGrid:
+    """That of the optics group with the finest pixels."""
+    group = min(particles.optics, key=lambda g: (g.pixel_size, -g.box))
+    grid = map_grid(group.box, group.pixel_size, config.max_resolution)
+    if grid.radius < _LEAST_SHELLS:
+        raise OptionError(
+            f"{config.max_resolution:g} A leaves fewer than {_LEAST_SHELLS} shells of a box "
+            f"{grid.width:g} A wide",
+            where="--max-resolution",
+            mend=f"give at most {grid.width / _LEAST_SHELLS:g}",
+        )
+    if config.mask_diameter is not None and config.mask_diameter > grid.width:
+        raise OptionError(
+            f"the mask of {config.mask_diameter:g} A does not fit the box of {grid.width:g} A",
+            where="--mask-diameter",
+            mend=f"give a diameter of at most {grid.width:g}",
+        )
+    return grid
+
+
+def needed_memory(grid: MapGrid, maps: int, padding: int, symmetric: bool) -> float:
+    """Bytes that a reconstruction takes at its fullest, while it symmetrises or solves."""
+    side, _, half = half_cube_shape(grid.radius, grid.box, padding)
+    cube = 12.0 * side**2 * half
+    solving = 8.0 * (2 * grid.box * side * half + 2 * grid.box**2 * half + grid.box**3)
+    return _LIBRARIES + maps * cube + max(solving, cube * symmetric)
+
+
+def _check_memory(needed: float, config: ReconstructConfig, on_event: OnEvent) -> None:
+    free = free_memory(torch.device("cpu"))
+    if free is None:
+        return
+    in_gb = {"needed_GB": round(needed / 1e9, 1), "free_GB": round(free / 1e9, 1)}
+    on_event({"event": "memory", **in_gb})
+    if needed > free:
+        raise OptionError(
+            f"needs {in_gb['needed_GB']} GB of memory, {in_gb['free_GB']} GB are free",
+            where=config.particles,
+            mend="give a coarser --max-resolution, or --subset 1 and 2 one after the other",
+        )
+
+
+def _halves_compared(config: ReconstructConfig, grid: MapGrid) -> HalfMaps:
+    """The half-maps written, with a mask; that of the box where none can be made."""
+    halves = (config.out / "half1.mrc", config.out / "half2.mrc")
+    try:
+        return open_half_maps(*halves, mask_diameter=config.mask_diameter)
+    except InputError as error:
+        whole = open_half_maps(*halves, mask_diameter=grid.width)
+        warning = f"The halves were compared in the whole box: the first {error.what}."
+        return replace(whole, mask=replace(whole.mask, warnings=(warning,)))
+
+
+def _judged(config: ReconstructConfig, grid: MapGrid) -> dict[str, Any]:
+    """Entries of ``result.json`` on the halves; writes their FSC."""
+    halves = _halves_compared(config, grid)
+    curves = half_map_curves(halves.half1, halves.half2, halves.mask.volume, config.seed)
+    frequency = shell_frequency(grid.box, grid.pixel_size)
+    write_fsc_xml(config.out / "fsc.xml", frequency, curves.corrected, _XML_TITLE)
+    return {
+        "mask": halves.record()["mask"],
+        **resolutions(curves, grid.box, grid.pixel_size),
+        "fsc": {"frequency": frequency, **asdict(curves)},
+        "warnings": [*halves.mask.warnings, *curve_warnings(curves)],
+    }
+
+
+def _solve(cubes: list[HalfCube], grid: MapGrid, out: Path, on_event: OnEvent) -> None:
+    """Write the maps of the halves, if there are any, and of the whole."""
+    names = ["map"] if len(cubes) == 1 else ["half1", "half2", "map"]
+    for number, name in enumerate(names):
+        event = {"event": "progress", "stage": "solving", "iteration": number, "of": len(names)}
+        on_event(event)
+        if number == len(cubes):
+            cubes[0].add(cubes[1])
+        volume = least_squares_map(cubes[number % len(cubes)], grid.box, grid.radius)
+        write_map(out / f"{name}.mrc", volume.numpy(), grid.pixel_size)
+    on_event({**event, "iteration": len(names)})
+
+
+def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Path:
+    """Map of particles at their poses, and maps of their halves with the FSC between them.
+
+    Returns
+    -------
+    Path of the folder, with map.mrc, half1.mrc, half2.mrc, fsc.xml and result.json.
+
+    Raises
+    ------
+    VitreousError
+        For files, columns, options or a folder that cannot be used, and for want of memory.
+    """
+    began = time.monotonic()
+    _check(config)
+    symmetry = normalise_name(config.symmetry)
+    table = read_particles(config.particles)
+    particles = choose_particles(config, table)
+    source = open_images(table)
+    grid = _grid(particles, config)
+    prepare_folder(config.out, overwrite=config.overwrite)
+    try:
+        on_event({"event": "start", "job": "reconstruct", "particles": len(particles.rows)})
+        needed = needed_memory(grid, particles.maps, config.padding, symmetry != "C1")
+        _check_memory(needed, config, on_event)
+        batches = posed_batches(particles, source, config, on_event)
+        cubes = backproject(
+            batches, grid, particles.maps, symmetry=symmetry, padding=config.padding
+        )
+        inserted = time.monotonic()
+        _solve(cubes, grid, config.out, on_event)
+        judged = {"warnings": []} if particles.half is None else _judged(config, grid)
+    except BaseException:
+        shutil.rmtree(config.out, ignore_errors=True)
+        raise
+    result: dict[str, Any] = {
+        **job_record("reconstruct", config),
+        "seed": config.seed,
+        "symmetry": symmetry,
+        "input": {
+            "box": grid.box,
+            "pixel_size": grid.pixel_size,
+            "optics_groups": len(particles.optics),
+        },
+        "n_particles": len(particles.rows),
+        "n_by_map": particles.counts,
+        "max_resolution": grid.width / grid.radius,
+        **judged,
+        "warnings": [*particles.warnings, *judged["warnings"]],
+        "timings": {
+            "inserting_s": round(inserted - began, 3),
+            "total_s": round(time.monotonic() - began, 3),
+        },
+    }
+    write_record(config.out, result)
+    on_event({"event": "done", "out": str(config.out)})
+    return config.out
