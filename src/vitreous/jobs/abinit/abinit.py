@@ -154,7 +154,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     on_event({"event": "memory", **plan.record()})
     mode = CtfMode(config.ctf, config.phase_flipped, config.ignore_ctf_until_first_peak)
     images = load_rings(table, source, frame, device, on_event, mode)
-    problem = Problem(config, table, frame, images, operators, device, plan.tiling)
+    problem = Problem(table, frame, images, operators, device, plan.tiling, config)
     prepared = time.monotonic()
     with one_thread(frame.box <= _SMALL):
         outcome = _search(problem, states, mask_diameter, on_event)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vitreous.jobs.abinit.folds import folds_pass, in_folds, with_maps
+from vitreous.jobs.abinit.folds import FoldStep, folds_pass, in_folds, with_maps
 from vitreous.jobs.abinit.junk import noise_probability
-from vitreous.jobs.abinit.looks import Look, coarse_look
+from vitreous.jobs.abinit.looks import Look, coarse_look, near_look
 from vitreous.jobs.abinit.outputs import Found
 from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.state import SearchState
@@ -152,10 +153,12 @@ def _level(
 ) -> tuple[SearchState, Best]:
     """Passes on a look's fine grid until the evidence hardly rises; only some images are kept."""
     rings, most = problem.frame.polar.rings, problem.config.polish_passes
-    folds = in_folds(look, keep)
+    folds, mapped = in_folds(look, keep), partial(with_maps, problem, _prior)
+    step = FoldStep(partial(near_look, problem, look), mapped, problem.images.mask_share)
     before = -math.inf
     for number in range(most):
-        state, folds, best = folds_pass(problem, state, look, folds, rings, _prior)
+        state, folds, found = folds_pass(state, folds, step, rings)
+        best = joined(found)
         evidence = float(best.log_evidence.mean())
         on_event({"event": "final_pass", "stage": "last passes", "iteration": number + 2,
                   "of": most + 1, "angular_sampling": look.step,
@@ -165,7 +168,7 @@ def _level(
         before = evidence
     total = folds.without()
     assert total is not None
-    state = with_maps(problem, state, total, rings, _prior)
+    state = mapped(state, total, rings)
     return state, _all_in_order(problem, state, look, torch.cat(folds.index), best, keep)
 
 

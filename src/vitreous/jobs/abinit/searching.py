@@ -1,0 +1,124 @@
+"""A search of particles in a frame: what stays the same throughout, whichever job it is for."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.jobs.abinit.state import SearchState
+from vitreous.jobs.engine import PADDING, PassResult, Places, search_pass
+from vitreous.jobs.images import Frame, RingImages
+from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
+from vitreous.math.symmetry import point_group
+from vitreous.particles.table import ParticleTable
+from vitreous.physics.project import map_to_cube
+from vitreous.search.expectation import references
+from vitreous.search.grid import shift_grid
+from vitreous.search.tiles import Tiling
+
+
+@dataclass(frozen=True)
+class Search(ABC):
+    """The data of a search; its job says how finely all orientations and shifts are sampled."""
+
+    table: ParticleTable
+    frame: Frame
+    images: RingImages
+    operators: Float[Tensor, "s 3 3"]
+    device: torch.device
+    tiling: Tiling
+
+    @property
+    @abstractmethod
+    def offsets(self) -> tuple[float, float]:
+        """Range and step of the shifts, pixels of the stack."""
+
+    @property
+    @abstractmethod
+    def flatten(self) -> bool:
+        """Mask the solvent and keep density non-negative."""
+
+    @abstractmethod
+    def angular_step(self, resolution: float) -> float:
+        """Angular step in degrees for a resolution in angstrom."""
+
+    @property
+    @abstractmethod
+    def last_angular_step(self) -> float:
+        """Angular step in degrees of the finer look near the best places."""
+
+    @property
+    def to_working_pixels(self) -> float:
+        """Working pixels in a pixel of the stack."""
+        return self.table.optics[0].pixel_size / self.frame.pixel_size
+
+    def shifts(self, reach: float, step: float) -> Float[Tensor, "t 2"]:
+        """Shift lattice given in pixels of the stack, in working pixels."""
+        return shift_grid(reach, step) * self.to_working_pixels
+
+    def orientations(self, step: float, seed: int | None = None) -> OrientationGrid:
+        """Grid of the nearest HEALPix step over the asymmetric unit, turned if given a seed."""
+        return orientation_grid(order_for(step), self.operators, seed)
+
+    def places(self, resolution: float, seed: int | None = None) -> Places:
+        """Every orientation and shift, on the rings out to a resolution in angstrom."""
+        return Places(
+            self.orientations(self.angular_step(resolution), seed),
+            self.shifts(*self.offsets),
+            self.frame.rings_at(resolution),
+        )
+
+    def search(
+        self,
+        state: SearchState,
+        index: Int[Tensor, " b"],
+        noise: Float[Tensor, "g rings"],
+        places: Places,
+        origins: Float[Tensor, "b 2"] | None = None,
+        *,
+        similarity: float = 0.0,
+        accumulate: bool = True,
+    ) -> PassResult:
+        """Search some particles with a state's maps, as the engine's ``search_pass`` does."""
+        return search_pass(
+            state.maps,
+            self.images,
+            self.frame,
+            index,
+            torch.zeros(len(index), 2) if origins is None else origins,
+            noise,
+            places,
+            self.operators,
+            state.fractions,
+            self.tiling,
+            similarity=similarity,
+            accumulate=accumulate,
+        )
+
+
+def signal_scale(search: Search, maps: Float[Tensor, "k n n n"], resolution: float) -> float:
+    """Factor that gives slices a tenth of the images' power on the innermost rings."""
+    rings = search.frame.rings_at(resolution)
+    polar = search.frame.polar.inner(rings)
+    grid = orientation_grid(1, point_group("C1"))
+    slices = references(map_to_cube(maps, rings + 1, PADDING), grid, polar)
+    some = torch.arange(min(500, len(search.table)))
+    samples, ctf = search.images.at(some, polar)
+    expected = slices.power[:, 0, :rings, 0].mean(0)  # frequency 0 comes first
+    expected = expected * (ctf**2).mean(dim=(0, 2)).cpu()
+    found = (samples.abs() ** 2).mean(dim=(0, 2)).cpu()
+    return math.sqrt(0.1 * float(found[:4].sum() / expected[:4].sum().clamp(min=1e-30)))
+
+
+def image_power(images: RingImages, groups: int) -> Float[Tensor, "g rings"]:
+    """Mean power of each optics group's images on every ring: the first guess of the noise."""
+    power = [
+        (images.samples[images.group.to(images.samples.device) == g].abs() ** 2).mean(dim=(0, 2))
+        for g in range(groups)
+    ]
+    return torch.stack(power) / images.mask_share
