@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from vitreous.cli import maps, particles, search, selection, validation
+from vitreous.cli import classification, maps, particles, search, selection, validation
 from vitreous.cli.app import BAD_INPUT, INTERRUPTED, app
 from vitreous.errors import VitreousError
 
-__all__ = ["app", "main", "maps", "particles", "search", "selection", "validation"]
+__all__ = [
+    "app",
+    "classification",
+    "main",
+    "maps",
+    "particles",
+    "search",
+    "selection",
+    "validation",
+]
 
 
 def main() -> None:
@@ -19,5 +28,8 @@ def main() -> None:
         print(f"error: {error.line()}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
-        print("interrupted; abinit goes on from its checkpoint with --resume", file=sys.stderr)
+        print(
+            "interrupted; abinit and classify3d go on from their checkpoint with --resume",
+            file=sys.stderr,
+        )
         sys.exit(INTERRUPTED)

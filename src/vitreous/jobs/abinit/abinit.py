@@ -160,7 +160,8 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
         outcome = _search(problem, states, mask_diameter, on_event)
     searched = time.monotonic()
     chosen = outcome.chosen
-    labels = class_labels(chosen.maps, chosen.fractions, duplicates(problem, chosen))
+    alike = duplicates(problem.frame, chosen, config.final_resolution)
+    labels = class_labels(chosen.maps, chosen.fractions, alike)
     found, maps = last_pass(outcome.problem, chosen, source, mode, on_event)
     write_results(
         config,

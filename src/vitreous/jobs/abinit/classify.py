@@ -23,6 +23,7 @@ from vitreous.jobs.abinit.problem import Problem, iteration_seed
 from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.engine import prior_power
 from vitreous.jobs.folder import OnEvent
+from vitreous.jobs.images import Frame
 from vitreous.math.fourier import frequency_radius, to_fourier, to_real
 from vitreous.physics.masks import soft_sphere
 from vitreous.reconstruct.insert import Accumulator
@@ -36,7 +37,7 @@ _SETTLED = 0.01
 _BEGINS = 5 / 3
 """Resolution of the first pass over the final one."""
 
-_MARCH = 4
+MARCH = 4
 """Passes over which the resolution rises."""
 
 _TRUST = 1.0
@@ -81,10 +82,9 @@ class Classified:
 
 
 def _alike(
-    problem: Problem, state: SearchState, numbers: list[int], limit: float, threshold: float
+    frame: Frame, state: SearchState, numbers: list[int], limit: float, threshold: float
 ) -> dict[int, int]:
     """Of these classes, those whose maps agree with an earlier one of the list, and which."""
-    frame = problem.frame
     mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
     maps = state.maps.cpu()
     kept: list[int] = []
@@ -108,13 +108,13 @@ def collapsed(problem: Problem, state: SearchState) -> dict[int, int]:
     starved = [n for n in order if state.fractions[n] * len(order) < _STARVED]
     fed = [n for n in order if n not in starved]
     limit = _ALIKE * problem.config.final_resolution
-    return dict.fromkeys(starved, order[0]) | _alike(problem, state, fed, limit, 0.5)
+    return dict.fromkeys(starved, order[0]) | _alike(problem.frame, state, fed, limit, 0.5)
 
 
-def duplicates(problem: Problem, state: SearchState) -> set[int]:
-    """Classes whose maps tell nothing that a more populated one does not."""
+def duplicates(frame: Frame, state: SearchState, resolution: float) -> set[int]:
+    """Classes whose maps tell nothing down to a resolution that a more populated one does not."""
     order = state.fractions.argsort(descending=True).tolist()
-    return set(_alike(problem, state, order, problem.config.final_resolution, _SAME))
+    return set(_alike(frame, state, order, resolution, _SAME))
 
 
 def perturbed(volume: Float[Tensor, "n n n"], rings: int, seed: int) -> Float[Tensor, "n n n"]:
@@ -170,7 +170,7 @@ class Sorting:
     @property
     def settled(self) -> bool:
         """Whether hardly any particle changes class any more, at the final resolution."""
-        return len(self.changed) > _MARCH and self.changed[-1] < _SETTLED
+        return len(self.changed) > MARCH and self.changed[-1] < _SETTLED
 
 
 def unsorted(state: SearchState, folds: Folds, particles: int) -> Sorting:
@@ -179,10 +179,10 @@ def unsorted(state: SearchState, folds: Folds, particles: int) -> Sorting:
     return Sorting(state, folds, by_map, torch.zeros(particles), [])
 
 
-def pass_resolution(final: float, number: int, begins: float | None = None) -> float:
-    """Of a pass in angstrom: frequency rises evenly from the first pass, ``begins``, on."""
-    done = min(number / _MARCH, 1.0)
-    return final / ((1 - done) / (_BEGINS if begins is None else begins / final) + done)
+def pass_resolution(final: float, number: int) -> float:
+    """Of a pass in angstrom: frequency rises evenly."""
+    done = min(number / MARCH, 1.0)
+    return final / ((1 - done) / _BEGINS + done)
 
 
 def sorting_pass(

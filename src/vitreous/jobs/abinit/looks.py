@@ -11,6 +11,7 @@ from torch import Tensor
 from vitreous.jobs.abinit.searching import Search
 from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.engine import GATHERED, PassResult, Places, nearby
+from vitreous.jobs.refine.local_pass import Posed
 from vitreous.math.so3 import OrientationGrid
 from vitreous.search.posterior import Best
 
@@ -54,6 +55,12 @@ class Look:
     def divided(self, maps: int) -> Look:
         """The same for so many maps in place of one."""
         return replace(self, maps=maps)
+
+    def posed(self, index: Int[Tensor, " b"], best: Best) -> Posed:
+        """Best places of these particles on the fine grid."""
+        reference = best.reference.cpu() % len(self.fine.directions)
+        matrices = self.fine.matrices(reference, best.psi.cpu()).contiguous()
+        return Posed(matrices, self.origins[index] + self.shifts[best.shift.cpu()])
 
     def order(self) -> Int[Tensor, " n"]:
         """Particles sorted by their best reference: neighbours then share a tile's references."""
