@@ -55,6 +55,11 @@ class Searched(Residuals, Protocol[AnyBestOut]):
         """Contribution to the M-step."""
 
 
+def moved_shares(state: SearchState, by_map: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+    """Shares of the classes, moved towards those of a fold."""
+    return state.fractions + (by_map.mean(dim=0) - state.fractions) / _FOLDS
+
+
 @dataclass(frozen=True)
 class FoldStep(Generic[AnyBest]):
     """How a fold is searched, and how maps are made from the others.
@@ -67,11 +72,14 @@ class FoldStep(Generic[AnyBest]):
         State with maps from sums and the rings used.
     mask_share : float
         Share of the noise power that the images' mask lets through.
+    shares : callable
+        Prior probabilities of the classes, from a state and a fold's posteriors.
     """
 
     search: Callable[[SearchState, Int[Tensor, " b"], int], Searched[AnyBest]]
     mapped: Callable[[SearchState, Accumulator, int], SearchState]
     mask_share: float
+    shares: Callable[[SearchState, Float[Tensor, "n k"]], Float[Tensor, " k"]] = moved_shares
 
 
 @dataclass(frozen=True)
@@ -145,10 +153,9 @@ def folds_pass(
         sums[number] = result.sums
         folds = Folds(folds.index, sums)
         found.append(result.best)
-        share = result.best.map_probability.mean(dim=0)
         state = replace(
             state,
             noise=renewed_noise(state.noise, result, step.mask_share, _NOISE_RATE),
-            fractions=state.fractions + (share - state.fractions) / _FOLDS,
+            fractions=step.shares(state, result.best.map_probability),
         )
     return state, folds, found

@@ -146,7 +146,8 @@ def _classify(task: _Task) -> tuple[Progress, Way, float]:
     else:
         progress = saved.progress(folds.index)
     step = fold_step(way, task.making, share, divided=config.hard)
-    progress = sort(config, task.frame, progress, step, task.on_event, checkpoint, state)
+    progress = sort(config, task.frame, progress, step, task.on_event, checkpoint, state,
+                    evenly=len(task.references) == 1)  # fmt: skip
     return progress, way, share
 
 

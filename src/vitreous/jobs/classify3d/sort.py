@@ -21,6 +21,7 @@ from vitreous.jobs.abinit.state import (
     state_tensors,
     write_tensors,
 )
+from vitreous.jobs.classify3d.steps import even_shares
 from vitreous.jobs.config_classify import Classify3dConfig
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.images import Frame
@@ -63,6 +64,11 @@ def within(sorting: Sorting, kept: Bool[Tensor, " n"]) -> Sorting:
     return replace(sorting, folds=replace(sorting.folds, index=index))
 
 
+def _looked_at(sorting: Sorting) -> Bool[Tensor, " n"]:
+    """Particles that a pass has looked at."""
+    return sorting.by_map.sum(dim=1) > 0
+
+
 def _settled(config: Classify3dConfig, sorting: Sorting) -> bool:
     passes = len(sorting.changed) - MARCH
     return sorting.settled and passes >= config.final_passes
@@ -76,8 +82,13 @@ def sort(
     on_event: OnEvent,
     checkpoint: Path,
     begun: SearchState,
+    *,
+    evenly: bool,
 ) -> Progress:
-    """Sort all particles among a state's maps, and make the maps anew, until few change class."""
+    """Sort all particles among a state's maps, and make the maps anew, until few change class.
+
+    ``evenly`` gives all classes as many particles until the resolution limit is reached.
+    """
     particles = len(progress.sorting.by_map)
     while len(progress.sorting.changed) < config.iterations:
         before = progress.sorting
@@ -86,8 +97,13 @@ def sort(
         number = len(before.changed)
         resolution = pass_resolution(config.resolution_limit, number)
         seen = within(before, _seen(config, particles, number))
-        after, _ = sorting_pass(seen, step, frame.rings_at(resolution))
+        even = evenly and number < MARCH
+        used = replace(step, shares=even_shares) if even else step
+        after, _ = sorting_pass(seen, used, frame.rings_at(resolution))
         after = replace(after, folds=Folds(before.folds.index, after.folds.sums))
+        shares = after.by_map[_looked_at(after)].mean(dim=0)
+        if even and number == MARCH - 1:
+            after = replace(after, state=replace(after.state, fractions=shares.to(begun.fractions)))
         flow = progress.flow
         if number:
             was, now = (s.by_map.argmax(dim=1).numpy() for s in (before, after))
@@ -102,7 +118,7 @@ def sort(
                 "of": config.iterations,
                 "resolution": round(resolution, 2),
                 "changed": after.changed[-1],
-                "class_fractions": after.state.fractions.tolist(),
+                "class_fractions": shares.tolist(),
                 "log_likelihood": after.evidence,
             }
         )

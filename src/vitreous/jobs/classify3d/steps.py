@@ -18,6 +18,12 @@ from vitreous.jobs.engine import constrained, solved
 from vitreous.jobs.images import Frame
 from vitreous.reconstruct.insert import Accumulator
 
+_LEAST = 1e-30
+"""Posterior that a class has of every particle at the least when shares are evened."""
+
+_TURNS = 30
+"""Turns in which shares are evened."""
+
 LookAt = Callable[[SearchState, Int[Tensor, " b"], int], Searched[Any]]
 """Searches some particles with a state's maps on so many rings."""
 
@@ -103,7 +109,21 @@ def hard(look_at: LookAt) -> LookAt:
     return searched
 
 
+def even_shares(state: SearchState, by_map: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+    """Prior probabilities under which all classes get as many of a fold's particles.
+
+    A class with more particles has the better map, and with it attracts the particles of others:
+    this takes its advantage off.  Found by turns (Sinkhorn, Ann. Math. Stat. 35, 876 (1964)).
+    """
+    prior = state.fractions.double().log()
+    likely = by_map.double().clamp(min=_LEAST).log() - prior
+    for _ in range(_TURNS):
+        share = (likely + prior).softmax(dim=1).mean(dim=0)
+        prior = (prior - share.log()).log_softmax(dim=0)
+    return prior.exp().to(state.fractions)
+
+
 def fold_step(way: Way, making: MapMaking, mask_share: float, *, divided: bool) -> FoldStep[Any]:
-    """How the folds are searched and their maps made; ``divided`` for hard classes."""
+    """How folds are searched and their maps made; ``divided`` for hard classes."""
     look_at = hard(way.searched) if divided else way.searched
     return FoldStep(look_at, making.mapped, mask_share)
