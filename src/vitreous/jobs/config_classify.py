@@ -102,7 +102,7 @@ class Classify3dConfig:
     initial_resolution: float = 20.0
     resolution_limit: float = 15.0
     box: int = 128
-    regularisation: float = 1.0
+    regularisation: float = 4.0
     iterations: int = 25
     final_passes: int = 2
     batch_per_class: int = 1000

@@ -21,6 +21,10 @@ from vitreous.search.expectation import references
 from vitreous.search.grid import shift_grid
 from vitreous.search.tiles import Tiling
 
+SMALL_BOX = 96
+"""Largest working box whose maps are handled on one core: more gain little, and lose much where
+another program keeps them busy."""
+
 
 @dataclass(frozen=True)
 class Search(ABC):

@@ -14,7 +14,7 @@ from vitreous.jobs.abinit.classify import duplicates, pass_resolution
 from vitreous.jobs.abinit.junk import class_labels, effective_classes
 from vitreous.jobs.abinit.looks import coarse_look
 from vitreous.jobs.abinit.outputs import input_record, noise_record, posed_table
-from vitreous.jobs.abinit.searching import image_power
+from vitreous.jobs.abinit.searching import SMALL_BOX, image_power
 from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.classify3d.begin import (
     begun,
@@ -253,7 +253,7 @@ def run_classify3d(config: Classify3dConfig, on_event: OnEvent = ignore) -> Path
         warnings.append(NOT_COMPILED)
     prepare_folder(config.out, overwrite=config.overwrite, resume=config.resume)
     on_event({"event": "start", "job": "classify3d", "particles": len(table), "warnings": warnings})
-    with one_thread(task.frame.box <= 96):
+    with one_thread(task.frame.box <= SMALL_BOX):
         progress, way, share = _classify(task)
         sorted_at = time.monotonic()
         classes = _write(task, progress, way, share)
