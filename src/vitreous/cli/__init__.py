@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from vitreous.cli import (
+    classification,
     ctf,
     maps,
     particles,
@@ -19,6 +20,7 @@ from vitreous.errors import VitreousError
 
 __all__ = [
     "app",
+    "classification",
     "ctf",
     "main",
     "maps",
@@ -39,5 +41,8 @@ def main() -> None:
         print(f"error: {error.line()}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
-        print("interrupted; abinit goes on from its checkpoint with --resume", file=sys.stderr)
+        print(
+            "interrupted; abinit and classify3d go on from their checkpoint with --resume",
+            file=sys.stderr,
+        )
         sys.exit(INTERRUPTED)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -110,21 +110,35 @@ def memory_plan(
     operators: int,
     device: torch.device,
 ) -> MemoryPlan:
-    """Reckon what a search will hold at its fullest, in the last pass."""
+    """Reckon what ab initio will hold at its fullest, in the last pass."""
+    step = last_angular_step(config, frame, operators)
+    plan = search_memory(config.classes, step, config.precision, table, frame, operators, device)
+    last = finer_frame(table, frame, config.final_resolution).polar.rings
+    parts = {**plan.parts, "images for the last maps": half_planes(len(table), last)}
+    return replace(plan, parts=parts)
+
+
+def search_memory(
+    classes: int,
+    step: float,
+    precision: Literal["auto", "float32", "bfloat16"],
+    table: ParticleTable,
+    frame: Frame,
+    operators: int,
+    device: torch.device,
+) -> MemoryPlan:
+    """Reckon what a search of so many maps holds at its finest angular step in degrees."""
     free, polar, workers = free_memory(device), frame.polar, workers_on(device)
     tile = TILE_SCORES if device.type == "cpu" else min(_LARGEST_TILE, (free or 0) // 200)
     samples = polar.rings * polar.half
-    step = last_angular_step(config, frame, operators)
     directions = orientations_at(step, operators) / (6 * 2 ** order_for(step))
     # Residues are filled up to the fullest: about a quarter more than the bands themselves.
-    coefficients = config.classes * directions * 2.5 * sum(band + 1 for band in polar.bands)
+    coefficients = classes * directions * 2.5 * sum(band + 1 for band in polar.bands)
     largest_box = max(group.box for group in table.optics)
-    last_shells = finer_frame(table, frame, config.final_resolution).polar.rings
     parts = {
         "libraries": _LIBRARIES,
         # complex64 samples and float32 CTFs
         "images": 12.0 * len(table) * samples,
-        "images for the last maps": half_planes(len(table), last_shells),
         # what oneDNN makes of the products' shapes, hundreds of them, and keeps
         "compiled code": _COMPILED,
         # images as read, normalised, transformed and cropped; the matrix that takes them to rings
@@ -134,11 +148,11 @@ def memory_plan(
         # slices and their powers (1.5 sets), operands (3, filled up 6), sums (3 for each worker)
         "references": 4.0 * (8 + 3 * (workers + 1)) * coefficients,
         # running sums, those of a pass, and copies on the way to the map
-        "maps": 12.0 * 6 * config.classes * cube_side(polar.rings + 1, PADDING) ** 3,
+        "maps": 12.0 * 6 * classes * cube_side(polar.rings + 1, PADDING) ** 3,
         # products of every worker, and the images' spectra beside them
-        "products": 4.0 * (1 + config.classes) * tile * workers,
+        "products": 4.0 * (1 + classes) * tile * workers,
     }
-    return MemoryPlan(parts, free, Tiling(tile, product_dtype(device, config.precision)))
+    return MemoryPlan(parts, free, Tiling(tile, product_dtype(device, precision)))
 
 
 def refine_plan(table: ParticleTable, shells: int, device: torch.device) -> MemoryPlan:

@@ -20,6 +20,7 @@ from vitreous.jobs.abinit.junk import class_labels
 from vitreous.jobs.abinit.last_pass import last_pass
 from vitreous.jobs.abinit.outputs import write_results
 from vitreous.jobs.abinit.problem import Problem
+from vitreous.jobs.abinit.searching import SMALL_BOX
 from vitreous.jobs.abinit.starts import finished, run_starts
 from vitreous.jobs.abinit.state import SearchState, load_checkpoint, save_checkpoint
 from vitreous.jobs.abinit.verdict import Evidence, Verdict, judge
@@ -33,10 +34,6 @@ from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
-
-_SMALL = 96
-"""Largest working box whose maps are handled on one core: more gain little, and lose much where
-another program keeps them busy."""
 
 
 def _full_size(problem: Problem, maps: Tensor) -> np.ndarray:
@@ -154,13 +151,14 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     on_event({"event": "memory", **plan.record()})
     mode = CtfMode(config.ctf, config.phase_flipped, config.ignore_ctf_until_first_peak)
     images = load_rings(table, source, frame, device, on_event, mode)
-    problem = Problem(config, table, frame, images, operators, device, plan.tiling)
+    problem = Problem(table, frame, images, operators, device, plan.tiling, config)
     prepared = time.monotonic()
-    with one_thread(frame.box <= _SMALL):
+    with one_thread(frame.box <= SMALL_BOX):
         outcome = _search(problem, states, mask_diameter, on_event)
     searched = time.monotonic()
     chosen = outcome.chosen
-    labels = class_labels(chosen.maps, chosen.fractions, duplicates(problem, chosen))
+    alike = duplicates(problem.frame, chosen, config.final_resolution)
+    labels = class_labels(chosen.maps, chosen.fractions, alike)
     found, maps = last_pass(outcome.problem, chosen, source, mode, on_event)
     write_results(
         config,

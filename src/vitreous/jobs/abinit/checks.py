@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 
@@ -56,7 +56,8 @@ def device_for(name: str) -> torch.device:
     return device
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """Option of that field of a configuration."""
     return "--" + name.replace("_", "-")
 
 
@@ -64,11 +65,11 @@ def _check_numbers(config: AbinitConfig) -> None:
     for name, least in _AT_LEAST.items():
         value = getattr(config, name)
         if value not in (None, "auto") and not value >= least:
-            raise OptionError(f"{value} is less than {least}", where=_flag(name))
+            raise OptionError(f"{value} is less than {least}", where=flag(name))
     for name in ("initial_resolution", "final_resolution", "offset_step", "angular_sampling"):
         value = getattr(config, name)
         if value is not None and not value > 0:
-            raise OptionError(f"{value} is not more than 0", where=_flag(name))
+            raise OptionError(f"{value} is not more than 0", where=flag(name))
     first = config.initial_resolution
     if first is not None and first < config.final_resolution:
         raise OptionError(
@@ -94,19 +95,28 @@ def _check_numbers(config: AbinitConfig) -> None:
         )
 
 
-def _mask_diameter(config: AbinitConfig, table: ParticleTable, suggested: float | None) -> float:
+def chosen_mask_diameter(
+    given: float | Literal["auto"], table: ParticleTable, suggested: float | None
+) -> float:
+    """Mask diameter in angstrom: as given, or as the images suggest.
+
+    Raises
+    ------
+    OptionError
+        If it does not fit the box.
+    """
     width = min(g.box * g.pixel_size for g in table.optics)
-    if config.mask_diameter == AUTO:
+    if given == AUTO:
         return round(suggested or _DEFAULT_MASK * width, 1)
-    if not 0 < config.mask_diameter <= width:
+    if not 0 < given <= width:
         raise OptionError(
-            f"the mask of {config.mask_diameter:g} A is wider than the box of {width:g} A"
-            if config.mask_diameter > 0
-            else f"{config.mask_diameter:g} A is not more than 0",
+            f"the mask of {given:g} A is wider than the box of {width:g} A"
+            if given > 0
+            else f"{given:g} A is not more than 0",
             where="--mask-diameter",
             mend=f"give the particle's diameter in angstrom, at most {width:g}",
         )
-    return config.mask_diameter
+    return given
 
 
 def _check_batches(config: AbinitConfig, table: ParticleTable) -> None:
@@ -114,9 +124,9 @@ def _check_batches(config: AbinitConfig, table: ParticleTable) -> None:
         value = getattr(config, name)
         if value is not None and value > len(table):
             raise InputError(
-                f"{len(table)} particles are fewer than a mini-batch of {value} ({_flag(name)})",
+                f"{len(table)} particles are fewer than a mini-batch of {value} ({flag(name)})",
                 where=table.path,
-                mend=f"give {_flag(name)} {len(table)} or less",
+                mend=f"give {flag(name)} {len(table)} or less",
             )
     if len(table) < 10 * config.classes:
         raise InputError(
@@ -158,7 +168,7 @@ def check_options(config: AbinitConfig, table: ParticleTable) -> None:
     check_one_field(table)
     if config.ctf:
         require_ctf(table)
-    _mask_diameter(config, table, None)
+    chosen_mask_diameter(config.mask_diameter, table, None)
     _check_batches(config, table)
 
 
@@ -193,5 +203,5 @@ def check_abinit(
     if config.check:
         found.stop_on_error(table.path)
     errors = [finding.line() for finding in found.of("error")]
-    diameter = _mask_diameter(config, table, found.estimates.mask_diameter)
+    diameter = chosen_mask_diameter(config.mask_diameter, table, found.estimates.mask_diameter)
     return diameter, [*errors, *found.warnings, *_warnings(config, table)], found.record()

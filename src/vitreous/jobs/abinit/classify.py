@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.jobs.abinit.folds import folds_pass, in_folds, with_maps
-from vitreous.jobs.abinit.looks import coarse_look
+from vitreous.jobs.abinit.folds import (
+    AnyBest,
+    Folds,
+    FoldStep,
+    folds_pass,
+    in_folds,
+    with_maps,
+)
+from vitreous.jobs.abinit.looks import coarse_look, near_look
 from vitreous.jobs.abinit.problem import Problem, iteration_seed
 from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.engine import prior_power
 from vitreous.jobs.folder import OnEvent
+from vitreous.jobs.images import Frame
 from vitreous.math.fourier import frequency_radius, to_fourier, to_real
 from vitreous.physics.masks import soft_sphere
 from vitreous.reconstruct.insert import Accumulator
@@ -28,7 +37,7 @@ _SETTLED = 0.01
 _BEGINS = 5 / 3
 """Resolution of the first pass over the final one."""
 
-_MARCH = 4
+MARCH = 4
 """Passes over which the resolution rises."""
 
 _TRUST = 1.0
@@ -73,10 +82,9 @@ class Classified:
 
 
 def _alike(
-    problem: Problem, state: SearchState, numbers: list[int], limit: float, threshold: float
+    frame: Frame, state: SearchState, numbers: list[int], limit: float, threshold: float
 ) -> dict[int, int]:
     """Of these classes, those whose maps agree with an earlier one of the list, and which."""
-    frame = problem.frame
     mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
     maps = state.maps.cpu()
     kept: list[int] = []
@@ -100,16 +108,16 @@ def collapsed(problem: Problem, state: SearchState) -> dict[int, int]:
     starved = [n for n in order if state.fractions[n] * len(order) < _STARVED]
     fed = [n for n in order if n not in starved]
     limit = _ALIKE * problem.config.final_resolution
-    return dict.fromkeys(starved, order[0]) | _alike(problem, state, fed, limit, 0.5)
+    return dict.fromkeys(starved, order[0]) | _alike(problem.frame, state, fed, limit, 0.5)
 
 
-def duplicates(problem: Problem, state: SearchState) -> set[int]:
-    """Classes whose maps tell nothing that a more populated one does not."""
+def duplicates(frame: Frame, state: SearchState, resolution: float) -> set[int]:
+    """Classes whose maps tell nothing down to a resolution that a more populated one does not."""
     order = state.fractions.argsort(descending=True).tolist()
-    return set(_alike(problem, state, order, problem.config.final_resolution, _SAME))
+    return set(_alike(frame, state, order, resolution, _SAME))
 
 
-def _perturbed(volume: Float[Tensor, "n n n"], rings: int, seed: int) -> Float[Tensor, "n n n"]:
+def perturbed(volume: Float[Tensor, "n n n"], rings: int, seed: int) -> Float[Tensor, "n n n"]:
     """A map with a little random density where it has some."""
     noise = np.random.default_rng(seed).normal(size=volume.shape)
     spectrum = to_fourier(torch.from_numpy(noise).to(volume), 3)
@@ -127,36 +135,88 @@ def repaired(problem: Problem, state: SearchState) -> tuple[SearchState, list[in
     maps = state.maps.clone()
     for number in sorted({*split, *split.values()}):
         seed = iteration_seed(problem.config, state.start, len(problem.steps) + 1 + number)
-        maps[number] = _perturbed(state.maps[split.get(number, number)], state.rings, seed)
+        maps[number] = perturbed(state.maps[split.get(number, number)], state.rings, seed)
     fractions = torch.full_like(state.fractions, 1 / len(maps))
     return replace(state, maps=maps, fractions=fractions), sorted(split)
 
 
-def _resolution(final: float, number: int) -> float:
+@dataclass(frozen=True)
+class Sorting:
+    """Where the sorting of all particles stands.
+
+    Attributes
+    ----------
+    state : SearchState
+    folds : Folds
+    by_map : tensor (particles, maps)
+        Posterior of each class, by maps made without the particle.
+    log_evidence : tensor (particles,)
+        Likewise.
+    changed : list of float
+        Share of the particles that changed class in each pass.
+    """
+
+    state: SearchState
+    folds: Folds
+    by_map: Float[Tensor, "n k"]
+    log_evidence: Float[Tensor, " n"]
+    changed: list[float]
+
+    @property
+    def evidence(self) -> float:
+        """Mean log-evidence of the particles in folds."""
+        return float(self.log_evidence[torch.cat(self.folds.index)].mean())
+
+    @property
+    def settled(self) -> bool:
+        """Whether hardly any particle changes class any more, at the final resolution."""
+        return len(self.changed) > MARCH and self.changed[-1] < _SETTLED
+
+
+def unsorted(state: SearchState, folds: Folds, particles: int) -> Sorting:
+    """Sorting before its first pass."""
+    by_map = torch.zeros(particles, len(state.maps))
+    return Sorting(state, folds, by_map, torch.zeros(particles), [])
+
+
+def pass_resolution(final: float, number: int) -> float:
     """Of a pass in angstrom: frequency rises evenly."""
-    done = min(number / _MARCH, 1.0)
+    done = min(number / MARCH, 1.0)
     return final / ((1 - done) / _BEGINS + done)
 
 
-def _prior(state: SearchState, sums: Accumulator, rings: int) -> Float[Tensor, "k s"]:
-    return prior_power(state.maps, sums, rings, min(state.rings, rings), _TRUST)
+def sorting_pass(
+    sorting: Sorting, step: FoldStep[AnyBest], rings: int
+) -> tuple[Sorting, list[AnyBest]]:
+    """Search all folds once more; also returns what was found of each fold's particles."""
+    state, folds, found = folds_pass(sorting.state, sorting.folds, step, rings)
+    index = torch.cat(folds.index)
+    by_map, log_evidence = sorting.by_map.clone(), sorting.log_evidence.clone()
+    by_map[index] = torch.cat([best.map_probability for best in found]).cpu()
+    log_evidence[index] = torch.cat([best.log_evidence for best in found]).cpu()
+    changed = (by_map.argmax(dim=1) != sorting.by_map.argmax(dim=1)).float().mean()
+    after = Sorting(state, folds, by_map, log_evidence, [*sorting.changed, float(changed)])
+    return after, found
+
+
+def class_prior(
+    trust: float, state: SearchState, sums: Accumulator, rings: int
+) -> Float[Tensor, "k s"]:
+    """Prior power for class maps: ``trust`` times the power of the present ones."""
+    return prior_power(state.maps, sums, rings, min(state.rings, rings), trust)
 
 
 def classify(problem: Problem, state: SearchState, on_event: OnEvent) -> Classified:
     """Sort all particles among a state's maps, and make the maps anew, until few change class."""
-    final, classes = problem.config.final_resolution, len(state.maps)
+    final = problem.config.final_resolution
     state, split = repaired(problem, state)
-    look = coarse_look(problem, state, _resolution(final, 0), any_map=True)
-    folds = in_folds(look)
-    index = torch.cat(folds.index)
-    by_map = torch.zeros(len(problem.table), classes)
-    changed: list[float] = []
+    look = coarse_look(problem, state, pass_resolution(final, 0), any_map=True)
+    mapped = partial(with_maps, problem, partial(class_prior, _TRUST))
+    step = FoldStep(partial(near_look, problem, look), mapped, problem.images.mask_share)
+    sorting = unsorted(state, in_folds(look), len(problem.table))
     for number in range(_MOST_PASSES):
-        rings = problem.frame.rings_at(_resolution(final, number))
-        state, folds, best = folds_pass(problem, state, look, folds, rings, _prior)
-        before, evidence = by_map.argmax(dim=1), float(best.log_evidence.mean())
-        by_map[index] = best.map_probability.cpu()
-        changed.append(float((by_map.argmax(dim=1) != before).float().mean()))
+        resolution = pass_resolution(final, number)
+        sorting, _ = sorting_pass(sorting, step, problem.frame.rings_at(resolution))
         on_event(
             {
                 "event": "classification",
@@ -164,15 +224,15 @@ def classify(problem: Problem, state: SearchState, on_event: OnEvent) -> Classif
                 "start": state.start + 1,
                 "iteration": number + 1,
                 "of": _MOST_PASSES,
-                "resolution": round(_resolution(final, number), 2),
-                "changed": changed[-1],
-                "class_fractions": state.fractions.tolist(),
-                "log_likelihood": evidence,
+                "resolution": round(resolution, 2),
+                "changed": sorting.changed[-1],
+                "class_fractions": sorting.state.fractions.tolist(),
+                "log_likelihood": sorting.evidence,
             }
         )
-        if number >= _MARCH and changed[-1] < _SETTLED:
+        if sorting.settled:
             break
-    total = folds.without()
+    total = sorting.folds.without()
     assert total is not None
-    state = with_maps(problem, state, total, problem.frame.rings_at(final), _prior)
-    return Classified(state, by_map, evidence, split, changed)
+    state = mapped(sorting.state, total, problem.frame.rings_at(final))
+    return Classified(state, sorting.by_map, sorting.evidence, split, sorting.changed)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitreous.jobs.abinit.looks import Look
-from vitreous.jobs.abinit.problem import Problem
+from vitreous.jobs.abinit.searching import Search
 from vitreous.jobs.abinit.state import SearchState
-from vitreous.jobs.engine import renewed_noise, solved
+from vitreous.jobs.engine import Residuals, renewed_noise, solved
 from vitreous.reconstruct.insert import Accumulator
-from vitreous.search.posterior import Best, joined
 
 _FOLDS = 4
 
@@ -25,6 +25,61 @@ _NOISE_RATE = 0.3
 
 Regulariser = Callable[[SearchState, Accumulator, int], Float[Tensor, "k s"]]
 """Prior power from the present state, the sums and the rings used."""
+
+
+class Sorted(Protocol):
+    """What a search tells of each particle's classes."""
+
+    @property
+    def log_evidence(self) -> Float[Tensor, " n"]:
+        """Log of the likelihood summed over all places and maps."""
+
+    @property
+    def map_probability(self) -> Float[Tensor, "n k"]:
+        """Posterior of each map."""
+
+
+AnyBest = TypeVar("AnyBest", bound=Sorted)
+AnyBestOut = TypeVar("AnyBestOut", bound=Sorted, covariant=True)
+
+
+class Searched(Residuals, Protocol[AnyBestOut]):
+    """What a search of some particles found, on a grid or round their own places."""
+
+    @property
+    def best(self) -> AnyBestOut:
+        """In the order of the particles given."""
+
+    @property
+    def sums(self) -> Accumulator | None:
+        """Contribution to the M-step."""
+
+
+def moved_shares(state: SearchState, by_map: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+    """Shares of the classes, moved towards those of a fold."""
+    return state.fractions + (by_map.mean(dim=0) - state.fractions) / _FOLDS
+
+
+@dataclass(frozen=True)
+class FoldStep(Generic[AnyBest]):
+    """How a fold is searched, and how maps are made from the others.
+
+    Attributes
+    ----------
+    search : callable
+        Of a state's maps, some particles and the rings used.
+    mapped : callable
+        State with maps from sums and the rings used.
+    mask_share : float
+        Share of the noise power that the images' mask lets through.
+    shares : callable
+        Prior probabilities of the classes, from a state and a fold's posteriors.
+    """
+
+    search: Callable[[SearchState, Int[Tensor, " b"], int], Searched[AnyBest]]
+    mapped: Callable[[SearchState, Accumulator, int], SearchState]
+    mask_share: float
+    shares: Callable[[SearchState, Float[Tensor, "n k"]], Float[Tensor, " k"]] = moved_shares
 
 
 @dataclass(frozen=True)
@@ -53,31 +108,29 @@ class Folds:
         return total
 
 
-def in_folds(look: Look, keep: Bool[Tensor, " n"] | None = None) -> Folds:
-    """Particles, or those to be kept, dealt out so that each fold has all views."""
-    order = look.order()
-    if keep is not None:
-        order = order[keep[order]]
+def dealt(order: Int[Tensor, " n"]) -> Folds:
+    """Particles dealt out in this order."""
     return Folds([order[number::_FOLDS] for number in range(_FOLDS)], [None] * _FOLDS)
 
 
+def in_folds(look: Look, keep: Bool[Tensor, " n"] | None = None) -> Folds:
+    """Particles, or those to be kept, dealt out so that each fold has all views."""
+    order = look.order()
+    return dealt(order if keep is None else order[keep[order]])
+
+
 def with_maps(
-    problem: Problem, state: SearchState, sums: Accumulator, rings: int, regulariser: Regulariser
+    search: Search, regulariser: Regulariser, state: SearchState, sums: Accumulator, rings: int
 ) -> SearchState:
     """A state whose maps are made from these sums."""
     prior = regulariser(state, sums, rings)
-    maps = solved(sums, prior, problem.frame, rings, problem.config.flatten)
+    maps = solved(sums, prior, search.frame, rings, search.flatten)
     return replace(state, maps=maps, rings=rings)
 
 
 def folds_pass(
-    problem: Problem,
-    state: SearchState,
-    look: Look,
-    folds: Folds,
-    rings: int,
-    regulariser: Regulariser,
-) -> tuple[SearchState, Folds, Best]:
+    state: SearchState, folds: Folds, step: FoldStep[AnyBest], rings: int
+) -> tuple[SearchState, Folds, list[AnyBest]]:
     """Search all folds once, each with the maps of the others as they stand by then.
 
     Incremental EM: Neal & Hinton, Learning in Graphical Models, 355 (1998).
@@ -87,24 +140,22 @@ def folds_pass(
     state : SearchState
         With the last fold's maps; noise and fractions renewed.
     folds : Folds
-    best : Best
-        Of the particles in the order of the folds.
+    best : list
+        Of the particles of every fold, in its order.
     """
     found = []
     for number, index in enumerate(folds.index):
         others = folds.without(number)
         if others is not None:
-            state = with_maps(problem, state, others, rings, regulariser)
-        places = look.places(index, rings)
-        result = problem.search(state, index, state.noise, places, look.origins[index])
+            state = step.mapped(state, others, rings)
+        result = step.search(state, index, rings)
         sums = [*folds.sums]
         sums[number] = result.sums
         folds = Folds(folds.index, sums)
         found.append(result.best)
-        share = result.best.map_probability.mean(dim=0)
         state = replace(
             state,
-            noise=renewed_noise(state.noise, result, problem.images.mask_share, _NOISE_RATE),
-            fractions=state.fractions + (share - state.fractions) / _FOLDS,
+            noise=renewed_noise(state.noise, result, step.mask_share, _NOISE_RATE),
+            fractions=step.shares(state, result.best.map_probability),
         )
-    return state, folds, joined(found)
+    return state, folds, found

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vitreous.jobs.abinit.folds import folds_pass, in_folds, with_maps
+from vitreous.jobs.abinit.folds import FoldStep, folds_pass, in_folds, with_maps
 from vitreous.jobs.abinit.junk import noise_probability
-from vitreous.jobs.abinit.looks import Look, coarse_look
-from vitreous.jobs.abinit.outputs import Found
+from vitreous.jobs.abinit.looks import Look, coarse_look, near_look
+from vitreous.jobs.abinit.outputs import Found, found_at
 from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.engine import power_beyond_noise
@@ -22,7 +23,6 @@ from vitreous.jobs.refine.local_pass import Posed
 from vitreous.jobs.refine.planes import load_planes
 from vitreous.jobs.refine.polish import Material, Polished, polish
 from vitreous.math.fourier import resample_map
-from vitreous.math.rotations import matrix_to_euler
 from vitreous.particles.stack import ImageSource
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.search.posterior import Best, joined
@@ -142,10 +142,12 @@ def _level(
 ) -> tuple[SearchState, Best]:
     """Passes on a look's fine grid until the evidence hardly rises; only some images are kept."""
     rings, most = problem.frame.polar.rings, problem.config.polish_passes
-    folds = in_folds(look, keep)
+    folds, mapped = in_folds(look, keep), partial(with_maps, problem, _prior)
+    step = FoldStep(partial(near_look, problem, look), mapped, problem.images.mask_share)
     before = -math.inf
     for number in range(most):
-        state, folds, best = folds_pass(problem, state, look, folds, rings, _prior)
+        state, folds, found = folds_pass(state, folds, step, rings)
+        best = joined(found)
         evidence = float(best.log_evidence.mean())
         on_event({"event": "final_pass", "stage": "last passes", "iteration": number + 2,
                   "of": most + 1, "angular_sampling": look.step,
@@ -155,7 +157,7 @@ def _level(
         before = evidence
     total = folds.without()
     assert total is not None
-    state = with_maps(problem, state, total, rings, _prior)
+    state = mapped(state, total, rings)
     return state, _all_in_order(problem, state, look, torch.cat(folds.index), best, keep)
 
 
@@ -180,12 +182,8 @@ def _all_in_order(
 
 
 def _on_grid(look: Look, best: Best) -> _Places:
-    directions = len(look.fine.directions)
-    reference, psi = best.reference.cpu(), best.psi.cpu()
-    matrices = look.fine.matrices(reference % directions, psi).contiguous()
-    origins = look.origins + look.shifts[best.shift.cpu()]
     return _Places(
-        Posed(matrices, origins),
+        look.posed(torch.arange(len(best.reference)), best),
         best.map_probability.cpu(),
         best.probability.cpu(),
         best.log_evidence.cpu(),
@@ -193,14 +191,6 @@ def _on_grid(look: Look, best: Best) -> _Places:
 
 
 def _found(places: _Places, noise: Float[Tensor, "g r"], frame: Frame) -> Found:
-    posed = places.posed
-    return Found(
-        angles=matrix_to_euler(posed.matrices).numpy(),
-        origins=(posed.origins * frame.pixel_size).double().numpy(),
-        by_map=places.by_map.numpy(),
-        noise_probability=noise_probability(places.log_evidence).numpy(),
-        probability=places.probability.numpy(),
-        log_evidence=places.log_evidence.numpy(),
-        noise=noise.cpu().numpy(),
-        frequency=(frame.polar.radii() / frame.field).numpy(),
+    return found_at(
+        places.posed, places.by_map, places.probability, places.log_evidence, noise, frame
     )

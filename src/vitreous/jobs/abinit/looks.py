@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.abinit.problem import Problem
-from vitreous.jobs.abinit.schedule import last_angular_step
+from vitreous.jobs.abinit.searching import Search
 from vitreous.jobs.abinit.state import SearchState
-from vitreous.jobs.engine import GATHERED, Places, nearby
+from vitreous.jobs.engine import GATHERED, PassResult, Places, nearby
+from vitreous.jobs.refine.local_pass import Posed
 from vitreous.math.so3 import OrientationGrid
 from vitreous.search.posterior import Best
 
@@ -38,6 +38,8 @@ class Look:
     operators : tensor (operators, 3, 3)
     maps : int
         Maps that places are for.
+    any_map : bool
+        Whether what one map allows is tried with all of them.
     """
 
     best: Best
@@ -50,42 +52,57 @@ class Look:
     maps: int
     any_map: bool = False
 
+    def divided(self, maps: int) -> Look:
+        """The same for so many maps in place of one."""
+        return replace(self, maps=maps)
+
+    def posed(self, index: Int[Tensor, " b"], best: Best) -> Posed:
+        """Best places of these particles on the fine grid."""
+        reference = best.reference.cpu() % len(self.fine.directions)
+        matrices = self.fine.matrices(reference, best.psi.cpu()).contiguous()
+        return Posed(matrices, self.origins[index] + self.shifts[best.shift.cpu()])
+
     def order(self) -> Int[Tensor, " n"]:
         """Particles sorted by their best reference: neighbours then share a tile's references."""
         return self.best.reference.argsort(stable=True).cpu()
 
     def places(self, index: Int[Tensor, " b"], rings: int) -> Places:
-        """Fine directions near those that hold nearly all of these particles' posterior.
-
-        With ``any_map``, what one map allows is tried with all of them.
-        """
+        """Fine directions near those that hold nearly all of these particles' posterior."""
         parts = []
         for some in index.to(self.best.reference.device).split(GATHERED):
             reach = 2 * self.step * _REACH
             near = nearby(self.best.at(some), self.coarse, self.fine, self.operators, reach)
             if self.any_map:
-                joint = near.view(len(some), self.maps, -1).any(dim=1)
+                joint = near.view(len(some), -1, len(self.fine.directions)).any(dim=1)
                 near = joint.repeat(1, self.maps)
             parts.append(near)
         return Places(self.fine, self.shifts, rings, torch.cat(parts))
 
 
 def coarse_look(
-    problem: Problem, state: SearchState, resolution: float, *, any_map: bool = False
+    search: Search, state: SearchState, resolution: float, *, any_map: bool = False
 ) -> Look:
     """Search all particles on the grid of the iterations at a resolution in angstrom."""
-    config, grid = problem.config, problem.places(resolution)
-    step = last_angular_step(config, problem.frame, len(problem.operators))
-    index = torch.arange(len(problem.table))
-    best = problem.search(state, index, state.noise, grid, accumulate=False).best
+    grid, step = search.places(resolution), search.last_angular_step
+    _, shift_step = search.offsets
+    index = torch.arange(len(search.table))
+    best = search.search(state, index, state.noise, grid, accumulate=False).best
     return Look(
         best,
         grid.orientations,
-        problem.orientations(step),
+        search.orientations(step),
         step,
         grid.shifts[best.shift.cpu()],
-        problem.shifts(0.75 * config.offset_step, config.offset_step / 2),
-        problem.operators,
+        search.shifts(0.75 * shift_step, shift_step / 2),
+        search.operators,
         len(state.maps),
         any_map,
     )
+
+
+def near_look(
+    search: Search, look: Look, state: SearchState, index: Int[Tensor, " b"], rings: int
+) -> PassResult:
+    """Search some particles on a look's fine grid, near its places."""
+    places = look.places(index, rings)
+    return search.search(state, index, state.noise, places, look.origins[index])

@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from vitreous.io.mrc import write_map
 from vitreous.jobs.abinit.impose import Imposed
-from vitreous.jobs.abinit.junk import Label, effective_classes
+from vitreous.jobs.abinit.junk import Label, effective_classes, noise_probability
 from vitreous.jobs.abinit.verdict import Verdict
 from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.images import Frame
 from vitreous.jobs.record import job_record, write_record
+from vitreous.jobs.refine.local_pass import Posed
+from vitreous.math.rotations import matrix_to_euler
 from vitreous.particles.table import ParticleTable, write_particles
 
 
@@ -54,7 +58,29 @@ class Found:
         return 1 + np.where(self.noise_probability > 0.5, noise, self.by_map.argmax(axis=1))
 
 
-def _input(table: ParticleTable) -> dict[str, Any]:
+def found_at(
+    posed: Posed,
+    by_map: Float[Tensor, "n k"],
+    probability: Float[Tensor, " n"],
+    log_evidence: Float[Tensor, " n"],
+    noise: Float[Tensor, "g r"],
+    frame: Frame,
+) -> Found:
+    """What a search of all particles found, from the working frame's units."""
+    return Found(
+        angles=matrix_to_euler(posed.matrices).numpy(),
+        origins=(posed.origins * frame.pixel_size).double().numpy(),
+        by_map=by_map.numpy(),
+        noise_probability=noise_probability(log_evidence).numpy(),
+        probability=probability.numpy(),
+        log_evidence=log_evidence.numpy(),
+        noise=noise.cpu().numpy(),
+        frequency=(frame.polar.radii() / frame.field).numpy(),
+    )
+
+
+def input_record(table: ParticleTable) -> dict[str, Any]:
+    """For result.json: what the particles are."""
     groups = [
         {**asdict(group), "particles": int((table.group == number).sum())}
         for number, group in enumerate(table.optics)
@@ -105,6 +131,38 @@ def _class_posteriors(found: Found) -> dict[str, Float[np.ndarray, " n"]]:
     return {f"vitreousClassPosterior{n}": p for n, p in enumerate(found.by_map.T, 1)}
 
 
+def posed_table(
+    table: ParticleTable, found: Found, classes: Int[np.ndarray, " n"]
+) -> ParticleTable:
+    """Table with the poses and classes (from 1) of all particles, and what is known of them."""
+    return table.with_poses(
+        rot=found.angles[:, 0],
+        tilt=found.angles[:, 1],
+        psi=found.angles[:, 2],
+        origin_x=found.origins[:, 0],
+        origin_y=found.origins[:, 1],
+        extra={
+            "rlnClassNumber": classes,
+            "rlnMaxValueProbDistribution": found.probability,
+            "rlnLogLikeliContribution": found.log_evidence,
+            "vitreousNoiseProbability": found.noise_probability,
+            **_class_posteriors(found),
+        },
+    )
+
+
+def noise_record(table: ParticleTable, found: Found) -> list[dict[str, Any]]:
+    """For result.json: the noise spectrum of each optics group."""
+    return [
+        {
+            "optics_group": group.number,
+            "frequency": found.frequency.tolist(),
+            "sigma2": noise.tolist(),
+        }
+        for group, noise in zip(table.optics, found.noise, strict=True)
+    ]
+
+
 def write_results(
     config: AbinitConfig,
     table: ParticleTable,
@@ -126,37 +184,17 @@ def write_results(
     """Write class001.mrc ..., particles.star and, last, result.json into ``config.out``."""
     for number, volume in enumerate(maps, 1):
         write_map(config.out / f"class{number:03d}.mrc", volume, table.optics[0].pixel_size)
-    posed = table.with_poses(
-        rot=found.angles[:, 0],
-        tilt=found.angles[:, 1],
-        psi=found.angles[:, 2],
-        origin_x=found.origins[:, 0],
-        origin_y=found.origins[:, 1],
-        extra={
-            "rlnClassNumber": found.classes,
-            "rlnMaxValueProbDistribution": found.probability,
-            "rlnLogLikeliContribution": found.log_evidence,
-            "vitreousNoiseProbability": found.noise_probability,
-            **_class_posteriors(found),
-        },
-    )
+    posed = posed_table(table, found, found.classes)
     write_particles(config.out / "particles.star", posed)
     result = {
         **job_record("abinit", config),
         "seed": config.seed,
         "device": device,
-        "input": _input(table),
+        "input": input_record(table),
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "classes": _class_records(found, labels, resolution),
         "effective_classes": effective_classes(found.by_map.mean(axis=0)),
-        "noise": [
-            {
-                "optics_group": group.number,
-                "frequency": found.frequency.tolist(),
-                "sigma2": noise.tolist(),
-            }
-            for group, noise in zip(table.optics, found.noise, strict=True)
-        ],
+        "noise": noise_record(table, found),
         "mask_diameter": mask_diameter,
         "symmetry": symmetry,
         "symmetry_found": looked_for and looked_for.sentence,

@@ -15,18 +15,15 @@ from vitreous.jobs.abinit.schedule import (
     Step,
     angular_step,
     initial_resolution,
+    last_angular_step,
     rounds,
     schedule,
     starts_of,
 )
+from vitreous.jobs.abinit.searching import Search, image_power
 from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.config import AbinitConfig
-from vitreous.jobs.engine import PassResult, Places, search_pass, signal_scale
-from vitreous.jobs.images import Frame, RingImages
-from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
-from vitreous.particles.table import ParticleTable
-from vitreous.search.grid import shift_grid
-from vitreous.search.tiles import Tiling
+from vitreous.jobs.engine import signal_scale
 
 _BLOBS = 12
 """Gaussians in a random starting map."""
@@ -39,16 +36,10 @@ _HELD_OUT = 500
 
 
 @dataclass(frozen=True)
-class Problem:
+class Problem(Search):
     """The data and choices that stay the same throughout a job."""
 
     config: AbinitConfig
-    table: ParticleTable
-    frame: Frame
-    images: RingImages
-    operators: Float[Tensor, "s 3 3"]
-    device: torch.device
-    tiling: Tiling
 
     @property
     def initial_resolution(self) -> float:
@@ -72,56 +63,23 @@ class Problem:
         return starts_of(self.config, len(self.operators))
 
     @property
-    def to_working_pixels(self) -> float:
-        """Working pixels in a pixel of the stack."""
-        return self.table.optics[0].pixel_size / self.frame.pixel_size
+    def offsets(self) -> tuple[float, float]:
+        """Range and step of the shifts, pixels of the stack."""
+        return self.config.offset_range, self.config.offset_step
 
-    def shifts(self, reach: float, step: float) -> Float[Tensor, "t 2"]:
-        """Shift lattice given in pixels of the stack, in working pixels."""
-        return shift_grid(reach, step) * self.to_working_pixels
+    @property
+    def flatten(self) -> bool:
+        """Mask the solvent and keep density non-negative."""
+        return self.config.flatten
 
     def angular_step(self, resolution: float) -> float:
         """Angular step in degrees for a resolution in angstrom."""
         return angular_step(self.config, resolution, self.frame, len(self.operators))
 
-    def orientations(self, step: float, seed: int | None = None) -> OrientationGrid:
-        """Grid of the nearest HEALPix step over the asymmetric unit, turned if given a seed."""
-        return orientation_grid(order_for(step), self.operators, seed)
-
-    def places(self, resolution: float, seed: int | None = None) -> Places:
-        """Every orientation and shift, on the rings out to a resolution in angstrom."""
-        return Places(
-            self.orientations(self.angular_step(resolution), seed),
-            self.shifts(self.config.offset_range, self.config.offset_step),
-            self.frame.rings_at(resolution),
-        )
-
-    def search(
-        self,
-        state: SearchState,
-        index: Int[Tensor, " b"],
-        noise: Float[Tensor, "g rings"],
-        places: Places,
-        origins: Float[Tensor, "b 2"] | None = None,
-        *,
-        similarity: float = 0.0,
-        accumulate: bool = True,
-    ) -> PassResult:
-        """Search some particles with a state's maps, as the engine's ``search_pass`` does."""
-        return search_pass(
-            state.maps,
-            self.images,
-            self.frame,
-            index,
-            torch.zeros(len(index), 2) if origins is None else origins,
-            noise,
-            places,
-            self.operators,
-            state.fractions,
-            self.tiling,
-            similarity=similarity,
-            accumulate=accumulate,
-        )
+    @property
+    def last_angular_step(self) -> float:
+        """Angular step in degrees of the finer look near the best places."""
+        return last_angular_step(self.config, self.frame, len(self.operators))
 
 
 def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
@@ -141,15 +99,6 @@ def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
             volume += torch.exp(-squared / (2 * width**2))
     rings = frame.rings_at(problem.initial_resolution)
     return (maps * signal_scale(maps, problem.images, frame, rings, _SHARE)).to(problem.device)
-
-
-def image_power(images: RingImages, groups: int) -> Float[Tensor, "g rings"]:
-    """Mean power of each optics group's images on every ring: the first guess of the noise."""
-    power = [
-        (images.samples[images.group.to(images.samples.device) == g].abs() ** 2).mean(dim=(0, 2))
-        for g in range(groups)
-    ]
-    return torch.stack(power) / images.mask_share
 
 
 def first_state(problem: Problem, start: int) -> SearchState:

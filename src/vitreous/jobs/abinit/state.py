@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
-from vitreous.jobs.config import AbinitConfig
 from vitreous.reconstruct.insert import Accumulator
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _RUN_ONLY = ("out", "overwrite", "resume", "write_every")
 
@@ -70,41 +73,27 @@ class SearchState:
         return replace(self, sums=sums, **moved)
 
 
-def fingerprint(config: AbinitConfig) -> str:
+def fingerprint(config: DataclassInstance) -> str:
     """Hash of all options that change the result."""
     options = {k: str(v) for k, v in asdict(config).items() if k not in _RUN_ONLY}
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
 
 
-def _tensors(prefix: str, state: SearchState) -> dict[str, Tensor]:
-    tensors = {"maps": state.maps, "noise": state.noise, "fractions": state.fractions}
-    if state.sums is not None:
-        tensors["data"] = torch.view_as_real(state.sums.data)
-        tensors["weight"] = state.sums.weight
-    return {f"{prefix}.{name}": t.detach().cpu().contiguous() for name, t in tensors.items()}
-
-
-def _scalars(state: SearchState) -> dict[str, Any]:
-    names = ("start", "iteration", "seen", "rings", "evidence", "rounds")
-    return {name: getattr(state, name) for name in names}
-
-
-def save_checkpoint(path: Path, states: list[SearchState], config: AbinitConfig) -> None:
-    """Write the states of all starts begun so far."""
-    tensors: dict[str, Tensor] = {}
-    for number, state in enumerate(states):
-        tensors |= _tensors(str(number), state)
-    record = {
-        "fingerprint": fingerprint(config),
-        "padding": next((s.sums.padding for s in states if s.sums is not None), 0),
-        "states": [_scalars(state) for state in states],
-    }
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    record: Mapping[str, Any],
+    config: DataclassInstance,
+) -> None:
+    """Write a checkpoint: tensors, and a record of plain numbers."""
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps({"fingerprint": fingerprint(config), **record})
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"vitreous": json.dumps(record)})
+        save_file(held, temporary, metadata={"vitreous": text})
 
 
-def load_checkpoint(path: Path, config: AbinitConfig) -> list[SearchState]:
-    """Read the states back.
+def read_tensors(path: Path, config: DataclassInstance) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint back.
 
     Raises
     ------
@@ -131,20 +120,63 @@ def load_checkpoint(path: Path, config: AbinitConfig) -> list[SearchState]:
             where=path,
             mend="resume with the options of the first run, or start with --overwrite",
         )
-    states = []
-    for number, scalars in enumerate(record["states"]):
-        part = {k.split(".")[1]: t for k, t in tensors.items() if k.startswith(f"{number}.")}
-        sums = None
-        if "data" in part:
-            data = torch.view_as_complex(part["data"])
-            sums = Accumulator(data, part["weight"], record["padding"])
-        states.append(
-            SearchState(
-                maps=part["maps"],
-                noise=part["noise"],
-                fractions=part["fractions"],
-                sums=sums,
-                **scalars,
-            )
-        )
-    return states
+    return tensors, record
+
+
+def state_tensors(prefix: str, state: SearchState) -> dict[str, Tensor]:
+    """Tensors of a state, their names after a prefix."""
+    tensors = {"maps": state.maps, "noise": state.noise, "fractions": state.fractions}
+    if state.sums is not None:
+        tensors["data"] = torch.view_as_real(state.sums.data)
+        tensors["weight"] = state.sums.weight
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def state_scalars(state: SearchState) -> dict[str, Any]:
+    """What else a state holds."""
+    names = ("start", "iteration", "seen", "rings", "evidence", "rounds")
+    return {name: getattr(state, name) for name in names}
+
+
+def state_from(
+    prefix: str, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any], padding: int
+) -> SearchState:
+    """State of :func:`state_tensors` and :func:`state_scalars`."""
+    part = {k.split(".")[1]: t for k, t in tensors.items() if k.startswith(f"{prefix}.")}
+    sums = None
+    if "data" in part:
+        sums = Accumulator(torch.view_as_complex(part["data"]), part["weight"], padding)
+    return SearchState(
+        maps=part["maps"],
+        noise=part["noise"],
+        fractions=part["fractions"],
+        sums=sums,
+        **scalars,
+    )
+
+
+def save_checkpoint(path: Path, states: list[SearchState], config: DataclassInstance) -> None:
+    """Write the states of all starts begun so far."""
+    tensors: dict[str, Tensor] = {}
+    for number, state in enumerate(states):
+        tensors |= state_tensors(str(number), state)
+    record = {
+        "padding": next((s.sums.padding for s in states if s.sums is not None), 0),
+        "states": [state_scalars(state) for state in states],
+    }
+    write_tensors(path, tensors, record, config)
+
+
+def load_checkpoint(path: Path, config: DataclassInstance) -> list[SearchState]:
+    """Read the states back.
+
+    Raises
+    ------
+    InputError
+        If there is none, it is damaged, or it was made with other options.
+    """
+    tensors, record = read_tensors(path, config)
+    return [
+        state_from(str(number), tensors, scalars, record["padding"])
+        for number, scalars in enumerate(record["states"])
+    ]

@@ -56,8 +56,8 @@ class Selection:
     warnings: tuple[str, ...]
 
 
-def class_list(text: str) -> list[int]:
-    """Numbers of classes written as ``1,3`` or ``2-4``.
+def class_list(text: str, option: str = "--classes") -> list[int]:
+    """Numbers of classes written as ``1,3`` or ``2-4``, as an ``option`` gave them.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def class_list(text: str) -> list[int]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first:
             raise OptionError(
-                f"{text!r} is no list of classes", where="--classes", mend="write 1,3 or 1-4"
+                f"{text!r} is no list of classes", where=option, mend="write 1,3 or 1-4"
             )
         found.update(range(first, last + 1))
     return sorted(found)

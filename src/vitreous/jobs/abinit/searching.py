@@ -1,0 +1,110 @@
+"""A search of particles in a frame: what stays the same throughout, whichever job it is for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.jobs.abinit.state import SearchState
+from vitreous.jobs.engine import PassResult, Places, search_pass
+from vitreous.jobs.images import Frame, RingImages
+from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
+from vitreous.particles.table import ParticleTable
+from vitreous.search.grid import shift_grid
+from vitreous.search.tiles import Tiling
+
+SMALL_BOX = 96
+"""Largest working box whose maps are handled on one core: more gain little, and lose much where
+another program keeps them busy."""
+
+
+@dataclass(frozen=True)
+class Search(ABC):
+    """The data of a search; its job says how finely all orientations and shifts are sampled."""
+
+    table: ParticleTable
+    frame: Frame
+    images: RingImages
+    operators: Float[Tensor, "s 3 3"]
+    device: torch.device
+    tiling: Tiling
+
+    @property
+    @abstractmethod
+    def offsets(self) -> tuple[float, float]:
+        """Range and step of the shifts, pixels of the stack."""
+
+    @property
+    @abstractmethod
+    def flatten(self) -> bool:
+        """Mask the solvent and keep density non-negative."""
+
+    @abstractmethod
+    def angular_step(self, resolution: float) -> float:
+        """Angular step in degrees for a resolution in angstrom."""
+
+    @property
+    @abstractmethod
+    def last_angular_step(self) -> float:
+        """Angular step in degrees of the finer look near the best places."""
+
+    @property
+    def to_working_pixels(self) -> float:
+        """Working pixels in a pixel of the stack."""
+        return self.table.optics[0].pixel_size / self.frame.pixel_size
+
+    def shifts(self, reach: float, step: float) -> Float[Tensor, "t 2"]:
+        """Shift lattice given in pixels of the stack, in working pixels."""
+        return shift_grid(reach, step) * self.to_working_pixels
+
+    def orientations(self, step: float, seed: int | None = None) -> OrientationGrid:
+        """Grid of the nearest HEALPix step over the asymmetric unit, turned if given a seed."""
+        return orientation_grid(order_for(step), self.operators, seed)
+
+    def places(self, resolution: float, seed: int | None = None) -> Places:
+        """Every orientation and shift, on the rings out to a resolution in angstrom."""
+        return Places(
+            self.orientations(self.angular_step(resolution), seed),
+            self.shifts(*self.offsets),
+            self.frame.rings_at(resolution),
+        )
+
+    def search(
+        self,
+        state: SearchState,
+        index: Int[Tensor, " b"],
+        noise: Float[Tensor, "g rings"],
+        places: Places,
+        origins: Float[Tensor, "b 2"] | None = None,
+        *,
+        similarity: float = 0.0,
+        accumulate: bool = True,
+    ) -> PassResult:
+        """Search some particles with a state's maps, as the engine's ``search_pass`` does."""
+        return search_pass(
+            state.maps,
+            self.images,
+            self.frame,
+            index,
+            torch.zeros(len(index), 2) if origins is None else origins,
+            noise,
+            places,
+            self.operators,
+            state.fractions,
+            self.tiling,
+            similarity=similarity,
+            accumulate=accumulate,
+        )
+
+
+def image_power(images: RingImages, groups: int) -> Float[Tensor, "g rings"]:
+    """Mean power of each optics group's images on every ring: the first guess of the noise."""
+    power = [
+        (images.samples[images.group.to(images.samples.device) == g].abs() ** 2).mean(dim=(0, 2))
+        for g in range(groups)
+    ]
+    return torch.stack(power) / images.mask_share

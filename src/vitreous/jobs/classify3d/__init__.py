@@ -1,0 +1,1 @@
+"""3D classification, from one reference or from several."""

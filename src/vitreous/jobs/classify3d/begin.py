@@ -1,0 +1,173 @@
+"""From references to maps that classes can be told apart by."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.jobs.abinit.classify import perturbed
+from vitreous.jobs.abinit.folds import FoldStep, folds_pass
+from vitreous.jobs.abinit.schedule import Step
+from vitreous.jobs.abinit.starts import stepped
+from vitreous.jobs.abinit.state import SearchState
+from vitreous.jobs.classify3d.references import at_images_grey
+from vitreous.jobs.classify3d.steps import LookAt, MapMaking
+from vitreous.jobs.classify3d.ways import GridSearch, NearPoses
+from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.engine import signal_scale
+from vitreous.jobs.folder import OnEvent
+
+_FEWEST, _MOST = 12, 30
+"""Mini-batches between which the references are brought to the resolution limit."""
+
+_FIRST_STEP, _LAST_STEP = 0.5, 0.15
+"""Weight that the oldest sums lose at each mini-batch, first and last."""
+
+_GREY_PARTICLES = 500
+"""Most particles that a grey level is fitted to."""
+
+_MARCH_TRUST = 4.0
+"""Factor on the maps' power as prior before the classes are split."""
+
+
+def begun(
+    maps: Float[Tensor, "k n n n"], noise: Float[Tensor, "g rings"], rings: int
+) -> SearchState:
+    """State of these maps before anything was searched."""
+    fractions = torch.full((len(maps),), 1 / len(maps), device=maps.device)
+    return SearchState(0, 0, 0, rings, maps, noise, fractions, None, -math.inf)
+
+
+def _seed(config: Classify3dConfig, *numbers: int) -> int:
+    return int(np.random.SeedSequence([config.seed, *numbers]).generate_state(1)[0])
+
+
+def _some(particles: int, config: Classify3dConfig) -> Int[Tensor, " b"]:
+    """Particles that grey levels are fitted to."""
+    order = np.random.default_rng([config.seed, 1]).permutation(particles)
+    return torch.from_numpy(np.sort(order[:_GREY_PARTICLES]))
+
+
+def with_grey(
+    config: Classify3dConfig, state: SearchState, look_at: LookAt, particles: int
+) -> SearchState:
+    """State whose maps have the images' grey level, if they are to be fitted to it."""
+    if config.reference_greyscale == "absolute":
+        return state
+    return at_images_grey(state, look_at, _some(particles, config), state.rings)
+
+
+def guessed_grey(search: GridSearch, state: SearchState, resolution: float) -> SearchState:
+    """State whose every map is about as bright as the images, before any was searched."""
+    rings = search.frame.rings_at(resolution)
+    scales = [
+        signal_scale(one[None].cpu(), search.images, search.frame, rings, _SHARE)
+        for one in state.maps
+    ]
+    factors = torch.tensor(scales).to(state.maps)
+    return replace(state, maps=state.maps * factors[:, None, None, None])
+
+
+_SHARE = 0.1
+"""Of the images' power at low resolution that references are given at first."""
+
+
+@dataclass(frozen=True)
+class March:
+    """Mini-batches that bring references to the resolution limit.
+
+    Attributes
+    ----------
+    size : int
+        Particles of a mini-batch.
+    steps : list of Step
+    """
+
+    size: int
+    steps: list[Step]
+
+
+def march(config: Classify3dConfig, particles: int, maps: int) -> March:
+    """Mini-batches that go once over the particles, or as often as it takes; frequency rises."""
+    size = min(config.batch_per_class * maps, max(100 * maps, particles // _FEWEST), particles)
+    count = min(_MOST, max(_FEWEST, math.ceil(particles / size)))
+    first, last = config.first_resolution, config.resolution_limit
+    steps = []
+    for number in range(count):
+        done = number / (count - 1)
+        frequency = (1 - done) / max(first, last) + done / last
+        forget = _FIRST_STEP * (_LAST_STEP / _FIRST_STEP) ** done
+        stage = "initial" if done == 0 else "between" if done < 1 else "final"
+        steps.append(Step(stage, 1 / frequency, size, forget, False, 0.0))
+    return March(size, steps)
+
+
+def _batch(config: Classify3dConfig, particles: int, number: int, size: int) -> Int[Tensor, " b"]:
+    """The next particles of a walk through random permutations, in stack order."""
+    first, chosen = number * size, list[int]()
+    while len(chosen) < size:
+        epoch, offset = divmod(first + len(chosen), particles)
+        order = np.random.default_rng([config.seed, 2, epoch]).permutation(particles)
+        chosen += order[offset : offset + size - len(chosen)].tolist()
+    return torch.tensor(sorted(chosen))
+
+
+def marched(
+    search: GridSearch, state: SearchState, making: MapMaking, on_event: OnEvent
+) -> SearchState:
+    """References improved by online EM over mini-batches, all orientations tried for each."""
+    config, particles = search.config, len(search.table)
+    plan = march(config, particles, len(state.maps))
+    for number, step in enumerate(plan.steps):
+        index = _batch(config, particles, number, plan.size)
+        before = state.maps
+        state, result = stepped(search, state, step, index, _seed(config, 3, number))
+        state = replace(state, maps=making.allowed(state.maps, before))
+        on_event(
+            {
+                "event": "iteration",
+                "stage": step.stage,
+                "start": 1,
+                "iteration": number + 1,
+                "of": len(plan.steps),
+                "resolution": round(step.resolution, 2),
+                "batch": plan.size,
+                "log_likelihood": state.evidence,
+                "max_posterior": float(result.best.probability.mean()),
+                "change": float((state.maps - before).norm() / state.maps.norm().clamp(min=1e-20)),
+                "class_fractions": state.fractions.tolist(),
+            }
+        )
+    return replace(state, sums=None)
+
+
+def consensus(
+    way: NearPoses, state: SearchState, making: MapMaking, rings: int, seed: int
+) -> SearchState:
+    """Maps of all particles near the poses that they came with, in place of the references."""
+    folds = way.folds(seed)
+    making = replace(making, trust=_MARCH_TRUST)
+    step = FoldStep(way.searched, making.mapped, way.images.mask_share)
+    for used in (state.rings, rings):
+        state, folds, _ = folds_pass(state, folds, step, used)
+        total = folds.without()
+        assert total is not None
+        state = making.mapped(state, total, used)
+    return state
+
+
+def split(config: Classify3dConfig, state: SearchState, making: MapMaking) -> SearchState:
+    """One map made into several, all a little different."""
+    if len(state.maps) == config.count:
+        return state
+    parts = [
+        perturbed(state.maps[0], state.rings, _seed(config, 4, number))
+        for number in range(config.count)
+    ]
+    fractions = torch.full((config.count,), 1 / config.count, device=state.maps.device)
+    return replace(state, maps=making.allowed(torch.stack(parts)), fractions=fractions)

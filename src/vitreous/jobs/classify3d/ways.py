@@ -1,0 +1,153 @@
+"""The two ways that a classification looks at particles: on grids, or round given poses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.jobs.abinit.folds import Folds, Searched, dealt, in_folds
+from vitreous.jobs.abinit.looks import Look, near_look
+from vitreous.jobs.abinit.searching import Search
+from vitreous.jobs.abinit.state import SearchState
+from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.images import Frame
+from vitreous.jobs.refine.local_pass import Posed, local_pass
+from vitreous.jobs.refine.planes import PlaneImages
+from vitreous.particles.poses import read_poses
+from vitreous.particles.table import ParticleTable
+from vitreous.search.grid import shift_grid
+from vitreous.search.local import Neighbourhood, neighbourhood
+
+
+@dataclass(frozen=True)
+class GridSearch(Search):
+    """A search of all orientations at twice the angular step, and finely near the best."""
+
+    config: Classify3dConfig
+
+    @property
+    def offsets(self) -> tuple[float, float]:
+        """Range and step of the shifts, pixels of the stack."""
+        return self.config.offset_range, 2 * self.config.offset_step
+
+    @property
+    def flatten(self) -> bool:
+        """Mask the solvent and keep density non-negative."""
+        return self.config.flatten
+
+    def angular_step(self, resolution: float) -> float:
+        """Angular step in degrees: the same at every resolution."""
+        return 2 * self.config.angular_sampling
+
+    @property
+    def last_angular_step(self) -> float:
+        """Angular step in degrees that classes are told apart at."""
+        return self.config.angular_sampling
+
+
+class Way(Protocol):
+    """How particles are looked at in the passes over all of them."""
+
+    def searched(self, state: SearchState, index: Int[Tensor, " b"], rings: int) -> Searched[Any]:
+        """What a state's maps tell of some particles."""
+
+    def posed(self, index: Int[Tensor, " b"], best: Any) -> Posed:
+        """Where they lie."""
+
+    def folds(self, seed: int) -> Folds:
+        """All particles, dealt out."""
+
+
+@dataclass(frozen=True)
+class NearLook:
+    """Finely, near the places that a look at all orientations left."""
+
+    search: Search
+    look: Look
+
+    def searched(self, state: SearchState, index: Int[Tensor, " b"], rings: int) -> Searched[Any]:
+        """What a state's maps tell of some particles."""
+        look = self.look.divided(len(state.maps))
+        return near_look(self.search, look, state, index, rings)
+
+    def posed(self, index: Int[Tensor, " b"], best: Any) -> Posed:
+        """Where they lie."""
+        return self.look.posed(index, best)
+
+    def folds(self, seed: int) -> Folds:
+        """All particles, dealt out so that each fold has all views."""
+        return in_folds(self.look)
+
+
+@dataclass(frozen=True)
+class NearPoses:
+    """In the neighbourhoods of the poses that the particles came with.
+
+    Attributes
+    ----------
+    images : PlaneImages
+    given : Posed
+    around : Neighbourhood
+        One turn and one shift where nothing is to be searched.
+    operators : tensor (operators, 3, 3)
+    """
+
+    images: PlaneImages
+    given: Posed
+    around: Neighbourhood
+    operators: Float[Tensor, "s 3 3"]
+
+    def searched(self, state: SearchState, index: Int[Tensor, " b"], rings: int) -> Searched[Any]:
+        """What a state's maps tell of some particles."""
+        return local_pass(
+            state.maps,
+            self.images,
+            index,
+            self.given.at(index),
+            state.noise,
+            self.around,
+            self.operators,
+            state.fractions,
+            rings,
+        )
+
+    def posed(self, index: Int[Tensor, " b"], best: Any) -> Posed:
+        """Where they lie."""
+        return Posed(best.matrices, best.origins)
+
+    def folds(self, seed: int) -> Folds:
+        """All particles, dealt out at random."""
+        generator = torch.Generator().manual_seed(seed)
+        return dealt(torch.randperm(len(self.given.origins), generator=generator))
+
+
+def given_poses(table: ParticleTable, frame: Frame) -> Posed:
+    """Poses of the STAR file in working pixels.
+
+    Raises
+    ------
+    InputError
+        Without angles.
+    """
+    poses = read_poses(table)
+    origins = torch.from_numpy(poses.origins / frame.pixel_size).float()
+    return Posed(torch.from_numpy(poses.matrices), origins)
+
+
+def near_given(
+    config: Classify3dConfig, table: ParticleTable, operators: int, frame: Frame
+) -> Neighbourhood:
+    """Neighbourhood that the options ask for: one place, or all within the range."""
+    step, shift = config.angular_sampling, config.offset_step
+    pixels = table.optics[0].pixel_size / frame.pixel_size
+    if not config.align:
+        return neighbourhood(step, 0.0, torch.zeros(1, 2), operators, 1.0)
+    assert config.local_search is not None
+    shifts = shift_grid(2 * shift, shift) * pixels
+    cells = max(1.0, math.pi * (config.offset_range / shift) ** 2)
+    return neighbourhood(step, config.local_search / step, shifts, operators, cells)

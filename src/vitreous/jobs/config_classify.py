@@ -1,0 +1,142 @@
+"""The options of 3D classification: the command line and its help are made from this class."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Classify3dConfig:
+    """Particles sorted among several maps, made from one reference or from one each.
+
+    Attributes
+    ----------
+    particles : Path
+        Particle STAR file (RELION 3.0, 3.1 or 5).
+    reference : tuple of Path
+        Maps to begin with (MRC).  One is split into --classes; of several, good, bad or decoys,
+        each begins a class of its own.  Box, pixel size and grey level are brought to the
+        particles'.
+    out : Path
+        Folder for the results.
+    classes : int, optional
+        Number of classes; by default as many as references, or 4 from one.
+    symmetry : str
+        Point group of all maps: C1, Cn, Dn, T, O, I, I1 to I4; the references must lie on its axes.
+    mask_diameter : float or auto
+        Diameter in angstrom of the spherical mask; auto takes what the images suggest, or 85 % of
+        the box where they do not tell.
+    mask : Path, optional
+        Soft mask (MRC, on the first reference's grid) that maps are multiplied by before they are
+        compared with images: classes then differ by what lies within.
+    lowpass : float
+        Resolution in angstrom that one reference is filtered to.
+    initial_resolution : float
+        Resolution in angstrom that several references are filtered to.
+    resolution_limit : float
+        Finest resolution in angstrom that classes are told apart by.
+    box : int
+        Most pixels of the working box: the resolution limit is raised to what it holds.
+    regularisation : float
+        Factor T on the maps' power when it serves as prior: the more, the finer and noisier.
+    iterations : int
+        Most passes over all particles; fewer are made once the classes have settled.
+    final_passes : int
+        Least passes at the resolution limit before classes may be called settled.
+    batch_per_class : int
+        Particles a class and mini-batch while the references are brought to the resolution limit.
+    angular_sampling : float
+        Angular step in degrees that classes are told apart at: 15, 7.5, 3.75; all orientations
+        are tried at twice that step, and these near the best of them.
+    offset_range : float
+        Largest in-plane shift searched, in pixels of the stack.
+    offset_step : float
+        Step of the in-plane shifts, in pixels of the stack; all are tried at twice that.
+    local_search : float, optional
+        Try only orientations within so many degrees of the STAR file's, and shifts near its own.
+    align : bool
+        Search orientations and shifts; --no-align takes them from the STAR file.
+    reference_greyscale : str
+        relative: fit the references' grey level to the images; absolute: it is theirs already.
+    fast_subsets : bool
+        Use a random part of the particles, 1,500 a class, until the resolution limit is reached.
+    hard : bool
+        Let each particle add to its likeliest class alone, not to each by its probability.
+    fixed : str, optional
+        References whose maps stay as they were given, such as 2,3: decoys for images of junk.
+    flatten : bool
+        Mask the solvent and keep density non-negative.
+    ctf : bool
+        Correct for the contrast transfer function.
+    phase_flipped : bool
+        The images' phases were flipped already.
+    ignore_ctf_until_first_peak : bool
+        Take the CTF as one up to its first maximum.
+    seed : int
+        Seed of every random choice.
+    device : str
+        cpu, cuda, cuda:1 and so on; auto takes a GPU where there is one.
+    precision : str
+        Number format of the search's large products: float32, bfloat16, or auto, which takes
+        bfloat16 where the device multiplies it in hardware.
+    check : bool
+        Stop at what ``vitreous check`` calls an error, and at references that differ in pixel size
+        or hand.
+    overwrite : bool
+        Replace what a former job left in the folder.
+    resume : bool
+        Go on with an interrupted job in the folder.
+    """
+
+    particles: Path
+    _: KW_ONLY
+    reference: tuple[Path, ...]
+    out: Path
+    classes: int | None = None
+    symmetry: str = "C1"
+    mask_diameter: float | Literal["auto"] = "auto"
+    mask: Path | None = None
+    lowpass: float = 50.0
+    initial_resolution: float = 20.0
+    resolution_limit: float = 15.0
+    box: int = 128
+    regularisation: float = 4.0
+    iterations: int = 25
+    final_passes: int = 2
+    batch_per_class: int = 1000
+    angular_sampling: float = 7.5
+    offset_range: float = 5.0
+    offset_step: float = 1.0
+    local_search: float | None = None
+    align: bool = True
+    reference_greyscale: Literal["absolute", "relative"] = "relative"
+    fast_subsets: bool = False
+    hard: bool = False
+    fixed: str | None = None
+    flatten: bool = True
+    ctf: bool = True
+    phase_flipped: bool = False
+    ignore_ctf_until_first_peak: bool = False
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    check: bool = True
+    overwrite: bool = False
+    resume: bool = False
+
+    @property
+    def count(self) -> int:
+        """Classes that the job makes."""
+        return self.classes or (len(self.reference) if len(self.reference) > 1 else 4)
+
+    @property
+    def first_resolution(self) -> float:
+        """Resolution in angstrom that the references are filtered to."""
+        return self.lowpass if len(self.reference) == 1 else self.initial_resolution
+
+    @property
+    def placed(self) -> bool:
+        """Whether the search keeps to the STAR file's poses or near them."""
+        return not self.align or self.local_search is not None

@@ -1,0 +1,191 @@
+"""The report of a 3D classification: classes side by side, what tells them apart, who moved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitreous.io.atomic import write_text
+from vitreous.report import curves, figures, page
+from vitreous.report.flow import flow_chart
+from vitreous.report.progress import duration
+from vitreous.report.record import Record, read_record
+from vitreous.report.sections import class_densities, maps_section, particles_section
+from vitreous.report.svg import colour
+from vitreous.report.viewer import script
+
+_READ_FSC = (
+    "How far the two halves of each class's particles agree. Halves share the references and the "
+    "classes, so this is not the resolution of two independent refinements; between classes it "
+    "may be compared."
+)
+_READ_FLOW = (
+    "Each column is a pass over the particles; bands are particles that stayed in their class or "
+    "went to another one. Bands that still cross at the right mean classes that have not settled."
+)
+_READ_DIFFERENCE = (
+    "Density of the class less that of the largest one, in the common frame: bright is more, dark "
+    "is less."
+)
+
+
+def _classes(count: int) -> str:
+    return f"{count} class" + ("" if count == 1 else "es")
+
+
+def _in_common_frame(record: Record) -> Record:
+    """The record with maps that were laid on one another in place of those that were not."""
+    entries = [
+        {**entry, "map": entry.get("aligned") or entry.get("map")}
+        for entry in record.result["classes"]
+    ]
+    return replace(record, result={**record.result, "classes": entries})
+
+
+def _kind(entry: dict[str, Any], decoys: list[int]) -> str:
+    if entry["class"] in decoys:
+        return "decoy, kept as given" if entry.get("fixed") else "decoy"
+    return str(entry["label"])
+
+
+def _table(record: Record) -> str:
+    rows = []
+    for entry in record.result["classes"]:
+        expected = entry.get("particles_expected")
+        counted = "" if expected is None else f"{expected:.0f} ± {entry['particles_sd']:.0f}"
+        limit = entry.get("resolution_0143")
+        rows.append(
+            (
+                str(entry["class"]),
+                f"{entry['particles']:,}",
+                f"{entry['fraction']:.1%}",
+                counted,
+                None if entry.get("confidence") is None else f"{entry['confidence']:.2f}",
+                None if limit is None else f"{limit:.1f} Å",
+                _kind(entry, record.result["decoys"]),
+            )
+        )
+    header = (
+        *("class", "particles", "share", "expected number", "mean posterior"),
+        *("FSC 0.143", "is"),
+    )
+    note = (
+        "Particles count where their likeliest class is. The expected number is the sum of their "
+        "posteriors, with its standard deviation."
+    )
+    return page.table(header, rows) + page.paragraph(note, "note")
+
+
+def _differences(record: Record) -> str:
+    """Sections of each class less the largest."""
+    shown = [e for e in record.classes if e["label"] in ("map", "duplicate")]
+    if len(shown) < 2:
+        return ""
+    first = max(shown, key=lambda entry: entry["particles"])
+    base, pixel_size = record.map(first)
+    mask, items = record.result.get("mask_diameter"), []
+    for entry in shown:
+        if entry is first:
+            continue
+        number = int(entry["class"])
+        title = f"Class {number} less class {first['class']}"
+        alt = f"Three central sections of {title.lower()} and three projections of it"
+        difference = record.map(entry)[0] - base
+        picture = figures.sections_and_projections(difference, pixel_size, mask, alt, upright=True)
+        items.append(page.card(title, page.figure(picture, _READ_DIFFERENCE), colour(number)))
+    return page.section("What tells the classes apart", page.cards(items))
+
+
+def _resolution(record: Record) -> str:
+    lines = [entry for entry in record.classes if entry.get("fsc")]
+    if not lines:
+        return ""
+    frequency = np.array(lines[0]["fsc"]["frequency"], float)
+    named = [
+        (f"class {entry['class']}", np.array(entry["fsc"]["corrected"], float)) for entry in lines
+    ]
+    alt = f"Fourier shell correlation of the halves of {_classes(len(lines))}"
+    picture = curves.fsc_chart(frequency, named, alt)
+    return page.card("Do the halves agree?", page.figure(picture, _READ_FSC))
+
+
+def _flow(record: Record) -> str:
+    flow = [np.array(table) for table in record.result["flow"]]
+    if not flow:
+        return ""
+    last = record.result["changed"][-1]
+    alt = f"Particles between classes over {len(flow) + 1} passes, {last:.1%} in the last"
+    return page.card("Who moved", page.figure(flow_chart(flow, alt), _READ_FLOW), wide=True)
+
+
+def _facts(record: Record) -> list[tuple[str, str, str]]:
+    result = record.result
+    passes, last = result["passes"], result["changed"][-1]
+    settled = "settled" if result["settled"] else "not settled"
+    return [
+        ("Classes", str(len(record.classes)), f"{result['effective_classes']:.1f} effective"),
+        ("Particles", f"{result['input']['n_particles']:,}", ""),
+        ("Passes", str(passes), f"{settled}: {last:.1%} changed class in the last"),
+        ("Told apart by", f"{result['resolution_limit']:.1f} Å", "finest detail compared"),
+        ("Symmetry", record.symmetry, "" if record.symmetry == "C1" else "imposed"),
+        ("Time", duration(result["timings"]["total_s"]), f"on {result['device']}"),
+    ]
+
+
+def build_classes_page(record: Record) -> str:
+    """HTML of the report."""
+    result, record = record.result, _in_common_frame(record)
+    sizes = ", ".join(f"{entry['fraction']:.0%}" for entry in result["classes"])
+    title = f"{_classes(len(record.classes))}: {sizes}"
+    header = (
+        page.paragraph(f"vitreous {result['version']} · 3D classification", "kind")
+        + f"<h1>{page.shown(title)}</h1>"
+        + page.warnings_box(result["warnings"])
+        + page.tiles(_facts(record))
+    )
+    files = {
+        "class001.mrc ...": "the classes' maps, masked and filtered by what their halves share",
+        "class001_half1.mrc ...": "half-maps, neither masked nor filtered",
+        "class001_fsc.xml ...": "the halves' FSC",
+        "class002_aligned.mrc ...": "maps laid on the largest class, where references differed",
+        "particles.star": "the particles with poses, classes and the posterior of every class",
+        "result.json, log.jsonl": "every number in this report, for scripts",
+    }
+    main = (
+        page.section("Classes", _table(record)),
+        maps_section(record),
+        _differences(record),
+        page.section(
+            "How the classes came about", page.cards([_resolution(record), _flow(record)])
+        ),
+        particles_section(record, class_densities(record)),
+        page.section("Files", page.pairs_table(files)),
+        page.section(
+            "Everything else",
+            page.folded("All settings", page.pairs_table(record.options)),
+            page.folded(
+                "Timings and versions",
+                page.pairs_table(
+                    {**result["timings"], "vitreous": result["version"], **result["versions"]}
+                ),
+            ),
+        ),
+    )
+    footer = page.paragraph("Made by vitreous. This page is complete in itself: keep or send it.")
+    return page.document(title, header, "\n".join(main), footer, script())
+
+
+def write_classes_report(job_dir: Path) -> Path:
+    """Write ``report.html`` into the folder of a 3D classification.
+
+    Raises
+    ------
+    InputError
+        If ``result.json`` or a map is missing or broken.
+    """
+    path = job_dir / "report.html"
+    write_text(path, build_classes_page(read_record(job_dir)))
+    return path
