@@ -12,15 +12,26 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+import torch
 from conftest import simulated
 
 from vitreous.errors import VitreousError
 from vitreous.io.mrc import read_map, stack_writer
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.abinit.abinit import run_abinit
+from vitreous.jobs.abinit.impose import laid_on_axes
 from vitreous.jobs.compare import run_compare
-from vitreous.jobs.config import AbinitConfig, CompareConfig
+from vitreous.jobs.config import AbinitConfig, CompareConfig, SimulateConfig
+from vitreous.jobs.folder import ignore
+from vitreous.jobs.refine.local_pass import Posed
+from vitreous.jobs.refine.planes import half_plane
+from vitreous.jobs.simulate import simulate_from
+from vitreous.math.rotations import random_rotations
+from vitreous.math.symmetry import point_group
 from vitreous.particles.table import read_particles
+from vitreous.physics.phantom import built_in_phantom
+from vitreous.physics.project import map_to_cube, read_cube, shift_phase, slice_points
+from vitreous.validate.turning import symmetrised, turned
 
 QUICK = {
     "initial_iterations": 3,
@@ -44,6 +55,45 @@ def test_finds_the_molecule(tmp_path: Path) -> None:
     found = run_compare(CompareConfig(tmp_path / "job" / "class001.mrc", star.parent / "truth.mrc"))
     assert found.resolution_05 is not None and found.resolution_05 < 22
     assert found.correlation_25 > 0.95
+
+
+def test_symmetry_is_found_and_imposed(tmp_path: Path) -> None:
+    density = symmetrised(built_in_phantom(40, 6.0).roll(5, 2), point_group("C3"))
+    options = SimulateConfig(Path("c3"), out=tmp_path / "data", n=800, snr=0.3, seed=2)
+    star = simulate_from(lambda: (density, 6.0), options, ignore)
+    config = AbinitConfig(
+        star, out=tmp_path / "job", mask_diameter=190.0, final_resolution=20.0, symmetry="auto"
+    )
+    run_abinit(config)
+    result = json.loads((tmp_path / "job" / "result.json").read_text())
+    assert result["symmetry"] == "C3", result["symmetry_found"]
+    volume = torch.from_numpy(read_map(tmp_path / "job" / "class001.mrc")[0])
+    mean = symmetrised(volume, point_group("C3"))
+    assert float(torch.corrcoef(torch.stack([volume.flatten(), mean.flatten()]))[0, 1]) > 0.99
+    found = run_compare(CompareConfig(tmp_path / "job" / "class001.mrc", star.parent / "truth.mrc"))
+    assert found.correlation_25 > 0.95
+
+
+def test_poses_follow_a_map_laid_on_its_axes() -> None:
+    """The turned and shifted map shows the same images at the poses that follow it."""
+    volume = built_in_phantom(32, 8.0)
+    matrices, origins = random_rotations(5, 1), torch.randn(5, 2, generator=seeded(3))
+    turn, shift = random_rotations(1, 8)[0].numpy(), np.array([1.5, -2.0, 0.7])
+    laid = laid_on_axes(Posed(matrices, origins), turn, shift)
+    moved = turned(volume, turn, shift)
+    plane = half_plane(8)
+
+    def images(of: torch.Tensor, posed: Posed) -> torch.Tensor:
+        points = slice_points(plane.points, posed.matrices.float()).reshape(-1, 3)
+        slices = read_cube(map_to_cube(of[None], 9.0), points)[0].view(5, -1)
+        return slices * shift_phase(plane.points, -posed.origins, 32)
+
+    before, after = images(volume, Posed(matrices, origins)), images(moved, laid)
+    assert float((before - after).norm() / before.norm()) < 0.03
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")

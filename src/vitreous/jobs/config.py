@@ -24,7 +24,7 @@ class AbinitConfig:
         classes get alike.  Annealed to 0 over the first half of the final iterations.
     symmetry : str
         Point group imposed on the map: C1, Cn, Dn, T, O, I, I1 to I4; auto makes a map in C1,
-        looks for its symmetry and, if there is any, searches on under it.
+        looks for its symmetry and, if there is any, polishes all poses under it.
     mask_diameter : float or auto
         Diameter in angstrom of the spherical mask; auto takes what the images suggest, or 85 % of
         the box where they do not tell.

@@ -15,7 +15,7 @@ from vitreous.io.mrc import write_map
 from vitreous.jobs.abinit.checks import AUTO, check_abinit, device_for
 from vitreous.jobs.abinit.classify import Classified, classify, duplicates
 from vitreous.jobs.abinit.evidence import gather_evidence
-from vitreous.jobs.abinit.impose import Imposed, impose_found
+from vitreous.jobs.abinit.impose import impose_found
 from vitreous.jobs.abinit.junk import class_labels
 from vitreous.jobs.abinit.last_pass import last_pass
 from vitreous.jobs.abinit.outputs import write_results
@@ -86,19 +86,15 @@ def _start_records(states: list[SearchState], evidence: Evidence) -> list[dict[s
 
 @dataclass(frozen=True)
 class _Outcome:
-    """All starts, the state that was chosen, and the problem that it goes on with."""
+    """All starts, the verdict, and the state that was chosen."""
 
     states: list[SearchState]
     verdict: Verdict
-    problem: Problem
     chosen: SearchState
-    looked_for: Imposed | None
 
 
-def _search(
-    problem: Problem, states: list[SearchState], mask_diameter: float, on_event: OnEvent
-) -> _Outcome:
-    """Run the starts, sort the particles into classes, judge, and look for symmetry if asked."""
+def _search(problem: Problem, states: list[SearchState], on_event: OnEvent) -> _Outcome:
+    """Run the starts, sort the particles into classes, and judge."""
     states = _run_starts(problem, states, on_event)
     ends = [state.to(problem.device) for state in finished(states)]
     classified: list[Classified] = []
@@ -107,11 +103,7 @@ def _search(
         ends = [one.state for one in classified]
     verdict = judge(gather_evidence(problem, ends, classified))
     on_event({"event": "verdict", **verdict.record()})
-    chosen = ends[verdict.evidence.best]
-    if problem.config.symmetry != AUTO:
-        return _Outcome(states, verdict, problem, chosen, None)
-    found = impose_found(problem, chosen, mask_diameter, on_event)
-    return _Outcome(states, verdict, found.problem, found.state, found)
+    return _Outcome(states, verdict, ends[verdict.evidence.best])
 
 
 def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
@@ -154,25 +146,27 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     problem = Problem(table, frame, images, operators, device, plan.tiling, config)
     prepared = time.monotonic()
     with one_thread(frame.box <= SMALL_BOX):
-        outcome = _search(problem, states, mask_diameter, on_event)
+        outcome = _search(problem, states, on_event)
     searched = time.monotonic()
     chosen = outcome.chosen
     alike = duplicates(problem.frame, chosen, config.final_resolution)
     labels = class_labels(chosen.maps, chosen.fractions, alike)
-    found, maps = last_pass(outcome.problem, chosen, source, mode, on_event)
+    ended, looked_for = last_pass(problem, chosen, source, mode, on_event), None
+    if config.symmetry == AUTO:
+        ended, looked_for = impose_found(ended, config, mask_diameter, on_event)
     write_results(
         config,
         table,
-        found,
-        _full_size(problem, maps),
+        ended.found,
+        _full_size(problem, ended.polished.maps),
         labels,
         mask_diameter=mask_diameter,
         resolution=frame.field / frame.rings_at(config.final_resolution),
         starts=_start_records(outcome.states, outcome.verdict.evidence),
         verdict=outcome.verdict,
         preflight=checked,
-        symmetry=outcome.looked_for.group if outcome.looked_for else config.symmetry,
-        looked_for=outcome.looked_for,
+        symmetry=looked_for.group if looked_for else config.symmetry,
+        looked_for=looked_for,
         timings={
             "prepare_s": prepared - began,
             "iterations_s": searched - prepared,

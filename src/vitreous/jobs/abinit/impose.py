@@ -1,46 +1,22 @@
-"""Symmetry found in a map made without it, laid on its axes and imposed."""
+"""Symmetry found in the maps made without it, laid on its axes and imposed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
-from vitreous.jobs.abinit.problem import Problem
-from vitreous.jobs.abinit.starts import iterate
-from vitreous.jobs.abinit.state import SearchState
-from vitreous.jobs.engine import constrained
+from vitreous.jobs.abinit.last_pass import Ended, polished_on
+from vitreous.jobs.abinit.outputs import LookedFor
+from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.folder import OnEvent
+from vitreous.jobs.refine.local_pass import Posed
 from vitreous.math.symmetry import point_group
 from vitreous.validate.point_groups import SymmetryFinding, find_symmetry
 from vitreous.validate.turning import symmetrised
-
-_AGAIN = 0.5
-"""Part of the iterations after which a search begins that goes on under a point group."""
-
-
-@dataclass(frozen=True)
-class Imposed:
-    """A problem and state after the search for symmetry.
-
-    Attributes
-    ----------
-    problem : Problem
-        Under the group that was found.
-    state : SearchState
-    group : str
-    sentence : str
-        What was found, for the report.
-    record : dict
-        The scores of all groups, for result.json; empty if none was looked for.
-    """
-
-    problem: Problem
-    state: SearchState
-    group: str
-    sentence: str
-    record: dict[str, Any]
 
 
 def _record(finding: SymmetryFinding) -> dict[str, Any]:
@@ -70,49 +46,49 @@ def _sentence(finding: SymmetryFinding) -> str:
     )
 
 
+def laid_on_axes(
+    posed: Posed, matrix: Float[np.ndarray, "3 3"], shift: Float[np.ndarray, " 3"]
+) -> Posed:
+    """Poses of the same images for a map that was turned, then shifted by so many pixels.
+
+    What an image shows of a point x of the old map, A x, it shows of y = M x + s: A' = A M^T, and
+    the origin takes up A' s.
+    """
+    matrices = posed.matrices @ torch.from_numpy(matrix).T
+    moved = (matrices @ torch.from_numpy(shift))[:, :2]
+    return Posed(matrices, posed.origins + moved.to(posed.origins))
+
+
 def impose_found(
-    problem: Problem, state: SearchState, mask_diameter: float, on_event: OnEvent
-) -> Imposed:
-    """Look for a point group in the first map; search on under it if there is one.
+    ended: Ended, config: AbinitConfig, mask_diameter: float, on_event: OnEvent
+) -> tuple[Ended, LookedFor]:
+    """Look for a point group in the map; if there is one, lay it on its axes and polish under it.
 
     Parameters
     ----------
-    problem : Problem
-        Without symmetry.
-    state : SearchState
-        At the end of its iterations.
+    ended : Ended
+        Without symmetry, one map.
+    config : AbinitConfig
     mask_diameter : float
         Angstrom.
     on_event : callable
     """
-    frame = problem.frame
-    number = int(state.fractions.argmax())
+    frame, volume = ended.frame, ended.polished.maps[0].cpu()
     finding = find_symmetry(
-        state.maps[number].cpu(),
-        frame.pixel_size,
-        mask_diameter,
-        resolution=problem.config.final_resolution,
+        volume, frame.pixel_size, mask_diameter, resolution=config.final_resolution
     )
-    sentence, record = _sentence(finding), _record(finding)
-    on_event({"event": "symmetry", "sentence": sentence, **record})
-    if finding.group == "C1":
-        return Imposed(problem, state, "C1", sentence, record)
+    looked_for = LookedFor(finding.group, _sentence(finding), _record(finding))
+    on_event({"event": "symmetry", "sentence": looked_for.sentence, **looked_for.record})
+    if finding.group == "C1" or ended.material is None:
+        return ended, replace(looked_for, group="C1")
     operators, score = point_group(finding.group), finding.score_of(finding.group)
-    laid = [symmetrised(m.cpu(), operators, score.matrix, score.shift) for m in state.maps]
-    maps = torch.stack(laid).to(state.maps)
-    problem = replace(problem, operators=operators)
-    begin = round(_AGAIN * len(problem.steps))
-    maps = constrained(maps, frame, problem.config.flatten)
-    state = replace(state, maps=maps, sums=None, iteration=begin)
-    while state.iteration < len(problem.steps):
-        state, _ = iterate(problem, state, problem.steps[state.iteration])
-        on_event(
-            {
-                "event": "symmetric",
-                "stage": f"under {finding.group}",
-                "iteration": state.iteration - begin,
-                "of": len(problem.steps) - begin,
-                "log_likelihood": state.evidence,
-            }
-        )
-    return Imposed(problem, state, finding.group, sentence, record)
+    laid = symmetrised(volume, operators, score.matrix, score.shift)[None]
+    polished = replace(
+        ended.polished,
+        maps=laid.to(ended.polished.maps),
+        posed=laid_on_axes(ended.polished.posed, score.matrix, score.shift),
+    )
+    material = replace(ended.material, operators=operators)
+    shells = frame.polar.rings
+    begun = replace(ended, polished=polished)
+    return polished_on(begun, material, shells, config.polish_passes, on_event), looked_for

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -53,9 +53,46 @@ class _Places:
     log_evidence: Float[Tensor, " n"]
 
 
+@dataclass(frozen=True)
+class Ended:
+    """Where the last passes ended.
+
+    Attributes
+    ----------
+    places : _Places
+    polished : Polished
+        Maps and noise.
+    frame : Frame
+        Of the maps.
+    material : Material or None
+        What the poses were polished with; None if they were not.
+    folds : list of integer tensors
+        Particles that the maps were made from.
+    """
+
+    places: _Places
+    polished: Polished
+    frame: Frame
+    material: Material | None
+    folds: list[Tensor]
+
+    @property
+    def found(self) -> Found:
+        """For the particle table and the record."""
+        places = self.places
+        return found_at(
+            places.posed,
+            places.by_map,
+            places.probability,
+            places.log_evidence,
+            self.polished.noise,
+            self.frame,
+        )
+
+
 def last_pass(
     problem: Problem, state: SearchState, source: ImageSource, mode: CtfMode, on_event: OnEvent
-) -> tuple[Found, Float[Tensor, "k n n n"]]:
+) -> Ended:
     """Find every particle's pose and make the maps from those that are no noise.
 
     First the whole grid as in the iterations; then, twice as finely in angle and shift, what is
@@ -64,21 +101,49 @@ def last_pass(
     resolution rises by itself.  Should all images look like noise, all are used: the verdict says
     what to think of the map.
     """
+    config = problem.config
     on_event({"event": "final_pass", "stage": "last passes", "iteration": 0,
-              "of": problem.config.polish_passes + 1})  # fmt: skip
-    look = coarse_look(problem, state, problem.config.final_resolution)
+              "of": config.polish_passes + 1})  # fmt: skip
+    look = coarse_look(problem, state, config.final_resolution)
     noisy = noise_probability(look.best.log_evidence.cpu())
     keep = (noisy <= 0.5) | bool((noisy > 0.5).all())
     state, best = _level(problem, state, look, keep, on_event)
-    places, frame = _on_grid(look, best), problem.frame
+    places = _on_grid(look, best)
     noisy = noise_probability(places.log_evidence)
-    polished = Polished(state.maps, state.noise, state.fractions, places.posed)
-    if (noisy > 0.5).double().mean() < _MOSTLY:
-        frame = finer_frame(problem.table, problem.frame, problem.config.final_resolution)
-        polished = _begun(problem, state, places.posed, frame)
-        polished, places = _polished(problem, polished, frame, places, noisy <= 0.5, source, mode,
-                                     on_event)  # fmt: skip
-    return _found(places, polished.noise, frame), polished.maps
+    if (noisy > 0.5).double().mean() >= _MOSTLY:
+        polished = Polished(state.maps, state.noise, state.fractions, places.posed)
+        return Ended(places, polished, problem.frame, None, [])
+    frame = finer_frame(problem.table, problem.frame, config.final_resolution)
+    images = load_planes(problem.table, source, frame, problem.device, on_event, mode)
+    reach = config.offset_range * problem.table.optics[0].pixel_size / frame.pixel_size
+    material = Material(images, frame, problem.operators, config.flatten, reach)
+    kept = torch.nonzero(noisy <= 0.5)[:, 0]
+    folds = [kept[number::_FOLDS] for number in range(_FOLDS)]
+    begun = Ended(places, _begun(problem, state, places.posed, frame), frame, material, folds)
+    shells = min(problem.frame.polar.rings, frame.polar.rings)
+    return polished_on(begun, material, shells, config.polish_passes, on_event)
+
+
+def polished_on(
+    begun: Ended, material: Material, shells: int, passes: int, on_event: OnEvent
+) -> Ended:
+    """Poses of the particles in the folds polished from where they are; the others stay there."""
+    polished = polish(material, begun.polished, begun.folds, shells, passes, on_event)
+    best, index, places = polished.best, torch.cat(begun.folds), begun.places
+    assert best is not None
+
+    def renewed(old: Tensor, new: Tensor) -> Tensor:
+        old = old.clone()
+        old[index] = new.to(old)
+        return old
+
+    places = _Places(
+        polished.posed,
+        renewed(places.by_map, best.map_probability),
+        renewed(places.probability, best.probability),
+        renewed(places.log_evidence, best.log_evidence),
+    )
+    return replace(begun, places=places, polished=polished, material=material)
 
 
 def _begun(problem: Problem, state: SearchState, posed: Posed, frame: Frame) -> Polished:
@@ -92,41 +157,6 @@ def _begun(problem: Problem, state: SearchState, posed: Posed, frame: Frame) -> 
         state.fractions,
         Posed(posed.matrices, posed.origins * scale),
     )
-
-
-def _polished(
-    problem: Problem,
-    begun: Polished,
-    frame: Frame,
-    places: _Places,
-    keep: Bool[Tensor, " n"],
-    source: ImageSource,
-    mode: CtfMode,
-    on_event: OnEvent,
-) -> tuple[Polished, _Places]:
-    """Poses of the particles to be kept, polished; the others stay where they are."""
-    images = load_planes(problem.table, source, frame, problem.device, on_event, mode)
-    reach = problem.config.offset_range * problem.table.optics[0].pixel_size / frame.pixel_size
-    material = Material(images, frame, problem.operators, problem.config.flatten, reach)
-    kept = torch.nonzero(keep)[:, 0]
-    folds = [kept[number::_FOLDS] for number in range(_FOLDS)]
-    shells = min(problem.frame.polar.rings, frame.polar.rings)
-    polished = polish(material, begun, folds, shells, problem.config.polish_passes, on_event)
-    best, index = polished.best, torch.cat(folds)
-    assert best is not None
-
-    def renewed(old: Tensor, new: Tensor) -> Tensor:
-        old = old.clone()
-        old[index] = new.to(old)
-        return old
-
-    found = _Places(
-        polished.posed,
-        renewed(places.by_map, best.map_probability),
-        renewed(places.probability, best.probability),
-        renewed(places.log_evidence, best.log_evidence),
-    )
-    return polished, found
 
 
 def _prior(state: SearchState, sums: Accumulator, rings: int) -> Float[Tensor, "k s"]:
@@ -187,10 +217,4 @@ def _on_grid(look: Look, best: Best) -> _Places:
         best.map_probability.cpu(),
         best.probability.cpu(),
         best.log_evidence.cpu(),
-    )
-
-
-def _found(places: _Places, noise: Float[Tensor, "g r"], frame: Frame) -> Found:
-    return found_at(
-        places.posed, places.by_map, places.probability, places.log_evidence, noise, frame
     )

@@ -11,7 +11,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.io.mrc import write_map
-from vitreous.jobs.abinit.impose import Imposed
 from vitreous.jobs.abinit.junk import Label, effective_classes, noise_probability
 from vitreous.jobs.abinit.verdict import Verdict
 from vitreous.jobs.config import AbinitConfig
@@ -56,6 +55,25 @@ class Found:
         """Class of each particle, from 1; images of noise come after the last map's."""
         noise = self.by_map.shape[1]
         return 1 + np.where(self.noise_probability > 0.5, noise, self.by_map.argmax(axis=1))
+
+
+@dataclass(frozen=True)
+class LookedFor:
+    """What a search for symmetry found.
+
+    Attributes
+    ----------
+    group : str
+        That was imposed.
+    sentence : str
+        What was found, for the report.
+    record : dict
+        The scores of all groups, for result.json.
+    """
+
+    group: str
+    sentence: str
+    record: dict[str, Any]
 
 
 def found_at(
@@ -176,7 +194,7 @@ def write_results(
     verdict: Verdict,
     preflight: dict[str, Any],
     symmetry: str,
-    looked_for: Imposed | None,
+    looked_for: LookedFor | None,
     timings: Mapping[str, float],
     device: str,
     warnings: list[str],
