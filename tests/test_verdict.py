@@ -62,7 +62,7 @@ def evidence(
         (evidence([16.0, 50.0, 50.0, 50.0, math.inf]), "ambiguous"),
         (evidence([40.0, 50.0]), "failed"),
         (evidence([]), "ambiguous"),
-        (evidence([16.0, 17.0], own_mirror=18.0), "ambiguous"),
+        (evidence([16.0, 17.0], own_mirror=17.0), "ambiguous"),
         (evidence([16.0, 17.0], contrast=-20.0), "failed"),
         (evidence([16.0, 17.0], contrast=1.0), "failed"),
         (evidence([16.0], sorted_alike=0.97), "solved"),

@@ -13,9 +13,9 @@ Word = Literal["solved", "ambiguous", "failed"]
 _AGREES = 1.5
 """Starts agree if they do so to this many times the final resolution."""
 
-_HANDED = 1.1
+_HANDED = 1.02
 """A map has a hand if it is unlike its mirror image at this many times the resolution that starts
-agree to."""
+agree to; neither resolution is finer than the search's own."""
 
 _SORTED = 0.95
 """Share of the particles that starts must put into the same classes."""
