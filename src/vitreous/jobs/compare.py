@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ _EDGE = 5.0
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`run_compare` found.
+    """What :func:`compare` found.
 
     Attributes
     ----------
@@ -55,8 +55,10 @@ class Comparison:
         Then added, angstrom (x, y, z).
     mask_diameter : float
         Angstrom.
-    aligned : Path
-        The aligned map.
+    volume : tensor (n, n, n)
+        The map laid on the truth.
+    aligned : Path or None
+        Where it was written.
     """
 
     frequency: Float[np.ndarray, " s"]
@@ -69,7 +71,8 @@ class Comparison:
     euler: tuple[float, float, float]
     shift: tuple[float, float, float]
     mask_diameter: float
-    aligned: Path
+    volume: Float[Tensor, "n n n"]
+    aligned: Path | None = None
 
 
 def cubic(array: Float[np.ndarray, "z y x"], path: Path) -> Float[Tensor, "n n n"]:
@@ -140,32 +143,39 @@ def _target(config: CompareConfig) -> Path:
     return out
 
 
-def run_compare(config: CompareConfig, on_event: OnEvent = ignore) -> Comparison:
-    """Align a map to the truth and tell how far they agree; writes the aligned map.
+def compare(
+    moving: Float[Tensor, "n n n"],
+    truth: Float[Tensor, "n n n"],
+    pixel_size: float,
+    mask_diameter: float | None = None,
+    on_event: OnEvent = ignore,
+) -> Comparison:
+    """Lay a map on the truth and tell how far they agree.
 
-    The truth is brought to the map's grid: a map by Fourier resampling, a model as density.
+    Parameters
+    ----------
+    moving, truth : tensor (n, n, n)
+    pixel_size : float
+        Of both, angstrom.
+    mask_diameter : float, optional
+        Diameter in angstrom of the soft sphere that the FSC is computed in; by default the
+        truth's extent.
+    on_event : callable
+        Is told of progress.
 
     Raises
     ------
-    VitreousError
-        For files or options that cannot be used.
+    OptionError
+        For a mask that does not fit the box.
     """
-    out = _target(config)
-    array, pixel_size = read_map(config.map)
-    moving = cubic(array, config.map)
     box = int(moving.shape[-1])
-    truth_array, own = read_volume(config.truth, box, pixel_size)
-    truth = on_grid(cubic(truth_array, config.truth), own, box, pixel_size)
     width = box * pixel_size
-    diameter = checked_diameter(config.mask_diameter, width) or min(
-        extent(truth, pixel_size), width
-    )
+    diameter = checked_diameter(mask_diameter, width) or min(extent(truth, pixel_size), width)
     on_event({"event": "progress", "stage": "aligning", "iteration": 0, "of": 1})
     alignment = align(moving, truth, pixel_size, finest=_FINEST)
     on_event({"event": "progress", "stage": "aligning", "iteration": 1, "of": 1})
     mask = soft_sphere(box, diameter / 2 / pixel_size, _EDGE)
     curve = fsc(alignment.volume * mask, truth * mask).numpy()
-    write_map(out, alignment.volume.numpy(), pixel_size)
     rot, tilt, psi = matrix_to_euler(torch.from_numpy(alignment.matrix)).tolist()
     x, y, z = (alignment.shift * pixel_size).tolist()
     return Comparison(
@@ -183,5 +193,26 @@ def run_compare(config: CompareConfig, on_event: OnEvent = ignore) -> Comparison
         euler=(rot, tilt, psi),
         shift=(x, y, z),
         mask_diameter=round(diameter, 1),
-        aligned=out,
+        volume=alignment.volume,
     )
+
+
+def run_compare(config: CompareConfig, on_event: OnEvent = ignore) -> Comparison:
+    """Align a map to the truth and tell how far they agree; writes the aligned map.
+
+    The truth is brought to the map's grid: a map by Fourier resampling, a model as density.
+
+    Raises
+    ------
+    VitreousError
+        For files or options that cannot be used.
+    """
+    out = _target(config)
+    array, pixel_size = read_map(config.map)
+    moving = cubic(array, config.map)
+    box = int(moving.shape[-1])
+    truth_array, own = read_volume(config.truth, box, pixel_size)
+    truth = on_grid(cubic(truth_array, config.truth), own, box, pixel_size)
+    found = compare(moving, truth, pixel_size, config.mask_diameter, on_event)
+    write_map(out, found.volume.numpy(), pixel_size)
+    return replace(found, aligned=out)

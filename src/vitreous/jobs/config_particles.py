@@ -7,27 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 
-@dataclass(frozen=True)
-class SelectConfig:
-    """Some particles of a table, with all their columns.
+@dataclass(frozen=True, kw_only=True)
+class Criteria:
+    """Which particles to keep, and what to change of their columns.
 
-    The steps are taken in the order of the options below, each on what the last one left.
+    The steps are taken in this order, each on what the last one left.
 
     Attributes
     ----------
-    particles : Path
-        Particle STAR file (RELION 3.0, 3.1 or 5).
-    out : Path
-        STAR file for the particles kept; a JSON file of the same name tells what was done.
-    classes : str, optional
-        Classes to keep, such as 1,3 or 1-4.
-    auto : bool
-        Keep the classes with a score of at least --min-score, from the result.json or model.star
-        beside the particles.
-    min_score : float
-        From 0 to 1.
-    classes_from : Path, optional
-        A result.json of this program or a model.star of RELION, where it is elsewhere.
     where : tuple of str
         Condition on columns, such as "rlnCtfMaxResolution < 6 and rlnOpticsGroupName != 'b'"; may
         be given several times.
@@ -54,21 +41,10 @@ class SelectConfig:
     regroup : int, optional
         Put micrographs of similar scale into groups of at least so many particles, rlnGroupNumber
         and rlnGroupName.
-    split : int or class, optional
-        Write so many parts, or one for each class, to STAR files of their own.
     seed : int
         Seed of every random choice.
-    overwrite : bool
-        Replace files that are there already.
     """
 
-    particles: Path
-    _: KW_ONLY
-    out: Path
-    classes: str | None = None
-    auto: bool = False
-    min_score: float = 0.5
-    classes_from: Path | None = None
     where: tuple[str, ...] = ()
     min_posterior: float | None = None
     min_class_posterior: float | None = None
@@ -80,8 +56,54 @@ class SelectConfig:
     random: int | None = None
     halves: Literal["particles", "micrographs"] | None = None
     regroup: int | None = None
-    split: int | Literal["class"] | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class _OfParticles:
+    """What comes first on the command line.
+
+    Attributes
+    ----------
+    particles : Path
+        Particle STAR file (RELION 3.0, 3.1 or 5).
+    """
+
+    particles: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectConfig(Criteria, _OfParticles):
+    """Some particles of a table, with all their columns.
+
+    Classes are chosen first; then the steps are taken in the order of the criteria, each on what
+    the last one left.
+
+    Attributes
+    ----------
+    out : Path
+        STAR file for the particles kept; a JSON file of the same name tells what was done.
+    classes : str, optional
+        Classes to keep, such as 1,3 or 1-4.
+    auto : bool
+        Keep the classes with a score of at least --min-score, from the result.json or model.star
+        beside the particles.
+    min_score : float
+        From 0 to 1.
+    classes_from : Path, optional
+        A result.json of this program or a model.star of RELION, where it is elsewhere.
+    split : int or class, optional
+        Write so many parts, or one for each class, to STAR files of their own.
+    overwrite : bool
+        Replace files that are there already.
+    """
+
+    out: Path
+    classes: str | None = None
+    auto: bool = False
+    min_score: float = 0.5
+    classes_from: Path | None = None
+    split: int | Literal["class"] | None = None
     overwrite: bool = False
 
 

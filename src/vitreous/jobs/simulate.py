@@ -187,6 +187,26 @@ def simulate_from(
     return star
 
 
+def simulate(
+    volume: Float[Tensor, "n n n"],
+    pixel_size: float,
+    config: SimulateConfig,
+    on_event: OnEvent = ignore,
+) -> Path:
+    """Simulate particle images of a map in memory, whose grid they have.
+
+    Returns
+    -------
+    Path of the STAR file, as :func:`run_simulate`; ``config.model`` is not read.
+
+    Raises
+    ------
+    VitreousError
+        For options or a folder that cannot be used.
+    """
+    return simulate_from(lambda: (volume, pixel_size), config, on_event)
+
+
 def run_simulate(config: SimulateConfig, on_event: OnEvent = ignore) -> Path:
     """Simulate particle images from a model or a map.
 

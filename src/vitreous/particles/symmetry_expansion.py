@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 
 from vitreous.math.rotations import matrix_to_euler
+from vitreous.math.symmetry import point_group
 from vitreous.particles.poses import ANGLES, read_poses
 from vitreous.particles.table import ParticleTable
 
@@ -24,8 +25,8 @@ def mates(
     return matrices[:, None] @ operators
 
 
-def symmetry_expanded(table: ParticleTable, operators: Float[np.ndarray, "s 3 3"]) -> ParticleTable:
-    """Table with a row for every particle and operator, its own pose first.
+def expand_symmetry(table: ParticleTable, symmetry: str) -> ParticleTable:
+    """Table with a row for every particle and operator of a point group, its own pose first.
 
     Images and all columns but the angles stay those of the particle; a column
     ``vitreousSymmetryOperator`` numbers the copies.
@@ -33,9 +34,15 @@ def symmetry_expanded(table: ParticleTable, operators: Float[np.ndarray, "s 3 3"
     Parameters
     ----------
     table : ParticleTable
-    operators : array (operators, 3, 3)
-        The whole point group, identity first, as :func:`vitreous.math.symmetry.point_group`.
+    symmetry : str
+        Cn, Dn, T, O, I, I1 to I4, as :func:`vitreous.math.symmetry.point_group` lays them.
+
+    Raises
+    ------
+    VitreousError
+        For a name that is no point group, and particles without poses.
     """
+    operators = point_group(symmetry).numpy()
     poses, count = read_poses(table), len(operators)
     expanded = torch.from_numpy(mates(poses.matrices, operators).reshape(-1, 3, 3))
     angles = matrix_to_euler(expanded).numpy()

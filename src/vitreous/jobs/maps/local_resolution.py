@@ -69,12 +69,23 @@ def _window(config: LocalResolutionConfig, halves: HalfMaps, resolution: float) 
     return local_window(diameter)
 
 
-def local_frequency(
-    halves: HalfMaps, window: LocalWindow, threshold: float, on_event: OnEvent = ignore
+def local_resolution(
+    halves: HalfMaps, window: LocalWindow, threshold: float = 0.143, on_event: OnEvent = ignore
 ) -> Float[Tensor, "n n n"]:
-    """Frequency (1/angstrom) to which the halves agree at every voxel of the mask.
+    """Resolution (angstrom) to which the halves agree at every voxel of the mask.
 
     Beyond the mask it is that of the nearest point within.
+
+    Parameters
+    ----------
+    halves : HalfMaps
+    window : LocalWindow
+        That the FSC is computed in, as :func:`vitreous.validate.local_resolution.local_window`
+        makes it.
+    threshold : float
+        FSC that the resolution is read at.
+    on_event : callable
+        Is told of progress.
     """
     points, shape = lattice((halves.mask.volume > _INSIDE).numpy(), window.step)
 
@@ -85,7 +96,7 @@ def local_frequency(
     curves = local_fsc(*whitened(halves.half1, halves.half2), points, window, progress)
     shells = crossing(curves, threshold, FIRST_SHELL)
     frequency = shells / (window.side * halves.pixel_size)
-    return spread(frequency, points, shape, window.step, halves.box)
+    return 1 / spread(frequency, points, shape, window.step, halves.box)
 
 
 def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = ignore) -> Path:
@@ -123,16 +134,15 @@ def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = igno
         )
     window = _window(config, halves, resolution)
     prepare_folder(config.out, overwrite=config.overwrite)
-    frequency = local_frequency(halves, window, config.threshold, on_event)
+    local = local_resolution(halves, window, config.threshold, on_event)
 
     spectrum, weight = to_half_fourier(halves.mean), fsc_weight(curves.corrected)
     fit = guinier_fit(spectrum, weight, pixel_size, PostprocessConfig.fit_from)
     b_factor, source, b_warnings = choose_b_factor(config.bfactor, fit)
     volume = sharpened(spectrum, np.ones_like(weight), b_factor, pixel_size)
-    local = 1 / frequency
     write_map(config.out / "mask.mrc", mask.numpy(), pixel_size)
     write_map(config.out / "local_resolution.mrc", local.numpy(), pixel_size)
-    filtered = locally_filtered(volume, frequency, pixel_size)
+    filtered = locally_filtered(volume, 1 / local, pixel_size)
     write_map(config.out / "locally_filtered.mrc", filtered.numpy(), pixel_size)
     percentiles = np.percentile(local[mask > _INSIDE].numpy(), _PERCENTILES)
     result: dict[str, Any] = {

@@ -8,8 +8,8 @@ from pathlib import Path
 from vitreous.errors import OptionError, OutputError
 from vitreous.jobs.config_particles import ExpandSymmetryConfig
 from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.math.symmetry import normalise_name, point_group
-from vitreous.particles.symmetry_expansion import symmetry_expanded
+from vitreous.math.symmetry import normalise_name
+from vitreous.particles.symmetry_expansion import expand_symmetry
 from vitreous.particles.table import read_particles, write_particles
 from vitreous.validate.duplicates import repeats
 
@@ -70,7 +70,7 @@ def run_expand_symmetry(config: ExpandSymmetryConfig, on_event: OnEvent = ignore
         if twice
         else ()
     )
-    expanded = symmetry_expanded(table, point_group(group).numpy())
+    expanded = expand_symmetry(table, group)
     write_particles(config.out, expanded, keep_names=True)
     result = Expansion(config.out, group, len(table), len(expanded), warnings)
     on_event({"event": "expanded", "particles": result.particles, "rows": result.rows})

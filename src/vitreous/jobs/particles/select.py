@@ -17,19 +17,11 @@ from vitreous.io.plain import plain
 from vitreous.jobs.config_particles import SelectConfig
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.particles.classes import read_classes
-from vitreous.jobs.particles.steps import halved, row_steps, with_groups
+from vitreous.jobs.particles.steps import Step, select
 from vitreous.jobs.record import job_record
 from vitreous.particles.selection import class_numbers, parts
 from vitreous.particles.table import ParticleTable, read_particles, write_particles
 from vitreous.validate.class_quality import ClassQuality, class_qualities
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step that was taken, and the particles that it left."""
-
-    what: str
-    particles: int
 
 
 @dataclass(frozen=True)
@@ -182,29 +174,13 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
     chosen = [] if config.classes is None else class_list(config.classes)
     if config.auto:
         ranking, chosen = _good_classes(config, table)
-    steps, warnings = [Step("read", len(table))], list[str]()
-    for what, change in row_steps(config, chosen):
-        table = change(table)
-        if not len(table):
-            raise InputError(
-                f"no particle is left of {steps[-1].particles} after the step {what!r}",
-                where=config.particles,
-                mend="ask for less",
-            )
-        steps.append(Step(what, len(table)))
-    if config.origins_to_coordinates:
-        warnings.append("the images are not where the coordinates are now: extract them again")
-    if config.halves is not None:
-        table = halved(config, table)
-    if config.regroup is not None:
-        table, more = with_groups(table, config.regroup)
-        warnings += more
-    outputs = dict(_split(config, table))
+    kept = select(table, config, chosen)
+    outputs = dict(_split(config, kept.table))
     for path in outputs:
         _refuse_existing(path, config.overwrite)
     for path, part in outputs.items():
         write_particles(path, part, keep_names=True)
-    result = Selection(tuple(steps), ranking, tuple(outputs), record, tuple(warnings))
+    result = Selection(kept.steps, ranking, tuple(outputs), record, kept.warnings)
     on_event({"event": "selected", **asdict(result)})
     write_text(
         record,

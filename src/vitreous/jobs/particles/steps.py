@@ -1,14 +1,16 @@
-"""The steps that a selection goes through, each a change of the table with its name."""
+"""Particles selected in steps, each a change of the table with its name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from vitreous.errors import InputError
 from vitreous.jobs.check.pick_findings import micrograph_pixel
-from vitreous.jobs.config_particles import SelectConfig
+from vitreous.jobs.config_particles import Criteria
 from vitreous.jobs.particles.classes import GROUP, GROUP_NAME, scale_corrections
 from vitreous.particles.groups import halves, regrouped
 from vitreous.particles.poses import origins_to_coordinates, positions, recentred
@@ -31,79 +33,97 @@ _MICROGRAPH, _SUBSET = "rlnMicrographName", "rlnRandomSubset"
 Change = Callable[[ParticleTable], ParticleTable]
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step that was taken, and the particles that it left."""
+
+    what: str
+    particles: int
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What :func:`select` left of a table.
+
+    Attributes
+    ----------
+    table : ParticleTable
+    steps : tuple of Step
+        The first is the table as it was.
+    warnings : tuple of str
+    """
+
+    table: ParticleTable
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...]
+
+
 def _keeping(rows: Callable[[ParticleTable], np.ndarray]) -> Change:
     """Change that keeps rows, told by their numbers or by truth values."""
     return lambda table: table.take(np.arange(len(table))[rows(table)])
 
 
-def _filters(config: SelectConfig, chosen: Sequence[int]) -> Iterator[tuple[str, Change]]:
-    if chosen:
-        words = f"in class {', '.join(map(str, chosen))}"
-        yield words, _keeping(lambda table: in_classes(table, chosen))
-    for condition in config.where:
+def _filters(criteria: Criteria, classes: Collection[int]) -> Iterator[tuple[str, Change]]:
+    if classes:
+        words = f"in class {', '.join(map(str, classes))}"
+        yield words, _keeping(lambda table: in_classes(table, classes))
+    for condition in criteria.where:
         yield condition, _keeping(partial(where, condition=condition))
-    least = config.min_posterior
+    least = criteria.min_posterior
     if least is not None:
         yield f"posterior of {least:g}", _keeping(lambda table: pose_posterior(table) >= least)
-    surest = config.min_class_posterior
+    surest = criteria.min_class_posterior
     if surest is not None:
         words = f"posterior of the class of {surest:g}"
         yield words, _keeping(lambda table: class_posterior(table) >= surest)
 
 
-def _coordinate_pixel(config: SelectConfig, table: ParticleTable) -> float:
-    return config.coordinate_pixel_size or micrograph_pixel(table)
+def _coordinate_pixel(criteria: Criteria, table: ParticleTable) -> float:
+    return criteria.coordinate_pixel_size or micrograph_pixel(table)
 
 
-def _apart(config: SelectConfig, table: ParticleTable, distance: float) -> np.ndarray:
+def _apart(criteria: Criteria, table: ParticleTable, distance: float) -> np.ndarray:
     """Which particles remain when of those too near each other only the best does."""
-    places = positions(table, _coordinate_pixel(config, table))
+    places = positions(table, _coordinate_pixel(criteria, table))
     return ~redundant(places, codes(table, _MICROGRAPH), distance, merit(table))
 
 
-def _places(config: SelectConfig) -> Iterator[tuple[str, Change]]:
-    point, distance = config.recentre, config.min_distance
+def _places(criteria: Criteria) -> Iterator[tuple[str, Change]]:
+    point, distance = criteria.recentre, criteria.min_distance
     if point is not None:
         words = f"centred on {', '.join(f'{x:g}' for x in point)} A"
         yield words, lambda table: recentred(table, np.array(point))
     if distance is not None:
         words = f"{distance:g} A apart"
-        yield words, _keeping(lambda table: _apart(config, table, distance))
-    if config.origins_to_coordinates:
+        yield words, _keeping(lambda table: _apart(criteria, table, distance))
+    if criteria.origins_to_coordinates:
         yield (
             "origins moved into coordinates",
-            lambda table: origins_to_coordinates(table, _coordinate_pixel(config, table)),
+            lambda table: origins_to_coordinates(table, _coordinate_pixel(criteria, table)),
         )
 
 
-def _limits(config: SelectConfig) -> Iterator[tuple[str, Change]]:
-    most, number = config.max_per_class, config.random
+def _limits(criteria: Criteria) -> Iterator[tuple[str, Change]]:
+    most, number = criteria.max_per_class, criteria.random
     if most is not None:
         words = f"at most {most} a class"
-        yield words, _keeping(lambda table: at_most(class_numbers(table), most, config.seed))
+        yield words, _keeping(lambda table: at_most(class_numbers(table), most, criteria.seed))
     if number is not None:
         words = f"{number} at random"
-        yield words, _keeping(lambda table: random_rows(len(table), number, config.seed))
+        yield words, _keeping(lambda table: random_rows(len(table), number, criteria.seed))
 
 
-def row_steps(config: SelectConfig, chosen: Sequence[int]) -> Iterator[tuple[str, Change]]:
-    """Steps that choose particles, or change where they are centred, by name.
-
-    Parameters
-    ----------
-    config : SelectConfig
-    chosen : sequence of int
-        Classes to keep; all if empty.
-    """
-    yield from _filters(config, chosen)
-    yield from _places(config)
-    yield from _limits(config)
+def _row_steps(criteria: Criteria, classes: Collection[int]) -> Iterator[tuple[str, Change]]:
+    """Steps that choose particles, or change where they are centred, by name."""
+    yield from _filters(criteria, classes)
+    yield from _places(criteria)
+    yield from _limits(criteria)
 
 
-def halved(config: SelectConfig, table: ParticleTable) -> ParticleTable:
+def _halved(criteria: Criteria, table: ParticleTable) -> ParticleTable:
     """Table dealt into two random halves, rlnRandomSubset."""
-    unit = "rlnImageName" if config.halves == "particles" else _MICROGRAPH
-    return table.with_cells(**{_SUBSET: halves(codes(table, unit), config.seed)})
+    unit = "rlnImageName" if criteria.halves == "particles" else _MICROGRAPH
+    return table.with_cells(**{_SUBSET: halves(codes(table, unit), criteria.seed)})
 
 
 def _likeness(table: ParticleTable) -> np.ndarray:
@@ -115,7 +135,7 @@ def _likeness(table: ParticleTable) -> np.ndarray:
     return np.bincount(micrograph)[micrograph].astype(np.float64)
 
 
-def with_groups(table: ParticleTable, least: int) -> tuple[ParticleTable, list[str]]:
+def _with_groups(table: ParticleTable, least: int) -> tuple[ParticleTable, list[str]]:
     """Table whose micrographs are in groups of at least ``least`` particles, and warnings."""
     grouping = regrouped(codes(table, _MICROGRAPH), table.group, _likeness(table), least)
     cells = {
@@ -126,3 +146,39 @@ def with_groups(table: ParticleTable, least: int) -> tuple[ParticleTable, list[s
     words = f"{small} of {len(grouping.sizes)} groups have fewer than {least} particles: their "
     warnings = [words + "optics group has no more"] if small else []
     return table.with_cells(**cells), warnings
+
+
+def select(table: ParticleTable, criteria: Criteria, classes: Collection[int] = ()) -> Selected:
+    """Particles that fulfil all criteria, with all their columns.
+
+    Parameters
+    ----------
+    table : ParticleTable
+    criteria : Criteria
+    classes : collection of int
+        Classes to keep; all if empty.
+
+    Raises
+    ------
+    VitreousError
+        For criteria that the table's columns cannot tell, and where no particle is left.
+    """
+    steps, warnings = [Step("read", len(table))], list[str]()
+    for what, change in _row_steps(criteria, classes):
+        left = change(table)
+        if not len(left):
+            raise InputError(
+                f"no particle is left of {steps[-1].particles} after the step {what!r}",
+                where=table.path,
+                mend="ask for less",
+            )
+        table = left
+        steps.append(Step(what, len(table)))
+    if criteria.origins_to_coordinates:
+        warnings.append("the images are not where the coordinates are now: extract them again")
+    if criteria.halves is not None:
+        table = _halved(criteria, table)
+    if criteria.regroup is not None:
+        table, more = _with_groups(table, criteria.regroup)
+        warnings += more
+    return Selected(table, tuple(steps), tuple(warnings))

@@ -1,0 +1,124 @@
+"""The commands as Python functions; docs/api.md shows each of them.
+
+``run_NAME`` takes the configuration that the command's options are made from, reads files and
+writes what the command writes.  NAME is what it wraps: a function on arrays and tables.
+``abinit``, ``refine``, ``ctf_refine``, ``subtract`` and ``demo`` read particles in batches and keep
+what they do on disk, so theirs are one and the same.  The verbs of ``vitreous map`` are in
+:mod:`vitreous.api.map`.
+"""
+
+from __future__ import annotations
+
+from vitreous.api import map
+from vitreous.errors import VitreousError
+from vitreous.io.mrc import read_map, write_map
+from vitreous.jobs.abinit.abinit import run_abinit
+from vitreous.jobs.check.check import run_check
+from vitreous.jobs.check.preflight import preflight as check
+from vitreous.jobs.compare import compare, run_compare
+from vitreous.jobs.config import (
+    AbinitConfig,
+    CheckConfig,
+    CompareConfig,
+    DemoConfig,
+    SimulateConfig,
+)
+from vitreous.jobs.config_ctf import CtfRefineConfig
+from vitreous.jobs.config_maps import (
+    AnisotropyConfig,
+    LocalResolutionConfig,
+    PostprocessConfig,
+    SymmetryConfig,
+)
+from vitreous.jobs.config_particles import (
+    Criteria,
+    ExpandSymmetryConfig,
+    SelectConfig,
+    SubtractConfig,
+)
+from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
+from vitreous.jobs.demo import run_demo
+from vitreous.jobs.maps.anisotropy import run_anisotropy
+from vitreous.jobs.maps.half_maps import HalfMaps, Mask, open_half_maps
+from vitreous.jobs.maps.local_resolution import local_resolution, run_local_resolution
+from vitreous.jobs.maps.postprocess import judge_half_maps as postprocess
+from vitreous.jobs.maps.postprocess import run_postprocess
+from vitreous.jobs.maps.symmetry import run_symmetry
+from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
+from vitreous.jobs.particles.select import run_select
+from vitreous.jobs.particles.steps import select
+from vitreous.jobs.particles.subtract import run_subtract
+from vitreous.jobs.refine.refine import run_refine
+from vitreous.jobs.simulate import run_simulate, simulate
+from vitreous.particles.stack import open_images
+from vitreous.particles.symmetry_expansion import expand_symmetry
+from vitreous.particles.table import read_particles, write_particles
+from vitreous.physics.phantom import built_in_phantom
+from vitreous.validate.anisotropy import conical_fsc as anisotropy
+from vitreous.validate.local_resolution import local_window
+from vitreous.validate.point_groups import find_symmetry as symmetry
+
+abinit = run_abinit
+refine = run_refine
+ctf_refine = run_ctf_refine
+subtract = run_subtract
+demo = run_demo
+
+__all__ = [
+    "AbinitConfig",
+    "AnisotropyConfig",
+    "CheckConfig",
+    "CompareConfig",
+    "Criteria",
+    "CtfRefineConfig",
+    "DemoConfig",
+    "ExpandSymmetryConfig",
+    "HalfMaps",
+    "LocalResolutionConfig",
+    "Mask",
+    "PostprocessConfig",
+    "RefineConfig",
+    "SelectConfig",
+    "SimulateConfig",
+    "SubtractConfig",
+    "SymmetryConfig",
+    "VitreousError",
+    "abinit",
+    "anisotropy",
+    "built_in_phantom",
+    "check",
+    "compare",
+    "ctf_refine",
+    "demo",
+    "expand_symmetry",
+    "local_resolution",
+    "local_window",
+    "map",
+    "open_half_maps",
+    "open_images",
+    "postprocess",
+    "read_map",
+    "read_particles",
+    "refine",
+    "run_abinit",
+    "run_anisotropy",
+    "run_check",
+    "run_compare",
+    "run_ctf_refine",
+    "run_demo",
+    "run_expand_symmetry",
+    "run_local_resolution",
+    "run_postprocess",
+    "run_refine",
+    "run_select",
+    "run_simulate",
+    "run_subtract",
+    "run_symmetry",
+    "select",
+    "simulate",
+    "subtract",
+    "symmetry",
+    "write_map",
+    "write_particles",
+]
