@@ -42,6 +42,23 @@ class RefineConfig:
     local_search : float, optional
         Begin from the particles' own poses with this angular step in degrees, and search only
         round them; by default the first passes search everywhere.
+    angle_prior : float, optional
+        Standard deviation in degrees of a Gaussian prior on the angle from the particles' own
+        orientations; only with ``local_search``.
+    shift_prior : float, optional
+        Standard deviation in angstrom of a Gaussian prior on the shift from their own places, of
+        the fulcrum if there is one; only with ``local_search``.
+    fulcrum : tuple of float, optional
+        Point x, y, z of the map in angstrom from its centre, that particles turn about, such as
+        the middle of the domain in ``mask``; by default the centre.
+    relax_symmetry : str, optional
+        Point group whose mates of each particle's orientation are searched, too, for a map in C1;
+        only with ``local_search``.
+    per_particle_scale : bool
+        Find the strength of each particle's contrast, as vitreousScale, and use it.
+    between_steps : bool
+        At last move each pose off the lattice of steps, to the top of its likelihood; not done
+        where a prior holds it.
     offset_range : float
         Largest in-plane shift searched, in pixels of the stack.
     offset_step : float
@@ -80,6 +97,12 @@ class RefineConfig:
     join_halves: float = 40.0
     regulariser: Literal["spherical", "nonuniform"] = "spherical"
     local_search: float | None = None
+    angle_prior: float | None = None
+    shift_prior: float | None = None
+    fulcrum: tuple[float, float, float] | None = None
+    relax_symmetry: str | None = None
+    per_particle_scale: bool = False
+    between_steps: bool = True
     offset_range: float = 6.0
     offset_step: float = 2.0
     iterations: int = 25

@@ -14,60 +14,74 @@ from vitreous.math.fourier import from_half_fourier, half_frequency_radius, to_h
 _STEPS = 16
 """Cut-offs tried."""
 
-_COARSEST = 0.2
-"""Least cut-off over the finest."""
+_RANGE = (0.2, 1.5)
+"""First and last of them, over the resolution of the map as a whole."""
 
-_SHARPNESS = 8
-"""Order of the Butterworth filters."""
+_FALL = 8
+"""Power of the frequency that signal over noise is taken to fall with near a cut-off."""
 
 _WINDOW = 3.0
 """Width over which errors are averaged, in wavelengths of the cut-off."""
 
+_WIDEST = 0.25
+"""The widest such window over the box."""
+
 
 def _smooth(volume: Float[Tensor, "n n n"], width: float) -> Float[Tensor, "n n n"]:
     """Local mean over a Gaussian of this full width at half maximum, pixels."""
-    sigma = width / 2.355
+    sigma = width / math.sqrt(8 * math.log(2))
     radius = half_frequency_radius(volume.shape[-1], volume.device) / volume.shape[-1]
     window = torch.exp(-2 * (math.pi * sigma * radius) ** 2)
     return from_half_fourier(to_half_fourier(volume) * window)
 
 
 def cross_validated(
-    halves: Float[Tensor, "2 n n n"], weights: Float[np.ndarray, " s"], pixel_size: float
-) -> Float[Tensor, "2 n n n"]:
+    halves: Float[Tensor, "2 n n n"], shell: float
+) -> tuple[Float[Tensor, "2 n n n"], Float[Tensor, "n n n"]]:
     """Both halves, each place low-passed where its half best predicts the other, unfiltered.
 
     Parameters
     ----------
     halves : tensor (2, n, n, n)
         Half-maps in the mask.
-    weights : array (shells,)
-        Filter of the map as a whole, which is put before: shells that hold no signal anywhere
-        need not be tried.
-    pixel_size : float
-        Angstrom.
+    shell : float
+        Last shell of the resolution of the map as a whole.
+
+    Returns
+    -------
+    filtered : tensor (2, n, n, n)
+    cutoffs : tensor (n, n, n)
+        Shell at which each place's filter is a half; the same for both halves.
 
     Notes
     -----
-    Punjani, Zhang & Fleet, Nat. Methods 17, 1214 (2020), equations 2 to 5: the cut-off at every
-    place minimises the squared error between one half filtered and the other as it is, averaged
-    over a window of a few of the cut-off's wavelengths; the same cut-off serves both halves.
+    Punjani, Zhang & Fleet, Nat. Methods 17, 1214 (2020): the cut-off at every place minimises the
+    squared error between one half filtered and the other as it is, averaged over a window of a few
+    wavelengths.  Two things differ, both for a smaller error (docs/decisions.md): the filters are
+    those of Wiener, 1 / (1 + (k / cut-off)^8), in place of Butterworth's of amplitude; and each
+    cut-off is compared with the next one over the same window, so that the other half's noise, a
+    part of both errors, is no part of their difference.
     """
     box = halves.shape[-1]
     radius = half_frequency_radius(box, halves.device)
-    worth = np.flatnonzero(weights > 0)
-    finest = float(worth[-1]) if len(worth) else 1.0
-    known = radius <= finest
+    cuts = np.geomspace(_RANGE[0] * shell, _RANGE[1] * shell, _STEPS)
+    known = radius <= min(float(cuts[-1]), box // 2 - 1)
     spectra = [to_half_fourier(half) * known for half in halves]
-    whole = [from_half_fourier(spectrum) for spectrum in spectra]
-    least = torch.full_like(halves[0], math.inf)
-    chosen = torch.zeros_like(halves)
-    for cut in np.geomspace(_COARSEST * finest, 1.5 * finest, _STEPS):
-        filters = 1 / (1 + (radius / cut) ** (2 * _SHARPNESS)).sqrt()
-        tried = torch.stack([from_half_fourier(spectrum * filters) for spectrum in spectra])
-        error = (tried[0] - whole[1]).square() + (tried[1] - whole[0]).square()
-        error = _smooth(error, min(_WINDOW * box / float(cut), box / 4))
-        better = error < least
-        least = torch.where(better, error, least)
+    whole = torch.stack([from_half_fourier(spectrum) for spectrum in spectra])
+    excess = least = torch.zeros_like(halves[0])
+    cutoffs = torch.full_like(least, float(cuts[0]))
+    before, chosen = None, whole
+    for cut in map(float, cuts):
+        wiener = 1 / (1 + (radius / cut) ** _FALL)
+        tried = torch.stack([from_half_fourier(spectrum * wiener) for spectrum in spectra])
+        error = (tried - whole.flip(0)).square().sum(dim=0)
+        if before is None:
+            chosen = tried
+        else:
+            excess = excess + _smooth(error - before, min(_WINDOW * box / cut, _WIDEST * box))
+        better = excess < least
+        least = torch.where(better, excess, least)
         chosen = torch.where(better, tried, chosen)
-    return chosen
+        cutoffs = torch.where(better, cut, cutoffs)
+        before = error
+    return chosen, cutoffs

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vitreous.kernels.cubes import read
 from vitreous.physics.project import FourierCube, shift_phase, slice_points
+from vitreous.search.prior import PlacePrior
 
 _NEGLIGIBLE = 1e-3
 """Share of an image's posterior below which a slice is left out of the sums."""
@@ -34,11 +35,38 @@ class Neighbourhood:
     log_cell : float
         Log of the prior probability of one turn and shift, where all orientations and shifts
         were alike.
+    mates : tensor (mates, 3, 3), optional
+        Rotations in the map's frame: the turns are tried round each of these places, too.
+    fulcrum : tensor (3,), optional
+        Point (x, y, z) of the map, pixels from its centre, that stays where it is in the image
+        while the particle turns; by default the centre.
     """
 
     turns: Float[Tensor, "j 3 3"]
     shifts: Float[Tensor, "t 2"]
     log_cell: float
+    mates: Float[Tensor, "g 3 3"] | None = None
+    fulcrum: Float[Tensor, " 3"] | None = None
+
+    @property
+    def orientations(self) -> int:
+        """How many are tried for each particle."""
+        return len(self.turns) * (1 if self.mates is None else len(self.mates))
+
+    def turned(self, matrices: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n gj 3 3"]:
+        """All orientations tried."""
+        if self.mates is None:
+            return self.turns @ matrices[:, None]
+        return (self.turns @ (matrices[:, None] @ self.mates)[:, :, None]).flatten(1, 2)
+
+    def carried(
+        self, turned: Float[Tensor, "n j 3 3"], matrices: Float[Tensor, "n 3 3"]
+    ) -> Float[Tensor, "n j 2"]:
+        """Shifts, pixels, that keep the fulcrum in its place when the particle is turned."""
+        if self.fulcrum is None:
+            return torch.zeros(*turned.shape[:2], 2)
+        difference = (turned - matrices[:, None])[..., :2, :]
+        return (difference @ self.fulcrum.to(difference)).float()
 
 
 @dataclass(frozen=True)
@@ -55,6 +83,9 @@ class LocalBest:
     probability : tensor (images,)
         Posterior of the best place.
     map_probability : tensor (images, maps)
+    product, power : tensors (images,)
+        Expected product of image and map's image, and power of the map's image, each over the
+        noise's: their ratio is the scale of the image.
     """
 
     matrices: Float[Tensor, "n 3 3"]
@@ -62,6 +93,8 @@ class LocalBest:
     log_evidence: Float[Tensor, " n"]
     probability: Float[Tensor, " n"]
     map_probability: Float[Tensor, "n k"]
+    product: Float[Tensor, " n"]
+    power: Float[Tensor, " n"]
 
     def at(self, index: Int[Tensor, " m"]) -> LocalBest:
         """The same of some images, in this order."""
@@ -143,6 +176,7 @@ def local_expectation(
     box: int,
     log_prior: Float[Tensor, "n k"],
     *,
+    place_prior: PlacePrior | None = None,
     accumulate: bool = True,
 ) -> tuple[LocalBest, SliceSums | None]:
     """Posterior of a few images over the neighbourhoods of their places.
@@ -162,6 +196,8 @@ def local_expectation(
         Present orientations, float64.
     around : Neighbourhood
     log_prior : tensor (images, maps)
+    place_prior : PlacePrior, optional
+        Of these images.
     accumulate : bool
         Whether to make the sums of the M-step.
 
@@ -169,10 +205,14 @@ def local_expectation(
     -----
     The formula is that of :func:`vitreous.search.score.reference_log_likelihood`.
     """
-    count, turned = len(images), around.turns @ matrices[:, None]
+    turned = around.turned(matrices)
     places = slice_points(points, turned.reshape(-1, 3, 3).float())
     slices = read(cube, places.reshape(-1, 3))
-    slices = slices.view(len(slices), count, len(around.turns), -1)
+    slices = slices.view(len(slices), *turned.shape[:2], -1)
+    carried = around.carried(turned, matrices)
+    if around.fulcrum is not None:
+        back = shift_phase(points, -carried.flatten(0, 1), box).view(*turned.shape[:2], -1)
+        slices = slices * back
     phases = shift_phase(points, around.shifts, box)
     moved = torch.view_as_real((images * ctf)[:, None] * phases).flatten(2)
     weighed = moved * precision.repeat_interleave(2)
@@ -181,10 +221,12 @@ def local_expectation(
     cross = torch.view_as_real(slices).flatten(3) @ weighed.transpose(1, 2)
     norm = power @ (squared * precision)[:, :, None]
     score = cross - norm / 2 + log_prior.T[:, :, None, None]
+    if place_prior is not None:
+        score = score + place_prior.log(turned, around.shifts)
     by_image = score.transpose(0, 1).flatten(1)
     evidence = by_image.logsumexp(dim=1)
     posterior = (score - evidence[:, None, None]).exp()
-    best = _best(by_image, posterior, turned, around, evidence)
+    best = _best(posterior, (cross, norm), by_image, turned, carried, around)
     if not accumulate:
         return best, None
     mass = posterior.sum(dim=3)
@@ -195,26 +237,32 @@ def local_expectation(
     part = slices[:, kept]
     fit = (weight * power[:, kept] - 2 * (data * part.conj()).real).sum(dim=(0, 1))
     residual = (images.abs() ** 2).sum(dim=0) + fit
+    if around.fulcrum is not None:
+        data = data * back[kept].conj()
     chosen = places.view(*kept.shape, *places.shape[1:])[kept].reshape(-1, 3)
     return best, SliceSums(chosen, data.flatten(1), weight.flatten(1), residual)
 
 
 def _best(
-    by_image: Float[Tensor, "n places"],
     posterior: Float[Tensor, "k n j t"],
+    terms: tuple[Float[Tensor, "k n j t"], Float[Tensor, "k n j 1"]],
+    by_image: Float[Tensor, "n places"],
     turned: Float[Tensor, "n j 3 3"],
+    carried: Float[Tensor, "n j 2"],
     around: Neighbourhood,
-    evidence: Float[Tensor, " n"],
 ) -> LocalBest:
-    top = by_image.argmax(dim=1)
+    top, evidence = by_image.argmax(dim=1), by_image.logsumexp(dim=1)
     here, shifts = torch.arange(len(top)), len(around.shifts)
-    turn = torch.div(top, shifts, rounding_mode="floor") % len(around.turns)
+    turn = torch.div(top, shifts, rounding_mode="floor") % turned.shape[1]
+    product, power = ((posterior * term).sum(dim=(0, 2, 3)) for term in terms)
     return LocalBest(
         turned[here, turn],
-        around.shifts[top % shifts],
+        around.shifts[top % shifts] + carried[here, turn],
         evidence + around.log_cell,
         (by_image[here, top] - evidence).exp(),
         posterior.sum(dim=(2, 3)).T,
+        product,
+        power,
     )
 
 

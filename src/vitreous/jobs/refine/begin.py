@@ -20,13 +20,16 @@ from vitreous.jobs.engine import signal_scale
 from vitreous.jobs.images import check_one_field, load_rings
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.refine.everywhere import FINEST
+from vitreous.jobs.refine.local_pass import Posed
+from vitreous.jobs.refine.locality import Locality, check_locality, locality_of
 from vitreous.jobs.refine.state import RefineState
-from vitreous.jobs.refine.task import Task, halves_of
+from vitreous.jobs.refine.task import SCALE, Task, halves_of
 from vitreous.math.fourier import shell_index, shell_mean
 from vitreous.math.symmetry import point_group
+from vitreous.particles.columns import numbers
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles, require_ctf
+from vitreous.particles.table import ParticleTable, read_particles, require_ctf
 from vitreous.physics.filters import low_pass
 from vitreous.physics.masks import soft_sphere
 from vitreous.validate.reproducibility import agreement_with_mirror
@@ -157,6 +160,7 @@ def begin(config: RefineConfig) -> Begun:
         For the first thing that cannot be used.
     """
     _check_options(config)
+    check_locality(config)
     table = read_particles(config.particles)
     source = open_images(table)
     check_one_field(table)
@@ -193,8 +197,24 @@ def begin(config: RefineConfig) -> Begun:
         given or round(checked.estimates.mask_diameter or _DEFAULT_MASK * width, 1),
         mask,
         device_for(config.device),
+        _locality(config, table),
     )
     return Begun(task, reference, [*warnings, *checked.warnings], checked.record())
+
+
+def _locality(config: RefineConfig, table: ParticleTable) -> Locality | None:
+    """Where the particles' own poses hold a local search, if this is one."""
+    if config.local_search is None:
+        return None
+    poses = read_poses(table)
+    origins = torch.from_numpy(poses.origins.astype(np.float32))
+    return locality_of(config, Posed(torch.from_numpy(poses.matrices), origins))
+
+
+def _first_scales(table: ParticleTable) -> Float[Tensor, " n"]:
+    if SCALE not in table.columns:
+        return torch.ones(len(table))
+    return torch.from_numpy(numbers(table.block, SCALE, table.path)).float()
 
 
 def first_state(begun: Begun) -> RefineState:
@@ -210,25 +230,22 @@ def first_state(begun: Begun) -> RefineState:
             for g in range(len(task.table.optics))
         ]
     )
-    count, nearby = len(task.table), config.local_search is not None
-    matrices = torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
-    origins = torch.zeros(count, 2)
-    if nearby:
-        poses = read_poses(task.table)
-        matrices = torch.from_numpy(poses.matrices)
-        origins = torch.from_numpy(poses.origins.astype(np.float32))
+    count, local = len(task.table), task.locality
+    nowhere = Posed(torch.eye(3, dtype=torch.float64).repeat(count, 1, 1), torch.zeros(count, 2))
+    start = nowhere if local is None else local.start
     widest = task.frame(task.field / task.most_shells)
     return RefineState(
         iteration=0,
-        stage="nearby" if nearby else "everywhere",
+        stage="everywhere" if local is None else "nearby",
         step=config.local_search or FINEST / 2,
         shift_step=_FIRST_SHIFT * widest.pixel_size,
         shell=max(1, round(task.field / config.lowpass) - 2),
         evidence=-float("inf"),
         references=(begun.reference * scale).expand(2, -1, -1, -1).to(task.device),
         noise=power.expand(2, -1, -1),
-        matrices=matrices,
-        origins=origins,
+        matrices=start.matrices,
+        origins=start.origins,
         probability=torch.zeros(count),
         log_evidence=torch.zeros(count),
+        scale=_first_scales(task.table),
     )

@@ -114,11 +114,11 @@ def gold_standard(
     soft = mask_of(unfiltered, frame, mask)
     curves = half_map_curves(unfiltered[0], unfiltered[1], soft, seed)
     shell = min(first_below(curves.corrected, THRESHOLD) - 1, rings)
-    weights = np.clip(curves.corrected, 0, 1)
-    weights[shell + 1 + _BEYOND :] = 0
     if nonuniform:
-        references = cross_validated(unfiltered * soft, weights, frame.pixel_size) * soft
+        references = cross_validated(unfiltered * soft, max(shell, 1))[0]
     else:
+        weights = np.clip(curves.corrected, 0, 1)
+        weights[shell + 1 + _BEYOND :] = 0
         signal = Signal(soft.expand(2, -1, -1, -1), torch.from_numpy(weights).float().expand(2, -1))
         references = filtered(unfiltered, signal)
     return Halves(unfiltered, references.to(device), soft, curves, shell)

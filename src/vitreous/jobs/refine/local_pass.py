@@ -25,6 +25,7 @@ from vitreous.search.local import (
     joined_bests,
     local_expectation,
 )
+from vitreous.search.prior import PlacePrior
 from vitreous.search.tiles import side_by_side, workers_on
 
 _SAMPLES = 1_500_000
@@ -88,6 +89,7 @@ def local_pass(
     fractions: Float[Tensor, " k"],
     shells: int,
     *,
+    prior: PlacePrior | None = None,
     accumulate: bool = True,
 ) -> LocalResult:
     """Search the neighbourhoods of some particles' places.
@@ -107,6 +109,8 @@ def local_pass(
         Prior probability of each map.
     shells : int
         Shells used.
+    prior : PlacePrior, optional
+        Of these particles' places, working pixels.
     accumulate : bool
         Whether to make the sums of the M-step.
     """
@@ -115,7 +119,7 @@ def local_pass(
     cube = map_to_cube(maps, shells + 1, PADDING)
     log_prior = fractions.clamp(min=1e-6).log()
     groups = images.group[index]
-    batches = _batches(groups, max(1, _SAMPLES // (len(plane.points) * len(around.turns))))
+    batches = batches_of(groups, max(1, _SAMPLES // (len(plane.points) * around.orientations)))
     workers = min(workers_on(device), len(batches))
 
     def work(worker: int) -> tuple[list[LocalBest], Accumulator, Tensor]:
@@ -135,6 +139,7 @@ def local_pass(
                 around,
                 box,
                 log_prior.expand(len(member), -1),
+                place_prior=None if prior is None else prior.at(member),
                 accumulate=accumulate,
             )
             found.append(best.moved(posed.origins[member]))
@@ -158,7 +163,7 @@ def local_pass(
     )
 
 
-def _batches(groups: Int[Tensor, " b"], size: int) -> list[Int[Tensor, " m"]]:
+def batches_of(groups: Int[Tensor, " b"], size: int) -> list[Int[Tensor, " m"]]:
     """Members of one optics group each, a few at a time."""
     return [
         part

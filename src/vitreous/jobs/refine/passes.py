@@ -15,7 +15,9 @@ from vitreous.jobs.images import Frame, RingImages, load_rings
 from vitreous.jobs.refine.everywhere import FINEST, search_everywhere, shells_at
 from vitreous.jobs.refine.gold import Halves, gold_standard
 from vitreous.jobs.refine.local_pass import local_pass
+from vitreous.jobs.refine.off_lattice import off_lattice
 from vitreous.jobs.refine.planes import PlaneImages, load_planes
+from vitreous.jobs.refine.scales import renewed_scales
 from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import Task
 from vitreous.math.fourier import resample_map
@@ -154,7 +156,12 @@ def _around(task: Task, state: RefineState, frame: Frame) -> Neighbourhood:
     reach = task.config.offset_range * task.table.optics[0].pixel_size / state.shift_step
     shifts = shift_grid(_REACH * pixel_step, pixel_step)
     cells = max(1.0, math.pi * reach**2)
-    return neighbourhood(state.step, _REACH, shifts, len(task.operators), cells)
+    around = neighbourhood(state.step, _REACH, shifts, len(task.operators), cells)
+    local = task.locality
+    if local is None:
+        return around
+    fulcrum = None if local.fulcrum is None else local.fulcrum / frame.pixel_size
+    return replace(around, mates=local.mates, fulcrum=fulcrum)
 
 
 def search_nearby(
@@ -162,7 +169,7 @@ def search_nearby(
 ) -> tuple[RefineState, list[Accumulator], Frame]:
     """Search the neighbourhoods of all places, each half with its own map."""
     frame = task.frame_of(shells)
-    images = loaded.planes_in(task, frame)
+    images = replace(loaded.planes_in(task, frame), scale=state.scale)
     shells = frame.polar.rings
     noise = fitted(state.noise, shells)
     references = resample_map(state.references, frame.box)
@@ -170,18 +177,21 @@ def search_nearby(
     alone = torch.ones(1, device=task.device)
     results, sums = [], []
     probability, evidence = state.probability.clone(), state.log_evidence.clone()
+    scale, local = state.scale.clone(), task.locality
     for half in (0, 1):
         index = task.members(half)
+        present = posed.at(index)
         result = local_pass(
             references[half : half + 1],
             images,
             index,
-            posed.at(index),
+            present,
             noise[half],
             around,
             task.operators,
             alone,
             shells,
+            prior=None if local is None else local.prior(index, present, frame.pixel_size),
         )
         assert result.sums is not None
         results.append(result)
@@ -189,6 +199,8 @@ def search_nearby(
         posed = posed.moved(index, result.best)
         probability[index] = result.best.probability.cpu()
         evidence[index] = result.best.log_evidence.cpu()
+        if task.config.per_particle_scale:
+            scale[index] = renewed_scales(result.best, state.scale[index])
     state = replace(
         state,
         iteration=state.iteration + 1,
@@ -197,6 +209,7 @@ def search_nearby(
         origins=posed.origins * frame.pixel_size,
         probability=probability,
         log_evidence=evidence,
+        scale=scale,
     )
     return state, sums, frame
 
@@ -226,12 +239,44 @@ def pass_nearby(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
     )
 
 
+def _between_steps(
+    task: Task,
+    state: RefineState,
+    loaded: Loaded,
+    references: Float[Tensor, "2 n n n"],
+    frame: Frame,
+) -> tuple[RefineState, list[Accumulator]]:
+    """Poses moved off the lattice with the same references, and the sums made there."""
+    shells = frame.polar.rings
+    images = replace(loaded.planes_in(task, frame), scale=state.scale)
+    noise, posed = fitted(state.noise, shells), state.posed(frame.pixel_size)
+    maps = resample_map(references, frame.box)
+    here = Neighbourhood(torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 2), 0.0)
+    alone = torch.ones(1, device=task.device)
+    matrices, origins, sums = posed.matrices.clone(), posed.origins.clone(), []
+    for half in (0, 1):
+        index = task.members(half)
+        moved = off_lattice(maps[half], images, index, posed.at(index), noise[half], shells)
+        matrices[index], origins[index] = moved.matrices, moved.origins
+        result = local_pass(
+            maps[half : half + 1], images, index, moved, noise[half], here, task.operators, alone,
+            shells,
+        )  # fmt: skip
+        assert result.sums is not None
+        sums.append(result.sums)
+    return replace(state, matrices=matrices, origins=origins * frame.pixel_size), sums
+
+
 def last_pass(task: Task, state: RefineState, loaded: Loaded) -> tuple[RefineState, Halves, Frame]:
     """Search the neighbourhoods once more with all shells there are, and make the half-maps.
 
     The halves share nothing now, so that their FSC is their own at all resolutions.
     """
+    references = state.references
     state, sums, frame = search_nearby(task, state, loaded, task.most_shells)
+    local = task.locality
+    if task.config.between_steps and (local is None or not local.holds):
+        state, sums = _between_steps(task, state, loaded, references, frame)
     return state, _halves(task, sums, frame, join=False), frame
 
 

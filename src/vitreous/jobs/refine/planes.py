@@ -66,6 +66,8 @@ class PlaneImages:
         Index of each particle's optics group.
     mask_share : float
         Mean square of the mask: the share of the noise power that it lets through.
+    scale : tensor (particles,), optional
+        Of the particles' contrast, put into their CTFs.
     """
 
     plane: HalfPlane
@@ -73,11 +75,15 @@ class PlaneImages:
     ctf: Float[Tensor, "n m"]
     group: Int[Tensor, " n"]
     mask_share: float
+    scale: Float[Tensor, " n"] | None = None
 
     def at(self, index: Int[Tensor, " b"], plane: HalfPlane) -> tuple[Tensor, Tensor]:
         """Samples and CTFs of some particles on the inner shells of ``plane``."""
         rows, count = index.to(self.samples.device), len(plane.points)
-        return self.samples[rows, :count], self.ctf[rows, :count]
+        ctf = self.ctf[rows, :count]
+        if self.scale is not None:
+            ctf = ctf * self.scale.to(ctf)[rows, None]
+        return self.samples[rows, :count], ctf
 
     def power(self, groups: int) -> Float[Tensor, "g shells"]:
         """Mean power of each optics group's unmasked images: the first guess of their noise."""

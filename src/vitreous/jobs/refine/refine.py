@@ -26,7 +26,7 @@ from vitreous.jobs.refine.passes import (
     told,
 )
 from vitreous.jobs.refine.state import RefineState, load_state, save_state
-from vitreous.jobs.refine.task import Task
+from vitreous.jobs.refine.task import SCALE, Task
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import (
     from_half_fourier,
@@ -66,17 +66,20 @@ def _half_maps(task: Task, halves: Halves) -> HalfMaps:
 
 def _write_particles(task: Task, state: RefineState) -> None:
     angles = matrix_to_euler(state.matrices).numpy()
+    extra = {
+        "rlnRandomSubset": task.half.numpy() + 1,
+        "rlnMaxValueProbDistribution": state.probability.numpy(),
+        "rlnLogLikeliContribution": state.log_evidence.numpy(),
+    }
+    if task.config.per_particle_scale:
+        extra[SCALE] = state.scale.double().numpy()
     posed = task.table.with_poses(
         rot=angles[:, 0],
         tilt=angles[:, 1],
         psi=angles[:, 2],
         origin_x=state.origins[:, 0].double().numpy(),
         origin_y=state.origins[:, 1].double().numpy(),
-        extra={
-            "rlnRandomSubset": task.half.numpy() + 1,
-            "rlnMaxValueProbDistribution": state.probability.numpy(),
-            "rlnLogLikeliContribution": state.log_evidence.numpy(),
-        },
+        extra=extra,
     )
     write_particles(task.config.out / "particles.star", posed)
 

@@ -50,6 +50,8 @@ class RefineState:
         Angstrom.
     probability, log_evidence : tensors (particles,)
         Posterior of the best place, and the image's fit.
+    scale : tensor (particles,)
+        Of the particles' contrast, 1 on the average.
     """
 
     iteration: int
@@ -64,6 +66,7 @@ class RefineState:
     origins: Float[Tensor, "n 2"]
     probability: Float[Tensor, " n"]
     log_evidence: Float[Tensor, " n"]
+    scale: Float[Tensor, " n"]
 
     def posed(self, pixel_size: float) -> Posed:
         """Places of all particles, in pixels of that size."""

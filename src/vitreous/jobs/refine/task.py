@@ -12,12 +12,17 @@ from torch import Tensor
 from vitreous.errors import InputError
 from vitreous.jobs.config_refine import RefineConfig
 from vitreous.jobs.images import CtfMode, Frame, working_frame
+from vitreous.jobs.refine.locality import Locality
 from vitreous.particles.groups import halves
 from vitreous.particles.selection import codes
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 
 _UNITS = {"micrograph": "rlnMicrographName", "filament": "rlnHelicalTubeID"}
+
+
+SCALE = "vitreousScale"
+"""Column of the particles' scales."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Task:
     mask : tensor (m, m, m) or None
         Of the map, if one was given.
     device : torch.device
+    locality : Locality or None
+        Of a local search.
     """
 
     config: RefineConfig
@@ -47,6 +54,7 @@ class Task:
     mask_diameter: float
     mask: Float[Tensor, "m m m"] | None
     device: torch.device
+    locality: Locality | None = None
 
     @property
     def mode(self) -> CtfMode:
