@@ -2,9 +2,9 @@
 
 ``run_NAME`` takes the configuration that the command's options are made from, reads files and
 writes what the command writes.  NAME is what it wraps: a function on arrays and tables.
-``abinit``, ``refine``, ``ctf_refine``, ``subtract`` and ``demo`` read particles in batches and keep
-what they do on disk, so theirs are one and the same.  The verbs of ``vitreous map`` are in
-:mod:`vitreous.api.map`.
+``abinit``, ``classify3d``, ``refine``, ``reconstruct``, ``ctf_refine``, ``subtract``,
+``model_check`` and ``demo`` go from files to files, so theirs are one and the same.  The verbs of
+``vitreous map`` are in :mod:`vitreous.api.map`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from vitreous.io.mrc import read_map, write_map
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.check.check import run_check
 from vitreous.jobs.check.preflight import preflight as check
+from vitreous.jobs.classify3d.classify3d import run_classify3d
 from vitreous.jobs.compare import compare, run_compare
 from vitreous.jobs.config import (
     AbinitConfig,
@@ -23,6 +24,7 @@ from vitreous.jobs.config import (
     DemoConfig,
     SimulateConfig,
 )
+from vitreous.jobs.config_classify import Classify3dConfig
 from vitreous.jobs.config_ctf import CtfRefineConfig
 from vitreous.jobs.config_maps import (
     AnisotropyConfig,
@@ -37,13 +39,16 @@ from vitreous.jobs.config_particles import (
     SubtractConfig,
 )
 from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.config_validation import ModelCheckConfig, ReconstructConfig
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 from vitreous.jobs.demo import run_demo
 from vitreous.jobs.maps.anisotropy import run_anisotropy
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask, open_half_maps
 from vitreous.jobs.maps.local_resolution import local_resolution, run_local_resolution
+from vitreous.jobs.maps.model_check import run_model_check
 from vitreous.jobs.maps.postprocess import judge_half_maps as postprocess
 from vitreous.jobs.maps.postprocess import run_postprocess
+from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.maps.symmetry import run_symmetry
 from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
 from vitreous.jobs.particles.select import run_select
@@ -60,6 +65,9 @@ from vitreous.validate.local_resolution import local_window
 from vitreous.validate.point_groups import find_symmetry as symmetry
 
 abinit = run_abinit
+classify3d = run_classify3d
+reconstruct = run_reconstruct
+model_check = run_model_check
 refine = run_refine
 ctf_refine = run_ctf_refine
 subtract = run_subtract
@@ -69,6 +77,7 @@ __all__ = [
     "AbinitConfig",
     "AnisotropyConfig",
     "CheckConfig",
+    "Classify3dConfig",
     "CompareConfig",
     "Criteria",
     "CtfRefineConfig",
@@ -77,7 +86,9 @@ __all__ = [
     "HalfMaps",
     "LocalResolutionConfig",
     "Mask",
+    "ModelCheckConfig",
     "PostprocessConfig",
+    "ReconstructConfig",
     "RefineConfig",
     "SelectConfig",
     "SimulateConfig",
@@ -88,6 +99,7 @@ __all__ = [
     "anisotropy",
     "built_in_phantom",
     "check",
+    "classify3d",
     "compare",
     "ctf_refine",
     "demo",
@@ -95,21 +107,26 @@ __all__ = [
     "local_resolution",
     "local_window",
     "map",
+    "model_check",
     "open_half_maps",
     "open_images",
     "postprocess",
     "read_map",
     "read_particles",
+    "reconstruct",
     "refine",
     "run_abinit",
     "run_anisotropy",
     "run_check",
+    "run_classify3d",
     "run_compare",
     "run_ctf_refine",
     "run_demo",
     "run_expand_symmetry",
     "run_local_resolution",
+    "run_model_check",
     "run_postprocess",
+    "run_reconstruct",
     "run_refine",
     "run_select",
     "run_simulate",
