@@ -58,7 +58,7 @@ def stack(folder: Path, counts: tuple[int, ...], noise: int = 0) -> Path:
     """Particles of each kind, one after the other, and then images of noise alone."""
     images, frames = [], []
     for kind, count in enumerate(counts):
-        config = SimulateConfig(Path("-"), out=folder / f"kind{kind}", n=count, snr=0.3, seed=kind)
+        config = SimulateConfig(Path("-"), out=folder / f"kind{kind}", n=count, snr=0.6, seed=kind)
         star = simulate_from(lambda kind=kind: (density(kind), PIXEL), config, ignore)
         images.append(open_images(read_particles(star)).read(np.arange(count)))
         blocks = read_star(star)
@@ -176,7 +176,7 @@ def test_interrupted_it_goes_on_to_the_same_bits(
 
 
 def test_one_reference_searched_everywhere(case: Case, tmp_path: Path) -> None:
-    job = run_classify3d(case.config(tmp_path / "job", angular_sampling=15.0, iterations=7))
+    job = run_classify3d(case.config(tmp_path / "job", angular_sampling=15.0, iterations=10))
     assert right(classes_of(job)) > 0.9
 
 

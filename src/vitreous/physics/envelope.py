@@ -94,7 +94,8 @@ def between_classes(values: Float[np.ndarray, " n"]) -> float:
     middles = (edges[1:] + edges[:-1]) / 2
     below, total = np.cumsum(counts)[:-1], counts.sum()
     moment = np.cumsum(counts * middles)
-    separation = (moment[-1] * below / total - moment[:-1]) ** 2 / (below * (total - below))
+    between = (moment[-1] * below / total - moment[:-1]) ** 2
+    separation = between / np.maximum(below * (total - below), 1)  # 0 where one class is empty
     return float(middles[int(separation.argmax())])
 
 

@@ -84,6 +84,13 @@ def _half(folds: Folds, first: int) -> Accumulator:
     return one.plus(other)
 
 
+def _ended(curves: HalfMapCurves, rings: int) -> HalfMapCurves:
+    """Curves that are 0 beyond the rings used: what is left there is the windows' doing."""
+    inside = np.arange(len(curves.unmasked)) < rings
+    names = ("unmasked", "masked", "randomised", "corrected")
+    return replace(curves, **{name: getattr(curves, name) * inside for name in names})
+
+
 def class_maps(sorting: Sorting, making: MapMaking, seed: int) -> ClassMaps:
     """Maps, half-maps and their correlation, class by class."""
     frame, rings = making.frame, making.frame.polar.rings
@@ -95,7 +102,7 @@ def class_maps(sorting: Sorting, making: MapMaking, seed: int) -> ClassMaps:
     maps[making.fixed] = sorting.state.maps[making.fixed]
     one, other = (solve(half, None, frame.box, rings).cpu() for half in (half1, half2))
     curves = [
-        half_map_curves(first, second, mask, seed)
+        _ended(half_map_curves(first, second, mask, seed), rings)
         for first, second, mask in zip(one, other, signal.masks.cpu(), strict=True)
     ]
     return ClassMaps(maps.cpu(), one, other, curves)

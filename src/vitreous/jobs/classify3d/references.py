@@ -83,7 +83,8 @@ def read_references(
         array, own = read_map(path)
         volume = cubic(array, path)
         across = extent(volume, own)
-        if across > _TOO_WIDE * frame.field and not roundness(volume) > ROUND:
+        shaped = across < volume.shape[-1] * own  # noise fills its box to the corners
+        if shaped and across > _TOO_WIDE * frame.field:
             raise InputError(
                 f"its density is {across:.0f} A across at the header's {own:g} A/px, but the "
                 f"particles' images are {frame.field:.0f} A wide",
@@ -91,10 +92,10 @@ def read_references(
                 mend="check the pixel size in its header, or crop the map",
             )
         share = across / (2 * frame.mask_radius * frame.pixel_size)
-        if not _NARROW < share < _WIDE:
+        if shaped and not _NARROW < share < _WIDE:
             warnings.append(
                 f"{path.name} is {across:.0f} A across at its header's {own:g} A/px, the "
-                f"particles' mask {share and across / share:.0f} A: check the pixel size."
+                f"particles' mask {across / share:.0f} A: check the pixel size."
             )
         gridded = on_grid(volume, own, group.box, group.pixel_size)
         found.append(Reference(path, resample_map(gridded, frame.box), own))
