@@ -274,7 +274,7 @@ def test_scales_are_found(moments: FourierCube) -> None:
     count = 150
     truth = random_rotations(count, 5)
     scales = torch.from_numpy(np.random.default_rng(3).uniform(0.5, 1.5, count)).float()
-    images, ctf, precision = images_of(moments, truth, torch.zeros(count, 2), 1.5, scales)
+    images, ctf, precision = images_of(moments, truth, torch.zeros(count, 2), 1.2, scales)
     former = torch.from_numpy(np.random.default_rng(4).uniform(0.8, 1.2, count)).float()
     around = neighbourhood(2.0, 1.0, torch.zeros(1, 2), 1, 1.0)
 
@@ -291,6 +291,6 @@ def test_scales_are_found(moments: FourierCube) -> None:
     generator = torch.Generator().manual_seed(3)
     rest = torch.randn(images.shape, dtype=torch.complex64, generator=generator)
     drowned = found(
-        torch.ones(count), images + 200 * spectrum(moments) * rest, precision * (1.5 / 200) ** 2
+        torch.ones(count), images + 200 * spectrum(moments) * rest, precision * (1.2 / 200) ** 2
     )
     assert float((drowned - 1).abs().median()) < float((scales - 1).abs().median())
