@@ -17,7 +17,7 @@ from typing import Any
 
 from vitreous import api
 
-PIXEL_SIZE, BOX = 6.0, 48
+PIXEL_SIZE, BOX = 6.0, 40
 """Of the simulated particles: angstrom, and pixels."""
 
 
@@ -27,12 +27,13 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("particles", type=Path, nargs="?", help="STAR file; else simulated")
     parser.add_argument("--out", type=Path, default=Path("tutorial"), help="folder for the jobs")
     parser.add_argument("--symmetry", help="point group; auto looks for it")
-    parser.add_argument("--resolution", type=float, default=15.0, help="of the first map, A")
+    parser.add_argument("--resolution", type=float, help="of the first map, angstrom")
     parser.add_argument("--starts", type=int, help="random starts of the first map")
     found = parser.parse_args(given)
     small = found.particles is None
     found.symmetry = found.symmetry or ("C1" if small else "auto")
-    found.starts = found.starts or (3 if small else "auto")
+    found.resolution = found.resolution or (16.0 if small else 15.0)
+    found.starts = found.starts or (2 if small else "auto")
     return found
 
 
@@ -43,7 +44,7 @@ def result(job: Path) -> dict[str, Any]:
 
 def simulate(out: Path) -> Path:
     """vitreous simulate, of the built-in molecule."""
-    config = api.SimulateConfig(Path("built-in"), out=out / "particles", n=800, snr=0.3)
+    config = api.SimulateConfig(Path("built-in"), out=out / "particles", n=300, snr=1.0)
     return api.simulate(api.built_in_phantom(BOX, PIXEL_SIZE), PIXEL_SIZE, config)
 
 
