@@ -1,4 +1,4 @@
-"""From particles to a map: check, ab initio, symmetry, selection, refinement, postprocessing.
+"""From particles to a map: check, ab initio, symmetry, classes, selection, refinement, sharpening.
 
     python examples/tutorial.py                          # the built-in molecule, simulated
     python examples/tutorial.py particles.star --out apoferritin --symmetry O --resolution 10
@@ -83,17 +83,40 @@ def symmetry(first: Path, resolution: float) -> None:
     )
 
 
-def select(first: Path, out: Path) -> Path:
+def classes(first: Path, options: argparse.Namespace) -> Path:
+    """vitreous classify3d PARTICLES --reference MAP --classes 2 --no-align --out OUT."""
+    found = result(first)
+    job = api.run_classify3d(
+        api.Classify3dConfig(
+            first / "particles.star",
+            reference=(first / "class001.mrc",),
+            out=options.out / "classes",
+            classes=2,
+            symmetry=found["symmetry"],
+            mask_diameter=found["mask_diameter"],
+            resolution_limit=options.resolution,
+            align=False,
+        )
+    )
+    for one in result(job)["classes"]:
+        print(f"Class {one['class']}: {one['particles']} particles, {one['label']}")
+    return job
+
+
+def select(sorted_: Path, out: Path) -> Path:
     """vitreous select PARTICLES --auto --out OUT: junk classes and noise left behind."""
     star = out / "selected.star"
-    config = api.SelectConfig(first / "particles.star", out=star, auto=True)
+    config = api.SelectConfig(sorted_ / "particles.star", out=star, auto=True)
     for step in api.run_select(config).steps:
         print(f"Selection: {step.what}, {step.particles} particles")
     return star
 
 
 def refine(star: Path, first: Path, out: Path) -> Path:
-    """vitreous refine PARTICLES --reference MAP --out OUT --symmetry GROUP."""
+    """vitreous refine PARTICLES --reference MAP --out OUT --symmetry GROUP --local-search 3.75.
+
+    From the poses of the first map: a map like apoferritin's has no hand at the low pass.
+    """
     job = api.run_refine(
         api.RefineConfig(
             star,
@@ -101,6 +124,8 @@ def refine(star: Path, first: Path, out: Path) -> Path:
             out=out / "refine",
             symmetry=result(first)["symmetry"],
             mask_diameter=result(first)["mask_diameter"],
+            lowpass=30.0,
+            local_search=3.75,
         )
     )
     found = result(job)
@@ -128,7 +153,7 @@ def main(given: Sequence[str] | None = None) -> None:
     check(star)
     first = first_map(star, options)
     symmetry(first, options.resolution)
-    selected = select(first, options.out)
+    selected = select(classes(first, options), options.out)
     refined = refine(selected, first, options.out)
     postprocess(refined, options.out)
 
