@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import simulated
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from vitreous.errors import OptionError
+from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.refine.locality import check_locality
 from vitreous.jobs.refine.planes import half_plane
+from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.refine.scales import renewed_scales
 from vitreous.math.fourier import (
     from_half_fourier,
@@ -20,6 +27,8 @@ from vitreous.math.fourier import (
 )
 from vitreous.math.rotations import angular_distance, random_rotations
 from vitreous.math.symmetry import point_group
+from vitreous.particles.poses import read_poses
+from vitreous.particles.table import read_particles
 from vitreous.physics.masks import cosine_edge
 from vitreous.physics.phantom import built_in_phantom
 from vitreous.physics.project import FourierCube, read_cube, shift_phase, slice_points
@@ -294,3 +303,36 @@ def test_scales_are_found(moments: FourierCube) -> None:
         torch.ones(count), images + 200 * spectrum(moments) * rest, precision * (1.2 / 200) ** 2
     )
     assert float((drowned - 1).abs().median()) < float((scales - 1).abs().median())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"angle_prior": 3.0}, "own poses"),
+        ({"local_search": 3.75, "shift_prior": 0.0}, "not more than 0"),
+        ({"local_search": 3.75, "relax_symmetry": "C3", "symmetry": "C3"}, "all alike"),
+        ({"local_search": 3.75, "relax_symmetry": "C3", "angle_prior": 2.0}, "farther"),
+    ],
+)
+def test_bad_options(options: dict, words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        check_locality(RefineConfig(Path("x"), reference=Path("y"), out=Path("z"), **options))
+
+
+def test_local_refinement_from_end_to_end(tmp_path: Path) -> None:
+    """From true poses, with all that is optional: they stay near, and every scale is about 1."""
+    star = simulated(tmp_path / "data", 200, box=32, pixel_size=8.0, snr=0.5, seed=5)
+    config = RefineConfig(
+        star, reference=star.parent / "truth.mrc", out=tmp_path / "job", mask_diameter=180.0,
+        local_search=3.75, angle_prior=4.0, shift_prior=4.0, fulcrum=(40.0, 0.0, 0.0),
+        per_particle_scale=True, regulariser="nonuniform", iterations=4, check=False,
+    )  # fmt: skip
+    job = run_refine(config)
+    assert json.loads((job / "result.json").read_text())["resolution_0143"] < 25
+    before, after = (read_poses(read_particles(s)) for s in (star, job / "particles.star"))
+    turned = angular_distance(*(torch.from_numpy(p.matrices) for p in (before, after)))
+    assert float(turned.median()) < 4
+    assert float(np.median(np.linalg.norm(after.origins - before.origins, axis=1))) < 4
+    frame = read_particles(job / "particles.star").block.frame
+    scales = frame["vitreousScale"].cast(float).to_numpy()
+    assert scales.mean() == pytest.approx(1, abs=1e-3) and np.abs(scales - 1).max() < 0.5

@@ -246,12 +246,14 @@ def _between_steps(
     references: Float[Tensor, "2 n n n"],
     frame: Frame,
 ) -> tuple[RefineState, list[Accumulator]]:
-    """Poses moved off the lattice with the same references, and the sums made there."""
+    """Poses moved off the lattice with the same references, and the sums made round them.
+
+    The sums are those of the lattice centred anew: a pose alone would leave out its uncertainty.
+    """
     shells = frame.polar.rings
     images = replace(loaded.planes_in(task, frame), scale=state.scale)
     noise, posed = fitted(state.noise, shells), state.posed(frame.pixel_size)
-    maps = resample_map(references, frame.box)
-    here = Neighbourhood(torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 2), 0.0)
+    maps, around = resample_map(references, frame.box), _around(task, state, frame)
     alone = torch.ones(1, device=task.device)
     matrices, origins, sums = posed.matrices.clone(), posed.origins.clone(), []
     for half in (0, 1):
@@ -259,9 +261,16 @@ def _between_steps(
         moved = off_lattice(maps[half], images, index, posed.at(index), noise[half], shells)
         matrices[index], origins[index] = moved.matrices, moved.origins
         result = local_pass(
-            maps[half : half + 1], images, index, moved, noise[half], here, task.operators, alone,
+            maps[half : half + 1],
+            images,
+            index,
+            moved,
+            noise[half],
+            around,
+            task.operators,
+            alone,
             shells,
-        )  # fmt: skip
+        )
         assert result.sums is not None
         sums.append(result.sums)
     return replace(state, matrices=matrices, origins=origins * frame.pixel_size), sums
