@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Classify3dConfig:
 
     particles: Path
     _: KW_ONLY
-    reference: tuple[Path, ...]
+    reference: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative=())]
     out: Path
     classes: int | None = None
     symmetry: str = "C1"
