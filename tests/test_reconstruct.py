@@ -255,7 +255,11 @@ def posed(
 
 @pytest.mark.parametrize(
     "aberration",
-    [{"beam_tilt": (8.0, -5.0)}, {"magnification": (1.06, 0.02, -0.01, 0.95)}],
+    [
+        {"beam_tilt": (8.0, -5.0)},
+        {"odd_zernike": (0.0, 0.0, 300.0, 0.0, 0.0, -200.0)},
+        {"magnification": (1.06, 0.02, -0.01, 0.95)},
+    ],
 )
 def test_aberrations_are_undone(aberration: dict) -> None:
     images, truth = posed(Optics(300.0, 2.7, 0.1, **aberration))

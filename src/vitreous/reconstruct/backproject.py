@@ -117,7 +117,7 @@ def _insert_batch(
     k = _half_plane(box, min(box // 2 - 1, grid.radius / steps))
     metric = k / (box * pixel_size)
     samples = _centred_spectra(batch.images, k, batch.origins.float())
-    if any(batch.optics.beam_tilt):
+    if batch.optics.turns_phases:
         samples = samples * beam_tilt_phase(metric, batch.optics).conj()
     # In noise of standard deviation 1 the same density is fainter, the wider the field of view.
     ctf = torch.full(samples.shape, steps)
