@@ -226,16 +226,17 @@ def test_axes_agree_with_relion(relion: Find, tmp_path: Path, group: str) -> Non
     volume = placed(symmetric_residues(group), rotation, np.zeros(3))
     write_map(tmp_path / "in.mrc", volume.numpy(), PIXEL)
     ours = found(volume, groups=(group,)).scores[0].matrix
-    search = "--nr_uniform 800 --local_search_range 5 --local_search_step 1 --box_size 32"
+    assert axes_apart(group, torch.from_numpy(ours @ rotation)) < 0.3
+    search = "--nr_uniform 4000 --local_search_range 5 --local_search_step 1 --box_size 32"
     command = (relion("relion_align_symmetry"), "--i", "in.mrc", "--sym", group, *search.split())
-    apart = []
-    for _ in range(5):  # its search is random, and its runs lie up to 1.6 degrees from the truth
+    apart: list[float] = []
+    # Its search is random: of thirteen runs on D2 the nearest lay 0.2 and the farthest 2.4 degrees
+    # from the known axes, so it is asked again until one is near, twelve times at the most.
+    while len(apart) < 12 and min(apart, default=1) >= 1:
         told = relion_run(tmp_path, *command).split("refined solution is")[1].split()
         rot, tilt, psi = (torch.tensor(float(told[n]), dtype=torch.float64) for n in (2, 5, 8))
         theirs = euler_to_matrix(rot, tilt, psi)
         apart.append(axes_apart(group, torch.from_numpy(ours) @ theirs.T))
-        if apart[-1] < 1:
-            break
     assert min(apart) < 1
 
 

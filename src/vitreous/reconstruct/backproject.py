@@ -90,7 +90,7 @@ def map_grid(box: int, pixel_size: float, resolution: float | None = None) -> Ma
     return MapGrid(box, pixel_size, min(nyquist, wanted))
 
 
-def _half_plane(box: int, radius: float) -> Float[Tensor, "p 2"]:
+def half_plane(box: int, radius: float) -> Float[Tensor, "p 2"]:
     """Frequencies (x, y) of an image within a radius, one of each Friedel pair."""
     frequencies = image_frequencies(box)
     x, y = frequencies.unbind(-1)
@@ -98,7 +98,7 @@ def _half_plane(box: int, radius: float) -> Float[Tensor, "p 2"]:
     return frequencies[half & (frequencies.norm(dim=-1) <= radius)]
 
 
-def _centred_spectra(
+def centred_spectra(
     images: Float[Tensor, "n b b"], k: Float[Tensor, "p 2"], origins: Float[Tensor, "n 2"]
 ) -> Complex[Tensor, "n p"]:
     """Unitary transforms at frequencies (x, y) of images shifted so that particles are centred."""
@@ -114,9 +114,9 @@ def _insert_batch(
 ) -> None:
     box, pixel_size = batch.images.shape[-1], batch.pixel_size or grid.pixel_size
     steps = grid.width / (box * pixel_size)
-    k = _half_plane(box, min(box // 2 - 1, grid.radius / steps))
+    k = half_plane(box, min(box // 2 - 1, grid.radius / steps))
     metric = k / (box * pixel_size)
-    samples = _centred_spectra(batch.images, k, batch.origins.float())
+    samples = centred_spectra(batch.images, k, batch.origins.float())
     if batch.optics.turns_phases:
         samples = samples * beam_tilt_phase(metric, batch.optics).conj()
     # In noise of standard deviation 1 the same density is fainter, the wider the field of view.

@@ -20,10 +20,8 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from vitreous.errors import OptionError
-from vitreous.math.fourier import to_fourier
 from vitreous.physics.ctf import beam_tilt_phase, ctf_phase, electron_wavelength, magnified
-from vitreous.physics.project import image_frequencies, shift_phase
-from vitreous.reconstruct.backproject import PosedImages
+from vitreous.reconstruct.backproject import PosedImages, centred_spectra, half_plane
 from vitreous.reconstruct.insert import Accumulator, empty_accumulator, friedel_symmetrised, insert
 from vitreous.reconstruct.solve import solve
 
@@ -97,14 +95,9 @@ def ewald_backproject(
         Angstrom.
     curvature : Curvature
     """
-    frequencies = image_frequencies(box)
     radius, field = box // 2 - 1, box * pixel_size
-    x, y = frequencies.unbind(-1)
-    half = (x > 0) | ((x == 0) & (y >= 0))
-    k = frequencies[half & (frequencies.norm(dim=-1) <= radius)]
-    index = k.long() + box // 2
-    spectrum = to_fourier(batch.images, 2)[:, index[:, 1], index[:, 0]]
-    spectrum = spectrum * shift_phase(k, batch.origins, box)
+    k = half_plane(box, radius)
+    spectrum = centred_spectra(batch.images, k, batch.origins)
     spectrum = spectrum * beam_tilt_phase(k / field, batch.optics).conj()
 
     if batch.defocus is None:

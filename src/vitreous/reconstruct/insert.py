@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from jaxtyping import Complex, Float
@@ -45,6 +47,11 @@ class Accumulator:
             self.weight + torch.nn.functional.pad(other.weight, pad),
             self.padding,
         )
+
+
+def summed(parts: Sequence[Accumulator]) -> Accumulator:
+    """All of these, one at the least, added in order."""
+    return reduce(Accumulator.plus, parts)
 
 
 def empty_accumulator(

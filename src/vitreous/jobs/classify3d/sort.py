@@ -15,12 +15,11 @@ from vitreous.jobs.abinit.classify import MARCH, Sorting, pass_resolution, sorti
 from vitreous.jobs.abinit.folds import Folds, FoldStep
 from vitreous.jobs.abinit.state import (
     SearchState,
-    read_tensors,
     state_from,
     state_scalars,
     state_tensors,
-    write_tensors,
 )
+from vitreous.jobs.checkpoint import read_tensors, write_tensors
 from vitreous.jobs.classify3d.steps import even_shares
 from vitreous.jobs.config_classify import Classify3dConfig
 from vitreous.jobs.folder import OnEvent

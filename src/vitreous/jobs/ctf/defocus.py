@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from vitreous.jobs.ctf.comparison import Problem
 from vitreous.jobs.ctf.sweep import (

@@ -25,7 +25,7 @@ from vitreous.jobs.particles.projections import Projector, batch_size
 from vitreous.jobs.particles.revert import ORIGINAL, reverted
 from vitreous.jobs.particles.scales import image_scales
 from vitreous.jobs.record import job_record, write_record
-from vitreous.particles.poses import read_poses
+from vitreous.particles.poses import Poses, read_poses
 from vitreous.particles.selection import CLASS
 from vitreous.particles.stack import ImageSource, open_images, windows
 from vitreous.particles.table import (

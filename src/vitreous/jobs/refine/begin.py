@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vitreous.errors import InputError, OptionError
 from vitreous.io.mrc import read_map
-from vitreous.jobs.abinit.checks import device_for
+from vitreous.jobs.abinit.checks import chosen_mask_diameter, device_for
+from vitreous.jobs.abinit.searching import image_power
 from vitreous.jobs.check.preflight import preflight
 from vitreous.jobs.compare import cubic, on_grid
 from vitreous.jobs.config_refine import RefineConfig
@@ -34,9 +35,6 @@ from vitreous.physics.filters import low_pass
 from vitreous.physics.masks import soft_sphere
 from vitreous.validate.reproducibility import agreement_with_mirror
 from vitreous.validate.turning import symmetrised
-
-_DEFAULT_MASK = 0.85
-"""Mask diameter over the box where the images do not tell."""
 
 _FEWEST = 100
 """Particles below which a resolution means little."""
@@ -194,7 +192,7 @@ def begin(config: RefineConfig) -> Begun:
         source,
         torch.from_numpy(halves_of(table, config.halves, config.seed)),
         operators,
-        given or round(checked.estimates.mask_diameter or _DEFAULT_MASK * width, 1),
+        chosen_mask_diameter(config.mask_diameter, table, checked.estimates.mask_diameter),
         mask,
         device_for(config.device),
         _locality(config, table),
@@ -224,21 +222,15 @@ def first_state(begun: Begun) -> RefineState:
     images = load_rings(task.table, task.source, frame, task.device, lambda _: None, task.mode)
     shells = frame.polar.rings
     scale = signal_scale(begun.reference[None], images, frame, shells, _FIRST_SHARE)
-    power = torch.stack(
-        [
-            (images.samples[images.group == g].abs() ** 2).mean(dim=(0, 2)) / images.mask_share
-            for g in range(len(task.table.optics))
-        ]
-    )
+    power = image_power(images, len(task.table.optics))
     count, local = len(task.table), task.locality
     nowhere = Posed(torch.eye(3, dtype=torch.float64).repeat(count, 1, 1), torch.zeros(count, 2))
     start = nowhere if local is None else local.start
-    widest = task.frame(task.field / task.most_shells)
     return RefineState(
         iteration=0,
         stage="everywhere" if local is None else "nearby",
         step=config.local_search or FINEST / 2,
-        shift_step=_FIRST_SHIFT * widest.pixel_size,
+        shift_step=_FIRST_SHIFT * task.widest.pixel_size,
         shell=max(1, round(task.field / config.lowpass) - 2),
         evidence=-float("inf"),
         references=(begun.reference * scale).expand(2, -1, -1, -1).to(task.device),

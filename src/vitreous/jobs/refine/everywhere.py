@@ -9,9 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.jobs.abinit.looks import Look
+from vitreous.jobs.abinit.schedule import orientations_at
 from vitreous.jobs.engine import PassResult, Places, search_pass
 from vitreous.jobs.images import Frame, RingImages
-from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
+from vitreous.jobs.refine.local_pass import Posed
+from vitreous.math.so3 import order_for, orientation_grid
 from vitreous.search.grid import shift_grid
 from vitreous.search.tiles import Tiling
 
@@ -28,7 +30,7 @@ _MOST = 5000
 def coarse_step(operators: int) -> float:
     """Step in degrees of the grid on which everything is tried."""
     step = _COARSEST
-    while 72 * 8 ** order_for(step / 2) / operators <= _MOST and step / 2 >= FINEST:
+    while orientations_at(step / 2, operators) <= _MOST and step / 2 >= FINEST:
         step /= 2
     return step
 
@@ -49,7 +51,7 @@ def search_everywhere(
     reach: float,
     shift_step: float,
     seed: int,
-) -> tuple[PassResult, Float[Tensor, "b 3 3"], Float[Tensor, "b 2"]]:
+) -> tuple[PassResult, Posed]:
     """Search some particles on a coarse grid, then near what holds nearly all of the posterior.
 
     Parameters
@@ -65,8 +67,8 @@ def search_everywhere(
     -------
     result : PassResult
         Of the second look, in the order of ``index``.
-    matrices, origins : tensors
-        Best places, working pixels.
+    posed : Posed
+        Best places.
     """
     step = coarse_step(len(operators))
     coarse, fine = (orientation_grid(order_for(s), operators, seed) for s in (step, step / 2))
@@ -90,12 +92,4 @@ def search_everywhere(
         found.residual,
         found.count,
     )
-    return result, *_places(result, fine, look, near)
-
-
-def _places(
-    result: PassResult, fine: OrientationGrid, look: Look, near: Tensor
-) -> tuple[Tensor, Tensor]:
-    best = result.best
-    matrices = fine.matrices(best.reference.cpu(), best.psi.cpu()).contiguous()
-    return matrices, look.origins + near[best.shift.cpu()]
+    return result, look.posed(torch.arange(len(index)), result.best)

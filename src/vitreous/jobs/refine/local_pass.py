@@ -17,6 +17,7 @@ from vitreous.reconstruct.insert import (
     friedel_symmetrised,
     insert,
     spread,
+    summed,
 )
 from vitreous.search.local import (
     LocalBest,
@@ -151,9 +152,7 @@ def local_pass(
     results = side_by_side(work, workers)
     order = torch.cat([part for worker in range(workers) for part in batches[worker::workers]])
     best = joined_bests([part for found, _, _ in results for part in found])
-    sums = results[0][1]
-    for _, more, _ in results[1:]:
-        sums = sums.plus(more)
+    sums = summed([part for _, part, _ in results])
     residual = torch.stack([part for _, _, part in results]).sum(dim=0)
     return LocalResult(
         best.at(order.argsort()),

@@ -79,7 +79,7 @@ def fitted(noise: Float[Tensor, "2 g s"], shells: int) -> Float[Tensor, "2 g m"]
 
 
 def _renewed(
-    state: RefineState, results: list[Residuals], noise: Tensor, mask_share: float
+    results: list[Residuals], noise: Float[Tensor, "2 g s"], mask_share: float
 ) -> Float[Tensor, "2 g s"]:
     parts = [
         renewed_noise(spectra, result, mask_share, _NOISE_RATE)
@@ -102,8 +102,7 @@ def _halves(task: Task, sums: list[Accumulator], frame: Frame, *, join: bool = T
 
 def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
     """Search all orientations and shifts; the grid sets how far the resolution may rise."""
-    widest = task.frame(task.field / task.most_shells)
-    most = min(shells_at(FINEST, widest), task.most_shells)
+    most = min(shells_at(FINEST, task.widest), task.most_shells)
     frame = task.frame_of(most)
     images = loaded.rings_in(task, frame)
     noise = fitted(state.noise, frame.polar.rings)
@@ -115,7 +114,7 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
     probability, evidence = state.probability.clone(), state.log_evidence.clone()
     for half in (0, 1):
         index = task.members(half)
-        result, turned, moved = search_everywhere(
+        result, found = search_everywhere(
             references[half],
             images,
             frame,
@@ -130,7 +129,7 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
         assert result.sums is not None
         results.append(result)
         sums.append(result.sums)
-        matrices[index], origins[index] = turned, moved * frame.pixel_size
+        matrices[index], origins[index] = found.matrices, found.origins * frame.pixel_size
         probability[index] = result.best.probability.cpu()
         evidence[index] = result.best.log_evidence.cpu()
     halves = _halves(task, sums, frame)
@@ -143,7 +142,7 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
         shell=max(halves.shell, 1),
         evidence=float(evidence.mean()),
         references=halves.references,
-        noise=_renewed(state, list(results), noise, images.mask_share),
+        noise=_renewed(list(results), noise, images.mask_share),
         matrices=matrices,
         origins=origins,
         probability=probability,
@@ -204,7 +203,7 @@ def search_nearby(
     state = replace(
         state,
         iteration=state.iteration + 1,
-        noise=_renewed(state, list(results), noise, images.mask_share),
+        noise=_renewed(list(results), noise, images.mask_share),
         matrices=posed.matrices,
         origins=posed.origins * frame.pixel_size,
         probability=probability,
@@ -276,7 +275,7 @@ def _between_steps(
     return replace(state, matrices=matrices, origins=origins * frame.pixel_size), sums
 
 
-def last_pass(task: Task, state: RefineState, loaded: Loaded) -> tuple[RefineState, Halves, Frame]:
+def last_pass(task: Task, state: RefineState, loaded: Loaded) -> tuple[RefineState, Halves]:
     """Search the neighbourhoods once more with all shells there are, and make the half-maps.
 
     The halves share nothing now, so that their FSC is their own at all resolutions.
@@ -286,7 +285,7 @@ def last_pass(task: Task, state: RefineState, loaded: Loaded) -> tuple[RefineSta
     local = task.locality
     if task.config.between_steps and (local is None or not local.holds):
         state, sums = _between_steps(task, state, loaded, references, frame)
-    return state, _halves(task, sums, frame, join=False), frame
+    return state, _halves(task, sums, frame, join=False)
 
 
 def told(task: Task, state: RefineState, on_event: OnEvent) -> None:

@@ -18,7 +18,7 @@ from vitreous.jobs.images import Frame
 from vitreous.jobs.refine.local_pass import LocalResult, Posed, local_pass
 from vitreous.jobs.refine.planes import PlaneImages
 from vitreous.jobs.refine.signal import Signal, believed, shared_signal
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.insert import Accumulator, summed
 from vitreous.search.grid import shift_grid
 from vitreous.search.local import LocalBest, Neighbourhood, joined_bests, neighbourhood
 
@@ -94,15 +94,8 @@ class Polished:
     signal: Signal | None = None
 
 
-def _sum(parts: list[Accumulator]) -> Accumulator:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total.plus(part)
-    return total
-
-
 def _maps(material: Material, sums: list[Accumulator], signal: Signal) -> Float[Tensor, "k n n n"]:
-    return believed(_sum(sums), signal, material.frame, material.flatten)
+    return believed(summed(sums), signal, material.frame, material.flatten)
 
 
 def _fold(
@@ -147,7 +140,7 @@ def polish_pass(
     """
     sums, signal = [*sums], None
     if sums:
-        signal = shared_signal(_sum(sums[::2]), _sum(sums[1::2]), material.frame)
+        signal = shared_signal(summed(sums[::2]), summed(sums[1::2]), material.frame)
         shells = signal.shells(material.frame.polar.rings)
     found = []
     for number, index in enumerate(folds):
@@ -210,5 +203,5 @@ def polish(
         if sharpness < _SHARP:
             break
         step, shift_step = step / 2, shift_step / 2
-    signal = shared_signal(_sum(sums[::2]), _sum(sums[1::2]), material.frame)
+    signal = shared_signal(summed(sums[::2]), summed(sums[1::2]), material.frame)
     return replace(state, maps=_maps(material, sums, signal), signal=signal)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from vitreous.io.mrc import write_map
+from vitreous.jobs.abinit.searching import SMALL_BOX
 from vitreous.jobs.config_refine import RefineConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask
@@ -38,9 +39,6 @@ from vitreous.math.fourier import (
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.particles.table import write_particles
 from vitreous.validate.sharpen import fsc_weight
-
-_SMALL = 96
-"""Largest box whose maps are handled on one core."""
 
 
 def _iterated(task: Task, state: RefineState, loaded: Loaded, on_event: OnEvent) -> RefineState:
@@ -155,14 +153,14 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
         }
     )
     on_event({"event": "memory", **plan.record()})
-    with one_thread(task.table.optics[0].box <= _SMALL):
+    with one_thread(task.table.optics[0].box <= SMALL_BOX):
         if config.resume:
             state = load_state(config.out / "checkpoint.safetensors", config, task.device)
         else:
             state = first_state(begun)
         state = _iterated(task, state, loaded, on_event)
         settled = state.stage == "done"
-        state, halves, _ = last_pass(task, state, loaded)
+        state, halves = last_pass(task, state, loaded)
         told(task, replace(state, shell=max(halves.shell, 1)), on_event)
         _write(begun, state, halves, settled, began)
     on_event({"event": "done", "out": str(config.out)})

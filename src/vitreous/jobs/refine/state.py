@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vitreous.errors import InputError
-from vitreous.io.atomic import atomic_path
+from vitreous.jobs.checkpoint import read_tensors, write_tensors
 from vitreous.jobs.config_refine import RefineConfig
 from vitreous.jobs.refine.local_pass import Posed
 
-_RUN_ONLY = ("out", "overwrite", "resume", "iterations")
+_FREE = ("iterations",)
+"""Options that a resumed refinement may change."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +69,12 @@ class RefineState:
         return Posed(self.matrices, self.origins / pixel_size)
 
 
-def fingerprint(config: RefineConfig) -> str:
-    """Hash of all options that change the result."""
-    options = {k: str(v) for k, v in asdict(config).items() if k not in _RUN_ONLY}
-    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
-
-
 def save_state(path: Path, state: RefineState, config: RefineConfig) -> None:
     """Write a checkpoint."""
     values = {field.name: getattr(state, field.name) for field in fields(state)}
-    tensors = {n: v.cpu().contiguous() for n, v in values.items() if isinstance(v, Tensor)}
-    scalars = {n: v for n, v in values.items() if n not in tensors}
-    record = json.dumps({"fingerprint": fingerprint(config), **scalars})
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"vitreous": record})
+    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    scalars = {name: value for name, value in values.items() if name not in tensors}
+    write_tensors(path, tensors, scalars, config, _FREE)
 
 
 def load_state(path: Path, config: RefineConfig, device: torch.device) -> RefineState:
@@ -97,21 +85,7 @@ def load_state(path: Path, config: RefineConfig, device: torch.device) -> Refine
     InputError
         If there is none, it is damaged, or it was made with other options.
     """
-    anew = "start with --overwrite"
-    if not path.is_file():
-        raise InputError("there is no checkpoint to resume from", where=path, mend=anew)
-    try:
-        tensors: dict[str, Any] = load_file(path, device=str(device))
-        with safe_open(path, "pt") as file:
-            scalars = json.loads(file.metadata()["vitreous"])
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-        raise InputError(
-            f"the checkpoint cannot be read: {error}", where=path, mend=anew
-        ) from error
-    if scalars.pop("fingerprint") != fingerprint(config):
-        raise InputError(
-            "the checkpoint was made with other options",
-            where=path,
-            mend=f"resume with the options of the first run, or {anew}",
-        )
-    return RefineState(**tensors, **scalars)
+    tensors, record = read_tensors(path, config, _FREE)
+    scalars = {name: value for name, value in record.items() if name != "fingerprint"}
+    moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
+    return RefineState(**moved, **scalars)

@@ -70,7 +70,12 @@ class Task:
     @property
     def most_shells(self) -> int:
         """Shells that the pixels, or the option, allow."""
-        return self.frame(self.config.finest_resolution or 1e-3).polar.rings
+        return self.widest.polar.rings
+
+    @property
+    def widest(self) -> Frame:
+        """Working box that holds all of these shells."""
+        return self.frame(self.config.finest_resolution or 1e-3)
 
     def frame(self, resolution: float) -> Frame:
         """Working box for a resolution in angstrom."""
