@@ -260,6 +260,31 @@ def test_the_compiled_cube_is_read_and_filled_as_the_eager_one() -> None:
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
+def test_slices_are_read_and_filled_as_their_points() -> None:
+    torch.manual_seed(8)
+    maps, side, padding, count = 2, 21, 2, 7
+    data = torch.randn(maps, side, side, side, dtype=torch.complex64)
+    plane = image_frequencies(8).reshape(-1, 2)
+    plane = plane[plane.norm(dim=1) < 4]
+    matrices = random_rotations(count, 2)
+    points = slice_points(plane, matrices).reshape(-1, 3)
+    torch.testing.assert_close(
+        cubes.read_planes(FourierCube(data, padding), plane, matrices).flatten(1),
+        read_cube(FourierCube(data, padding), points),
+        atol=1e-5,
+        rtol=0,
+    )
+    samples = torch.randn(maps, count, len(plane), dtype=torch.complex64)
+    shares = torch.rand(maps, count, len(plane))
+    fast = [torch.zeros_like(data), torch.zeros(maps, side, side, side)]
+    slow = [torch.zeros_like(data), torch.zeros(maps, side, side, side)]
+    cubes.insert_planes(*fast, padding, plane, matrices, samples, shares)
+    flat = samples.flatten(1), shares.flatten(1)
+    cubes.insert_eagerly(*slow, padding, points, torch.eye(3)[None], *flat)
+    for one, other in zip(fast, slow, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
 def test_a_tile_is_an_equal_share_of_the_work() -> None:
     for images, most in ((100, 13), (7, 100), (1, 1), (300, 22)):
         size = tile_size(images, 10, 10 * most, 2)

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
 from vitreous.kernels.compiler import COMPILED, compiled_for
-from vitreous.physics.project import FourierCube, corner_weights, read_cube
+from vitreous.physics.project import FourierCube, corner_weights, read_cube, slice_points
 
 if COMPILED:
-    from vitreous.kernels.points import insert_points, read_points
+    from vitreous.kernels.points import insert_points, insert_slices, read_points, read_slices
+
+Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 
-def _parts(count: int) -> list[slice]:
-    """The points that each core deals with."""
+def _on_all_cores(work: Callable[[slice], T], count: int) -> list[T]:
+    """``work`` done for an equal part of ``count`` things on each core."""
     cores = torch.get_num_threads()
     edges = [count * part // cores for part in range(cores + 1)]
-    return [slice(low, high) for low, high in pairwise(edges)]
+    parts = [slice(low, high) for low, high in pairwise(edges)]
+    if cores == 1:
+        return [work(parts[0])]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(work, parts))
+
+
+def _flat(values: Tensor) -> Array:
+    """The numbers of a contiguous tensor, real and imaginary parts in turn."""
+    return (torch.view_as_real(values) if values.is_complex() else values).reshape(-1).numpy()
 
 
 def read(cube: FourierCube, points: Float[Tensor, "p 3"]) -> Complex[Tensor, "k p"]:
@@ -28,19 +43,53 @@ def read(cube: FourierCube, points: Float[Tensor, "p 3"]) -> Complex[Tensor, "k 
     if not compiled_for(points):
         return read_cube(cube, points)
     out = torch.empty(len(cube.data), len(points), dtype=torch.complex64)
-    data = torch.view_as_real(cube.data.contiguous()).reshape(-1).numpy()
-    places, values = points.contiguous().numpy(), out.numpy()
+    data, places, values = _flat(cube.data.contiguous()), points.contiguous().numpy(), out.numpy()
 
     def work(part: slice) -> None:
         read_points(data, cube.side, places[part], cube.padding, values[:, part])
 
-    parts = _parts(len(points))
-    if len(parts) == 1:
-        work(parts[0])
-        return out
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(work, parts))
+    _on_all_cores(work, len(points))
     return out
+
+
+def read_planes(
+    cube: FourierCube, plane: Float[Tensor, "m 2"], matrices: Float[Tensor, "n 3 3"]
+) -> Complex[Tensor, "k n m"]:
+    """The same at frequencies (x, y) of the slices of these orientations."""
+    if not compiled_for(plane):
+        points = slice_points(plane, matrices)
+        return read_cube(cube, points.reshape(-1, 3)).view(-1, *points.shape[:2])
+    out = torch.empty(len(cube.data), len(matrices), len(plane), dtype=torch.complex64)
+    data, turns = _flat(cube.data.contiguous()), matrices.to(plane).contiguous().numpy()
+    samples, values = plane.contiguous().numpy(), out.numpy()
+
+    def work(part: slice) -> None:
+        read_slices(data, cube.side, samples, turns[part], cube.padding, values[:, part])
+
+    _on_all_cores(work, len(matrices))
+    return out
+
+
+def _filled(
+    data: Complex[Tensor, "k s s s"],
+    weight: Float[Tensor, "k s s s"],
+    fill: Callable[[Array, Array, slice], None],
+    count: int,
+) -> None:
+    """Add to both cubes what ``fill`` puts into flat ones for the things of a slice."""
+    if torch.get_num_threads() == 1:
+        fill(_flat(data), _flat(weight), slice(0, count))
+        return
+
+    def work(part: slice) -> tuple[Tensor, Tensor]:
+        own = torch.zeros_like(data), torch.zeros_like(weight)
+        fill(_flat(own[0]), _flat(own[1]), part)
+        return own
+
+    # Each core fills a cube of its own: the sum does not depend on who is first.
+    for more_data, more_weight in _on_all_cores(work, count):
+        data += more_data
+        weight += more_weight
 
 
 def insert(
@@ -56,35 +105,43 @@ def insert(
     if not compiled_for(points):
         insert_eagerly(data, weight, padding, points, operators, samples, shares)
         return
+    side = weight.shape[-1]
     places, turns, values, amounts = (
         part.contiguous().numpy() for part in (points, operators, samples, shares)
     )
 
-    def fill(to_data: Tensor, to_weight: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-        insert_points(
-            torch.view_as_real(to_data).view(-1).numpy(),
-            to_weight.view(-1).numpy(),
-            to_weight.shape[-1],
-            places[part],
-            turns,
-            padding,
-            values[:, part],
-            amounts[:, part],
-        )
-        return to_data, to_weight
+    def fill(to: Array, to_weight: Array, part: slice) -> None:
+        own = values[:, part], amounts[:, part]
+        insert_points(to, to_weight, side, places[part], turns, padding, *own)
 
-    def work(part: slice) -> tuple[Tensor, Tensor]:
-        return fill(torch.zeros_like(data), torch.zeros_like(weight), part)
+    _filled(data, weight, fill, len(points))
 
-    parts = _parts(len(points))
-    if len(parts) == 1:
-        fill(data, weight, parts[0])
+
+def insert_planes(
+    data: Complex[Tensor, "k s s s"],
+    weight: Float[Tensor, "k s s s"],
+    padding: int,
+    plane: Float[Tensor, "m 2"],
+    matrices: Float[Tensor, "n 3 3"],
+    samples: Complex[Tensor, "k n m"],
+    shares: Float[Tensor, "k n m"],
+) -> None:
+    """The same at frequencies (x, y) of the slices of these orientations."""
+    if not compiled_for(plane):
+        points, alone = slice_points(plane, matrices).flatten(0, 1), torch.eye(3).to(plane)[None]
+        flat = samples.flatten(1), shares.flatten(1)
+        insert_eagerly(data, weight, padding, points, alone, *flat)
         return
-    # Each core fills a cube of its own: the sum does not depend on who is first.
-    with ThreadPoolExecutor() as pool:
-        for more_data, more_weight in pool.map(work, parts):
-            data += more_data
-            weight += more_weight
+    side = weight.shape[-1]
+    places, turns, values, amounts = (
+        part.contiguous().numpy() for part in (plane, matrices.to(plane), samples, shares)
+    )
+
+    def fill(to: Array, to_weight: Array, part: slice) -> None:
+        own = values[:, part], amounts[:, part]
+        insert_slices(to, to_weight, side, places, turns[part], padding, *own)
+
+    _filled(data, weight, fill, len(matrices))
 
 
 def insert_eagerly(

@@ -93,6 +93,19 @@ def insert(
     )
 
 
+def insert_planes(
+    accumulator: Accumulator,
+    plane: Float[Tensor, "m 2"],
+    matrices: Float[Tensor, "n 3 3"],
+    data: Complex[Tensor, "k n m"],
+    weight: Float[Tensor, "k n m"],
+) -> None:
+    """The same at frequencies (x, y) of the slices of these orientations."""
+    cubes.insert_planes(
+        accumulator.data, accumulator.weight, accumulator.padding, plane, matrices, data, weight
+    )
+
+
 def spread(accumulator: Accumulator, operators: Float[Tensor, "s 3 3"]) -> Accumulator:
     """Every sample at all its symmetry mates, read between voxels: insert once, then call this.
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from vitreous.kernels.cubes import read
-from vitreous.physics.project import FourierCube, map_to_cube, shift_phase, slice_points
+from vitreous.kernels.cubes import read_planes
+from vitreous.physics.project import FourierCube, map_to_cube, shift_phase
 
 _DAMPING, _EASED, _RAISED = 1e-2, 0.1, 10.0
 """First Levenberg-Marquardt damping, and its factors after a step that helped or did not."""
@@ -72,8 +72,7 @@ def slices_and_derivatives(
     A turn w put before A moves the point A^T k by -A^T (w x k), so the slice changes by
     -w . (k x A g), g the gradient of the transform: that of the moments, times -2 pi i / box.
     """
-    places = slice_points(points, matrices.float()).reshape(-1, 3)
-    values = read(cube, places).view(4, len(matrices), -1)
+    values = read_planes(cube, points, matrices)
     turned = matrices.to(values.real).to(values.dtype)
     gx, gy, gz = torch.einsum("nij,jnm->inm", turned, values[1:]) * (-2j * math.pi / box)
     x, y = points.unbind(-1)

@@ -14,8 +14,8 @@ from jaxtyping import Complex, Float, Int
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from vitreous.kernels.cubes import read
-from vitreous.physics.project import FourierCube, shift_phase, slice_points
+from vitreous.kernels.cubes import read_planes
+from vitreous.physics.project import FourierCube, shift_phase
 from vitreous.search.prior import PlacePrior
 
 _NEGLIGIBLE = 1e-3
@@ -111,19 +111,19 @@ class SliceSums:
 
     Attributes
     ----------
-    points : tensor (slices * samples, 3)
-        Frequencies of the volume, in steps of 1 / box.
-    data : complex tensor (maps, slices * samples)
-        Sum over shifts of posterior * CTF * image.
-    weight : tensor (maps, slices * samples)
-        Posterior * CTF^2.
+    matrices : tensor (slices, 3, 3)
+        Volume to image frame.
+    data : complex tensor (maps, slices, samples)
+        Sum over shifts of posterior * CTF * image * precision.
+    weight : tensor (maps, slices, samples)
+        Posterior * CTF^2 * precision.
     residual : tensor (samples,)
         Expected squared residual, summed over the images.
     """
 
-    points: Float[Tensor, "p 3"]
-    data: Complex[Tensor, "k p"]
-    weight: Float[Tensor, "k p"]
+    matrices: Float[Tensor, "s 3 3"]
+    data: Complex[Tensor, "k s m"]
+    weight: Float[Tensor, "k s m"]
     residual: Float[Tensor, " m"]
 
 
@@ -206,20 +206,19 @@ def local_expectation(
     The formula is that of :func:`vitreous.search.score.reference_log_likelihood`.
     """
     turned = around.turned(matrices)
-    places = slice_points(points, turned.reshape(-1, 3, 3).float())
-    slices = read(cube, places.reshape(-1, 3))
+    slices = read_planes(cube, points, turned.flatten(0, 1))
     slices = slices.view(len(slices), *turned.shape[:2], -1)
     carried = around.carried(turned, matrices)
     if around.fulcrum is not None:
         back = shift_phase(points, -carried.flatten(0, 1), box).view(*turned.shape[:2], -1)
         slices = slices * back
+    parts = torch.view_as_real(slices).flatten(3)
     phases = shift_phase(points, around.shifts, box)
-    moved = torch.view_as_real((images * ctf)[:, None] * phases).flatten(2)
-    weighed = moved * precision.repeat_interleave(2)
-    power = torch.view_as_real(slices).square().sum(-1)
-    squared = ctf**2
-    cross = torch.view_as_real(slices).flatten(3) @ weighed.transpose(1, 2)
-    norm = power @ (squared * precision)[:, :, None]
+    twice = precision.repeat_interleave(2)
+    weighed = torch.view_as_real((images * ctf)[:, None] * phases).flatten(2) * twice
+    contrast = (ctf**2).repeat_interleave(2, dim=1) * twice
+    cross = parts @ weighed.transpose(1, 2)
+    norm = parts.square() @ contrast[:, :, None]
     score = cross - norm / 2 + log_prior.T[:, :, None, None]
     if place_prior is not None:
         score = score + place_prior.log(turned, around.shifts)
@@ -231,16 +230,15 @@ def local_expectation(
         return best, None
     mass = posterior.sum(dim=3)
     kept = (mass > _NEGLIGIBLE).any(dim=0)
-    data = torch.view_as_complex((posterior @ moved).unflatten(3, (-1, 2)))[:, kept]
-    owner = torch.nonzero(kept)[:, 0]
-    weight = mass[:, kept][..., None] * squared[owner]
-    part = slices[:, kept]
-    fit = (weight * power[:, kept] - 2 * (data * part.conj()).real).sum(dim=(0, 1))
-    residual = (images.abs() ** 2).sum(dim=0) + fit
+    data = (posterior @ weighed)[:, kept]
+    weight = mass[:, kept][..., None] * contrast[torch.nonzero(kept)[:, 0]]
+    part = parts[:, kept]
+    fit = (part * (weight * part - 2 * data)).sum(dim=(0, 1)) / twice
+    residual = images.abs().square().sum(dim=0) + fit.view(-1, 2).sum(dim=1)
+    data = torch.view_as_complex(data.unflatten(2, (-1, 2)))
     if around.fulcrum is not None:
         data = data * back[kept].conj()
-    chosen = places.view(*kept.shape, *places.shape[1:])[kept].reshape(-1, 3)
-    return best, SliceSums(chosen, data.flatten(1), weight.flatten(1), residual)
+    return best, SliceSums(turned[kept], data, weight[..., ::2], residual)
 
 
 def _best(

@@ -18,7 +18,7 @@ from vitreous.particles.poses import Poses
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, ctf_phase, magnified
-from vitreous.physics.project import FourierCube, map_to_cube, shift_phase, slice_points
+from vitreous.physics.project import FourierCube, map_to_cube, shift_phase
 
 _ROOM = 1.15
 """Frequencies kept over the finest compared, which magnification may move points to."""
@@ -179,9 +179,7 @@ def _slices(problem: Problem, rows: np.ndarray, points: Tensor) -> tuple[Tensor,
     half = torch.from_numpy(problem.half[rows])
     for number in half.unique().tolist():
         own = half == number
-        places = slice_points(points, matrices[own]).reshape(-1, 3)
-        read = cubes.read(problem.reference.cubes[number], places)
-        values[:, own] = read.view(maps, -1, len(points))
+        values[:, own] = cubes.read_planes(problem.reference.cubes[number], points, matrices[own])
     in_plane = matrices[:, :2].to(torch.complex64)
     moments = (
         torch.einsum("nij,jnp->npi", in_plane, values[1:])

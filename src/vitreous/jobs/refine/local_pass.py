@@ -15,14 +15,13 @@ from vitreous.reconstruct.insert import (
     Accumulator,
     empty_accumulator,
     friedel_symmetrised,
-    insert,
+    insert_planes,
     spread,
     summed,
 )
 from vitreous.search.local import (
     LocalBest,
     Neighbourhood,
-    SliceSums,
     joined_bests,
     local_expectation,
 )
@@ -146,13 +145,14 @@ def local_pass(
             found.append(best.moved(posed.origins[member]))
             if sums is not None:
                 residual[group] += plane.mean(sums.residual)
-                _insert(total, sums, 1 / plane.per_sample(noise[group]))
+                insert_planes(total, plane.points, sums.matrices, sums.data, sums.weight)
         return found, total, residual
 
     results = side_by_side(work, workers)
     order = torch.cat([part for worker in range(workers) for part in batches[worker::workers]])
     best = joined_bests([part for found, _, _ in results for part in found])
-    sums = summed([part for _, part, _ in results])
+    # Each sample stood for both Friedel halves, which are about to be joined.
+    sums = summed([part for _, part, _ in results]).scaled(0.5)
     residual = torch.stack([part for _, _, part in results]).sum(dim=0)
     return LocalResult(
         best.at(order.argsort()),
@@ -169,10 +169,3 @@ def batches_of(groups: Int[Tensor, " b"], size: int) -> list[Int[Tensor, " m"]]:
         for number in groups.unique()
         for part in torch.nonzero(groups == number)[:, 0].split(size)
     ]
-
-
-def _insert(total: Accumulator, sums: SliceSums, precision: Float[Tensor, " m"]) -> None:
-    """Put slices into the cube, each weighted by the noise."""
-    slices = len(sums.points) // len(precision)
-    weights = precision.repeat(slices)
-    insert(total, sums.points, sums.data * weights, sums.weight * weights)
