@@ -20,12 +20,12 @@ import torch
 from trust import ACCEPTED, CASES, mixed, resolution_at_true_poses
 
 from vitreous.io.mrc import read_map
+from vitreous.jobs.abinit.memory import memory_plan
 from vitreous.jobs.abinit.problem import Problem, first_state
 from vitreous.jobs.abinit.starts import iterate
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.images import BEYOND, CtfMode, load_rings, working_frame
-from vitreous.jobs.memory import memory_plan
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group

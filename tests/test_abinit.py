@@ -22,9 +22,9 @@ from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.abinit.impose import laid_on_axes
 from vitreous.jobs.compare import run_compare
 from vitreous.jobs.config import AbinitConfig, CompareConfig, SimulateConfig
+from vitreous.jobs.em.local_pass import Posed
+from vitreous.jobs.em.planes import half_plane
 from vitreous.jobs.folder import ignore
-from vitreous.jobs.refine.local_pass import Posed
-from vitreous.jobs.refine.planes import half_plane
 from vitreous.jobs.simulate import simulate_from
 from vitreous.math.rotations import random_rotations
 from vitreous.math.symmetry import point_group

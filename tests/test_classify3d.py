@@ -27,9 +27,9 @@ from vitreous.jobs.classify3d.steps import hard
 from vitreous.jobs.classify3d.ways import NearPoses, given_poses, near_given
 from vitreous.jobs.config import SimulateConfig
 from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.em.planes import load_planes
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.images import CtfMode, working_frame
-from vitreous.jobs.refine.planes import load_planes
 from vitreous.jobs.simulate import simulate_from
 from vitreous.math.fourier import frequency_radius
 from vitreous.math.gaussians import gaussian_sum

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from vitreous.jobs.refine.planes import half_plane
+from vitreous.jobs.em.planes import half_plane
 from vitreous.math.rotations import angular_distance, random_rotations
 from vitreous.physics.phantom import built_in_phantom
 from vitreous.physics.project import (

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from vitreous.errors import OptionError
 from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.em.planes import half_plane
 from vitreous.jobs.refine.locality import check_locality
-from vitreous.jobs.refine.planes import half_plane
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.refine.scales import renewed_scales
 from vitreous.math.fourier import (

@@ -12,6 +12,7 @@ import torch
 from vitreous.errors import InputError
 from vitreous.jobs import memory
 from vitreous.jobs.abinit.abinit import run_abinit
+from vitreous.jobs.abinit.memory import memory_plan
 from vitreous.jobs.abinit.schedule import (
     angular_step,
     last_angular_step,
@@ -21,7 +22,6 @@ from vitreous.jobs.abinit.schedule import (
 )
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.images import Frame, working_frame
-from vitreous.jobs.memory import memory_plan
 from vitreous.particles.table import read_particles
 from vitreous.physics.polar import polar_grid
 

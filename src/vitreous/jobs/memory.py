@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from vitreous.errors import InputError
-from vitreous.jobs.abinit.schedule import last_angular_step, orientations_at
-from vitreous.jobs.config import AbinitConfig
-from vitreous.jobs.engine import GATHERED, PADDING
-from vitreous.jobs.images import READ_BATCH, Frame, finer_frame
+from vitreous.jobs.em.engine import GATHERED, PADDING
+from vitreous.jobs.images import READ_BATCH, Frame
 from vitreous.kernels.precision import product_dtype
-from vitreous.math.so3 import order_for
+from vitreous.math.so3 import order_for, orientations_at
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.project import cube_side
 from vitreous.search.tiles import TILE_SCORES, Tiling, workers_on
@@ -101,21 +99,6 @@ def free_memory(device: torch.device) -> int | None:
 def half_planes(particles: int, shells: int) -> float:
     """Bytes of complex64 coefficients and float32 CTFs on half-planes."""
     return 12.0 * particles * math.pi / 2 * shells**2
-
-
-def memory_plan(
-    config: AbinitConfig,
-    table: ParticleTable,
-    frame: Frame,
-    operators: int,
-    device: torch.device,
-) -> MemoryPlan:
-    """Reckon what ab initio will hold at its fullest, in the last pass."""
-    step = last_angular_step(config, frame, operators)
-    plan = search_memory(config.classes, step, config.precision, table, frame, operators, device)
-    last = finer_frame(table, frame, config.final_resolution).polar.rings
-    parts = {**plan.parts, "images for the last maps": half_planes(len(table), last)}
-    return replace(plan, parts=parts)
 
 
 def search_memory(

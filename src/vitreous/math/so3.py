@@ -130,3 +130,8 @@ def neighbours(
     mates = operators @ coarse.directions[:, None, :, 2, None]  # coarse, operators, 3, 1
     closest = (mates[..., 0] @ fine.directions[:, :, 2].T).amax(dim=1)
     return closest >= math.cos(math.radians(reach))
+
+
+def orientations_at(step: float, operators: int) -> float:
+    """About how many orientations the asymmetric unit has at an angular step in degrees."""
+    return 72 * 8 ** order_for(step) / operators

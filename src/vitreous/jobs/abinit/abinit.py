@@ -12,22 +12,25 @@ import torch
 from torch import Tensor
 
 from vitreous.io.mrc import write_map
-from vitreous.jobs.abinit.checks import AUTO, check_abinit, device_for
-from vitreous.jobs.abinit.classify import Classified, classify, duplicates
+from vitreous.jobs.abinit.checks import check_abinit
+from vitreous.jobs.abinit.classify import Classified, classify
 from vitreous.jobs.abinit.evidence import gather_evidence
 from vitreous.jobs.abinit.impose import impose_found
-from vitreous.jobs.abinit.junk import class_labels
 from vitreous.jobs.abinit.last_pass import last_pass
+from vitreous.jobs.abinit.memory import memory_plan
 from vitreous.jobs.abinit.outputs import write_results
 from vitreous.jobs.abinit.problem import Problem
-from vitreous.jobs.abinit.searching import SMALL_BOX
 from vitreous.jobs.abinit.starts import finished, run_starts
-from vitreous.jobs.abinit.state import SearchState, load_checkpoint, save_checkpoint
+from vitreous.jobs.abinit.state import load_checkpoint, save_checkpoint
 from vitreous.jobs.abinit.verdict import Evidence, Verdict, judge
 from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.em.junk import class_labels
+from vitreous.jobs.em.search import SMALL_BOX
+from vitreous.jobs.em.sorting import duplicates
+from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.images import BEYOND, CtfMode, load_rings, working_frame
-from vitreous.jobs.memory import memory_plan
+from vitreous.jobs.options import AUTO, device_for
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import resample_map

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
-
-import torch
+from typing import Any
 
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.check.preflight import preflight
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.images import check_one_field
+from vitreous.jobs.options import AUTO, chosen_mask_diameter, flag
 from vitreous.math.symmetry import normalise_name
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf
-
-_DEFAULT_MASK = 0.85
-"""Mask diameter over the box where none is given."""
-
-AUTO: Final = "auto"
-"""Symmetry to be found in a map made without."""
 
 _AT_LEAST = {
     "classes": 1,
@@ -34,31 +27,6 @@ _AT_LEAST = {
     "noise_halflife": -1,
     "seed": 0,
 }
-
-
-def device_for(name: str) -> torch.device:
-    """Device of that name; ``auto`` takes a GPU where there is one.
-
-    Raises
-    ------
-    OptionError
-        If it is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(
-            f"{name!r} is not a device of this machine", where="--device", mend="try auto or cpu"
-        ) from error
-    return device
-
-
-def flag(name: str) -> str:
-    """Option of that field of a configuration."""
-    return "--" + name.replace("_", "-")
 
 
 def _check_numbers(config: AbinitConfig) -> None:
@@ -93,30 +61,6 @@ def _check_numbers(config: AbinitConfig) -> None:
             where="--no-ctf",
             mend="leave one of them out",
         )
-
-
-def chosen_mask_diameter(
-    given: float | Literal["auto"], table: ParticleTable, suggested: float | None
-) -> float:
-    """Mask diameter in angstrom: as given, or as the images suggest.
-
-    Raises
-    ------
-    OptionError
-        If it does not fit the box.
-    """
-    width = min(g.box * g.pixel_size for g in table.optics)
-    if given == AUTO:
-        return round(suggested or _DEFAULT_MASK * width, 1)
-    if not 0 < given <= width:
-        raise OptionError(
-            f"the mask of {given:g} A is wider than the box of {width:g} A"
-            if given > 0
-            else f"{given:g} A is not more than 0",
-            where="--mask-diameter",
-            mend=f"give the particle's diameter in angstrom, at most {width:g}",
-        )
-    return given
 
 
 def _check_batches(config: AbinitConfig, table: ParticleTable) -> None:

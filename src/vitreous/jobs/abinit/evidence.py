@@ -12,9 +12,9 @@ from torch import Tensor
 from vitreous.jobs.abinit.classify import Classified
 from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.starts import Trial, tried
-from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.abinit.verdict import Evidence, Sorted
 from vitreous.jobs.check.preflight import contrast_score
+from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.images import Frame
 from vitreous.physics.masks import soft_sphere
 from vitreous.validate.labels import adjusted_rand_index, contingency, matched

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from vitreous.jobs.abinit.last_pass import Ended, polished_on
 from vitreous.jobs.abinit.outputs import LookedFor
 from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.refine.local_pass import Posed
 from vitreous.math.symmetry import point_group
 from vitreous.validate.point_groups import SymmetryFinding, find_symmetry
 from vitreous.validate.turning import symmetrised

@@ -10,18 +10,18 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vitreous.jobs.abinit.folds import FoldStep, folds_pass, in_folds, with_maps
-from vitreous.jobs.abinit.junk import noise_probability
-from vitreous.jobs.abinit.looks import Look, coarse_look, near_look
-from vitreous.jobs.abinit.outputs import Found, found_at
 from vitreous.jobs.abinit.problem import Problem
-from vitreous.jobs.abinit.state import SearchState
-from vitreous.jobs.engine import power_beyond_noise
+from vitreous.jobs.em.engine import power_beyond_noise
+from vitreous.jobs.em.folds import FoldStep, folds_pass, in_folds, with_maps
+from vitreous.jobs.em.found import Found, found_at
+from vitreous.jobs.em.junk import noise_probability
+from vitreous.jobs.em.local_pass import Posed
+from vitreous.jobs.em.looks import Look, coarse_look, near_look
+from vitreous.jobs.em.planes import load_planes
+from vitreous.jobs.em.polish import Material, Polished, polish
+from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.images import CtfMode, Frame, finer_frame
-from vitreous.jobs.refine.local_pass import Posed
-from vitreous.jobs.refine.planes import load_planes
-from vitreous.jobs.refine.polish import Material, Polished, polish
 from vitreous.math.fourier import resample_map
 from vitreous.particles.stack import ImageSource
 from vitreous.reconstruct.insert import Accumulator

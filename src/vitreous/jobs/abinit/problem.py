@@ -12,7 +12,6 @@ from torch import Tensor
 
 from vitreous.jobs.abinit.schedule import (
     Round,
-    Step,
     angular_step,
     initial_resolution,
     last_angular_step,
@@ -20,10 +19,11 @@ from vitreous.jobs.abinit.schedule import (
     schedule,
     starts_of,
 )
-from vitreous.jobs.abinit.searching import Search, image_power
-from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.config import AbinitConfig
-from vitreous.jobs.engine import signal_scale
+from vitreous.jobs.em.engine import signal_scale
+from vitreous.jobs.em.online import Step
+from vitreous.jobs.em.search import Search, image_power
+from vitreous.jobs.em.state import SearchState
 
 _BLOBS = 12
 """Gaussians in a random starting map."""

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.em.online import Step
 from vitreous.jobs.images import Frame
-from vitreous.math.so3 import order_for
+from vitreous.math.so3 import orientations_at
 
 _FIRST_STEP, _LAST_STEP = 0.5, 0.15
 """Weight that the oldest sums lose at each iteration, first and last."""
@@ -54,35 +55,6 @@ class Round:
     until: int
     contenders: int
     keep: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """One iteration.
-
-    Attributes
-    ----------
-    stage : str
-        initial, between or final.
-    resolution : float
-        Angstrom.
-    batch : int
-        Particles.
-    forget : float
-        Share of the running sums that is dropped before the batch's are added: the step size of
-        stepwise EM (Cappe & Moulines, J. R. Stat. Soc. B 71, 593 (2009), equation 12).
-    recentre : bool
-        Whether to bring the maps' centre of mass back to the box centre.
-    similarity : float
-        Class similarity: see :func:`vitreous.search.expectation.shares`.
-    """
-
-    stage: str
-    resolution: float
-    batch: int
-    forget: float
-    recentre: bool
-    similarity: float
 
 
 def _given(value: int | None, otherwise: int) -> int:
@@ -175,8 +147,3 @@ def last_angular_step(config: AbinitConfig, frame: Frame, operators: int) -> flo
     """Angular step in degrees of the last pass."""
     step = angular_step(config, config.final_resolution, frame, operators)
     return config.angular_sampling or step / 2
-
-
-def orientations_at(step: float, operators: int) -> float:
-    """About how many orientations the asymmetric unit has at an angular step in degrees."""
-    return 72 * 8 ** order_for(step) / operators

@@ -7,27 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from vitreous.jobs.abinit.problem import Problem, first_state, held_out, iteration_seed, mini_batch
-from vitreous.jobs.abinit.schedule import Step, noise_factor
-from vitreous.jobs.abinit.searching import Search
-from vitreous.jobs.abinit.state import SearchState
-from vitreous.jobs.engine import (
+from vitreous.jobs.abinit.schedule import noise_factor
+from vitreous.jobs.em.engine import (
     PassResult,
-    centre_of_mass,
-    moved,
-    prior_power,
-    renewed_noise,
-    solved,
 )
+from vitreous.jobs.em.online import Step, stepped
+from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent
-from vitreous.search.expectation import shares
 from vitreous.search.posterior import Best
-
-_NOISE_RATE = 0.3
-"""Share of the noise spectrum renewed by each mini-batch."""
 
 Save = Callable[[list[SearchState]], None]
 
@@ -54,60 +43,6 @@ def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchSta
     seed = iteration_seed(config, 0, state.iteration + 1)  # all starts share their slices' places
     factor = noise_factor(config.noise_halflife, state.seen, len(problem.operators))
     return stepped(problem, state, step, index, seed, factor)
-
-
-def stepped(
-    search: Search,
-    state: SearchState,
-    step: Step,
-    index: Int[Tensor, " b"],
-    seed: int,
-    factor: float = 1.0,
-) -> tuple[SearchState, PassResult]:
-    """Search a mini-batch, update the running sums, solve, constrain, recentre.
-
-    Parameters
-    ----------
-    index : integer tensor (particles,)
-        The mini-batch.
-    seed : int
-        Of the turn of the orientation grid.
-    factor : float
-        On the noise variance.
-    """
-    frame = search.frame
-    rings = frame.rings_at(step.resolution)
-    places = search.places(step.resolution, seed)
-    result = search.search(state, index, state.noise * factor, places, similarity=step.similarity)
-    assert result.sums is not None
-    batch_sums = result.sums.scaled(factor)
-    sums = batch_sums
-    if state.sums is not None:
-        sums = state.sums.scaled(1 - step.forget).plus(batch_sums)
-    prior = None
-    if state.sums is not None:
-        prior = prior_power(state.maps, sums, rings, state.rings)
-    maps = solved(sums, prior, frame, rings, search.flatten)
-    if step.recentre:
-        centre = centre_of_mass(maps, search.operators)
-        sums = moved(sums, -centre, frame.box)
-        maps = solved(sums, prior, frame, rings, search.flatten)
-    share = shares(result.best.map_probability, step.similarity).mean(dim=0)
-    weight = step.forget
-    return (
-        replace(
-            state,
-            iteration=state.iteration + 1,
-            seen=state.seen + step.batch,
-            rings=rings,
-            maps=maps,
-            noise=renewed_noise(state.noise, result, search.images.mask_share, _NOISE_RATE),
-            fractions=(1 - weight) * state.fractions + weight * share.to(state.fractions),
-            sums=sums,
-            evidence=float(result.best.log_evidence.mean()),
-        ),
-        result,
-    )
 
 
 def _steps_of(

@@ -10,16 +10,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.abinit.classify import perturbed
-from vitreous.jobs.abinit.folds import FoldStep, folds_pass
-from vitreous.jobs.abinit.schedule import Step
-from vitreous.jobs.abinit.starts import stepped
-from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.classify3d.references import at_images_grey
 from vitreous.jobs.classify3d.steps import LookAt, MapMaking
 from vitreous.jobs.classify3d.ways import GridSearch, NearPoses
 from vitreous.jobs.config_classify import Classify3dConfig
-from vitreous.jobs.engine import signal_scale
+from vitreous.jobs.em.engine import signal_scale
+from vitreous.jobs.em.folds import FoldStep, folds_pass
+from vitreous.jobs.em.online import Step, stepped
+from vitreous.jobs.em.sorting import perturbed
+from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent
 
 _FEWEST, _MOST = 12, 30

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from vitreous.errors import InputError, OptionError
-from vitreous.jobs.abinit.checks import AUTO, chosen_mask_diameter, flag
 from vitreous.jobs.check.preflight import preflight
 from vitreous.jobs.config_classify import Classify3dConfig
 from vitreous.jobs.images import check_one_field
+from vitreous.jobs.options import AUTO, chosen_mask_diameter, flag
 from vitreous.jobs.particles.select import class_list
 from vitreous.math.symmetry import normalise_name
 from vitreous.particles.poses import ANGLES, require_columns

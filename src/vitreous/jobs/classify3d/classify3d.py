@@ -9,13 +9,6 @@ from typing import Any
 
 import torch
 
-from vitreous.jobs.abinit.checks import device_for
-from vitreous.jobs.abinit.classify import duplicates, pass_resolution
-from vitreous.jobs.abinit.junk import class_labels, effective_classes
-from vitreous.jobs.abinit.looks import coarse_look
-from vitreous.jobs.abinit.outputs import input_record, noise_record, posed_table
-from vitreous.jobs.abinit.searching import SMALL_BOX, image_power
-from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.classify3d.begin import (
     begun,
     consensus,
@@ -44,12 +37,19 @@ from vitreous.jobs.classify3d.ways import (
     near_given,
 )
 from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.em.found import input_record, noise_record, posed_table
+from vitreous.jobs.em.junk import class_labels, effective_classes
+from vitreous.jobs.em.looks import coarse_look
+from vitreous.jobs.em.planes import load_planes
+from vitreous.jobs.em.search import SMALL_BOX, image_power
+from vitreous.jobs.em.sorting import duplicates, pass_resolution
+from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.images import BEYOND, CtfMode, Frame, load_rings, working_frame
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.memory import search_memory
+from vitreous.jobs.options import device_for
 from vitreous.jobs.record import job_record, write_record
-from vitreous.jobs.refine.planes import load_planes
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import resample

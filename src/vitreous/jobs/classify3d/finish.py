@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.jobs.abinit.classify import Sorting, sorting_pass
-from vitreous.jobs.abinit.folds import Folds, FoldStep
-from vitreous.jobs.abinit.junk import noise_probability
-from vitreous.jobs.abinit.outputs import Found, found_at
 from vitreous.jobs.classify3d.sort import within
 from vitreous.jobs.classify3d.steps import MapMaking
 from vitreous.jobs.classify3d.ways import Way
+from vitreous.jobs.em.folds import Folds, FoldStep
+from vitreous.jobs.em.found import Found, found_at
+from vitreous.jobs.em.junk import noise_probability
+from vitreous.jobs.em.local_pass import Posed
+from vitreous.jobs.em.signal import believed, shared_signal
+from vitreous.jobs.em.sorting import Sorting, sorting_pass
 from vitreous.jobs.images import Frame
-from vitreous.jobs.refine.local_pass import Posed
-from vitreous.jobs.refine.signal import believed, shared_signal
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.reconstruct.solve import solve
 from vitreous.validate.half_maps import HalfMapCurves, half_map_curves

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
-from vitreous.jobs.abinit.junk import Label
-from vitreous.jobs.abinit.outputs import Found
 from vitreous.jobs.classify3d.finish import ClassMaps
+from vitreous.jobs.em.found import Found
+from vitreous.jobs.em.junk import Label
 from vitreous.jobs.images import Frame
 from vitreous.math.fourier import resample_map
 from vitreous.math.rotations import matrix_to_euler

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import read_map
-from vitreous.jobs.abinit.junk import roundness
-from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.classify3d.steps import LookAt
 from vitreous.jobs.compare import cubic, extent, on_grid
-from vitreous.jobs.engine import PADDING
+from vitreous.jobs.em.engine import PADDING
+from vitreous.jobs.em.junk import roundness
+from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.images import Frame
 from vitreous.math.fourier import resample_map
 from vitreous.particles.table import ParticleTable

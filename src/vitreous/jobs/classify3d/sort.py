@@ -11,17 +11,12 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vitreous.jobs.abinit.classify import MARCH, Sorting, pass_resolution, sorting_pass, unsorted
-from vitreous.jobs.abinit.folds import Folds, FoldStep
-from vitreous.jobs.abinit.state import (
-    SearchState,
-    state_from,
-    state_scalars,
-    state_tensors,
-)
 from vitreous.jobs.checkpoint import read_tensors, write_tensors
 from vitreous.jobs.classify3d.steps import even_shares
 from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.em.folds import Folds, FoldStep
+from vitreous.jobs.em.sorting import MARCH, Sorting, pass_resolution, sorting_pass, unsorted
+from vitreous.jobs.em.state import SearchState, state_from, state_scalars, state_tensors
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.images import Frame
 from vitreous.reconstruct.insert import Accumulator

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.abinit.classify import class_prior
-from vitreous.jobs.abinit.folds import FoldStep, Searched, Sorted
-from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.classify3d.ways import Way
-from vitreous.jobs.engine import constrained, solved
+from vitreous.jobs.em.engine import constrained, solved
+from vitreous.jobs.em.folds import FoldStep, Searched, Sorted
+from vitreous.jobs.em.sorting import class_prior
+from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.images import Frame
 from vitreous.reconstruct.insert import Accumulator
 

@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.abinit.folds import Folds, Searched, dealt, in_folds
-from vitreous.jobs.abinit.looks import Look, near_look
-from vitreous.jobs.abinit.searching import Search
-from vitreous.jobs.abinit.state import SearchState
 from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.em.folds import Folds, Searched, dealt, in_folds
+from vitreous.jobs.em.local_pass import Posed, local_pass
+from vitreous.jobs.em.looks import Look, near_look
+from vitreous.jobs.em.planes import PlaneImages
+from vitreous.jobs.em.search import Search
+from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.images import Frame
-from vitreous.jobs.refine.local_pass import Posed, local_pass
-from vitreous.jobs.refine.planes import PlaneImages
 from vitreous.particles.poses import read_poses
 from vitreous.particles.table import ParticleTable
 from vitreous.search.grid import shift_grid

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from vitreous.errors import InputError, OptionError
 from vitreous.io.mrc import read_map
-from vitreous.jobs.abinit.checks import chosen_mask_diameter, device_for
-from vitreous.jobs.abinit.searching import image_power
 from vitreous.jobs.check.preflight import preflight
 from vitreous.jobs.compare import cubic, on_grid
 from vitreous.jobs.config_refine import RefineConfig
-from vitreous.jobs.engine import signal_scale
+from vitreous.jobs.em.engine import signal_scale
+from vitreous.jobs.em.local_pass import Posed
+from vitreous.jobs.em.search import image_power
 from vitreous.jobs.images import check_one_field, load_rings
 from vitreous.jobs.maps.half_maps import read_mask
+from vitreous.jobs.options import chosen_mask_diameter, device_for
 from vitreous.jobs.refine.everywhere import FINEST
-from vitreous.jobs.refine.local_pass import Posed
 from vitreous.jobs.refine.locality import Locality, check_locality, locality_of
 from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import SCALE, Task, halves_of

@@ -8,12 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.abinit.looks import Look
-from vitreous.jobs.abinit.schedule import orientations_at
-from vitreous.jobs.engine import PassResult, Places, search_pass
+from vitreous.jobs.em.engine import PassResult, Places, search_pass
+from vitreous.jobs.em.local_pass import Posed
+from vitreous.jobs.em.looks import Look
 from vitreous.jobs.images import Frame, RingImages
-from vitreous.jobs.refine.local_pass import Posed
-from vitreous.math.so3 import order_for, orientation_grid
+from vitreous.math.so3 import order_for, orientation_grid, orientations_at
 from vitreous.search.grid import shift_grid
 from vitreous.search.tiles import Tiling
 

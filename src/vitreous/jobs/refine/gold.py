@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.jobs.em.signal import Signal, filtered
 from vitreous.jobs.images import Frame
-from vitreous.jobs.refine.signal import Signal, filtered
 from vitreous.math.fourier import frequency_radius, resample
 from vitreous.physics.envelope import automatic_mask
 from vitreous.physics.masks import soft_sphere

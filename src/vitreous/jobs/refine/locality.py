@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitreous.errors import OptionError
 from vitreous.jobs.config_refine import RefineConfig
-from vitreous.jobs.refine.local_pass import Posed
+from vitreous.jobs.em.local_pass import Posed
 from vitreous.math.symmetry import point_group
 from vitreous.search.prior import PlacePrior
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.engine import PADDING
-from vitreous.jobs.refine.local_pass import Posed, batches_of
-from vitreous.jobs.refine.planes import PlaneImages
+from vitreous.jobs.em.engine import PADDING
+from vitreous.jobs.em.local_pass import Posed, batches_of
+from vitreous.jobs.em.planes import PlaneImages
 from vitreous.physics.project import shift_phase
 from vitreous.search.gauss_newton import differentiable_cube, gauss_newton
 from vitreous.search.tiles import side_by_side, workers_on

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.jobs.engine import Residuals, renewed_noise
+from vitreous.jobs.em.engine import Residuals, renewed_noise
+from vitreous.jobs.em.local_pass import local_pass
+from vitreous.jobs.em.planes import PlaneImages, load_planes
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.images import Frame, RingImages, load_rings
 from vitreous.jobs.refine.everywhere import FINEST, search_everywhere, shells_at
 from vitreous.jobs.refine.gold import Halves, gold_standard
-from vitreous.jobs.refine.local_pass import local_pass
 from vitreous.jobs.refine.off_lattice import off_lattice
-from vitreous.jobs.refine.planes import PlaneImages, load_planes
 from vitreous.jobs.refine.scales import renewed_scales
 from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import Task

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from vitreous.io.mrc import write_map
-from vitreous.jobs.abinit.searching import SMALL_BOX
 from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.em.search import SMALL_BOX
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask
 from vitreous.jobs.maps.postprocess import judge_half_maps, write_judged

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitreous.jobs.checkpoint import read_tensors, write_tensors
 from vitreous.jobs.config_refine import RefineConfig
-from vitreous.jobs.refine.local_pass import Posed
+from vitreous.jobs.em.local_pass import Posed
 
 _FREE = ("iterations",)
 """Options that a resumed refinement may change."""

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.engine import PADDING
-from vitreous.jobs.refine.planes import PlaneImages
+from vitreous.jobs.em.engine import PADDING
+from vitreous.jobs.em.planes import PlaneImages
 from vitreous.physics.project import map_to_cube, shift_phase
 from vitreous.reconstruct.insert import (
     Accumulator,

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.abinit.searching import Search
-from vitreous.jobs.abinit.state import SearchState
-from vitreous.jobs.engine import GATHERED, PassResult, Places, nearby
-from vitreous.jobs.refine.local_pass import Posed
+from vitreous.jobs.em.engine import GATHERED, PassResult, Places, nearby
+from vitreous.jobs.em.local_pass import Posed
+from vitreous.jobs.em.search import Search
+from vitreous.jobs.em.state import SearchState
 from vitreous.math.so3 import OrientationGrid
 from vitreous.search.posterior import Best
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.engine import renewed_noise
+from vitreous.jobs.em.engine import renewed_noise
+from vitreous.jobs.em.local_pass import LocalResult, Posed, local_pass
+from vitreous.jobs.em.planes import PlaneImages
+from vitreous.jobs.em.signal import Signal, believed, shared_signal
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.images import Frame
-from vitreous.jobs.refine.local_pass import LocalResult, Posed, local_pass
-from vitreous.jobs.refine.planes import PlaneImages
-from vitreous.jobs.refine.signal import Signal, believed, shared_signal
 from vitreous.reconstruct.insert import Accumulator, summed
 from vitreous.search.grid import shift_grid
 from vitreous.search.local import LocalBest, Neighbourhood, joined_bests, neighbourhood

@@ -12,10 +12,10 @@ from typing import Generic, Protocol, TypeVar
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitreous.jobs.abinit.looks import Look
-from vitreous.jobs.abinit.searching import Search
-from vitreous.jobs.abinit.state import SearchState
-from vitreous.jobs.engine import Residuals, renewed_noise, solved
+from vitreous.jobs.em.engine import Residuals, renewed_noise, solved
+from vitreous.jobs.em.looks import Look
+from vitreous.jobs.em.search import Search
+from vitreous.jobs.em.state import SearchState
 from vitreous.reconstruct.insert import Accumulator
 
 _FOLDS = 4

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.abinit.state import SearchState
-from vitreous.jobs.engine import PassResult, Places, search_pass
+from vitreous.jobs.em.engine import PassResult, Places, search_pass
+from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.images import Frame, RingImages
 from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
 from vitreous.particles.table import ParticleTable

@@ -1,0 +1,28 @@
+"""The memory that ab initio will take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from vitreous.jobs.abinit.schedule import last_angular_step
+from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.images import Frame, finer_frame
+from vitreous.jobs.memory import MemoryPlan, half_planes, search_memory
+from vitreous.particles.table import ParticleTable
+
+
+def memory_plan(
+    config: AbinitConfig,
+    table: ParticleTable,
+    frame: Frame,
+    operators: int,
+    device: torch.device,
+) -> MemoryPlan:
+    """Reckon what ab initio will hold at its fullest, in the last pass."""
+    step = last_angular_step(config, frame, operators)
+    plan = search_memory(config.classes, step, config.precision, table, frame, operators, device)
+    last = finer_frame(table, frame, config.final_resolution).polar.rings
+    parts = {**plan.parts, "images for the last maps": half_planes(len(table), last)}
+    return replace(plan, parts=parts)

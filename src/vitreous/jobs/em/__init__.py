@@ -1,0 +1,1 @@
+"""Expectation and maximisation: what the searches of all jobs are built from."""

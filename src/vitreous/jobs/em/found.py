@@ -1,0 +1,128 @@
+"""What a search found of all particles: poses, classes and noise, for tables and records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.jobs.em.junk import noise_probability
+from vitreous.jobs.em.local_pass import Posed
+from vitreous.jobs.images import Frame
+from vitreous.math.rotations import matrix_to_euler
+from vitreous.particles.table import ParticleTable
+
+
+@dataclass(frozen=True)
+class Found:
+    """Poses of all particles and the noise they leave.
+
+    Attributes
+    ----------
+    angles : array (particles, 3)
+        Rot, tilt, psi, degrees.
+    origins : array (particles, 2)
+        Angstrom.
+    by_map : array (particles, classes)
+        Posterior of each class.
+    noise_probability : array (particles,)
+        That the image holds nothing.
+    probability, log_evidence : arrays (particles,)
+    noise : array (groups, rings)
+    frequency : array (rings,)
+        1/angstrom.
+    """
+
+    angles: Float[np.ndarray, "n 3"]
+    origins: Float[np.ndarray, "n 2"]
+    by_map: Float[np.ndarray, "n k"]
+    noise_probability: Float[np.ndarray, " n"]
+    probability: Float[np.ndarray, " n"]
+    log_evidence: Float[np.ndarray, " n"]
+    noise: Float[np.ndarray, "g r"]
+    frequency: Float[np.ndarray, " r"]
+
+    @property
+    def classes(self) -> Int[np.ndarray, " n"]:
+        """Class of each particle, from 1; images of noise come after the last map's."""
+        noise = self.by_map.shape[1]
+        return 1 + np.where(self.noise_probability > 0.5, noise, self.by_map.argmax(axis=1))
+
+
+def found_at(
+    posed: Posed,
+    by_map: Float[Tensor, "n k"],
+    probability: Float[Tensor, " n"],
+    log_evidence: Float[Tensor, " n"],
+    noise: Float[Tensor, "g r"],
+    frame: Frame,
+) -> Found:
+    """What a search of all particles found, from the working frame's units."""
+    return Found(
+        angles=matrix_to_euler(posed.matrices).numpy(),
+        origins=(posed.origins * frame.pixel_size).double().numpy(),
+        by_map=by_map.numpy(),
+        noise_probability=noise_probability(log_evidence).numpy(),
+        probability=probability.numpy(),
+        log_evidence=log_evidence.numpy(),
+        noise=noise.cpu().numpy(),
+        frequency=(frame.polar.radii() / frame.field).numpy(),
+    )
+
+
+def input_record(table: ParticleTable) -> dict[str, Any]:
+    """For result.json: what the particles are."""
+    groups = [
+        {**asdict(group), "particles": int((table.group == number).sum())}
+        for number, group in enumerate(table.optics)
+    ]
+    first = table.optics[0]
+    return {
+        "particles": str(table.path),
+        "n_particles": len(table),
+        "box": first.box,
+        "pixel_size": first.pixel_size,
+        "optics_groups": groups,
+    }
+
+
+def _class_posteriors(found: Found) -> dict[str, Float[np.ndarray, " n"]]:
+    """Columns of particles.star that tell of each class, where there are several."""
+    if found.by_map.shape[1] == 1:
+        return {}
+    return {f"vitreousClassPosterior{n}": p for n, p in enumerate(found.by_map.T, 1)}
+
+
+def posed_table(
+    table: ParticleTable, found: Found, classes: Int[np.ndarray, " n"]
+) -> ParticleTable:
+    """Table with the poses and classes (from 1) of all particles, and what is known of them."""
+    return table.with_poses(
+        rot=found.angles[:, 0],
+        tilt=found.angles[:, 1],
+        psi=found.angles[:, 2],
+        origin_x=found.origins[:, 0],
+        origin_y=found.origins[:, 1],
+        extra={
+            "rlnClassNumber": classes,
+            "rlnMaxValueProbDistribution": found.probability,
+            "rlnLogLikeliContribution": found.log_evidence,
+            "vitreousNoiseProbability": found.noise_probability,
+            **_class_posteriors(found),
+        },
+    )
+
+
+def noise_record(table: ParticleTable, found: Found) -> list[dict[str, Any]]:
+    """For result.json: the noise spectrum of each optics group."""
+    return [
+        {
+            "optics_group": group.number,
+            "frequency": found.frequency.tolist(),
+            "sigma2": noise.tolist(),
+        }
+        for group, noise in zip(table.optics, found.noise, strict=True)
+    ]

@@ -1,0 +1,93 @@
+"""Where a search stands, and the tensors and numbers that it can be made from again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.reconstruct.insert import Accumulator
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """Where one start of a search stands.
+
+    Attributes
+    ----------
+    start : int
+        Number of the random start, from 0.
+    iteration : int
+        Iterations done.
+    seen : int
+        Particles seen, counted with repeats.
+    rings : int
+        Rings that the last iteration used.
+    maps : tensor (maps, n, n, n)
+        In the working box.
+    noise : tensor (groups, rings)
+    fractions : tensor (maps,)
+    sums : Accumulator or None
+        Running sums of the M-step.
+    evidence : float
+        Mean log-evidence of an image: of the last mini-batch, or of the held-out particles once
+        starts have been compared.
+    rounds : int
+        Comparisons with the other starts that it came through; one with fewer than the others
+        was stopped.
+    """
+
+    start: int
+    iteration: int
+    seen: int
+    rings: int
+    maps: Float[Tensor, "k n n n"]
+    noise: Float[Tensor, "g rings"]
+    fractions: Float[Tensor, " k"]
+    sums: Accumulator | None
+    evidence: float
+    rounds: int = 0
+
+    def to(self, device: torch.device) -> SearchState:
+        """The same state on another device."""
+        sums = self.sums
+        if sums is not None:
+            sums = Accumulator(sums.data.to(device), sums.weight.to(device), sums.padding)
+        moved = {name: getattr(self, name).to(device) for name in ("maps", "noise", "fractions")}
+        return replace(self, sums=sums, **moved)
+
+
+def state_tensors(prefix: str, state: SearchState) -> dict[str, Tensor]:
+    """Tensors of a state, their names after a prefix."""
+    tensors = {"maps": state.maps, "noise": state.noise, "fractions": state.fractions}
+    if state.sums is not None:
+        tensors["data"] = torch.view_as_real(state.sums.data)
+        tensors["weight"] = state.sums.weight
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def state_scalars(state: SearchState) -> dict[str, Any]:
+    """What else a state holds."""
+    names = ("start", "iteration", "seen", "rings", "evidence", "rounds")
+    return {name: getattr(state, name) for name in names}
+
+
+def state_from(
+    prefix: str, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any], padding: int
+) -> SearchState:
+    """State of :func:`state_tensors` and :func:`state_scalars`."""
+    part = {k.split(".")[1]: t for k, t in tensors.items() if k.startswith(f"{prefix}.")}
+    sums = None
+    if "data" in part:
+        sums = Accumulator(torch.view_as_complex(part["data"]), part["weight"], padding)
+    return SearchState(
+        maps=part["maps"],
+        noise=part["noise"],
+        fractions=part["fractions"],
+        sums=sums,
+        **scalars,
+    )

@@ -1,0 +1,65 @@
+"""Options that several jobs take, and what they come to."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import torch
+
+from vitreous.errors import OptionError
+from vitreous.particles.table import ParticleTable
+
+_DEFAULT_MASK = 0.85
+"""Mask diameter over the box where none is given."""
+
+AUTO: Final = "auto"
+"""Symmetry to be found in a map made without."""
+
+
+def device_for(name: str) -> torch.device:
+    """Device of that name; ``auto`` takes a GPU where there is one.
+
+    Raises
+    ------
+    OptionError
+        If it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(
+            f"{name!r} is not a device of this machine", where="--device", mend="try auto or cpu"
+        ) from error
+    return device
+
+
+def flag(name: str) -> str:
+    """Option of that field of a configuration."""
+    return "--" + name.replace("_", "-")
+
+
+def chosen_mask_diameter(
+    given: float | Literal["auto"], table: ParticleTable, suggested: float | None
+) -> float:
+    """Mask diameter in angstrom: as given, or as the images suggest.
+
+    Raises
+    ------
+    OptionError
+        If it does not fit the box.
+    """
+    width = min(g.box * g.pixel_size for g in table.optics)
+    if given == AUTO:
+        return round(suggested or _DEFAULT_MASK * width, 1)
+    if not 0 < given <= width:
+        raise OptionError(
+            f"the mask of {given:g} A is wider than the box of {width:g} A"
+            if given > 0
+            else f"{given:g} A is not more than 0",
+            where="--mask-diameter",
+            mend=f"give the particle's diameter in angstrom, at most {width:g}",
+        )
+    return given
