@@ -68,7 +68,7 @@ def problem_of(star: Path, config: AbinitConfig, diameter: float) -> Problem:
     operators, cpu = point_group(config.symmetry), torch.device("cpu")
     plan = memory_plan(config, table, frame, len(operators), cpu)
     images = load_rings(table, open_images(table), frame, cpu, ignore, CtfMode())
-    return Problem(config, table, frame, images, operators, cpu, plan.tiling)
+    return Problem(table, frame, images, operators, cpu, plan.tiling, config)
 
 
 def main() -> None:
