@@ -2,24 +2,24 @@
 
     python benchmarks/schedules.py --data DATA --work FOLDER [--cases pol2 ...] [--starts 4]
 
-The stacks are those of benchmarks/trust.py.  A start is right if, at the end of its iterations and
-before any last pass, its map's FSC with the truth is 0.5 at no more than 1.3 times the search's
-final resolution (or the resolution from true poses, if that is coarser).  Rows of the same case and
-schedule in benchmarks/results/schedules.csv are replaced.
+The stacks are those of benchmarks/trust.py, the real one among them.  A start is right if, at the
+end of its iterations and before any last pass, its map's FSC with the truth is 0.5 at no more than
+1.3 times the search's final resolution (or the resolution from true poses, if that is coarser).
+Rows of the same case and schedule in benchmarks/results/schedules.csv are replaced.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from trust import ACCEPTED, CASES, mixed, resolution_at_true_poses
+from rows import keep
+from trust import ACCEPTED, CASES, Case, mixed, resolution_at_true_poses
 
-from vitreous.io.mrc import read_map
+from vitreous.io.models import read_volume
 from vitreous.jobs.abinit.memory import memory_plan
 from vitreous.jobs.abinit.problem import Problem, first_state
 from vitreous.jobs.abinit.starts import iterate
@@ -44,6 +44,7 @@ MASKS = {
     "apoferritin": 150.0,
     "pol2-noise": 200.0,
     "pol2-preferred": 200.0,
+    "empiar10146": 150.0,
 }
 SCHEDULES: dict[str, dict[str, Any]] = {
     "default": {},
@@ -71,6 +72,56 @@ def problem_of(star: Path, config: AbinitConfig, diameter: float) -> Problem:
     return Problem(table, frame, images, operators, cpu, plan.tiling, config)
 
 
+def given(case: Case, data: Path, work: Path) -> tuple[Path, Path, float]:
+    """Particles, what they show, and the resolution to be had: simulated unless they are real."""
+    if case.stack and case.model:
+        return data / case.stack, data / case.model, case.reached
+    star, _ = mixed(case, data, work)
+    truth = work / "part0" / "truth.mrc"
+    best = resolution_at_true_poses(work / "part0" / "particles.star", truth, work / "ceiling.mrc")
+    return star, truth, best
+
+
+def tried(
+    name: str, schedule: str, star: Path, truth: Path, needed: float, starts: int
+) -> dict[str, object]:
+    """What single starts come to under a schedule."""
+    case, options = CASES[name], dict(SCHEDULES[schedule])
+    if options.get("initial_resolution", 0) is None:
+        options["initial_resolution"] = case.final_resolution
+    config = AbinitConfig(
+        star,
+        out=Path("unused"),
+        symmetry="O" if "--symmetry O" in case.options else "C1",
+        final_resolution=case.final_resolution,
+        starts=starts,
+        **options,
+    )
+    problem = problem_of(star, config, MASKS[name])
+    frame, group = problem.frame, problem.table.optics[0]
+    volume, _ = read_volume(truth, group.box, group.pixel_size)
+    target = resample_map(torch.from_numpy(volume)[None], frame.box)[0]
+    mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
+    found, began = [], time.perf_counter()
+    for start in range(starts):
+        state = first_state(problem, start)
+        with one_thread():
+            for step in problem.steps:
+                state, _ = iterate(problem, state, step)
+        finest = frame.field / state.rings
+        laid = agreement(state.maps[0], target, mask, frame.pixel_size, finest=finest)
+        found.append(laid.resolution)
+    return {
+        "case": name,
+        "schedule": schedule,
+        "starts": len(found),
+        "right": sum(resolution <= needed for resolution in found),
+        "needed_A": round(needed, 1),
+        "found_A": " ".join(f"{resolution:.1f}" for resolution in sorted(found)),
+        "seconds_a_start": round((time.perf_counter() - began) / len(found), 1),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -83,64 +134,12 @@ def main() -> None:
     for name in arguments.cases:
         case, work = CASES[name], arguments.work.resolve() / name
         work.mkdir(parents=True, exist_ok=True)
-        star, _ = mixed(case, arguments.data.resolve(), work)
-        path = work / "part0" / "truth.mrc"
-        poses = work / "part0" / "particles.star"
-        best = resolution_at_true_poses(poses, path, work / "ceiling.mrc")
+        star, truth, best = given(case, arguments.data.resolve(), work)
         needed = ACCEPTED * max(best, case.final_resolution)
         for schedule in arguments.schedules:
-            options = dict(SCHEDULES[schedule])
-            if options.get("initial_resolution", 0) is None:
-                options["initial_resolution"] = case.final_resolution
-            symmetry = "O" if name == "apoferritin" else "C1"
-            config = AbinitConfig(
-                star,
-                out=work / "unused",
-                symmetry=symmetry,
-                final_resolution=case.final_resolution,
-                starts=arguments.starts,
-                **options,
-            )
-            problem = problem_of(star, config, MASKS[name])
-            frame = problem.frame
-            truth = resample_map(torch.from_numpy(read_map(path)[0])[None], frame.box)[0]
-            mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
-            found, began = [], time.perf_counter()
-            for start in range(arguments.starts):
-                state = first_state(problem, start)
-                with one_thread():
-                    for step in problem.steps:
-                        state, _ = iterate(problem, state, step)
-                laid = agreement(
-                    state.maps[0], truth, mask, frame.pixel_size, finest=frame.field / state.rings
-                )
-                found.append(laid.resolution)
-            keep(
-                {
-                    "case": name,
-                    "schedule": schedule,
-                    "starts": len(found),
-                    "right": sum(resolution <= needed for resolution in found),
-                    "needed_A": round(needed, 1),
-                    "found_A": " ".join(f"{resolution:.1f}" for resolution in sorted(found)),
-                    "seconds_a_start": round((time.perf_counter() - began) / len(found), 1),
-                }
-            )
-
-
-def keep(row: dict[str, object]) -> None:
-    """Put a row into the table, in the place of one of the same case and schedule."""
-    rows: list[dict[str, object]] = []
-    if RESULTS.is_file():
-        with RESULTS.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    same = (row["case"], row["schedule"])
-    rows = [other for other in rows if (other["case"], other["schedule"]) != same]
-    print(row, flush=True)
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows([*rows, row])
+            row = tried(name, schedule, star, truth, needed, arguments.starts)
+            print(row, flush=True)
+            keep(RESULTS, FIELDS, row, ("case", "schedule"), list(MASKS))
 
 
 if __name__ == "__main__":

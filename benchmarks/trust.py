@@ -12,7 +12,6 @@ or bad, is a row of benchmarks/results/trust.csv, in the place of one of the sam
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+from rows import keep
 
 import vitreous
 from vitreous.errors import VitreousError
@@ -266,22 +266,6 @@ def run_job(name: str, case: Case, star: Path, truth: Path, labels: np.ndarray, 
     }
 
 
-def keep(row: dict[str, object]) -> None:
-    """Put a row into the table, in the place of one of the same case and seed, in order."""
-    rows: list[dict[str, object]] = []
-    if RESULTS.is_file():
-        with RESULTS.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    same = (row["case"], str(row["seed"]))
-    rows = [other for other in rows if (other["case"], str(other["seed"])) != same]
-    order = list(CASES)
-    rows = sorted([*rows, row], key=lambda r: (order.index(str(r["case"])), int(str(r["seed"]))))
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -305,7 +289,8 @@ def main() -> None:
         for seed in arguments.seeds:
             row = run_job(name, case, star, truth, labels, needed, work, seed)
             print(row, flush=True)
-            keep({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+            row = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
+            keep(RESULTS, FIELDS, row, ("case", "seed"), list(CASES))
 
 
 if __name__ == "__main__":
