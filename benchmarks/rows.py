@@ -11,26 +11,24 @@ def keep(
     path: Path,
     fields: Sequence[str],
     row: Mapping[str, object],
-    name: Sequence[str],
-    order: Sequence[str],
+    name: Mapping[str, Sequence[str] | None],
 ) -> None:
-    """Put a row into a CSV, in the place of one that is alike in the columns ``name``.
+    """Put a row into a CSV, in the place of one that is alike in the columns of ``name``.
 
-    The first of these goes by ``order``, the others by number or alphabet.
+    Rows are sorted by these: in the order given for the column or, without one, by number.
     """
     rows: list[Mapping[str, object]] = []
     if path.is_file():
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
 
-    def key(one: Mapping[str, object]) -> list[str]:
-        return [str(one[column]) for column in name]
+    def place(one: Mapping[str, object]) -> list[int]:
+        words = {column: str(one[column]) for column in name}
+        return [
+            int(words[c]) if order is None else order.index(words[c]) for c, order in name.items()
+        ]
 
-    def place(one: Mapping[str, object]) -> tuple[int, list[str]]:
-        first, *rest = key(one)
-        return order.index(first), [part.zfill(4) for part in rest]
-
-    rows = sorted([*(other for other in rows if key(other) != key(row)), row], key=place)
+    rows = sorted([*(other for other in rows if place(other) != place(row)), row], key=place)
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fields)
         writer.writeheader()

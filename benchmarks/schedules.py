@@ -139,7 +139,7 @@ def main() -> None:
         for schedule in arguments.schedules:
             row = tried(name, schedule, star, truth, needed, arguments.starts)
             print(row, flush=True)
-            keep(RESULTS, FIELDS, row, ("case", "schedule"), list(MASKS))
+            keep(RESULTS, FIELDS, row, {"case": list(MASKS), "schedule": list(SCHEDULES)})
 
 
 if __name__ == "__main__":

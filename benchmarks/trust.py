@@ -290,7 +290,7 @@ def main() -> None:
             row = run_job(name, case, star, truth, labels, needed, work, seed)
             print(row, flush=True)
             row = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
-            keep(RESULTS, FIELDS, row, ("case", "seed"), list(CASES))
+            keep(RESULTS, FIELDS, row, {"case": list(CASES), "seed": None})
 
 
 if __name__ == "__main__":
