@@ -110,13 +110,14 @@ def spread(accumulator: Accumulator, operators: Float[Tensor, "s 3 3"]) -> Accum
     """Every sample at all its symmetry mates, read between voxels: insert once, then call this.
 
     Inserting at each mate is exact but takes as many times longer.  RELION symmetrises so, too.
+    Friedel mates must have been joined: half of the cube is read, the other mirrored.
     """
     if len(operators) == 1:
         return accumulator
     side, padding = accumulator.weight.shape[-1], accumulator.padding
     axis = (torch.arange(side, device=accumulator.weight.device) - side // 2) / padding
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    inside = x**2 + y**2 + z**2 <= float(axis[-1] - 1 / padding) ** 2
+    inside = (x**2 + y**2 + z**2 <= float(axis[-1] - 1 / padding) ** 2) & (z >= 0)
     points = torch.stack([x[inside], y[inside], z[inside]], dim=-1)
     weight = torch.complex(accumulator.weight, torch.zeros_like(accumulator.weight))
     both = FourierCube(torch.cat([accumulator.data, weight]), padding)
@@ -126,7 +127,9 @@ def spread(accumulator: Accumulator, operators: Float[Tensor, "s 3 3"]) -> Accum
     maps = len(accumulator.data)
     data, shares = torch.zeros_like(accumulator.data), torch.zeros_like(accumulator.weight)
     data[:, inside], shares[:, inside] = total[:maps], total[maps:].real
-    return Accumulator(data, shares, padding)
+    axes, below = (-3, -2, -1), z < 0
+    data = torch.where(below, data.flip(axes).conj(), data)
+    return Accumulator(data, torch.where(below, shares.flip(axes), shares), padding)
 
 
 def friedel_symmetrised(accumulator: Accumulator) -> Accumulator:

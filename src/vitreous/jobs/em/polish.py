@@ -31,8 +31,8 @@ _FIRST_STEP, _FIRST_SHIFT = 3.75, 1.0
 _SHARP = 0.6
 """Mean posterior of the best place above which a lattice is too coarse for the poses."""
 
-_LEVEL = 0.01
-"""Relative rise of the mean log-evidence below which passes at one level are enough."""
+_RISE = 0.02
+"""Relative rise of what folds agree on below which passes at a level, or levels, are enough."""
 
 _LEVELS = 4
 """Most times that the steps are halved."""
@@ -83,7 +83,7 @@ class Polished:
     best : LocalBest or None
         What the last pass found, in the order of ``torch.cat(folds)``.
     signal : Signal or None
-        What the folds agreed on before the last pass.
+        What the folds agree on after the last pass; None before the first.
     """
 
     maps: Float[Tensor, "k n n n"]
@@ -138,9 +138,8 @@ def polish_pass(
     ``sums`` are those of the pass before, one for each fold; none before the first, which is made
     with the state's maps throughout and goes to ``shells``.
     """
-    sums, signal = [*sums], None
-    if sums:
-        signal = shared_signal(summed(sums[::2]), summed(sums[1::2]), material.frame)
+    sums, signal = [*sums], state.signal
+    if signal is not None:
         shells = signal.shells(material.frame.polar.rings)
     found = []
     for number, index in enumerate(folds):
@@ -150,6 +149,7 @@ def polish_pass(
         assert result.sums is not None
         sums[number : number + 1] = [result.sums]
         found.append(result.best)
+    signal = shared_signal(summed(sums[::2]), summed(sums[1::2]), material.frame)
     return replace(state, best=joined_bests(found), signal=signal), sums
 
 
@@ -161,7 +161,7 @@ def polish(
     passes: int,
     on_event: OnEvent,
 ) -> Polished:
-    """Passes over all folds, the steps halved as long as the poses are sharper than the lattice.
+    """Passes over all folds, as long as the folds then agree on more; the steps halved as they do.
 
     Parameters
     ----------
@@ -178,13 +178,13 @@ def polish(
     State whose maps are those of all folds.
     """
     sums: list[Accumulator] = []
-    step, shift_step = _FIRST_STEP, _FIRST_SHIFT
+    step, shift_step, before = _FIRST_STEP, _FIRST_SHIFT, 0.0
     for level in range(_LEVELS):
-        around, before = material.around(step, shift_step), -math.inf
+        around, begun = material.around(step, shift_step), before
         for number in range(passes):
             state, sums = polish_pass(material, state, folds, sums, around, shells)
-            assert state.best is not None
-            evidence = float(state.best.log_evidence.mean())
+            assert state.best is not None and state.signal is not None
+            extent = state.signal.extent
             sharpness = float(state.best.probability.mean())
             on_event(
                 {
@@ -193,15 +193,16 @@ def polish(
                     "iteration": level * passes + number + 1,
                     "of": _LEVELS * passes,
                     "angular_sampling": step,
-                    "log_likelihood": evidence,
+                    "log_likelihood": float(state.best.log_evidence.mean()),
                     "posterior_of_best": sharpness,
+                    "shells_of_signal": extent,
                 }
             )
-            if evidence - before < _LEVEL * abs(evidence):
+            before, rise = extent, extent - before
+            if rise < _RISE * extent:
                 break
-            before = evidence
-        if sharpness < _SHARP:
+        if sharpness < _SHARP or before - begun < _RISE * before:
             break
         step, shift_step = step / 2, shift_step / 2
-    signal = shared_signal(summed(sums[::2]), summed(sums[1::2]), material.frame)
-    return replace(state, maps=_maps(material, sums, signal), signal=signal)
+    assert state.signal is not None
+    return replace(state, maps=_maps(material, sums, state.signal))

@@ -38,6 +38,11 @@ class Signal:
     masks: Float[Tensor, "k n n n"]
     weights: Float[Tensor, "k s"]
 
+    @property
+    def extent(self) -> float:
+        """Shells of signal: how many there would be, were each all signal or none."""
+        return float(self.weights.sum(dim=1).mean())
+
     def shells(self, most: int) -> int:
         """Shells that the next search uses."""
         worth = (self.weights > _WORTH).any(dim=0).nonzero()
