@@ -177,7 +177,7 @@ def polish(
     -------
     State whose maps are those of all folds.
     """
-    sums: list[Accumulator] = []
+    state, sums = replace(state, signal=None), list[Accumulator]()
     step, shift_step, before = _FIRST_STEP, _FIRST_SHIFT, 0.0
     for level in range(_LEVELS):
         around, begun = material.around(step, shift_step), before
