@@ -251,11 +251,22 @@ def _anisotropy(folder: Path, result: _Result) -> _Story:
     return _Story(f"Resolution by direction: {said}", facts, sections, {})
 
 
+def _sphere_facts(sphere: _Result | None) -> _Facts:
+    """How the Ewald sphere was taken to curve, if at all, and what speaks for it."""
+    if sphere is None:
+        return []
+    mean = ", ".join(f"{name} {value:.4f}" for name, value in sphere["mean_fsc"].items())
+    felt = f"felt beyond {sphere['matters_beyond']:.2f} Å"
+    remark = f"mean FSC: {mean}; {felt}" if mean else felt
+    return [("Ewald sphere", f"curved {sphere['curvature']}", remark)]
+
+
 def _reconstruct(folder: Path, result: _Result) -> _Story:
     count = f"{result['n_particles']:,} particles"
     facts: _Facts = [
         ("Particles", f"{result['n_particles']:,}", ""),
         ("Symmetry", result["symmetry"], ""),
+        *_sphere_facts(result["ewald"]),
     ]
     sections = [page.section("The map", _map_card(folder / "map.mrc", "the map"))]
     files = {"map.mrc": "the map of all these particles, neither filtered nor sharpened"}
