@@ -83,7 +83,7 @@ def astigmatism_moves(
         axes.axhline(0, color=INK, lw=0.4)
         axes.axvline(0, color=INK, lw=0.4)
         axes.set_aspect("equal", adjustable="datalim")
-        axes.set(xlabel="along 0° less 90° (Å)", ylabel="along 45° less 135° (Å)")
+        axes.set(xlabel="(U - V)/2 cos 2θ (Å)", ylabel="(U - V)/2 sin 2θ (Å)")
         axes.legend()
         return svg_text(figure, alt)
 
