@@ -233,10 +233,6 @@ def first_state(begun: Begun) -> RefineState:
     images = load_rings(task.table, task.source, frame, task.device, lambda _: None, task.mode)
     shells = frame.polar.rings
     scale = signal_scale(begun.reference[None], images, frame, shells, _FIRST_SHARE)
-    # The images hold all of the particle, so the grey level is that of the whole reference.
-    reference = begun.reference * scale
-    if task.mask is not None:
-        reference = reference * task.mask
     power = image_power(images, len(task.table.optics))
     count, local = len(task.table), task.locality
     nowhere = Posed(torch.eye(3, dtype=torch.float64).repeat(count, 1, 1), torch.zeros(count, 2))
@@ -248,7 +244,7 @@ def first_state(begun: Begun) -> RefineState:
         shift_step=_FIRST_SHIFT * task.widest.pixel_size,
         shell=max(1, round(task.field / config.lowpass) - 2),
         evidence=-float("inf"),
-        references=reference.expand(2, -1, -1, -1).to(task.device),
+        references=(begun.reference * scale).expand(2, -1, -1, -1).to(task.device),
         noise=power.expand(2, -1, -1),
         matrices=start.matrices,
         origins=start.origins,
