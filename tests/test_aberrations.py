@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import mrcfile
@@ -21,8 +20,7 @@ from vitreous.io.star import StarBlock, write_star
 from vitreous.jobs.config import SimulateConfig
 from vitreous.jobs.images import optics_of
 from vitreous.jobs.simulate import particle_blocks, random_poses
-from vitreous.math.fourier import frequency_radius, to_fourier, to_real
-from vitreous.math.gaussians import gaussian_sum
+from vitreous.math.fourier import frequency_radius, to_fourier
 from vitreous.particles.table import read_particles
 from vitreous.physics.aberrations import added, orders, place, zernike, zernike_sum
 from vitreous.physics.astigmatism import from_components, through_magnification, to_components
@@ -31,15 +29,11 @@ from vitreous.physics.ctf import (
     Optics,
     beam_tilt_phase,
     coma_scale,
-    contrast_transfer,
     ctf_phase,
-    electron_wavelength,
 )
 from vitreous.physics.phantom import built_in_phantom
 from vitreous.physics.project import image_frequencies, map_to_cube
-from vitreous.physics.simulate import Views, clean_images
-from vitreous.reconstruct.backproject import PosedImages, reconstruct_at_poses
-from vitreous.reconstruct.ewald import Curvature, ewald_reconstruct, likeness, sphere_terms
+from vitreous.physics.simulate import clean_images
 from vitreous.validate.fsc import fsc
 
 Find = Callable[[str], str]
@@ -200,118 +194,6 @@ def test_magnification_leaves_the_phases_of_the_ctf() -> None:
     moved = through_magnification(to_components(u, v, angle), np.reshape(matrix, (2, 2)))
     before, after = phases((u, v, angle), (1, 0, 0, 1)), phases(from_components(moved), matrix)
     torch.testing.assert_close(before, after, atol=1e-8, rtol=1e-9)
-
-
-@dataclass(frozen=True)
-class Thick:
-    """Images of Gaussians, each with the defocus of its own height."""
-
-    volume: torch.Tensor
-    images: torch.Tensor
-    views: Views
-    optics: Optics
-    config: SimulateConfig
-    field: float
-
-    def posed(self) -> PosedImages:
-        v = self.views
-        return PosedImages(self.images, v.matrices, v.origins, v.defocus, self.optics)
-
-
-THICK_BOX, THICK_PIXEL, THICK_VOLTAGE = 48, 2.0, 0.3
-
-
-@pytest.fixture(scope="module")
-def thick(tmp_path_factory: pytest.TempPathFactory) -> Thick:
-    box, width, field = THICK_BOX, 1.3, THICK_BOX * THICK_PIXEL
-    folder = tmp_path_factory.mktemp("thick")
-    config = SimulateConfig(
-        Path("x"), out=folder, n=400, defocus_range=(3e3, 1e4), voltage=THICK_VOLTAGE, cs=0.0
-    )
-    rng = np.random.default_rng(3)
-    places = rng.normal(size=(150, 3))
-    places *= (
-        0.34
-        * field
-        * rng.uniform(size=(150, 1)) ** (1 / 3)
-        / np.linalg.norm(places, axis=1, keepdims=True)
-    )
-    volume = gaussian_sum(places, np.ones(150), width, box, THICK_PIXEL).float()
-    optics, views = Optics(THICK_VOLTAGE, 0.0, 0.1), random_poses(config)
-    inside = frequency_radius(box, 2) < box // 2 - 1
-    k = (image_frequencies(box) / field)[inside]
-    k2, wavelength = (k**2).sum(-1), electron_wavelength(THICK_VOLTAGE)
-    spectrum = torch.zeros(config.n, box, box, dtype=torch.complex64)
-    envelope = torch.exp(-2 * (math.pi * width) ** 2 * (k2 + (wavelength * k2 / 2) ** 2)) / box
-    phase = ctf_phase(k, views.defocus, optics)
-    for image, matrix in enumerate(views.matrices):
-        x, y, height = (torch.from_numpy(places) @ matrix.T).float().T[:, :, None]
-        origin = views.origins[image] * THICK_PIXEL
-        wave = 2 * math.pi * ((x - origin[0]) * k[:, 0] + (y - origin[1]) * k[:, 1])
-        transfer = torch.sin(phase[image] - math.pi * wavelength * height * k2)
-        spectrum[image, inside] = (torch.polar(transfer, -wave)).sum(0) * envelope
-    return Thick(volume, to_real(spectrum, 2), views, optics, config, field)
-
-
-def outer(volume: torch.Tensor, truth: torch.Tensor) -> float:
-    return float(fsc(volume, truth)[THICK_BOX // 4 : THICK_BOX // 2 - 2].mean())
-
-
-def test_the_curved_sphere_recovers_what_a_flat_slice_loses(thick: Thick) -> None:
-    flat = reconstruct_at_poses([thick.posed()], THICK_BOX, THICK_PIXEL)
-    curved, reverse = (
-        ewald_reconstruct(
-            [thick.posed()], THICK_BOX, THICK_PIXEL, Curvature(0.7 * thick.field, reverse=r)
-        )
-        for r in (False, True)
-    )
-    assert outer(curved, thick.volume) > 0.9
-    assert outer(curved, thick.volume) > outer(flat, thick.volume) + 0.05
-    assert outer(reverse, thick.volume) < outer(flat, thick.volume) - 0.1
-
-
-def test_the_sphere_curves_as_in_relion(relion: Find, thick: Thick) -> None:
-    folder = thick.config.out
-    with stack_writer(folder / "particles.mrcs", THICK_BOX, thick.config.n, THICK_PIXEL) as stack:
-        stack.append(thick.images.numpy())
-    write_star(
-        folder / "p.star", particle_blocks(thick.config, thick.views, THICK_BOX, THICK_PIXEL)
-    )
-    agreement = []
-    for flags in ("", "--reverse_curvature"):
-        relion_runs(
-            folder,
-            f"{relion('relion_reconstruct')} --i p.star --o rec.mrc --ctf --ewald {flags} "
-            f"--mask_diameter {0.7 * thick.field}",
-        )
-        theirs = torch.from_numpy(read_map(folder / "rec.mrc")[0])
-        agreement.append(outer(theirs, thick.volume))
-    assert agreement[0] > agreement[1] + 0.1
-
-
-def test_one_sphere_point_is_a_flat_slice() -> None:
-    generator = torch.Generator().manual_seed(0)
-    phase = torch.randn(4, 9, generator=generator)
-    spectrum = torch.complex(torch.randn(4, 9, generator=generator), torch.zeros(4, 9))
-    data, weight = sphere_terms(spectrum, phase, torch.ones(9))
-    for term in (0, 1):
-        torch.testing.assert_close(data[term], torch.sin(phase) * spectrum)
-        torch.testing.assert_close(weight[term], torch.sin(phase) ** 2)
-    values = [torch.tensor([v]) for v in (9000.0, 9000.0, 0.0, 0.0)]
-    points = image_frequencies(8) / 32
-    torch.testing.assert_close(
-        torch.sin(ctf_phase(points, Defocus(*values), Optics(300, 2.7, 0.1))),
-        contrast_transfer(points, Defocus(*values), Optics(300, 2.7, 0.1)),
-    )
-
-
-def test_likeness_is_the_transform_of_a_ball() -> None:
-    generator = np.random.default_rng(0)
-    inside = generator.uniform(-0.5, 0.5, size=(400_000, 3))
-    inside = inside[np.linalg.norm(inside, axis=1) < 0.5] * 80.0
-    for distance in (0.0, 0.004, 0.012, 0.03):
-        sampled = np.cos(2 * np.pi * distance * inside[:, 2]).mean()
-        assert float(likeness(torch.tensor([distance]), 80.0)) == pytest.approx(sampled, abs=4e-3)
 
 
 def test_zernike_sum_of_nothing_is_zero() -> None:

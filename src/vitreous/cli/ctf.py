@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 
-from vitreous.cli.app import app, told
+from vitreous.cli.app import app, finished, told
 from vitreous.jobs.config_ctf import CtfRefineConfig
 
 
@@ -54,6 +53,4 @@ def ctf_refine(config: Annotated[CtfRefineConfig, Parameter(name="*")]) -> None:
     with told(config.out / "log.jsonl") as on_event:
         job = run_ctf_refine(config, on_event)
     found = json.loads((job / "result.json").read_text())
-    warnings = (f"Warning: {warning}" for warning in found["warnings"])
-    said = [*_lines(found), *warnings, f"Particles: {job / 'particles.star'}"]
-    Console().print("\n".join(said), soft_wrap=True, markup=False, highlight=False)
+    finished(job, *_lines(found), f"Particles: {job / 'particles.star'}")

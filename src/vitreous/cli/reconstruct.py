@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from vitreous.cli.app import angstrom, app, finished, told
 from vitreous.jobs.config_validation import ModelCheckConfig, ReconstructConfig
+
+
+def _curvature(sphere: dict[str, Any]) -> str:
+    mean = ", ".join(f"{name} {value:.4f}" for name, value in sphere["mean_fsc"].items())
+    halves = f" (mean FSC of the halves: {mean})" if mean else ""
+    return f"Ewald sphere: curved {sphere['curvature']}{halves}"
 
 
 @app.command
@@ -24,6 +30,7 @@ def reconstruct(config: Annotated[ReconstructConfig, Parameter(name="*")]) -> No
     finished(
         job,
         *([f"FSC 0.143: {angstrom(resolution)}"] if "fsc" in found else []),
+        *([_curvature(found["ewald"])] if found["ewald"] else []),
         f"Maps: {', '.join(str(job / f'{name}.mrc') for name in names)}",
     )
 

@@ -39,6 +39,15 @@ class ReconstructConfig:
         The images' phases were flipped already.
     ignore_ctf_until_first_peak : bool
         Take the CTF as one up to its first maximum.
+    ewald : bool
+        Allow for the curvature of the Ewald sphere, which thick particles feel at high resolution.
+    curvature : str
+        Which way the sphere curves: forward, as relion_reconstruct has it; reverse; or both, one
+        after the other, of which the one is kept whose halves agree better.  Images and their
+        movies do not tell: it hangs on the map's hand and on how the camera was read out.
+    ewald_diameter : float, optional
+        Diameter of the particle in angstrom, by which images are parted into the sphere's two
+        halves; by default ``mask_diameter``, else 70 % of the box.
     padding : int
         Oversampling of the maps' transforms, 2 to 4: memory grows with its third power.
     seed : int
@@ -60,6 +69,9 @@ class ReconstructConfig:
     ctf: bool = True
     phase_flipped: bool = False
     ignore_ctf_until_first_peak: bool = False
+    ewald: bool = False
+    curvature: Literal["forward", "reverse", "both"] = "forward"
+    ewald_diameter: float | None = None
     padding: int = 2
     seed: int = 0
     overwrite: bool = False

@@ -31,6 +31,9 @@ particles do."""
 _FINER = 2.5
 """The last maps may be this many times finer than the search's final resolution."""
 
+_FEW = 100
+"""Particles below which a resolution means little."""
+
 READ_BATCH = 512
 """Images read and transformed at once."""
 
@@ -117,6 +120,13 @@ def finer_frame(table: ParticleTable, frame: Frame, final_resolution: float) -> 
     """Frame with the same mask for the last maps, finer than the search's final resolution."""
     diameter = 2 * frame.mask_radius * frame.pixel_size
     return working_frame(table, diameter, final_resolution / _FINER)
+
+
+def few_particles(count: int) -> list[str]:
+    """A warning where particles are too few for a resolution to mean much."""
+    if count >= _FEW:
+        return []
+    return [f"{count} particles are fewer than {_FEW}: a resolution means little with so few."]
 
 
 def check_one_field(table: ParticleTable) -> None:

@@ -35,9 +35,9 @@ def insert_planes(
         Of z, y and x from 0; zero frequency in the middle of z and y.
     weight : float32 array (side, side, half)
         Added to in place, as ``data``.
-    frequencies : float32 array (points, 2)
-        Of the images.
-    planes : float32 array (images, 2, 3)
+    frequencies : float32 array (points, 3)
+        Of the images; z is 0 on a flat slice.
+    planes : float32 array (images, 3, 3)
         Where the images' axes lie in the cube, in voxels for a step of ``frequencies``.
     samples : complex64 array (images, points)
     shares : float32 array (images, points)
@@ -48,13 +48,13 @@ def insert_planes(
     one = np.float32(1)
     for n in range(planes.shape[0]):
         for p in range(frequencies.shape[0]):
-            a, b = frequencies[p, 0], frequencies[p, 1]
-            x = planes[n, 0, 0] * a + planes[n, 1, 0] * b
+            a, b, c = frequencies[p, 0], frequencies[p, 1], frequencies[p, 2]
+            x = planes[n, 0, 0] * a + planes[n, 1, 0] * b + planes[n, 2, 0] * c
             mate = x < 0
             if mate:
-                a, b, x = -a, -b, -x
-            y = planes[n, 0, 1] * a + planes[n, 1, 1] * b + side // 2
-            z = planes[n, 0, 2] * a + planes[n, 1, 2] * b + side // 2
+                a, b, c, x = -a, -b, -c, -x
+            y = planes[n, 0, 1] * a + planes[n, 1, 1] * b + planes[n, 2, 1] * c + side // 2
+            z = planes[n, 0, 2] * a + planes[n, 1, 2] * b + planes[n, 2, 2] * c + side // 2
             i, j, k = int(x), int(y), int(z)
             if y < 0 or z < 0 or i + 1 >= half or j + 1 >= side or k + 1 >= side:
                 continue

@@ -10,9 +10,18 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from vitreous.errors import OptionError
 from vitreous.math.symmetry import lattice_cosets, point_group
-from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, contrast_transfer
+from vitreous.physics.ctf import (
+    Defocus,
+    Optics,
+    beam_tilt_phase,
+    contrast_transfer,
+    ctf_phase,
+    magnified,
+)
 from vitreous.physics.project import image_frequencies, shift_phase
+from vitreous.reconstruct.ewald import Curvature, sphere_halves
 from vitreous.reconstruct.half_cube import (
     HalfCube,
     empty_half_cube,
@@ -109,36 +118,72 @@ def centred_spectra(
     return spectra[:, y % box, x] * shift_phase(k, origins - box // 2, box)
 
 
-def _insert_batch(
-    batch: PosedImages, grid: MapGrid, cubes: Sequence[HalfCube], turns: Float[Tensor, "c 3 3"]
-) -> None:
-    box, pixel_size = batch.images.shape[-1], batch.pixel_size or grid.pixel_size
-    steps = grid.width / (box * pixel_size)
-    k = half_plane(box, min(box // 2 - 1, grid.radius / steps))
-    metric = k / (box * pixel_size)
-    samples = centred_spectra(batch.images, k, batch.origins.float())
-    if batch.optics.turns_phases:
-        samples = samples * beam_tilt_phase(metric, batch.optics).conj()
-    # In noise of standard deviation 1 the same density is fainter, the wider the field of view.
-    ctf = torch.full(samples.shape, steps)
+def _flat_slice(
+    batch: PosedImages, spectra: Complex[Tensor, "n p"], metric: Float[Tensor, "p 2"]
+) -> tuple[Float[Tensor, "p 2"], Complex[Tensor, "n p"], Float[Tensor, "n p"]]:
+    """Frequencies, data and weight of images that are central slices."""
+    ctf = torch.ones(spectra.shape)
     if batch.defocus is not None:
-        ctf *= contrast_transfer(
+        ctf = contrast_transfer(
             metric,
             batch.defocus,
             batch.optics,
             phase_flipped=batch.phase_flipped,
             ignore_until_first_peak=batch.ignore_until_first_peak,
         )
-    weighted = ctf if batch.weights is None else ctf * batch.weights.float()[:, None]
-    samples, shares = samples * weighted, ctf * weighted
-    magnification = torch.tensor(batch.optics.magnification).view(2, 2)
-    planes = steps * magnification.T @ batch.matrices[:, :2].float()
-    maps = torch.zeros(len(ctf), dtype=torch.long) if batch.maps is None else batch.maps
-    for number, cube in enumerate(cubes):
-        chosen = maps == number
-        own = planes[chosen], samples[chosen], shares[chosen]
-        for turn in turns.float():
-            insert_slices(cube, k, own[0] @ turn.T, *own[1:])
+    return magnified(metric, batch.optics), spectra * ctf, ctf**2
+
+
+def _curved_slices(
+    batch: PosedImages,
+    spectra: Complex[Tensor, "n p"],
+    metric: Float[Tensor, "p 2"],
+    curvature: Curvature,
+) -> list[tuple[Float[Tensor, "p 3"], Complex[Tensor, "n p"], Float[Tensor, "n p"]]]:
+    """The same of both halves of the Ewald sphere."""
+    if batch.defocus is None or batch.ignore_until_first_peak:
+        raise OptionError(
+            "the sphere's two halves are told apart by the whole CTF, which is not to be used",
+            mend="give particles with defocus columns, and correct for all of the CTF",
+        )
+    phase = ctf_phase(metric, batch.defocus, batch.optics)
+    if batch.phase_flipped:
+        spectra = spectra * torch.sin(phase).sign()
+    points = magnified(metric, batch.optics)
+    return sphere_halves(spectra, phase, points, batch.optics.voltage, curvature)
+
+
+def _insert_batch(
+    batch: PosedImages,
+    grid: MapGrid,
+    cubes: Sequence[HalfCube],
+    turns: Float[Tensor, "c 3 3"],
+    curvature: Curvature | None,
+) -> None:
+    box, pixel_size = batch.images.shape[-1], batch.pixel_size or grid.pixel_size
+    steps = grid.width / (box * pixel_size)
+    k = half_plane(box, min(box // 2 - 1, grid.radius / steps))
+    metric = k / (box * pixel_size)
+    spectra = centred_spectra(batch.images, k, batch.origins.float())
+    if batch.optics.turns_phases:
+        spectra = spectra * beam_tilt_phase(metric, batch.optics).conj()
+    slices = (
+        [_flat_slice(batch, spectra, metric)]
+        if curvature is None
+        else _curved_slices(batch, spectra, metric, curvature)
+    )
+    count = len(batch.images)
+    weights = torch.ones(count) if batch.weights is None else batch.weights.float()
+    maps = torch.zeros(count, dtype=torch.long) if batch.maps is None else batch.maps
+    for points, data, shares in slices:
+        # In noise of standard deviation 1 the same density is fainter, the wider the field of view.
+        data, shares = data * (steps * weights)[:, None], shares * (steps**2 * weights)[:, None]
+        axes = batch.matrices[:, : points.shape[1]].float()
+        for number, cube in enumerate(cubes):
+            chosen = maps == number
+            for turn in turns.float():
+                own = axes[chosen] @ turn.T, data[chosen], shares[chosen]
+                insert_slices(cube, points * grid.width, *own)
 
 
 def backproject(
@@ -148,6 +193,7 @@ def backproject(
     *,
     symmetry: str = "C1",
     padding: int = 2,
+    curvature: Curvature | None = None,
 ) -> list[HalfCube]:
     """Sum images at their poses; CTF, coma and magnification undone.
 
@@ -165,11 +211,18 @@ def backproject(
         lattice makes from others: none under D2 or O, four under I.
     padding : int
         Oversampling of the transforms.
+    curvature : Curvature, optional
+        Of the Ewald sphere, whose two halves images are then read as; by default slices are flat.
+
+    Raises
+    ------
+    OptionError
+        For the sphere without the CTF.
     """
     cubes = [empty_half_cube(grid.radius, grid.box, padding) for _ in range(maps)]
     lattice, cosets = lattice_cosets(point_group(symmetry))
     for batch in batches:
-        _insert_batch(batch, grid, cubes, cosets)
+        _insert_batch(batch, grid, cubes, cosets, curvature)
     for number, cube in enumerate(cubes):
         cube.complete()
         if len(lattice) > 1:
@@ -185,6 +238,7 @@ def reconstruct_at_poses(
     *,
     symmetry: str = "C1",
     resolution: float | None = None,
+    curvature: Curvature | None = None,
 ) -> Float[Tensor, "n n n"]:
     """Least-squares map of images at their poses, CTF, coma and magnification undone.
 
@@ -202,7 +256,9 @@ def reconstruct_at_poses(
         Point group imposed.
     resolution : float, optional
         Angstrom that the map is cut at; by default Nyquist.
+    curvature : Curvature, optional
+        Of the Ewald sphere; by default slices are flat.
     """
     grid = map_grid(box, pixel_size, resolution)
-    (cube,) = backproject(batches, grid, symmetry=symmetry, padding=padding)
+    (cube,) = backproject(batches, grid, symmetry=symmetry, padding=padding, curvature=curvature)
     return least_squares_map(cube, box, grid.radius)

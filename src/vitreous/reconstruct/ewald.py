@@ -12,18 +12,16 @@ Ultramicroscopy 81, 83 (2000); Russo & Henderson, Ultramicroscopy 187, 26 (2018)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from vitreous.errors import OptionError
-from vitreous.physics.ctf import beam_tilt_phase, ctf_phase, electron_wavelength, magnified
-from vitreous.reconstruct.backproject import PosedImages, centred_spectra, half_plane
-from vitreous.reconstruct.insert import Accumulator, empty_accumulator, friedel_symmetrised, insert
-from vitreous.reconstruct.solve import solve
+from vitreous.physics.ctf import electron_wavelength
+
+_HALF_ALIKE = 2.4983
+"""Solution x of 3 (sin x - x cos x) / x^3 = 1/2."""
 
 
 @dataclass(frozen=True)
@@ -79,73 +77,39 @@ def sphere_terms(
     return factor.conj() * spectrum, factor.abs() ** 2
 
 
-def ewald_backproject(
-    total: Accumulator, batch: PosedImages, box: int, pixel_size: float, curvature: Curvature
-) -> None:
-    """Add images to both halves of the sphere, in place; call friedel_symmetrised at the end.
+def matters_beyond(thickness: float, kilovolts: float) -> float:
+    """Resolution in angstrom where the sphere's two points correlate at a half.
 
-    Parameters
-    ----------
-    total : Accumulator
-        For frequencies up to box / 2 + 1.
-    batch : PosedImages
-    box : int
-        Pixels of the images.
-    pixel_size : float
-        Angstrom.
-    curvature : Curvature
+    It grows with the square root of wavelength and thickness, as in DeRosier's equation 6, whose
+    limit, sqrt(thickness lambda / 0.7), lies 1.07 times coarser.
     """
-    radius, field = box // 2 - 1, box * pixel_size
-    k = half_plane(box, radius)
-    spectrum = centred_spectra(batch.images, k, batch.origins)
-    spectrum = spectrum * beam_tilt_phase(k / field, batch.optics).conj()
-
-    if batch.defocus is None:
-        raise OptionError(
-            "the sphere's two halves are told apart by the CTF, which these particles lack",
-            mend="give particles with defocus columns",
-        )
-    points = magnified(k / field, batch.optics)
-    height = electron_wavelength(batch.optics.voltage) / 2 * (points**2).sum(-1)
-    data, weight = sphere_terms(
-        spectrum,
-        ctf_phase(k / field, batch.defocus, batch.optics),
-        likeness(2 * height, curvature.thickness),
-    )
-    side = -1 if curvature.reverse else 1
-    for sign, samples, shares in zip((side, -side), data, weight, strict=True):
-        curved = torch.cat([points, sign * height[:, None]], dim=1) * field
-        places = torch.einsum("pi,nij->npj", curved, batch.matrices.float()).reshape(-1, 3)
-        inside = places.norm(dim=1) <= radius + 1
-        insert(
-            total,
-            places[inside],
-            samples.reshape(1, -1)[:, inside],
-            shares.reshape(1, -1)[:, inside],
-        )
+    return math.sqrt(math.pi * thickness * electron_wavelength(kilovolts) / _HALF_ALIKE)
 
 
-def ewald_reconstruct(
-    batches: Iterable[PosedImages],
-    box: int,
-    pixel_size: float,
+def sphere_halves(
+    spectrum: Complex[Tensor, "n p"],
+    phase: Float[Tensor, "n p"],
+    points: Float[Tensor, "p 2"],
+    kilovolts: float,
     curvature: Curvature,
-    padding: int = 2,
-) -> Float[Tensor, "n n n"]:
-    """Map of images at their poses, each read as two halves of the Ewald sphere.
+) -> list[tuple[Float[Tensor, "p 3"], Complex[Tensor, "n p"], Float[Tensor, "n p"]]]:
+    """Both halves of the sphere that images lie on: frequencies (1/angstrom), data and weight.
 
     Parameters
     ----------
-    batches : iterable of PosedImages
-        Streamed: only one is in memory at a time.
-    box : int
-        Pixels of the images and of the map.
-    pixel_size : float
-        Angstrom.
+    spectrum : complex tensor (images, pixels)
+        Centred, without odd aberrations.
+    phase : tensor (images, pixels)
+        Argument of the CTF's sine.
+    points : tensor (pixels, 2)
+        Frequencies in 1/angstrom, magnification undone.
+    kilovolts : float
     curvature : Curvature
     """
-    radius = box // 2 - 1
-    total = empty_accumulator(1, radius + 2, padding)
-    for batch in batches:
-        ewald_backproject(total, batch, box, pixel_size, curvature)
-    return solve(friedel_symmetrised(total), None, box, radius)[0]
+    height = electron_wavelength(kilovolts) / 2 * (points**2).sum(-1, keepdim=True)
+    data, weight = sphere_terms(spectrum, phase, likeness(2 * height[:, 0], curvature.thickness))
+    side = -1 if curvature.reverse else 1
+    return [
+        (torch.cat([points, sign * height], dim=1), data[half], weight[half])
+        for half, sign in enumerate((side, -side))
+    ]

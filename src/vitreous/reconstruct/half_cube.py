@@ -10,6 +10,7 @@ from itertools import product
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vitreous.kernels.compiler import COMPILED, compiled_for
 from vitreous.kernels.threads import cores
@@ -66,18 +67,18 @@ def _on_every_core(work: Callable[[int], None]) -> None:
 
 def insert_slices(
     cube: HalfCube,
-    frequencies: Float[Tensor, "p 2"],
-    planes: Float[Tensor, "n 2 3"],
+    frequencies: Float[Tensor, "p d"],
+    planes: Float[Tensor, "n d 3"],
     samples: Complex[Tensor, "n p"],
     shares: Float[Tensor, "n p"],
 ) -> None:
-    """Add central slices into ``cube`` in place, by trilinear weights.
+    """Add slices into ``cube`` in place, by trilinear weights.
 
     Parameters
     ----------
-    frequencies : tensor (samples, 2)
-        Image frequencies (x, y) of one half-plane.
-    planes : tensor (images, 2, 3)
+    frequencies : tensor (samples, 2 or 3)
+        Image frequencies (x, y) of one half-plane, and z off it where slices are curved.
+    planes : tensor (images, 2 or 3, 3)
         Directions (x, y, z) of the images' axes in the volume, in steps of 1 / box of the map for
         a step of ``frequencies``.
     samples, shares : tensors (images, samples)
@@ -88,8 +89,10 @@ def insert_slices(
         insert_eagerly(cube, frequencies, scaled, samples, shares)
         return
     data, weight = cube.data.numpy(), cube.weight.numpy()
+    flat = 3 - frequencies.shape[1]
+    solid = pad(frequencies, [0, flat]), pad(scaled, [0, 0, 0, flat])
     points, axes, values, amounts = (
-        part.contiguous().resolve_conj().numpy() for part in (frequencies, scaled, samples, shares)
+        part.contiguous().resolve_conj().numpy() for part in (*solid, samples, shares)
     )
 
     _on_every_core(
@@ -99,8 +102,8 @@ def insert_slices(
 
 def insert_eagerly(
     cube: HalfCube,
-    frequencies: Float[Tensor, "p 2"],
-    planes: Float[Tensor, "n 2 3"],
+    frequencies: Float[Tensor, "p d"],
+    planes: Float[Tensor, "n d 3"],
     samples: Complex[Tensor, "n p"],
     shares: Float[Tensor, "n p"],
 ) -> None:

@@ -1,20 +1,19 @@
-"""The reports of the jobs that validate a map from its half-maps."""
+"""The reports of the jobs that judge maps, models and optics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from vitreous.io.atomic import write_text
 from vitreous.io.mrc import read_map
 from vitreous.report import charts, curves, figures, page
+from vitreous.report.optics import ctf_story
 from vitreous.report.progress import duration
 from vitreous.report.record import read_result
+from vitreous.report.story import Facts, Result, Story, angstrom, numbers
 from vitreous.report.svg import colour
 from vitreous.report.viewer import make_view, script, viewer
 from vitreous.validate.anisotropy import HALF_ANGLE, ORDER
@@ -33,42 +32,8 @@ _READ_FSC = (
     "mask feigns by itself: it should be near 0 where the corrected one crosses 0.143."
 )
 
-_Result = dict[str, Any]
-_Facts = list[tuple[str, str, str]]
 
-
-@dataclass(frozen=True)
-class _Story:
-    """What is particular to the page of one job.
-
-    Attributes
-    ----------
-    title : str
-        One sentence: what was found.
-    facts : list
-        Name, value, remark.
-    sections : list of str
-        HTML.
-    files : dict
-        What each file is.
-    """
-
-    title: str
-    facts: _Facts
-    sections: list[str]
-    files: dict[str, str]
-
-
-def _angstrom(value: float | None) -> str:
-    return "not reached" if value is None else f"{value:.2f} Å"
-
-
-def _numbers(values: list[float | None]) -> Float[np.ndarray, " s"]:
-    """Numbers of ``result.json``, where infinity became null."""
-    return np.array([np.nan if value is None else value for value in values])
-
-
-def _mask_fact(result: _Result) -> tuple[str, str, str]:
+def _mask_fact(result: Result) -> tuple[str, str, str]:
     mask = result["mask"]
     source = {"automatic": "made round the density", "sphere": "a soft sphere"}
     return (
@@ -95,27 +60,27 @@ def _map_card(path: Path, name: str) -> str:
     )
 
 
-def _fsc_card(result: _Result) -> str:
+def _fsc_card(result: Result) -> str:
     """The curves of two half-maps."""
     names = ("corrected", "masked", "unmasked", "randomised")
     titles = ("corrected", "masked", "unmasked", "masked, random phases")
     fsc = result["fsc"]
-    lines = [(title, _numbers(fsc[name])) for name, title in zip(names, titles, strict=True)]
-    alt = f"Fourier shell correlation, 0.143 at {_angstrom(result['resolution_0143'])}"
-    picture = curves.fsc_chart(_numbers(fsc["frequency"]), lines, alt)
+    lines = [(title, numbers(fsc[name])) for name, title in zip(names, titles, strict=True)]
+    alt = f"Fourier shell correlation, 0.143 at {angstrom(result['resolution_0143'])}"
+    picture = curves.fsc_chart(numbers(fsc["frequency"]), lines, alt)
     return page.card("Do the halves agree?", page.figure(picture, _READ_FSC))
 
 
-def _postprocess(folder: Path, result: _Result) -> _Story:
+def _postprocess(folder: Path, result: Result) -> Story:
     guinier = result["guinier"]
-    found = _angstrom(result["resolution_0143"])
+    found = angstrom(result["resolution_0143"])
     charts_shown = [_fsc_card(result)]
     if guinier is not None:
-        x, fitted = _numbers(guinier["frequency_squared"]), np.array(guinier["fitted"])
+        x, fitted = numbers(guinier["frequency_squared"]), np.array(guinier["fitted"])
         picture = curves.guinier_chart(
             x,
-            _numbers(guinier["log_amplitude"]),
-            _numbers(guinier["log_weighted"]),
+            numbers(guinier["log_amplitude"]),
+            numbers(guinier["log_weighted"]),
             (guinier["slope"], guinier["intercept"]),
             (float(x[fitted].min()), float(x[fitted].max())),
             f"Guinier plot, B-factor {4 * guinier['slope']:.0f} square angstroms",
@@ -132,8 +97,8 @@ def _postprocess(folder: Path, result: _Result) -> _Story:
     ]
     facts = [
         ("FSC 0.143", found, "last shell above it, within the mask, corrected"),
-        ("FSC 0.5", _angstrom(result["resolution_05"]), "likewise"),
-        ("Unmasked", _angstrom(result["resolution_0143_unmasked"]), "FSC 0.143"),
+        ("FSC 0.5", angstrom(result["resolution_05"]), "likewise"),
+        ("Unmasked", angstrom(result["resolution_0143_unmasked"]), "FSC 0.143"),
         ("B-factor", f"{result['bfactor']:.1f} Å²", str(result["bfactor_source"])),
         _mask_fact(result),
     ]
@@ -143,16 +108,16 @@ def _postprocess(folder: Path, result: _Result) -> _Story:
         "mask.mrc": "the mask",
         "fsc.xml": "the corrected FSC, for deposition in EMDB",
     }
-    return _Story(f"The halves agree to {found} (FSC 0.143)", facts, sections, files)
+    return Story(f"The halves agree to {found} (FSC 0.143)", facts, sections, files)
 
 
-def _local_resolution(folder: Path, result: _Result) -> _Story:
+def _local_resolution(folder: Path, result: Result) -> Story:
     values, _ = read_map(folder / "local_resolution.mrc")
     mask, _ = read_map(folder / "mask.mrc")
     inside = mask > 0.5
     local = result["local_resolution"]
     low, high = local["percentile_5"], local["percentile_95"]
-    said = f"90 % of the mask between {_angstrom(low)} and {_angstrom(high)}"
+    said = f"90 % of the mask between {angstrom(low)} and {angstrom(high)}"
     sections = figures.coloured_sections(
         values, inside, (low, high), "resolution (Å)", f"Local resolution: {said}"
     )
@@ -171,10 +136,10 @@ def _local_resolution(folder: Path, result: _Result) -> _Story:
     )
     how = "The dashed line is the resolution of the whole."
     facts = [
-        ("Median", _angstrom(local["percentile_50"]), "of the voxels within the mask"),
-        ("From", _angstrom(low), "5 % are finer"),
-        ("To", _angstrom(high), "5 % are coarser"),
-        ("Whole", _angstrom(result["resolution_0143"]), "FSC 0.143 within the mask, corrected"),
+        ("Median", angstrom(local["percentile_50"]), "of the voxels within the mask"),
+        ("From", angstrom(low), "5 % are finer"),
+        ("To", angstrom(high), "5 % are coarser"),
+        ("Whole", angstrom(result["resolution_0143"]), "FSC 0.143 within the mask, corrected"),
         ("Window", f"{result['window']['diameter']:.0f} Å", "diameter of the soft ball"),
         _mask_fact(result),
     ]
@@ -199,14 +164,14 @@ def _local_resolution(folder: Path, result: _Result) -> _Story:
         "locally_filtered.mrc": "the sharpened map, low-passed everywhere at its own resolution",
         "mask.mrc": "the mask",
     }
-    return _Story(f"Local resolution: {said}", facts, content, files)
+    return Story(f"Local resolution: {said}", facts, content, files)
 
 
-def _anisotropy(folder: Path, result: _Result) -> _Story:
+def _anisotropy(folder: Path, result: Result) -> Story:
     cones, views = result["conical_fsc"], result["views"]
-    frequency, by_cone = _numbers(cones["frequency"]), np.array(cones["curves"])
+    frequency, by_cone = numbers(cones["frequency"]), np.array(cones["curves"])
     best, worst = result["resolution_best"], result["resolution_worst"]
-    said = f"{_angstrom(best)} in the best direction, {_angstrom(worst)} in the worst"
+    said = f"{angstrom(best)} in the best direction, {angstrom(worst)} in the worst"
     chart = curves.cone_chart(frequency, by_cone, f"FSC within cones: {said}")
     resolution = 1 / np.maximum(np.array(cones["limits"]), 1 / worst)
     globe = figures.sphere_map(
@@ -231,11 +196,11 @@ def _anisotropy(folder: Path, result: _Result) -> _Story:
             ),
         ),
     ]
-    facts: _Facts = [
+    facts: Facts = [
         ("cFAR", f"{result['cfar']:.2f}", "below 0.5 a map is smeared"),
         ("Sphericity", f"{result['sphericity']:.3f}", "1 for a map alike in all directions"),
-        ("Best", _angstrom(best), ""),
-        ("Worst", _angstrom(worst), ""),
+        ("Best", angstrom(best), ""),
+        ("Worst", angstrom(worst), ""),
         _mask_fact(result),
     ]
     if views is not None:
@@ -248,20 +213,31 @@ def _anisotropy(folder: Path, result: _Result) -> _Story:
             ]
             header = ["grid tilted by (degrees)", "score", "directions without a slice"]
             sections.append(page.section("If the grid were tilted", page.table(header, rows)))
-    return _Story(f"Resolution by direction: {said}", facts, sections, {})
+    return Story(f"Resolution by direction: {said}", facts, sections, {})
 
 
-def _reconstruct(folder: Path, result: _Result) -> _Story:
+def _sphere_facts(sphere: Result | None) -> Facts:
+    """How the Ewald sphere was taken to curve, if at all, and what speaks for it."""
+    if sphere is None:
+        return []
+    mean = ", ".join(f"{name} {value:.4f}" for name, value in sphere["mean_fsc"].items())
+    felt = f"felt beyond {sphere['matters_beyond']:.2f} Å"
+    remark = f"mean FSC: {mean}; {felt}" if mean else felt
+    return [("Ewald sphere", f"curved {sphere['curvature']}", remark)]
+
+
+def _reconstruct(folder: Path, result: Result) -> Story:
     count = f"{result['n_particles']:,} particles"
-    facts: _Facts = [
+    facts: Facts = [
         ("Particles", f"{result['n_particles']:,}", ""),
         ("Symmetry", result["symmetry"], ""),
+        *_sphere_facts(result["ewald"]),
     ]
     sections = [page.section("The map", _map_card(folder / "map.mrc", "the map"))]
     files = {"map.mrc": "the map of all these particles, neither filtered nor sharpened"}
     if "fsc" not in result:
-        return _Story(f"Reconstruction of {count}", facts, sections, files)
-    found = _angstrom(result["resolution_0143"])
+        return Story(f"Reconstruction of {count}", facts, sections, files)
+    found = angstrom(result["resolution_0143"])
     first, second = result["n_by_map"]
     facts = [
         ("Resolution", found, "FSC 0.143 within the mask, corrected"),
@@ -274,17 +250,17 @@ def _reconstruct(folder: Path, result: _Result) -> _Story:
         "half1.mrc, half2.mrc": "the maps of the halves, for vitreous postprocess",
         "fsc.xml": "the corrected curve, as EMDB takes it",
     }
-    return _Story(f"Reconstruction of {count}: {found}", facts, sections, files)
+    return Story(f"Reconstruction of {count}: {found}", facts, sections, files)
 
 
-def _model_check(folder: Path, result: _Result) -> _Story:
+def _model_check(folder: Path, result: Result) -> Story:
     fsc, hands = result["fsc"], result["correlation_by_hand"]
-    found = _angstrom(result["resolution_05"])
+    found = angstrom(result["resolution_05"])
     titles = {"masked": "map", "work": "first half", "free": "second half", "unmasked": "no mask"}
-    lines = [(title, _numbers(fsc[name])) for name, title in titles.items() if name in fsc]
+    lines = [(title, numbers(fsc[name])) for name, title in titles.items() if name in fsc]
     alt = f"FSC between map and model, 0.5 at {found}"
-    picture = curves.fsc_chart(_numbers(fsc["frequency"]), lines, alt)
-    facts: _Facts = [
+    picture = curves.fsc_chart(numbers(fsc["frequency"]), lines, alt)
+    facts: Facts = [
         ("FSC 0.5", found, "between map and model, round the model"),
         ("Correlation", f"{result['correlation']:.3f}", "in real space, round the model"),
     ]
@@ -315,20 +291,21 @@ def _model_check(folder: Path, result: _Result) -> _Story:
         "residues.csv": "correlation of every residue",
         "fsc.xml": "the FSC between map and model, as EMDB takes it",
     }
-    return _Story(f"Map and model agree to {found}", facts, sections, files)
+    return Story(f"Map and model agree to {found}", facts, sections, files)
 
 
-_STORIES: dict[str, tuple[str, Callable[[Path, _Result], _Story]]] = {
+_STORIES: dict[str, tuple[str, Callable[[Path, Result], Story]]] = {
     "postprocess": ("postprocessing", _postprocess),
     "refine": ("refinement", _postprocess),
     "local-resolution": ("local resolution", _local_resolution),
     "anisotropy": ("anisotropy", _anisotropy),
     "reconstruct": ("reconstruction", _reconstruct),
     "model-check": ("model against map", _model_check),
+    "ctf-refine": ("CTF refinement", ctf_story),
 }
 
 
-def build_validation_page(folder: Path, result: _Result) -> str:
+def build_validation_page(folder: Path, result: Result) -> str:
     """HTML of the report."""
     kind, tell = _STORIES[result["job"]]
     story = tell(folder, result)

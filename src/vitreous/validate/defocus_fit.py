@@ -122,7 +122,7 @@ def _prior(gains: Float[Tensor, "n d"], offsets: Float[Tensor, " d"]) -> tuple[f
 
     # Below the grid's own step a spread means nothing on it.
     bounds = [(-reach, reach), (math.log(step / 2), math.log(reach))]
-    begin = np.array([0.0, math.log(reach / 8)])
+    begin = np.array([0.0, np.clip(math.log(reach / 8), *bounds[1])])
     found = minimize(unlikeliness, begin, method="Nelder-Mead", bounds=bounds)
     return float(found.x[0]), math.exp(found.x[1])
 

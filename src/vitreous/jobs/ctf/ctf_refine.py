@@ -12,7 +12,7 @@ from vitreous.jobs.config_ctf import CtfRefineConfig
 from vitreous.jobs.ctf.defocus import refine_astigmatism, refine_defocus
 from vitreous.jobs.ctf.magnification import refine_magnification
 from vitreous.jobs.ctf.odd_aberrations import OddModel, refine_odd
-from vitreous.jobs.ctf.outputs import written_table
+from vitreous.jobs.ctf.outputs import write_changes, write_phases, written_table
 from vitreous.jobs.ctf.setup import open_problem
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.record import job_record, write_record
@@ -24,7 +24,8 @@ def run_ctf_refine(config: CtfRefineConfig, on_event: OnEvent = ignore) -> Path:
 
     Returns
     -------
-    Path of the folder, with particles.star and result.json.
+    Path of the folder, with particles.star, result.json, what changed of the particles
+    (changes.csv) and the phases of odd aberrations (odd_phases_group1.mrcs and so on).
 
     Raises
     ------
@@ -33,6 +34,7 @@ def run_ctf_refine(config: CtfRefineConfig, on_event: OnEvent = ignore) -> Path:
     """
     began = time.monotonic()
     problem = open_problem(config)
+    before = problem.table
     prepare_folder(config.out, overwrite=config.overwrite)
     on_event({"event": "start", "job": "ctf-refine", "particles": len(problem.table)})
     found: dict[str, Any] = {}
@@ -41,7 +43,8 @@ def run_ctf_refine(config: CtfRefineConfig, on_event: OnEvent = ignore) -> Path:
         problem, found["magnification"], warnings = refine_magnification(problem, on_event)
     if config.beam_tilt or config.trefoil:
         model = OddModel(config.beam_tilt, config.trefoil)
-        problem, found["odd_aberrations"] = refine_odd(problem, model, on_event)
+        problem, found["odd_aberrations"], pictures = refine_odd(problem, model, on_event)
+        write_phases(config.out, found["odd_aberrations"], pictures)
     if config.defocus:
         problem, found["defocus"], more = refine_defocus(problem, config.defocus_range, on_event)
         warnings += more
@@ -49,6 +52,8 @@ def run_ctf_refine(config: CtfRefineConfig, on_event: OnEvent = ignore) -> Path:
         names = problem.table.block.frame["rlnMicrographName"]
         micrograph = names.rank("dense").to_numpy().astype(np.int64)
         problem, found["astigmatism"] = refine_astigmatism(problem, micrograph, on_event)
+    if config.defocus or config.astigmatism:
+        write_changes(config.out, before, problem.table)
     write_particles(config.out / "particles.star", written_table(problem, config))
     write_record(
         config.out,

@@ -22,6 +22,7 @@ from vitreous.particles.optics import OpticsGroup
 from vitreous.physics.aberrations import added, zernike
 from vitreous.physics.ctf import Optics, coma_scale, magnified
 from vitreous.validate.phase_fit import PhaseFit, PhaseSums, fit_phase, odd_sums
+from vitreous.validate.phase_picture import phase_pictures
 from vitreous.validate.significance import wald
 
 _TREFOIL = ((-3, 3), (3, 3))
@@ -95,13 +96,13 @@ def _record(
 
 def refine_odd(
     problem: Problem, model: OddModel, on_event: OnEvent
-) -> tuple[Problem, list[dict[str, Any]]]:
-    """Problem with each group's odd aberrations refined, and a record of each group.
+) -> tuple[Problem, list[dict[str, Any]], list[Float[np.ndarray, "3 s s"]]]:
+    """Problem with each group's odd aberrations refined; a record and phase_pictures of each.
 
     A shift common to all of a group's images goes into their origins.
     """
     done = counter("odd aberrations", len(problem.table), on_event)
-    records = []
+    records, pictures = [], []
     for number, band, rows in groups(problem):
         group = problem.table.optics[number]
         optics = optics_of(group)
@@ -116,6 +117,7 @@ def refine_odd(
         fit = fit_phase(whole, basis, band.radius)
         by_half = [fit_phase(part, basis, band.radius) for part in halves] if halves[1:] else []
         records.append(_record(group, model, fit, by_half))
+        pictures.append(phase_pictures(whole, basis @ fit.values.float(), band.steps))
 
         values = fit.values.tolist()
         problem = with_group(problem, number, **model.applied(group, values))
@@ -123,4 +125,4 @@ def refine_odd(
         origins = problem.poses.origins.copy()
         origins[rows] -= moved
         problem = replace(problem, poses=replace(problem.poses, origins=origins))
-    return problem, records
+    return problem, records, pictures

@@ -1,18 +1,25 @@
-"""The refined values in the table's own columns."""
+"""The refined values in the table's own columns, and beside what they were."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float
 
+from vitreous.io.atomic import atomic_path
+from vitreous.io.mrc import stack_writer
 from vitreous.io.star import StarBlock
 from vitreous.jobs.config_ctf import CtfRefineConfig
 from vitreous.jobs.ctf.comparison import Problem
 from vitreous.particles.columns import as_cells
 from vitreous.particles.optics import MAG_COLUMNS, OpticsGroup
 from vitreous.particles.table import ParticleTable
+from vitreous.physics.astigmatism import to_components
 
 _TILT = ("rlnBeamTiltX", "rlnBeamTiltY")
 
@@ -67,3 +74,36 @@ def written_table(problem: Problem, config: CtfRefineConfig) -> ParticleTable:
     if table.optics_block is not None:
         table = replace(table, optics_block=_optics_block(table.optics_block, table, config))
     return table
+
+
+_PARTS = ("mean", "cosine", "sine")
+_PLACES = {"micrograph": "rlnMicrographName", "x": "rlnCoordinateX", "y": "rlnCoordinateY"}
+
+
+def write_changes(out: Path, before: ParticleTable, after: ParticleTable) -> None:
+    """Write each particle's mean defocus and astigmatism, before and after, as ``changes.csv``.
+
+    Angstrom, in the components of :mod:`vitreous.physics.astigmatism`; the place in the micrograph
+    as far as the table holds it.
+    """
+    columns: dict[str, Any] = {"optics_group": [after.optics[g].number for g in after.group]}
+    for label, table in (("before", before), ("after", after)):
+        defocus = (table.defocus_u, table.defocus_v, table.defocus_angle)
+        components = to_components(*(np.asarray(column) for column in defocus)).T
+        columns |= {f"{part}_{label}": c for part, c in zip(_PARTS, components, strict=True)}
+    frame = before.block.frame
+    places = {label: frame[name] for label, name in _PLACES.items() if name in frame.columns}
+    with atomic_path(out / "changes.csv") as path:
+        pl.DataFrame({**places, **columns}).write_csv(path, float_precision=2)
+
+
+def write_phases(
+    out: Path,
+    records: Sequence[Mapping[str, Any]],
+    pictures: Sequence[Float[np.ndarray, "3 s s"]],
+) -> None:
+    """Write the phases of each optics group: measured, fitted, and what is left."""
+    for record, images in zip(records, pictures, strict=True):
+        path = out / f"odd_phases_group{record['group']}.mrcs"
+        with stack_writer(path, images.shape[-1], len(images), 1.0) as stack:
+            stack.append(images)

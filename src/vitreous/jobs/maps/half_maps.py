@@ -123,7 +123,7 @@ def read_mask(
     ----------
     path : Path
     like : Path
-        The map, whose box ``n`` (pixels) and ``pixel_size`` (angstrom) the mask must have.
+        The map or particles whose box ``n`` (pixels) and ``pixel_size`` (angstrom) it must have.
     given : float, optional
         Pixel size that is taken instead of the header's.
 

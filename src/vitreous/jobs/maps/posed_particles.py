@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.config_validation import ReconstructConfig
 from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.images import optics_of
+from vitreous.jobs.images import few_particles, optics_of
 from vitreous.particles.columns import numbers
 from vitreous.particles.groups import halves
 from vitreous.particles.optics import OpticsGroup
@@ -161,7 +161,8 @@ def _weights(
     return weight
 
 
-def _warnings(table: ParticleTable, poses: Poses, weight: np.ndarray | None) -> Iterator[str]:
+def _warnings(table: ParticleTable, count: int, weight: np.ndarray | None) -> Iterator[str]:
+    yield from few_particles(count)
     columns = set(table.columns)
     if not columns & {"rlnOriginXAngst", "rlnOriginX"}:
         yield "The table holds no origins: all particles are taken to be centred."
@@ -191,7 +192,9 @@ def choose_particles(config: ReconstructConfig, table: ParticleTable) -> PosedPa
     rows = _only(table, rows, "rlnRandomSubset", config.subset)
     half = _halves(config, table, rows)
     weight = _weights(config.weights, table, rows, half)
-    return PosedParticles(table, poses, rows, half, weight, tuple(_warnings(table, poses, weight)))
+    return PosedParticles(
+        table, poses, rows, half, weight, tuple(_warnings(table, len(rows), weight))
+    )
 
 
 def _part(particles: PosedParticles, places: np.ndarray, config: ReconstructConfig,

@@ -16,13 +16,14 @@ from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
 from vitreous.jobs.config_validation import ReconstructConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.maps.curvature import check_curvature, mean_fsc, sphere_told, trials
 from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.maps.posed_particles import PosedParticles, choose_particles, posed_batches
 from vitreous.jobs.maps.postprocess import curve_warnings, resolutions
 from vitreous.jobs.memory import free_memory
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.symmetry import normalise_name
-from vitreous.particles.stack import open_images
+from vitreous.particles.stack import ImageSource, open_images
 from vitreous.particles.table import read_particles
 from vitreous.reconstruct.backproject import MapGrid, backproject, map_grid
 from vitreous.reconstruct.half_cube import HalfCube, half_cube_shape
@@ -57,6 +58,7 @@ def _check(config: ReconstructConfig) -> None:
             raise OptionError(
                 f"{value:g}, expected more than 0", where=where, mend="give angstroms"
             )
+    check_curvature(config)
 
 
 def _grid(particles: PosedParticles, config: ReconstructConfig) -> MapGrid:
@@ -70,12 +72,16 @@ def _grid(particles: PosedParticles, config: ReconstructConfig) -> MapGrid:
             where="--max-resolution",
             mend=f"give at most {grid.width / _LEAST_SHELLS:g}",
         )
-    if config.mask_diameter is not None and config.mask_diameter > grid.width:
-        raise OptionError(
-            f"the mask of {config.mask_diameter:g} A does not fit the box of {grid.width:g} A",
-            where="--mask-diameter",
-            mend=f"give a diameter of at most {grid.width:g}",
-        )
+    for diameter, where in (
+        (config.mask_diameter, "--mask-diameter"),
+        (config.ewald_diameter, "--ewald-diameter"),
+    ):
+        if diameter is not None and diameter > grid.width:
+            raise OptionError(
+                f"a sphere of {diameter:g} A does not fit the box of {grid.width:g} A",
+                where=where,
+                mend=f"give a diameter of at most {grid.width:g}",
+            )
     return grid
 
 
@@ -101,9 +107,9 @@ def _check_memory(needed: float, config: ReconstructConfig, on_event: OnEvent) -
         )
 
 
-def _halves_compared(config: ReconstructConfig, grid: MapGrid) -> HalfMaps:
+def _halves_compared(folder: Path, config: ReconstructConfig, grid: MapGrid) -> HalfMaps:
     """The half-maps written, with a mask; that of the box where none can be made."""
-    halves = (config.out / "half1.mrc", config.out / "half2.mrc")
+    halves = (folder / "half1.mrc", folder / "half2.mrc")
     try:
         return open_half_maps(*halves, mask_diameter=config.mask_diameter)
     except InputError as error:
@@ -112,18 +118,43 @@ def _halves_compared(config: ReconstructConfig, grid: MapGrid) -> HalfMaps:
         return replace(whole, mask=replace(whole.mask, warnings=(warning,)))
 
 
-def _judged(config: ReconstructConfig, grid: MapGrid) -> dict[str, Any]:
-    """Entries of ``result.json`` on the halves; writes their FSC."""
-    halves = _halves_compared(config, grid)
+def _judged(
+    folder: Path, halves: HalfMaps, config: ReconstructConfig, grid: MapGrid
+) -> dict[str, Any]:
+    """Entries of ``result.json`` on the halves in a folder; writes their FSC."""
     curves = half_map_curves(halves.half1, halves.half2, halves.mask.volume, config.seed)
     frequency = shell_frequency(grid.box, grid.pixel_size)
-    write_fsc_xml(config.out / "fsc.xml", frequency, curves.corrected, _XML_TITLE)
+    write_fsc_xml(folder / "fsc.xml", frequency, curves.corrected, _XML_TITLE)
     return {
         "mask": halves.record()["mask"],
+        "mean_fsc": mean_fsc(curves.corrected[: int(grid.radius) + 1]),
         **resolutions(curves, grid.box, grid.pixel_size),
         "fsc": {"frequency": frequency, **asdict(curves)},
         "warnings": [*halves.mask.warnings, *curve_warnings(curves)],
     }
+
+
+def _all_judged(
+    folders: dict[str, Path], config: ReconstructConfig, grid: MapGrid
+) -> dict[str, dict[str, Any]]:
+    """The same of every trial, all within the mask of the first."""
+    halves = {name: _halves_compared(folder, config, grid) for name, folder in folders.items()}
+    mask = next(iter(halves.values())).mask
+    return {
+        name: _judged(folders[name], replace(own, mask=mask), config, grid)
+        for name, own in halves.items()
+    }
+
+
+def _kept(folders: dict[str, Path], name: str, out: Path) -> None:
+    """Bring one trial's files up into the job's folder and drop the other trials."""
+    for folder in folders.values():
+        if folder == out:
+            continue
+        if folder == folders[name]:
+            for path in folder.iterdir():
+                path.replace(out / path.name)
+        shutil.rmtree(folder)
 
 
 def _solve(cubes: list[HalfCube], grid: MapGrid, out: Path, on_event: OnEvent) -> None:
@@ -137,6 +168,37 @@ def _solve(cubes: list[HalfCube], grid: MapGrid, out: Path, on_event: OnEvent) -
         volume = least_squares_map(cubes[number % len(cubes)], grid.box, grid.radius)
         write_map(out / f"{name}.mrc", volume.numpy(), grid.pixel_size)
     on_event({**event, "iteration": len(names)})
+
+
+def _made(
+    particles: PosedParticles,
+    source: ImageSource,
+    config: ReconstructConfig,
+    grid: MapGrid,
+    on_event: OnEvent,
+) -> dict[str, Any]:
+    """Write the maps; entries of ``result.json`` on them."""
+    ways = trials(config, grid)
+    folders = {name: config.out / (name if len(ways) > 1 else "") for name in ways}
+    for name, way in ways.items():
+        cubes = backproject(
+            posed_batches(particles, source, config, on_event),
+            grid,
+            particles.maps,
+            symmetry=normalise_name(config.symmetry),
+            padding=config.padding,
+            curvature=way,
+        )
+        folders[name].mkdir(exist_ok=True)
+        _solve(cubes, grid, folders[name], on_event)
+    by_trial = {} if particles.half is None else _all_judged(folders, config, grid)
+    best = max(ways, key=lambda name: by_trial[name]["mean_fsc"] if by_trial else 0.0)
+    _kept(folders, best, config.out)
+    judged = by_trial.get(best, {"warnings": []})
+    sphere, doubts = sphere_told(ways[best], particles.optics, by_trial, grid)
+    if sphere is not None:
+        on_event({"event": "ewald", **sphere})
+    return {**judged, "ewald": sphere, "warnings": [*judged["warnings"], *doubts]}
 
 
 def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Path:
@@ -161,15 +223,10 @@ def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Pa
     prepare_folder(config.out, overwrite=config.overwrite)
     try:
         on_event({"event": "start", "job": "reconstruct", "particles": len(particles.rows)})
-        needed = needed_memory(grid, particles.maps, config.padding, symmetry != "C1")
+        symmetric = symmetry != "C1"
+        needed = needed_memory(grid, particles.maps, config.padding, symmetric)
         _check_memory(needed, config, on_event)
-        batches = posed_batches(particles, source, config, on_event)
-        cubes = backproject(
-            batches, grid, particles.maps, symmetry=symmetry, padding=config.padding
-        )
-        inserted = time.monotonic()
-        _solve(cubes, grid, config.out, on_event)
-        judged = {"warnings": []} if particles.half is None else _judged(config, grid)
+        made = _made(particles, source, config, grid, on_event)
     except BaseException:
         shutil.rmtree(config.out, ignore_errors=True)
         raise
@@ -185,12 +242,9 @@ def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Pa
         "n_particles": len(particles.rows),
         "n_by_map": particles.counts,
         "max_resolution": grid.width / grid.radius,
-        **judged,
-        "warnings": [*particles.warnings, *judged["warnings"]],
-        "timings": {
-            "inserting_s": round(inserted - began, 3),
-            "total_s": round(time.monotonic() - began, 3),
-        },
+        **made,
+        "warnings": [*particles.warnings, *made["warnings"]],
+        "timings": {"total_s": round(time.monotonic() - began, 3)},
     }
     write_record(config.out, result)
     on_event({"event": "done", "out": str(config.out)})

@@ -18,7 +18,7 @@ from vitreous.jobs.config_refine import RefineConfig
 from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.em.search import image_power
-from vitreous.jobs.images import check_one_field, load_rings
+from vitreous.jobs.images import check_one_field, few_particles, load_rings
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.options import chosen_mask_diameter, device_for
 from vitreous.jobs.refine.everywhere import FINEST
@@ -36,14 +36,12 @@ from vitreous.physics.masks import soft_sphere
 from vitreous.validate.reproducibility import agreement_with_mirror
 from vitreous.validate.turning import symmetrised
 
-_FEWEST = 100
-"""Particles below which a resolution means little."""
-
 _LOWPASS = (30.0, 60.0)
 
-_SYMMETRIC = 0.7
-"""Correlation of a reference with its mean over the point group, the rotational average of both
-taken off, below which it does not lie on the group's axes."""
+_SYMMETRIC, _SURELY_SYMMETRIC = 0.5, 0.8
+"""Correlations of a reference with itself turned by the group's operators, rotational averages
+taken off, the least of which says: below the first, that it does not lie on the group's axes; below
+the second, that it may not."""
 
 _POLYHEDRAL = 12
 """Operators of the smallest polyhedral group."""
@@ -115,17 +113,8 @@ def _reference(
     volume = on_grid(volume, own, box, pixel_size)
     volume = low_pass(volume, pixel_size, box * pixel_size / shell)
     if len(operators) > 1:
-        mean = symmetrised(volume, operators)
-        alike = _likeness(volume, mean)
-        if alike < _SYMMETRIC:
-            raise InputError(
-                f"does not have the symmetry {config.symmetry} about the axes that RELION uses "
-                f"(correlation with its symmetric mean {alike:.2f})",
-                where=config.reference,
-                mend=f"lay it on them: vitreous symmetry {config.reference} --align "
-                f"{config.symmetry}; or refine without symmetry",
-            )
-        volume = mean
+        warnings += _axes_warnings(config, volume, operators)
+        volume = symmetrised(volume, operators)
     if len(operators) >= _POLYHEDRAL and config.local_search is None:
         ball = soft_sphere(box, box / 2 - 5, 3)
         if agreement_with_mirror(volume, ball, pixel_size, config.lowpass) <= 1.2 * config.lowpass:
@@ -135,6 +124,29 @@ def _reference(
                 "particles with poses, such as those of abinit, and --local-search 3.75."
             )
     return volume, warnings
+
+
+def _axes_warnings(
+    config: RefineConfig, volume: Float[Tensor, "n n n"], operators: Float[Tensor, "s 3 3"]
+) -> list[str]:
+    """Require the group's axes where they should be; a warning where they may not be."""
+    # Each by itself: one axis in its place would hide in a mean that the others are not.
+    alike = min(_likeness(volume, symmetrised(volume, turn[None])) for turn in operators[1:])
+    mend = f"vitreous symmetry {config.reference} --align {config.symmetry}"
+    if alike < _SYMMETRIC:
+        raise InputError(
+            f"does not have the symmetry {config.symmetry} about the axes that RELION uses "
+            f"(it correlates with itself turned at {alike:.2f}, expected {_SURELY_SYMMETRIC} or "
+            "more)",
+            where=config.reference,
+            mend=f"lay it on them: {mend}; or refine without symmetry",
+        )
+    if alike >= _SURELY_SYMMETRIC:
+        return []
+    return [
+        f"The reference correlates with itself turned by {config.symmetry} at {alike:.2f} only: it "
+        f"is noisy, or off the axes that RELION uses. Look at {mend}."
+    ]
 
 
 def _likeness(a: Float[Tensor, "n n n"], b: Float[Tensor, "n n n"]) -> float:
@@ -177,15 +189,14 @@ def begin(config: RefineConfig) -> Begun:
     reference, warnings = _reference(config, group.box, group.pixel_size, operators)
     mask = None
     if config.mask is not None:
-        found = read_mask(config.mask, config.reference, group.box, group.pixel_size)
+        found = read_mask(config.mask, table.path, group.box, group.pixel_size)
         mask, warnings = found.volume, [*warnings, *found.warnings]
     checked = preflight(
         table, source, ctf=config.ctf, phase_flipped=config.phase_flipped, mask_diameter=given
     )
     if config.check:
         checked.stop_on_error(table.path)
-    if len(table) < _FEWEST:
-        warnings.append(f"{len(table)} particles are fewer than {_FEWEST}: expect little.")
+    warnings += few_particles(len(table))
     task = Task(
         config,
         table,
