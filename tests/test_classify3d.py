@@ -19,16 +19,18 @@ from vitreous.io.star import read_star, write_star
 from vitreous.jobs.classify3d.begin import begun
 from vitreous.jobs.classify3d.classify3d import run_classify3d
 from vitreous.jobs.classify3d.references import (
+    Framed,
     at_images_grey,
     compare_references,
-    read_references,
+    in_frame,
+    read_reference,
 )
 from vitreous.jobs.classify3d.steps import hard
 from vitreous.jobs.classify3d.ways import NearPoses, given_poses, near_given
 from vitreous.jobs.config import SimulateConfig
 from vitreous.jobs.config_classify import Classify3dConfig
 from vitreous.jobs.folder import ignore
-from vitreous.jobs.images import CtfMode, working_frame
+from vitreous.jobs.images import CtfMode, Frame, working_frame
 from vitreous.jobs.refine.planes import load_planes
 from vitreous.jobs.simulate import simulate_from
 from vitreous.math.fourier import frequency_radius
@@ -37,7 +39,7 @@ from vitreous.math.rotations import angular_distance, euler_to_matrix
 from vitreous.math.symmetry import point_group
 from vitreous.particles.poses import ANGLES
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
+from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.physics.phantom import residues
 from vitreous.report.classes import write_classes_report
 
@@ -91,6 +93,10 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     for kind in (0, 1):
         write_map(folder / f"reference{kind}.mrc", density(kind).numpy(), PIXEL)
     return Case(star, (folder / "reference0.mrc", folder / "reference1.mrc"))
+
+
+def framed(paths: tuple[Path, ...], table: ParticleTable, frame: Frame) -> list[Framed]:
+    return in_frame([read_reference(path) for path in paths], table, frame)[0]
 
 
 def frame_of(job: Path) -> pl.DataFrame:
@@ -233,7 +239,7 @@ def test_grey_level_and_hard_classes(case: Case) -> None:
     images = load_planes(table, open_images(table), frame, device, ignore, CtfMode())
     around = near_given(config, table, 1, frame)
     way = NearPoses(images, given_poses(table, frame), around, operators)
-    references, _ = read_references(case.references, table, frame)
+    references = framed(case.references, table, frame)
     maps = torch.stack([reference.volume for reference in references])
     state = begun(maps, images.power(1), frame.rings_at(20.0))
     index = torch.arange(len(table))
@@ -262,7 +268,7 @@ def test_references_come_to_the_particles_grid(case: Case, tmp_path: Path) -> No
     table = read_particles(case.star)
     frame = working_frame(table, MASK, 20.0)
     write_map(tmp_path / "finer.mrc", density(0, 48, 6.0).numpy(), 6.0)
-    (finer, same), _ = read_references((tmp_path / "finer.mrc", case.references[0]), table, frame)
+    finer, same = framed((tmp_path / "finer.mrc", case.references[0]), table, frame)
     pair = torch.stack([finer.volume.flatten(), same.volume.flatten()])
     assert float(torch.corrcoef(pair)[0, 1]) > 0.99
 
@@ -285,11 +291,11 @@ def test_references_that_differ_in_hand_or_pixel_size(
     table = read_particles(case.star)
     frame = working_frame(table, MASK, 16.5)
     paths = (case.references[1], tmp_path / "other.mrc")
-    references, _ = read_references(paths, table, frame)
+    references = framed(paths, table, frame)
     with pytest.raises(VitreousError, match=words):
         compare_references(references, frame, stop=True)
     assert len(compare_references(references, frame, stop=False)) == 1
-    both, _ = read_references(case.references, table, frame)
+    both = framed(case.references, table, frame)
     assert compare_references(both, frame, stop=True) == []
 
 
