@@ -39,7 +39,8 @@ class Progress:
     ----------
     sorting : Sorting
     flow : list of integer arrays (classes, classes)
-        For each pass but the first, how many particles went from a class (row) to another.
+        For each pass but the first, how many particles that were looked at before went from a class
+        (row) to another.
     """
 
     sorting: Sorting
@@ -109,7 +110,8 @@ def sort(
             )
         flow = progress.flow
         if number:
-            was, now = (s.by_map.argmax(dim=1).numpy() for s in (before, after))
+            met = _looked_at(before) & _looked_at(after)
+            was, now = (s.by_map[met].argmax(dim=1).numpy() for s in (before, after))
             flow = [*flow, contingency(was, now, classes)]
         progress = Progress(after, flow)
         keep(progress)
