@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from vitreous.jobs.config_shared import CtfOptions, FolderOptions, OfParticles, SearchOptions
+
 
 @dataclass(frozen=True, kw_only=True)
-class Classify3dOptions:
+class Classify3dOptions(CtfOptions, SearchOptions):
     """How particles are sorted among several maps.
 
     Attributes
@@ -59,19 +61,6 @@ class Classify3dOptions:
         References whose maps stay as they were given, such as 2,3: decoys for images of junk.
     flatten : bool
         Mask the solvent and keep density non-negative.
-    ctf : bool
-        Correct for the contrast transfer function.
-    phase_flipped : bool
-        The images' phases were flipped already.
-    ignore_ctf_until_first_peak : bool
-        Take the CTF as one up to its first maximum.
-    seed : int
-        Seed of every random choice.
-    device : str
-        cpu, cuda, cuda:1 and so on; auto takes a GPU where there is one.
-    precision : str
-        Number format of the search's large products: float32, bfloat16, or auto, which takes
-        bfloat16 where the device multiplies it in hardware.
     check : bool
         Stop at what ``vitreous check`` calls an error, and at references that differ in pixel size
         or hand.
@@ -98,12 +87,6 @@ class Classify3dOptions:
     hard: bool = False
     fixed: str | None = None
     flatten: bool = True
-    ctf: bool = True
-    phase_flipped: bool = False
-    ignore_ctf_until_first_peak: bool = False
-    seed: int = 0
-    device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     check: bool = True
 
     def count(self, references: int) -> int:
@@ -120,14 +103,12 @@ class Classify3dOptions:
         return not self.align or self.local_search is not None
 
 
-@dataclass(frozen=True)
-class _FromTo:
-    """What comes first on the command line.
+@dataclass(frozen=True, kw_only=True)
+class _FromTo(OfParticles):
+    """What comes next on the command line.
 
     Attributes
     ----------
-    particles : Path
-        Particle STAR file (RELION 3.0, 3.1 or 5).
     reference : tuple of Path
         Maps to begin with (MRC).  One is split into --classes; of several, good, bad or decoys,
         each begins a class of its own.  Box, pixel size and grey level are brought to the
@@ -136,14 +117,12 @@ class _FromTo:
         Folder for the results.
     """
 
-    particles: Path
-    _: KW_ONLY
     reference: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative=())]
     out: Path
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classify3dConfig(Classify3dOptions, _FromTo):
+class Classify3dConfig(FolderOptions, Classify3dOptions, _FromTo):
     """Particles sorted among several maps, made from one reference or from one each.
 
     Attributes
@@ -151,12 +130,6 @@ class Classify3dConfig(Classify3dOptions, _FromTo):
     mask : Path, optional
         Soft mask (MRC, on the particles' grid) that maps are multiplied by before they are
         compared with images: classes then differ by what lies within.
-    overwrite : bool
-        Replace what a former job left in the folder.
-    resume : bool
-        Go on with an interrupted job in the folder.
     """
 
     mask: Path | None = None
-    overwrite: bool = False
-    resume: bool = False

@@ -6,6 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
+from vitreous.jobs.config_shared import OfParticles
+
 
 @dataclass(frozen=True, kw_only=True)
 class Criteria:
@@ -59,21 +61,8 @@ class Criteria:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class _OfParticles:
-    """What comes first on the command line.
-
-    Attributes
-    ----------
-    particles : Path
-        Particle STAR file (RELION 3.0, 3.1 or 5).
-    """
-
-    particles: Path
-
-
 @dataclass(frozen=True, kw_only=True)
-class SelectConfig(Criteria, _OfParticles):
+class SelectConfig(Criteria, OfParticles):
     """Some particles of a table, with all their columns.
 
     Classes are chosen first; then the steps are taken in the order of the criteria, each on what

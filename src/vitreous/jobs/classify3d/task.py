@@ -68,8 +68,7 @@ class Task:
     @property
     def mode(self) -> CtfMode:
         """What the images' CTFs are taken to be."""
-        options = self.options
-        return CtfMode(options.ctf, options.phase_flipped, options.ignore_ctf_until_first_peak)
+        return CtfMode.of(self.options)
 
     @property
     def classes(self) -> int:

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from vitreous.errors import OptionError, OutputError
 from vitreous.io.mrc import read_map, stack_writer
-from vitreous.jobs.compare import cubic
 from vitreous.jobs.config_particles import SubtractConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.half_maps import read_mask
@@ -22,6 +22,7 @@ from vitreous.jobs.particles.subtraction import (
     Subtraction,
     Task,
     begun,
+    check_grid,
     check_options,
     set_up,
 )
@@ -71,9 +72,10 @@ def _open(config: SubtractConfig) -> Work:
     assert config.map is not None and config.mask is not None
     table = read_particles(config.particles)
     array, pixel_size = read_map(config.map)
-    volume = cubic(array, config.map)
+    volume, names = torch.from_numpy(array), (str(config.map), str(config.mask))
+    check_grid(volume, pixel_size, table, names[0])
     mask = read_mask(config.mask, config.map, len(volume), pixel_size)
-    part = Part(volume, mask.volume, pixel_size, str(config.map), str(config.mask))
+    part = Part(volume, mask.volume, pixel_size, *names)
     task = set_up(table, open_images(table), part, config)
     _spare(config.out, (config.particles, config.map, config.mask, *table.stacks))
     return partial(_subtract, config, task, mask.warnings)

@@ -98,17 +98,29 @@ def _check_table(table: ParticleTable, options: SubtractOptions) -> None:
         require_ctf(table)
 
 
-def _check_part(part: Part, table: ParticleTable, options: SubtractOptions) -> None:
-    """Require a map on the grid of all images, and a mask on the map's that leaves some of it."""
-    box = int(cubic(part.volume.numpy(), part.name).shape[-1])
+def check_grid(
+    volume: Float[Tensor, "z y x"], pixel_size: float, table: ParticleTable, name: str
+) -> None:
+    """Require a map on the grid of all images.
+
+    Raises
+    ------
+    InputError
+    """
+    box = int(cubic(volume.numpy(), name).shape[-1])
     for group in table.optics:
-        if group.box != box or abs(group.pixel_size / part.pixel_size - 1) > _SAME_PIXEL:
+        if group.box != box or abs(group.pixel_size / pixel_size - 1) > _SAME_PIXEL:
             raise InputError(
-                f"has {box} px of {part.pixel_size:g} A, but the images of optics group "
+                f"has {box} px of {pixel_size:g} A, but the images of optics group "
                 f"{group.number} {group.box} px of {group.pixel_size:g} A",
-                where=part.name,
+                where=name,
                 mend="give the map of a refinement of these images, on their grid",
             )
+
+
+def _check_part(part: Part, options: SubtractOptions) -> None:
+    """Require a mask on the map's grid that leaves some of it, and a box within."""
+    box = part.box
     if options.box is not None and options.box > box:
         raise OptionError(
             f"{options.box} px, but the images have {box}", where="--box", mend="give fewer"
@@ -168,7 +180,8 @@ def set_up(table: ParticleTable, source: ImageSource, part: Part, options: Subtr
     """
     check_options(options)
     _check_table(table, options)
-    _check_part(part, table, options)
+    check_grid(part.volume, part.pixel_size, table, part.name)
+    _check_part(part, options)
     return Task(options, source.of(table), read_poses(table), part)
 
 
