@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,9 @@ from class_samples import (
 
 from vitreous.io.mrc import read_map, write_map
 from vitreous.jobs.classify3d import sort
+from vitreous.jobs.classify3d.begin import begun
 from vitreous.jobs.classify3d.classify3d import run_classify3d
+from vitreous.jobs.classify3d.steps import even_shares
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
 from vitreous.physics.masks import soft_sphere
@@ -45,7 +48,9 @@ def test_fast_subsets_leave_no_particle_behind(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sort, "_SUBSET", 60)
-    job = run_classify3d(case.config(tmp_path / "job", align=False, fast_subsets=True))
+    job = run_classify3d(
+        case.config(tmp_path / "job", align=False, fast_subsets=True, iterations=5)
+    )
     assert right(classes_of(job)) > 0.95
     flow = [np.sum(table) for table in json.loads((job / "result.json").read_text())["flow"]]
     assert flow[0] == 2 * 60  # the first passes see a part of them
@@ -104,8 +109,10 @@ def agreement(classes: np.ndarray, bit: int) -> float:
 
 def test_a_focus_mask_sorts_by_what_lies_within(independent: Case, tmp_path: Path) -> None:
     mask = independent.star.parent / "mask.mrc"
-    focused = run_classify3d(independent.config(tmp_path / "in", align=False, mask=mask))
-    whole = run_classify3d(independent.config(tmp_path / "all", align=False))
+    focused = run_classify3d(
+        independent.config(tmp_path / "in", align=False, mask=mask, iterations=5)
+    )
+    whole = run_classify3d(independent.config(tmp_path / "all", align=False, iterations=5))
     assert agreement(classes_of(focused), 0) > 0.9
     assert agreement(classes_of(focused), 1) < 0.65
     assert agreement(classes_of(whole), 1) > 0.9
@@ -124,6 +131,18 @@ def threefold(kind: int) -> torch.Tensor:
     return gaussian_sum(every, np.ones(len(every)), 6.4, BOX, PIXEL)
 
 
+def test_even_shares_of_particles_that_are_sure() -> None:
+    state = begun(torch.zeros(2, 4, 4, 4), torch.ones(1, 3), 3)
+    sure = torch.tensor([[1.0, 0.0]] * 45 + [[0.0, 1.0]] * 30)
+    for _ in range(40):  # folds of as many passes, each from the last one's shares
+        state = replace(state, fractions=even_shares(state, sure))
+    assert 0 < state.fractions[0] < 0.5 < state.fractions[1] <= 1
+    unsure = torch.tensor([[0.6, 0.4], [0.7, 0.3]])
+    even = even_shares(begun(state.maps, state.noise, 3), unsure)
+    odds = unsure / unsure.sum(dim=1, keepdim=True) * even
+    assert (odds / odds.sum(dim=1, keepdim=True)).mean(dim=0) == pytest.approx(0.5, abs=1e-4)
+
+
 def self_similarity(path: Path) -> float:
     """Correlation of a map with itself turned by a third of a turn about z."""
     volume = torch.from_numpy(read_map(path)[0])
@@ -140,6 +159,6 @@ def test_imposed_symmetry(tmp_path: Path) -> None:
     job = run_classify3d(case.config(tmp_path / "job", **options))
     assert right(classes_of(job)) > 0.95
     without = run_classify3d(case.config(tmp_path / "without", align=False, iterations=5))
+    assert right(classes_of(without)) > 0.95
     for name in ("class001_half1.mrc", "class002_half1.mrc"):  # their noise shows what was imposed
-        print(self_similarity(job / name), self_similarity(without / name))
         assert self_similarity(job / name) > 0.97 > 0.9 > self_similarity(without / name)

@@ -1,6 +1,7 @@
-"""Options that several jobs have: their configuration classes inherit them, words and all."""
+"""Options that several jobs have: their configuration classes inherit them, words and all.
 
-from __future__ import annotations
+Annotations are evaluated here: those postponed would be looked up in the inheriting class's module.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
