@@ -49,7 +49,7 @@ def test_fast_subsets_leave_no_particle_behind(
 ) -> None:
     monkeypatch.setattr(sort, "_SUBSET", 60)
     job = run_classify3d(
-        case.config(tmp_path / "job", align=False, fast_subsets=True, iterations=5)
+        case.config(tmp_path / "job", align=False, fast_subsets=True, iterations=7)
     )
     assert right(classes_of(job)) > 0.95
     flow = [np.sum(table) for table in json.loads((job / "result.json").read_text())["flow"]]
