@@ -63,8 +63,40 @@ def test_snippets(page: dict[str, Any]) -> None:
     assert defocus is not None and defocus.max() < 20000
     assert torch.allclose(page["larger"][4:-4, 4:-4, 4:-4], page["molecule"])
     assert api.map.centre_of_mass(page["centred"]).abs().max() < 0.1
-    for name in ("first-map/class001.mrc", "refined/map.mrc", "part/particles.mrcs", "kept.star"):
+    for name in ("first-map/class001.mrc", "refined/map.mrc", "kept.star"):
         assert (page["folder"] / name).is_file()
+
+
+def test_subtracted_images_are_those_of_the_command(page: dict[str, Any]) -> None:
+    folder, found = page["folder"], page["subtracted"]
+    api.write_map(folder / "keep.mrc", page["keep"].numpy(), page["pixel_size"])
+    data = folder / "data"
+    written = api.run_subtract(
+        api.SubtractConfig(
+            data / "particles.star",
+            out=folder / "part",
+            map=data / "truth.mrc",
+            mask=folder / "keep.mrc",
+            box=32,
+        )
+    )
+    there = api.read_particles(written.star)
+    rows = np.array([7, 3])
+    assert api.open_images(there).read(rows) == pytest.approx(found.read(rows), abs=1e-4)
+    assert read_poses(there).origins == pytest.approx(read_poses(found.table).origins, abs=1e-4)
+    assert page["power"] == pytest.approx(
+        sum(float((batch**2).sum()) for batch in found.batches()), rel=1e-6
+    )
+
+
+def test_classes_have_particles_maps_and_posteriors(page: dict[str, Any]) -> None:
+    classes, first = page["classes"], page["first"]
+    counts = [entry["particles"] for entry in classes.record["classes"]]
+    assert sum(counts) == 400 and len(first.table) == counts[0]
+    assert len(classes.maps) == len(classes.half1) == len(classes.curves) == 2
+    assert classes.maps.shape[-1] * classes.pixel_size == pytest.approx(40 * page["pixel_size"])
+    posterior = [classes.table.block.frame[f"vitreousClassPosterior{n}"] for n in (1, 2)]
+    assert np.asarray(sum(one.cast(float) for one in posterior)) == pytest.approx(1, abs=1e-4)
 
 
 def test_expanded_poses_are_the_groups(page: dict[str, Any]) -> None:

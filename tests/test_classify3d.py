@@ -4,84 +4,51 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from class_samples import (
+    BOX,
+    COUNTS,
+    MASK,
+    PIXEL,
+    Case,
+    classes_of,
+    density,
+    frame_of,
+    right,
+    stack,
+)
 from scipy.spatial.transform import Rotation
 
 from vitreous.errors import VitreousError
-from vitreous.io.mrc import read_map, stack_writer, write_map
+from vitreous.io.mrc import read_map, write_map
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.classify3d.begin import begun
 from vitreous.jobs.classify3d.classify3d import run_classify3d
 from vitreous.jobs.classify3d.references import (
+    Framed,
     at_images_grey,
     compare_references,
-    read_references,
+    in_frame,
+    read_reference,
 )
 from vitreous.jobs.classify3d.steps import hard
 from vitreous.jobs.classify3d.ways import NearPoses, given_poses, near_given
-from vitreous.jobs.config import SimulateConfig
 from vitreous.jobs.config_classify import Classify3dConfig
 from vitreous.jobs.em.planes import load_planes
 from vitreous.jobs.folder import ignore
-from vitreous.jobs.images import CtfMode, working_frame
-from vitreous.jobs.simulate import simulate_from
+from vitreous.jobs.images import CtfMode, Frame, working_frame
 from vitreous.math.fourier import frequency_radius
-from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import angular_distance, euler_to_matrix
 from vitreous.math.symmetry import point_group
 from vitreous.particles.poses import ANGLES
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
-from vitreous.physics.phantom import residues
+from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.report.classes import write_classes_report
-
-BOX, PIXEL = 32, 8.0
-COUNTS = (180, 120)
-MASK = 200.0
-
-
-def density(kind: int, box: int = BOX, pixel_size: float = PIXEL) -> torch.Tensor:
-    """The built-in molecule, or (1) the same with one of its domains elsewhere."""
-    positions = residues()
-    domain = np.linalg.norm(positions - [44, 10, -8], axis=1) < 22
-    positions = positions + kind * domain[:, None] * np.array([-30, -25, 45])
-    return gaussian_sum(positions, np.ones(len(positions)), 6.4, box, pixel_size)
-
-
-def stack(folder: Path, counts: tuple[int, ...], noise: int = 0) -> Path:
-    """Particles of each kind, one after the other, and then images of noise alone."""
-    images, frames = [], []
-    for kind, count in enumerate(counts):
-        config = SimulateConfig(Path("-"), out=folder / f"kind{kind}", n=count, snr=0.6, seed=kind)
-        star = simulate_from(lambda kind=kind: (density(kind), PIXEL), config, ignore)
-        images.append(open_images(read_particles(star)).read(np.arange(count)))
-        blocks = read_star(star)
-        frames.append(blocks["particles"].frame)
-    images.append(np.random.default_rng(9).normal(size=(noise, BOX, BOX)).astype(np.float32))
-    every = np.concatenate(images)
-    with stack_writer(folder / "all.mrcs", BOX, len(every), PIXEL) as file:
-        file.append(every)
-    names = pl.Series([f"{number:06d}@all.mrcs" for number in range(1, len(every) + 1)])
-    frame = pl.concat([*frames, frames[0].head(noise)]).with_columns(rlnImageName=names)
-    particles = blocks["particles"].with_frame(frame)
-    write_star(folder / "all.star", (blocks | {"particles": particles}).values())
-    return folder / "all.star"
-
-
-@dataclass(frozen=True)
-class Case:
-    star: Path
-    references: tuple[Path, Path]
-
-    def config(self, out: Path, **options) -> Classify3dConfig:
-        given = {"reference": self.references[:1], "classes": 2, "resolution_limit": 20.0}
-        return Classify3dConfig(self.star, out=out, **given | {"mask_diameter": MASK} | options)
 
 
 @pytest.fixture(scope="module")
@@ -93,19 +60,8 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return Case(star, (folder / "reference0.mrc", folder / "reference1.mrc"))
 
 
-def frame_of(job: Path) -> pl.DataFrame:
-    return read_star(job / "particles.star")["particles"].frame
-
-
-def classes_of(job: Path) -> np.ndarray:
-    return frame_of(job)["rlnClassNumber"].cast(pl.Int64).to_numpy()
-
-
-def right(classes: np.ndarray) -> float:
-    """Share of the labels that are right, whichever way the two classes are numbered."""
-    truth = 1 + np.repeat([0, 1], COUNTS)
-    share = float((classes == truth).mean())
-    return max(share, 1 - share)
+def framed(paths: tuple[Path, ...], table: ParticleTable, frame: Frame) -> list[Framed]:
+    return in_frame([read_reference(path) for path in paths], table, frame)[0]
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +189,7 @@ def test_grey_level_and_hard_classes(case: Case) -> None:
     images = load_planes(table, open_images(table), frame, device, ignore, CtfMode())
     around = near_given(config, table, 1, frame)
     way = NearPoses(images, given_poses(table, frame), around, operators)
-    references, _ = read_references(case.references, table, frame)
+    references = framed(case.references, table, frame)
     maps = torch.stack([reference.volume for reference in references])
     state = begun(maps, images.power(1), frame.rings_at(20.0))
     index = torch.arange(len(table))
@@ -262,7 +218,7 @@ def test_references_come_to_the_particles_grid(case: Case, tmp_path: Path) -> No
     table = read_particles(case.star)
     frame = working_frame(table, MASK, 20.0)
     write_map(tmp_path / "finer.mrc", density(0, 48, 6.0).numpy(), 6.0)
-    (finer, same), _ = read_references((tmp_path / "finer.mrc", case.references[0]), table, frame)
+    finer, same = framed((tmp_path / "finer.mrc", case.references[0]), table, frame)
     pair = torch.stack([finer.volume.flatten(), same.volume.flatten()])
     assert float(torch.corrcoef(pair)[0, 1]) > 0.99
 
@@ -285,11 +241,11 @@ def test_references_that_differ_in_hand_or_pixel_size(
     table = read_particles(case.star)
     frame = working_frame(table, MASK, 16.5)
     paths = (case.references[1], tmp_path / "other.mrc")
-    references, _ = read_references(paths, table, frame)
+    references = framed(paths, table, frame)
     with pytest.raises(VitreousError, match=words):
         compare_references(references, frame, stop=True)
     assert len(compare_references(references, frame, stop=False)) == 1
-    both, _ = read_references(case.references, table, frame)
+    both = framed(case.references, table, frame)
     assert compare_references(both, frame, stop=True) == []
 
 

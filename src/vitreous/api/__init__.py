@@ -2,8 +2,8 @@
 
 ``run_NAME`` takes the configuration that the command's options are made from, reads files and
 writes what the command writes.  NAME is what it wraps: a function on arrays and tables.
-``abinit``, ``classify3d``, ``refine``, ``reconstruct``, ``ctf_refine``, ``subtract``,
-``model_check`` and ``demo`` go from files to files, so theirs are one and the same.  The verbs of
+``abinit``, ``refine``, ``reconstruct``, ``ctf_refine``, ``model_check`` and ``demo`` go from files
+to files, so theirs are one and the same.  The verbs of
 ``vitreous map`` are in :mod:`vitreous.api.map`.
 """
 
@@ -15,7 +15,9 @@ from vitreous.io.mrc import read_map, write_map
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.check.check import run_check
 from vitreous.jobs.check.preflight import preflight as check
-from vitreous.jobs.classify3d.classify3d import run_classify3d
+from vitreous.jobs.checkpoint import Checkpoint
+from vitreous.jobs.classify3d.classify3d import classify3d, run_classify3d
+from vitreous.jobs.classify3d.references import Reference, read_reference
 from vitreous.jobs.compare import compare, run_compare
 from vitreous.jobs.config import (
     AbinitConfig,
@@ -24,7 +26,7 @@ from vitreous.jobs.config import (
     DemoConfig,
     SimulateConfig,
 )
-from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.config_classify import Classify3dConfig, Classify3dOptions
 from vitreous.jobs.config_ctf import CtfRefineConfig
 from vitreous.jobs.config_maps import (
     AnisotropyConfig,
@@ -37,6 +39,7 @@ from vitreous.jobs.config_particles import (
     ExpandSymmetryConfig,
     SelectConfig,
     SubtractConfig,
+    SubtractOptions,
 )
 from vitreous.jobs.config_refine import RefineConfig
 from vitreous.jobs.config_validation import ModelCheckConfig, ReconstructConfig
@@ -54,6 +57,7 @@ from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
 from vitreous.jobs.particles.select import run_select
 from vitreous.jobs.particles.steps import select
 from vitreous.jobs.particles.subtract import run_subtract
+from vitreous.jobs.particles.subtraction import subtract
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.simulate import run_simulate, simulate
 from vitreous.particles.stack import open_images
@@ -65,19 +69,19 @@ from vitreous.validate.local_resolution import local_window
 from vitreous.validate.point_groups import find_symmetry as symmetry
 
 abinit = run_abinit
-classify3d = run_classify3d
 reconstruct = run_reconstruct
 model_check = run_model_check
 refine = run_refine
 ctf_refine = run_ctf_refine
-subtract = run_subtract
 demo = run_demo
 
 __all__ = [
     "AbinitConfig",
     "AnisotropyConfig",
     "CheckConfig",
+    "Checkpoint",
     "Classify3dConfig",
+    "Classify3dOptions",
     "CompareConfig",
     "Criteria",
     "CtfRefineConfig",
@@ -89,10 +93,12 @@ __all__ = [
     "ModelCheckConfig",
     "PostprocessConfig",
     "ReconstructConfig",
+    "Reference",
     "RefineConfig",
     "SelectConfig",
     "SimulateConfig",
     "SubtractConfig",
+    "SubtractOptions",
     "SymmetryConfig",
     "VitreousError",
     "abinit",
@@ -113,6 +119,7 @@ __all__ = [
     "postprocess",
     "read_map",
     "read_particles",
+    "read_reference",
     "reconstruct",
     "refine",
     "run_abinit",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,3 +74,29 @@ def read_tensors(
             mend="resume with the options of the first run, or start with --overwrite",
         )
     return tensors, record
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """File that a job keeps itself in, to go on from if it is interrupted.
+
+    Attributes
+    ----------
+    path : Path
+    config : dataclass
+        Options that the job is made with; a file made with others is refused.
+    resume : bool
+        Go on from the file.
+    """
+
+    path: Path
+    config: DataclassInstance
+    resume: bool = False
+
+    def write(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+        """Replace the file."""
+        write_tensors(self.path, tensors, record, self.config)
+
+    def read(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and record of the file, as :func:`read_tensors`."""
+        return read_tensors(self.path, self.config)

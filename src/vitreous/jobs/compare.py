@@ -75,7 +75,7 @@ class Comparison:
     aligned: Path | None = None
 
 
-def cubic(array: Float[np.ndarray, "z y x"], path: Path) -> Float[Tensor, "n n n"]:
+def cubic(array: Float[np.ndarray, "z y x"], path: Path | str) -> Float[Tensor, "n n n"]:
     """Array as a tensor.
 
     Raises

@@ -6,15 +6,15 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
+from vitreous.jobs.config_shared import CtfOptions, FolderOptions, OfParticles, SearchOptions
 
-@dataclass(frozen=True)
-class AbinitConfig:
+
+@dataclass(frozen=True, kw_only=True)
+class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     """One or several first maps from particles in unknown orientations.
 
     Attributes
     ----------
-    particles : Path
-        Particle STAR file (RELION 3.0, 3.1 or 5).
     out : Path
         Folder for the results.
     classes : int
@@ -54,24 +54,11 @@ class AbinitConfig:
         Most passes over all particles, at the end, at each of the finer angular steps.
     flatten : bool
         Mask the solvent and keep density non-negative.
-    ctf : bool
-        Correct for the contrast transfer function.
-    phase_flipped : bool
-        The images' phases were flipped already.
-    ignore_ctf_until_first_peak : bool
-        Take the CTF as one up to its first maximum.
     noise_halflife : float
         Particles after which the inflation of the noise variance, eight-fold at first, has
         halved; -1 for none.
     write_every : int
         Iterations between checkpoints and intermediate maps.
-    seed : int
-        Seed of every random choice.
-    device : str
-        cpu, cuda, cuda:1 and so on; auto takes a GPU where there is one.
-    precision : str
-        Number format of the search's large products: float32, bfloat16, or auto, which takes
-        bfloat16 where the device multiplies it in hardware.  Sums are kept in float32.
     starts : int or auto
         Independent random starts on the same mini-batches; of more than three the weaker half is
         stopped after half of the iterations, and again after three quarters.  The one that
@@ -80,14 +67,8 @@ class AbinitConfig:
         solution, and two for several classes.
     check : bool
         Stop at what ``vitreous check`` calls an error, such as inverted contrast.
-    overwrite : bool
-        Replace what a former job left in the folder.
-    resume : bool
-        Go on with an interrupted job in the folder.
     """
 
-    particles: Path
-    _: KW_ONLY
     out: Path
     classes: int = 1
     class_similarity: float = 0.1
@@ -106,18 +87,10 @@ class AbinitConfig:
     angular_sampling: float | None = None
     polish_passes: int = 3
     flatten: bool = True
-    ctf: bool = True
-    phase_flipped: bool = False
-    ignore_ctf_until_first_peak: bool = False
     noise_halflife: float = -1.0
     write_every: int = 10
-    seed: int = 0
-    device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     starts: int | Literal["auto"] = "auto"
     check: bool = True
-    overwrite: bool = False
-    resume: bool = False
 
 
 @dataclass(frozen=True)

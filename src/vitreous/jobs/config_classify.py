@@ -1,28 +1,22 @@
-"""The options of 3D classification: the command line and its help are made from this class."""
+"""The options of 3D classification: the command line and its help are made from these classes."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from vitreous.jobs.config_shared import CtfOptions, FolderOptions, OfParticles, SearchOptions
 
-@dataclass(frozen=True)
-class Classify3dConfig:
-    """Particles sorted among several maps, made from one reference or from one each.
+
+@dataclass(frozen=True, kw_only=True)
+class Classify3dOptions(CtfOptions, SearchOptions):
+    """How particles are sorted among several maps.
 
     Attributes
     ----------
-    particles : Path
-        Particle STAR file (RELION 3.0, 3.1 or 5).
-    reference : tuple of Path
-        Maps to begin with (MRC).  One is split into --classes; of several, good, bad or decoys,
-        each begins a class of its own.  Box, pixel size and grey level are brought to the
-        particles'.
-    out : Path
-        Folder for the results.
     classes : int, optional
         Number of classes; by default as many as references, or 4 from one.
     symmetry : str
@@ -30,9 +24,6 @@ class Classify3dConfig:
     mask_diameter : float or auto
         Diameter in angstrom of the spherical mask; auto takes what the images suggest, or 85 % of
         the box where they do not tell.
-    mask : Path, optional
-        Soft mask (MRC, on the first reference's grid) that maps are multiplied by before they are
-        compared with images: classes then differ by what lies within.
     lowpass : float
         Resolution in angstrom that one reference is filtered to.
     initial_resolution : float
@@ -70,36 +61,14 @@ class Classify3dConfig:
         References whose maps stay as they were given, such as 2,3: decoys for images of junk.
     flatten : bool
         Mask the solvent and keep density non-negative.
-    ctf : bool
-        Correct for the contrast transfer function.
-    phase_flipped : bool
-        The images' phases were flipped already.
-    ignore_ctf_until_first_peak : bool
-        Take the CTF as one up to its first maximum.
-    seed : int
-        Seed of every random choice.
-    device : str
-        cpu, cuda, cuda:1 and so on; auto takes a GPU where there is one.
-    precision : str
-        Number format of the search's large products: float32, bfloat16, or auto, which takes
-        bfloat16 where the device multiplies it in hardware.
     check : bool
         Stop at what ``vitreous check`` calls an error, and at references that differ in pixel size
         or hand.
-    overwrite : bool
-        Replace what a former job left in the folder.
-    resume : bool
-        Go on with an interrupted job in the folder.
     """
 
-    particles: Path
-    _: KW_ONLY
-    reference: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative=())]
-    out: Path
     classes: int | None = None
     symmetry: str = "C1"
     mask_diameter: float | Literal["auto"] = "auto"
-    mask: Path | None = None
     lowpass: float = 50.0
     initial_resolution: float = 20.0
     resolution_limit: float = 15.0
@@ -118,27 +87,49 @@ class Classify3dConfig:
     hard: bool = False
     fixed: str | None = None
     flatten: bool = True
-    ctf: bool = True
-    phase_flipped: bool = False
-    ignore_ctf_until_first_peak: bool = False
-    seed: int = 0
-    device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     check: bool = True
-    overwrite: bool = False
-    resume: bool = False
 
-    @property
-    def count(self) -> int:
-        """Classes that the job makes."""
-        return self.classes or (len(self.reference) if len(self.reference) > 1 else 4)
+    def count(self, references: int) -> int:
+        """Classes that are made from so many references."""
+        return self.classes or (references if references > 1 else 4)
 
-    @property
-    def first_resolution(self) -> float:
-        """Resolution in angstrom that the references are filtered to."""
-        return self.lowpass if len(self.reference) == 1 else self.initial_resolution
+    def first_resolution(self, references: int) -> float:
+        """Resolution in angstrom that so many references are filtered to."""
+        return self.lowpass if references == 1 else self.initial_resolution
 
     @property
     def placed(self) -> bool:
         """Whether the search keeps to the STAR file's poses or near them."""
         return not self.align or self.local_search is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FromTo(OfParticles):
+    """What comes next on the command line.
+
+    Attributes
+    ----------
+    reference : tuple of Path
+        Maps to begin with (MRC).  One is split into --classes; of several, good, bad or decoys,
+        each begins a class of its own.  Box, pixel size and grey level are brought to the
+        particles'.
+    out : Path
+        Folder for the results.
+    """
+
+    reference: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative=())]
+    out: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classify3dConfig(FolderOptions, Classify3dOptions, _FromTo):
+    """Particles sorted among several maps, made from one reference or from one each.
+
+    Attributes
+    ----------
+    mask : Path, optional
+        Soft mask (MRC, on the particles' grid) that maps are multiplied by before they are
+        compared with images: classes then differ by what lies within.
+    """
+
+    mask: Path | None = None

@@ -6,6 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
+from vitreous.jobs.config_shared import OfParticles
+
 
 @dataclass(frozen=True, kw_only=True)
 class Criteria:
@@ -59,21 +61,8 @@ class Criteria:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class _OfParticles:
-    """What comes first on the command line.
-
-    Attributes
-    ----------
-    particles : Path
-        Particle STAR file (RELION 3.0, 3.1 or 5).
-    """
-
-    particles: Path
-
-
 @dataclass(frozen=True, kw_only=True)
-class SelectConfig(Criteria, _OfParticles):
+class SelectConfig(Criteria, OfParticles):
     """Some particles of a table, with all their columns.
 
     Classes are chosen first; then the steps are taken in the order of the criteria, each on what
@@ -130,20 +119,12 @@ class ExpandSymmetryConfig:
     overwrite: bool = False
 
 
-@dataclass(frozen=True)
-class SubtractConfig:
-    """Particle images less the projections of a part of the map.
+@dataclass(frozen=True, kw_only=True)
+class SubtractOptions:
+    """How the projections of a part of a map are subtracted.
 
     Attributes
     ----------
-    particles : Path
-        Particle STAR file with poses.
-    out : Path
-        Folder for particles.star and particles.mrcs.
-    map : Path, optional
-        Map that the particles were aligned to, on their grid.
-    mask : Path, optional
-        Mask, from 0 to 1, of what is kept: the map outside it is subtracted.
     recentre_on_mask : bool
         Move the images so that the mask's centre of mass comes to lie in their centre.
     box : int, optional
@@ -160,19 +141,10 @@ class SubtractConfig:
         Apply the contrast transfer function to the projections.
     phase_flipped : bool
         The images' phases were flipped already.
-    revert : bool
-        Give the particles their images from before a subtraction back, instead.
     seed : int
         Seed of the choice of particles that scales are fitted on.
-    overwrite : bool
-        Replace what a former job left in the folder.
     """
 
-    particles: Path
-    _: KW_ONLY
-    out: Path
-    map: Path | None = None
-    mask: Path | None = None
     recentre_on_mask: bool = False
     box: int | None = None
     greyscale: Literal["fitted", "absolute"] = "fitted"
@@ -180,6 +152,43 @@ class SubtractConfig:
     fit_resolution: float = 15.0
     ctf: bool = True
     phase_flipped: bool = False
-    revert: bool = False
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Subtracted:
+    """What comes first on the command line.
+
+    Attributes
+    ----------
+    particles : Path
+        Particle STAR file with poses.
+    out : Path
+        Folder for particles.star and particles.mrcs.
+    map : Path, optional
+        Map that the particles were aligned to, on their grid.
+    mask : Path, optional
+        Mask, from 0 to 1, of what is kept: the map outside it is subtracted.
+    """
+
+    particles: Path
+    _: KW_ONLY
+    out: Path
+    map: Path | None = None
+    mask: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubtractConfig(SubtractOptions, _Subtracted):
+    """Particle images less the projections of a part of the map.
+
+    Attributes
+    ----------
+    revert : bool
+        Give the particles their images from before a subtraction back, instead.
+    overwrite : bool
+        Replace what a former job left in the folder.
+    """
+
+    revert: bool = False
     overwrite: bool = False

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vitreous.jobs.config_shared import CtfOptions, FolderOptions, OfParticles, RunOptions
 
-@dataclass(frozen=True)
-class RefineConfig:
+
+@dataclass(frozen=True, kw_only=True)
+class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
     """Refine a map and all poses from two halves of the particles that never meet.
 
     Attributes
     ----------
-    particles : Path
-        Particle STAR file (RELION 3.0, 3.1 or 5).
     reference : Path
         Map that the first poses are found with, MRC; only its density down to ``lowpass`` is used.
     out : Path
@@ -67,26 +67,10 @@ class RefineConfig:
         Most passes over all particles.
     finest_resolution : float, optional
         Resolution in angstrom that no pass goes beyond; by default Nyquist.
-    ctf : bool
-        Correct for the contrast transfer function.
-    phase_flipped : bool
-        The images' phases were flipped already.
-    ignore_ctf_until_first_peak : bool
-        Take the CTF as one up to its first maximum.
-    seed : int
-        Seed of every random choice.
-    device : str
-        cpu, cuda, cuda:1 and so on; auto takes a GPU where there is one.
     check : bool
         Stop at what ``vitreous check`` calls an error, such as inverted contrast.
-    overwrite : bool
-        Replace what a former job left in the folder.
-    resume : bool
-        Go on with an interrupted job in the folder.
     """
 
-    particles: Path
-    _: KW_ONLY
     reference: Path
     out: Path
     symmetry: str = "C1"
@@ -107,11 +91,4 @@ class RefineConfig:
     offset_step: float = 2.0
     iterations: int = 25
     finest_resolution: float | None = None
-    ctf: bool = True
-    phase_flipped: bool = False
-    ignore_ctf_until_first_peak: bool = False
-    seed: int = 0
-    device: str = "auto"
     check: bool = True
-    overwrite: bool = False
-    resume: bool = False

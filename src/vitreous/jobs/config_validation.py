@@ -6,9 +6,11 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
+from vitreous.jobs.config_shared import CtfOptions, OfParticles
+
 
 @dataclass(frozen=True)
-class ReconstructConfig:
+class ReconstructConfig(CtfOptions, OfParticles):
     """Map and half-maps of particles at the poses that they have.
 
     Attributes
@@ -33,12 +35,6 @@ class ReconstructConfig:
     mask_diameter : float, optional
         Diameter in angstrom of the soft sphere that the halves are compared in; by default a mask
         is made round the density.
-    ctf : bool
-        Correct for the contrast transfer function.
-    phase_flipped : bool
-        The images' phases were flipped already.
-    ignore_ctf_until_first_peak : bool
-        Take the CTF as one up to its first maximum.
     ewald : bool
         Allow for the curvature of the Ewald sphere, which thick particles feel at high resolution.
     curvature : str
@@ -66,9 +62,6 @@ class ReconstructConfig:
     symmetry: str = "C1"
     max_resolution: float | None = None
     mask_diameter: float | None = None
-    ctf: bool = True
-    phase_flipped: bool = False
-    ignore_ctf_until_first_peak: bool = False
     ewald: bool = False
     curvature: Literal["forward", "reverse", "both"] = "forward"
     ewald_diameter: float | None = None

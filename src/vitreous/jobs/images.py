@@ -13,6 +13,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from vitreous.errors import InputError
+from vitreous.jobs.config_shared import CtfOptions
 from vitreous.kernels.angular import thinned
 from vitreous.math.fourier import good_box, resample
 from vitreous.particles.optics import OpticsGroup
@@ -180,6 +181,11 @@ class CtfMode:
     ctf: bool = True
     phase_flipped: bool = False
     ignore_until_first_peak: bool = False
+
+    @classmethod
+    def of(cls, options: CtfOptions) -> CtfMode:
+        """As a job's options say."""
+        return cls(options.ctf, options.phase_flipped, options.ignore_ctf_until_first_peak)
 
 
 def particle_ctf(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,22 @@ class ImageSource:
 
     table: ParticleTable
     stacks: tuple[StackFile, ...]
+
+    def of(self, table: ParticleTable) -> ImageSource:
+        """The same stacks as another table of them has its images there.
+
+        Raises
+        ------
+        InputError
+            For a table of other stacks.
+        """
+        if table.stacks != self.table.stacks:
+            raise InputError(
+                "its images lie in other stacks than those opened",
+                where=table.path,
+                mend="open the images of this table",
+            )
+        return replace(self, table=table)
 
     def read(self, rows: np.ndarray) -> Float[np.ndarray, "m box box"]:
         """Images of these rows, float32, in the order asked.

@@ -79,7 +79,7 @@ def magnified(points: Float[Tensor, "*p 2"], optics: Optics) -> Float[Tensor, "*
 
 def ctf_phase(
     frequencies: Float[Tensor, "*p 2"], defocus: Defocus, optics: Optics
-) -> Float[Tensor, "n *p"]:
+) -> Float[Tensor, "n ..."]:
     """Argument of the CTF's sine in radians: defocus, aberrations, amplitude and plate phases."""
     wavelength = electron_wavelength(optics.voltage)
     points = magnified(frequencies, optics)
@@ -103,7 +103,7 @@ def contrast_transfer(
     *,
     phase_flipped: bool = False,
     ignore_until_first_peak: bool = False,
-) -> Float[Tensor, "n *p"]:
+) -> Float[Tensor, "n ..."]:
     """CTF of every particle at the given image frequencies.
 
     Parameters

@@ -148,7 +148,7 @@ def project(
 
 def shift_phase(
     frequencies: Float[Tensor, "*p 2"], shifts: Float[Tensor, "t 2"], box: int
-) -> Complex[Tensor, "t *p"]:
+) -> Complex[Tensor, "t ..."]:
     """Factor that moves an image by ``shifts`` (x, y) pixels: exp(-2 pi i k . shift / box)."""
     phase = torch.einsum("...i,ti->t...", frequencies, shifts.to(frequencies.dtype))
     phase = phase * (-2 * math.pi / box)

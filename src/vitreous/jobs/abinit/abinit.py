@@ -144,7 +144,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     states = load_checkpoint(checkpoint, config) if config.resume else []
     on_event({"event": "start", "job": "abinit", "particles": len(table), "warnings": warnings})
     on_event({"event": "memory", **plan.record()})
-    mode = CtfMode(config.ctf, config.phase_flipped, config.ignore_ctf_until_first_peak)
+    mode = CtfMode.of(config)
     images = load_rings(table, source, frame, device, on_event, mode)
     problem = Problem(table, frame, images, operators, device, plan.tiling, config)
     prepared = time.monotonic()

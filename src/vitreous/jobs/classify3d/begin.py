@@ -13,7 +13,7 @@ from torch import Tensor
 from vitreous.jobs.classify3d.references import at_images_grey
 from vitreous.jobs.classify3d.steps import LookAt, MapMaking
 from vitreous.jobs.classify3d.ways import GridSearch, NearPoses
-from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.config_classify import Classify3dOptions
 from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.folds import FoldStep, folds_pass
 from vitreous.jobs.em.online import Step, stepped
@@ -42,23 +42,23 @@ def begun(
     return SearchState(0, 0, 0, rings, maps, noise, fractions, None, -math.inf)
 
 
-def _seed(config: Classify3dConfig, *numbers: int) -> int:
-    return int(np.random.SeedSequence([config.seed, *numbers]).generate_state(1)[0])
+def _seed(options: Classify3dOptions, *numbers: int) -> int:
+    return int(np.random.SeedSequence([options.seed, *numbers]).generate_state(1)[0])
 
 
-def _some(particles: int, config: Classify3dConfig) -> Int[Tensor, " b"]:
+def _some(particles: int, options: Classify3dOptions) -> Int[Tensor, " b"]:
     """Particles that grey levels are fitted to."""
-    order = np.random.default_rng([config.seed, 1]).permutation(particles)
+    order = np.random.default_rng([options.seed, 1]).permutation(particles)
     return torch.from_numpy(np.sort(order[:_GREY_PARTICLES]))
 
 
 def with_grey(
-    config: Classify3dConfig, state: SearchState, look_at: LookAt, particles: int
+    options: Classify3dOptions, state: SearchState, look_at: LookAt, particles: int
 ) -> SearchState:
     """State whose maps have the images' grey level, if they are to be fitted to it."""
-    if config.reference_greyscale == "absolute":
+    if options.reference_greyscale == "absolute":
         return state
-    return at_images_grey(state, look_at, _some(particles, config), state.rings)
+    return at_images_grey(state, look_at, _some(particles, options), state.rings)
 
 
 def guessed_grey(search: GridSearch, state: SearchState, resolution: float) -> SearchState:
@@ -91,11 +91,11 @@ class March:
     steps: list[Step]
 
 
-def march(config: Classify3dConfig, particles: int, maps: int) -> March:
+def march(options: Classify3dOptions, particles: int, maps: int) -> March:
     """Mini-batches that go once over the particles, or as often as it takes; frequency rises."""
-    size = min(config.batch_per_class * maps, max(100 * maps, particles // _FEWEST), particles)
+    size = min(options.batch_per_class * maps, max(100 * maps, particles // _FEWEST), particles)
     count = min(_MOST, max(_FEWEST, math.ceil(particles / size)))
-    first, last = config.first_resolution, config.resolution_limit
+    first, last = options.first_resolution(maps), options.resolution_limit
     steps = []
     for number in range(count):
         done = number / (count - 1)
@@ -106,12 +106,12 @@ def march(config: Classify3dConfig, particles: int, maps: int) -> March:
     return March(size, steps)
 
 
-def _batch(config: Classify3dConfig, particles: int, number: int, size: int) -> Int[Tensor, " b"]:
+def _batch(options: Classify3dOptions, particles: int, number: int, size: int) -> Int[Tensor, " b"]:
     """The next particles of a walk through random permutations, in stack order."""
     first, chosen = number * size, list[int]()
     while len(chosen) < size:
         epoch, offset = divmod(first + len(chosen), particles)
-        order = np.random.default_rng([config.seed, 2, epoch]).permutation(particles)
+        order = np.random.default_rng([options.seed, 2, epoch]).permutation(particles)
         chosen += order[offset : offset + size - len(chosen)].tolist()
     return torch.tensor(sorted(chosen))
 
@@ -120,12 +120,12 @@ def marched(
     search: GridSearch, state: SearchState, making: MapMaking, on_event: OnEvent
 ) -> SearchState:
     """References improved by online EM over mini-batches, all orientations tried for each."""
-    config, particles = search.config, len(search.table)
-    plan = march(config, particles, len(state.maps))
+    options, particles = search.options, len(search.table)
+    plan = march(options, particles, len(state.maps))
     for number, step in enumerate(plan.steps):
-        index = _batch(config, particles, number, plan.size)
+        index = _batch(options, particles, number, plan.size)
         before = state.maps
-        state, result = stepped(search, state, step, index, _seed(config, 3, number))
+        state, result = stepped(search, state, step, index, _seed(options, 3, number))
         state = replace(state, maps=making.allowed(state.maps, before))
         on_event(
             {
@@ -160,13 +160,13 @@ def consensus(
     return state
 
 
-def split(config: Classify3dConfig, state: SearchState, making: MapMaking) -> SearchState:
+def split(options: Classify3dOptions, state: SearchState, making: MapMaking) -> SearchState:
     """One map made into several, all a little different."""
-    if len(state.maps) == config.count:
+    count = options.count(len(state.maps))
+    if len(state.maps) == count:
         return state
     parts = [
-        perturbed(state.maps[0], state.rings, _seed(config, 4, number))
-        for number in range(config.count)
+        perturbed(state.maps[0], state.rings, _seed(options, 4, number)) for number in range(count)
     ]
-    fractions = torch.full((config.count,), 1 / config.count, device=state.maps.device)
+    fractions = torch.full((count,), 1 / count, device=state.maps.device)
     return replace(state, maps=making.allowed(torch.stack(parts)), fractions=fractions)

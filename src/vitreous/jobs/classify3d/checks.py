@@ -8,7 +8,7 @@ from typing import Any
 
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.check.preflight import preflight
-from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.config_classify import Classify3dOptions
 from vitreous.jobs.images import check_one_field
 from vitreous.jobs.options import AUTO, chosen_mask_diameter, flag
 from vitreous.jobs.particles.select import class_list
@@ -38,75 +38,74 @@ _POSITIVE = (
 )
 
 
-def fixed_maps(config: Classify3dConfig) -> list[int]:
-    """Maps (from 0) that stay as they were given.
+def fixed_maps(options: Classify3dOptions, references: int) -> list[int]:
+    """Of so many maps those (from 0) that stay as they were given.
 
     Raises
     ------
     OptionError
         For numbers that are no reference's, or all of them.
     """
-    if config.fixed is None:
+    if options.fixed is None:
         return []
-    found = class_list(config.fixed, "--fixed")
-    if len(config.reference) == 1 or not 1 <= found[0] <= found[-1] <= len(config.reference):
+    found = class_list(options.fixed, "--fixed")
+    if references == 1 or not 1 <= found[0] <= found[-1] <= references:
         raise OptionError(
-            f"{config.fixed} of {len(config.reference)} reference(s)",
+            f"{options.fixed} of {references} reference(s)",
             where="--fixed",
             mend="give numbers of references, of which there must be several",
         )
-    if len(found) == len(config.reference):
+    if len(found) == references:
         raise OptionError("all references are fixed", where="--fixed", mend="leave one free")
     return [number - 1 for number in found]
 
 
-def _check_numbers(config: Classify3dConfig) -> None:
+def _check_numbers(options: Classify3dOptions) -> None:
     for name, least in _AT_LEAST.items():
-        value = getattr(config, name)
+        value = getattr(options, name)
         if not value >= least:
             raise OptionError(f"{value} is less than {least}", where=flag(name))
     for name in _POSITIVE:
-        value = getattr(config, name)
+        value = getattr(options, name)
         if value is not None and not (math.isfinite(value) and value > 0):
             raise OptionError(f"{value} is not more than 0", where=flag(name))
-    if not 1.5 <= config.angular_sampling <= 30:
+    if not 1.5 <= options.angular_sampling <= 30:
         raise OptionError(
-            f"{config.angular_sampling:g} degrees is outside 1.5 to 30",
+            f"{options.angular_sampling:g} degrees is outside 1.5 to 30",
             where="--angular-sampling",
             mend="give 15, 7.5 or 3.75",
         )
-    if config.local_search is not None and config.local_search > 6 * config.angular_sampling:
+    if options.local_search is not None and options.local_search > 6 * options.angular_sampling:
         raise OptionError(
-            f"{config.local_search:g} degrees is more than six steps of "
-            f"{config.angular_sampling:g}",
+            f"{options.local_search:g} degrees is more than six steps of "
+            f"{options.angular_sampling:g}",
             where="--local-search",
             mend="leave it out: all orientations are then tried, which is faster",
         )
 
 
-def _check_choices(config: Classify3dConfig) -> None:
-    if not config.reference:
+def _check_choices(options: Classify3dOptions, references: int, *, masked: bool) -> None:
+    if not references:
         raise OptionError(
             "no reference",
             where="--reference",
             mend="give a map, such as class001.mrc of vitreous abinit",
         )
-    if config.classes is not None and config.classes < 1:
-        raise OptionError(f"{config.classes} is less than 1", where="--classes")
-    several = len(config.reference)
-    if several > 1 and config.classes not in (None, several):
+    if options.classes is not None and options.classes < 1:
+        raise OptionError(f"{options.classes} is less than 1", where="--classes")
+    if references > 1 and options.classes not in (None, references):
         raise OptionError(
-            f"{config.classes} classes from {several} references",
+            f"{options.classes} classes from {references} references",
             where="--classes",
             mend="give one reference, or as many as classes",
         )
-    if not config.align and config.local_search is not None:
+    if not options.align and options.local_search is not None:
         raise OptionError(
             "--no-align keeps all poses as they are",
             where="--local-search",
             mend="leave one of them out",
         )
-    if config.mask is not None and config.align:
+    if masked and options.align:
         raise OptionError(
             "a part of the molecule does not settle where particles lie",
             where="--mask",
@@ -114,33 +113,52 @@ def _check_choices(config: Classify3dConfig) -> None:
         )
 
 
-def _check_particles(config: Classify3dConfig, table: ParticleTable) -> None:
+def _check_particles(options: Classify3dOptions, table: ParticleTable, classes: int) -> None:
     check_one_field(table)
-    if config.ctf:
+    if options.ctf:
         require_ctf(table)
-    if config.placed:
-        option = "--local-search" if config.align else "--no-align"
+    if options.placed:
+        option = "--local-search" if options.align else "--no-align"
         mend = f"give particles with poses, as a refinement writes them, or leave out {option}"
         require_columns(table, ANGLES, mend)
-    if len(table) < _FEWEST * config.count:
+    if len(table) < _FEWEST * classes:
         raise InputError(
-            f"{len(table)} particles are too few for {config.count} classes, expected "
-            f"{_FEWEST * config.count} or more",
+            f"{len(table)} particles are too few for {classes} classes, expected "
+            f"{_FEWEST * classes} or more",
             where=table.path,
             mend="give more particles or fewer classes",
         )
 
 
-def within_box(config: Classify3dConfig, table: ParticleTable) -> Classify3dConfig:
+def within_box(options: Classify3dOptions, table: ParticleTable) -> Classify3dOptions:
     """Options whose resolution limit the particles and the largest working box can hold."""
     field = table.optics[0].box * table.optics[0].pixel_size
     finest = max(2 * group.pixel_size for group in table.optics)
-    held = max(config.resolution_limit, _PIXELS_A_RING * field / config.box, finest)
-    return replace(config, resolution_limit=held)
+    held = max(options.resolution_limit, _PIXELS_A_RING * field / options.box, finest)
+    return replace(options, resolution_limit=held)
+
+
+def check_options(options: Classify3dOptions, references: int, *, masked: bool) -> None:
+    """Check all options against each other and the number of references.
+
+    Raises
+    ------
+    OptionError
+        For the first that cannot be used.
+    """
+    _check_choices(options, references, masked=masked)
+    _check_numbers(options)
+    fixed_maps(options, references)
+    normalise_name(options.symmetry)
 
 
 def check_classify3d(
-    config: Classify3dConfig, table: ParticleTable, source: ImageSource
+    options: Classify3dOptions,
+    table: ParticleTable,
+    source: ImageSource,
+    references: int,
+    *,
+    masked: bool,
 ) -> tuple[float, list[str], dict[str, Any]]:
     """Check all options, the table and the images.
 
@@ -157,22 +175,19 @@ def check_classify3d(
     OptionError, InputError
         For the first thing that cannot be used.
     """
-    _check_choices(config)
-    _check_numbers(config)
-    fixed_maps(config)
-    normalise_name(config.symmetry)
-    _check_particles(config, table)
-    chosen_mask_diameter(config.mask_diameter, table, None)
+    check_options(options, references, masked=masked)
+    _check_particles(options, table, options.count(references))
+    chosen_mask_diameter(options.mask_diameter, table, None)
     found = preflight(
         table,
         source,
-        ctf=config.ctf,
-        phase_flipped=config.phase_flipped,
-        resolution=config.resolution_limit,
-        mask_diameter=None if config.mask_diameter == AUTO else config.mask_diameter,
+        ctf=options.ctf,
+        phase_flipped=options.phase_flipped,
+        resolution=options.resolution_limit,
+        mask_diameter=None if options.mask_diameter == AUTO else options.mask_diameter,
     )
-    if config.check:
+    if options.check:
         found.stop_on_error(table.path)
     errors = [finding.line() for finding in found.of("error")]
-    diameter = chosen_mask_diameter(config.mask_diameter, table, found.estimates.mask_diameter)
+    diameter = chosen_mask_diameter(options.mask_diameter, table, found.estimates.mask_diameter)
     return diameter, [*errors, *found.warnings], found.record()

@@ -52,7 +52,8 @@ def last_pass(
 ) -> tuple[Sorting, Found]:
     """Search all particles once with all rings; images of noise may be left out of the maps."""
     noisy = noise_probability(sorting.log_evidence) > 0.5
-    keep = ~noisy if leave_noise and not noisy.all() else torch.ones_like(noisy)
+    everywhere = all(bool((~noisy[fold]).any()) for fold in sorting.folds.index)
+    keep = ~noisy if leave_noise and everywhere else torch.ones_like(noisy)
     after, bests = sorting_pass(within(sorting, keep), step, frame.polar.rings)
     parts = list(after.folds.index)
     left = torch.nonzero(~keep)[:, 0]

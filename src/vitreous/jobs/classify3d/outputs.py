@@ -19,6 +19,7 @@ from vitreous.jobs.em.junk import Label
 from vitreous.jobs.images import Frame
 from vitreous.math.fourier import resample_map
 from vitreous.math.rotations import matrix_to_euler
+from vitreous.particles.table import ParticleTable, write_particles
 from vitreous.validate.fsc import resolution_at, shell_frequency
 from vitreous.validate.half_maps import HalfMapCurves
 from vitreous.validate.truth import align
@@ -27,7 +28,7 @@ _XML_TITLE = "Masked FSC of a class's halves, corrected by phase randomisation"
 
 
 @dataclass(frozen=True)
-class _Laid:
+class Laid:
     """A class's map laid on another's.
 
     Attributes
@@ -49,7 +50,7 @@ def in_common_frame(
     labels: list[Label],
     shares: Float[np.ndarray, " k"],
     pixel_size: float,
-) -> dict[int, _Laid]:
+) -> dict[int, Laid]:
     """Maps of other classes laid on the largest class's, over rotation and shift.
 
     Classes of one hand: none is mirrored.  Empty ones and balls have no place of their own.
@@ -63,29 +64,59 @@ def in_common_frame(
         if number != first:
             found = align(maps[number], maps[first], pixel_size, hands=(False,))
             euler = matrix_to_euler(torch.from_numpy(found.matrix)).tolist()
-            laid[number] = _Laid(found.volume, euler, (found.shift * pixel_size).tolist())
+            laid[number] = Laid(found.volume, euler, (found.shift * pixel_size).tolist())
     return laid
 
 
-def write_maps(
-    out: Path, made: ClassMaps, laid: dict[int, _Laid], frame: Frame, box: int, fixed: list[int]
-) -> None:
-    """Write the maps, half-maps and FSC of every class, in the particles' box."""
+@dataclass(frozen=True)
+class Classified3d(ClassMaps):
+    """What a classification found: its maps, and besides
+
+    Attributes
+    ----------
+    laid : dict
+        By number (from 0) the maps of classes laid on the largest class's.
+    fixed : list of int
+        Maps (from 0) that stayed as they were given.
+    frame : Frame
+        The working box and its pixel size.
+    table : ParticleTable
+        With the particles' classes, their posteriors and poses.
+    record : dict
+        For result.json: classes, how they came about, warnings.
+    """
+
+    laid: dict[int, Laid]
+    fixed: list[int]
+    frame: Frame
+    table: ParticleTable
+    record: dict[str, Any]
+
+    @property
+    def pixel_size(self) -> float:
+        """Of the maps, angstrom."""
+        return self.frame.pixel_size
+
+
+def write_classified(out: Path, found: Classified3d) -> None:
+    """Write particles.star and the maps, half-maps and FSC of every class in the images' box."""
+    write_particles(out / "particles.star", found.table)
+    frame, box = found.frame, found.table.optics[0].box
     pixel_size = frame.field / box
     frequency = shell_frequency(frame.box, frame.pixel_size)
 
     def write(name: str, volume: Tensor) -> None:
         write_map(out / f"{name}.mrc", resample_map(volume.cpu(), box).numpy(), pixel_size)
 
-    for number, volume in enumerate(made.maps):
+    for number, volume in enumerate(found.maps):
         name = f"class{number + 1:03d}"
         write(name, volume)
-        if number not in fixed:
-            write(f"{name}_half1", made.half1[number])
-            write(f"{name}_half2", made.half2[number])
-            curve = made.curves[number].corrected
+        if number not in found.fixed:
+            write(f"{name}_half1", found.half1[number])
+            write(f"{name}_half2", found.half2[number])
+            curve = found.curves[number].corrected
             write_fsc_xml(out / f"{name}_fsc.xml", frequency, curve, _XML_TITLE)
-    for number, one in laid.items():
+    for number, one in found.laid.items():
         write(f"class{number + 1:03d}_aligned", one.volume)
 
 
@@ -113,7 +144,7 @@ def class_records(
     made: ClassMaps,
     frame: Frame,
     fixed: list[int],
-    laid: dict[int, _Laid],
+    laid: dict[int, Laid],
 ) -> list[dict[str, Any]]:
     """One entry for every map, and one for the images of noise where they have no decoy.
 

@@ -47,19 +47,34 @@ Volume = Float[Tensor, "n n n"]
 
 @dataclass(frozen=True)
 class Reference:
+    """A map that classes begin with.
+
+    Attributes
+    ----------
+    volume : tensor (n, n, n)
+    pixel_size : float
+        Angstrom.
+    name : str
+        That messages call it by.
+    """
+
+    volume: Volume
+    pixel_size: float
+    name: str = "the reference"
+
+
+@dataclass(frozen=True)
+class Framed:
     """A reference in the working frame.
 
     Attributes
     ----------
-    path : Path
+    given : Reference
     volume : tensor (n, n, n)
-    pixel_size : float
-        Of the file, angstrom.
     """
 
-    path: Path
+    given: Reference
     volume: Volume
-    pixel_size: float
 
     @property
     def round(self) -> bool:
@@ -67,42 +82,52 @@ class Reference:
         return roundness(self.volume) > ROUND
 
 
-def read_references(
-    paths: Sequence[Path], table: ParticleTable, frame: Frame
-) -> tuple[list[Reference], list[str]]:
-    """Read maps and bring them to the working frame; also returns warnings.
+def read_reference(path: Path) -> Reference:
+    """Read a map.
 
     Raises
     ------
     InputError
-        For a file that cannot be read, is no cube or constant, or whose density is wider than the
-        particles' images.
+        For a file that cannot be read.
+    """
+    array, pixel_size = read_map(path)
+    return Reference(torch.from_numpy(array), pixel_size, str(path))
+
+
+def in_frame(
+    references: Sequence[Reference], table: ParticleTable, frame: Frame
+) -> tuple[list[Framed], list[str]]:
+    """Bring references to the working frame; also returns warnings.
+
+    Raises
+    ------
+    InputError
+        For one that is no cube or constant, or whose density is wider than the particles' images.
     """
     group, found, warnings = table.optics[0], [], []
-    for path in paths:
-        array, own = read_map(path)
-        volume = cubic(array, path)
+    for reference in references:
+        volume, own = cubic(reference.volume.numpy(), reference.name), reference.pixel_size
         across = extent(volume, own)
         shaped = across < volume.shape[-1] * own  # noise fills its box to the corners
         if shaped and across > _TOO_WIDE * frame.field:
             raise InputError(
                 f"its density is {across:.0f} A across at the header's {own:g} A/px, but the "
                 f"particles' images are {frame.field:.0f} A wide",
-                where=path,
+                where=reference.name,
                 mend="check the pixel size in its header, or crop the map",
             )
         share = across / (2 * frame.mask_radius * frame.pixel_size)
         if shaped and not _NARROW < share < _WIDE:
             warnings.append(
-                f"{path.name} is {across:.0f} A across at its header's {own:g} A/px, the "
+                f"{reference.name} is {across:.0f} A across at its header's {own:g} A/px, the "
                 f"particles' mask {across / share:.0f} A: check the pixel size."
             )
         gridded = on_grid(volume, own, group.box, group.pixel_size)
-        found.append(Reference(path, resample_map(gridded, frame.box), own))
+        found.append(Framed(reference, resample_map(gridded, frame.box)))
     return found, warnings
 
 
-def _differs(reference: Reference, first: Reference, frame: Frame) -> tuple[str, str] | None:
+def _differs(reference: Framed, first: Framed, frame: Frame) -> tuple[str, str] | None:
     """What is wrong with a reference beside the first and how to mend it, if something is."""
     mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
 
@@ -112,19 +137,18 @@ def _differs(reference: Reference, first: Reference, frame: Frame) -> tuple[str,
 
     same = agrees(reference.volume, False)
     if agrees(reference.volume, True) * _CLEARLY < same:
-        what = f"is the mirror image of {first.path.name}: the hands differ"
+        what = f"is the mirror image of {first.given.name}: the hands differ"
         return what, "flip one of them, for instance with relion_image_handler --invert_hand"
-    scale = best_scale(reference.volume, first.volume)
+    scale, own = best_scale(reference.volume, first.volume), reference.given.pixel_size
     if scale != 1 and agrees(rescaled(reference.volume, scale), False) * _CLEARLY < same:
         what = (
-            f"looks like {first.path.name} at {reference.pixel_size * scale:.3g} A/px, but its "
-            f"header gives {reference.pixel_size:g}"
+            f"looks like {first.given.name} at {own * scale:.3g} A/px, but its header gives {own:g}"
         )
         return what, "mend the pixel size in the header of the one that is wrong"
     return None
 
 
-def compare_references(references: Sequence[Reference], frame: Frame, *, stop: bool) -> list[str]:
+def compare_references(references: Sequence[Framed], frame: Frame, *, stop: bool) -> list[str]:
     """Tell of references whose pixel size or hand differs from the first that is no ball.
 
     Raises
@@ -137,14 +161,16 @@ def compare_references(references: Sequence[Reference], frame: Frame, *, stop: b
     for reference in shaped[1:]:
         found = _differs(reference, shaped[0], frame)
         if found is not None and stop:
-            raise InputError(found[0], where=reference.path, mend=f"{found[1]}, or pass --no-check")
+            raise InputError(
+                found[0], where=reference.given.name, mend=f"{found[1]}, or pass --no-check"
+            )
         if found is not None:
-            told.append(f"{reference.path.name} {found[0]}.")
+            told.append(f"{reference.given.name} {found[0]}.")
     return told
 
 
 def filtered(
-    references: Sequence[Reference], frame: Frame, resolution: float
+    references: Sequence[Framed], frame: Frame, resolution: float
 ) -> Float[Tensor, "k n n n"]:
     """All volumes, low-passed to a resolution in angstrom."""
     passed = [low_pass(r.volume, frame.pixel_size, resolution) for r in references]

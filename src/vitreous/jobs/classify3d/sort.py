@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vitreous.jobs.checkpoint import read_tensors, write_tensors
+from vitreous.jobs.checkpoint import Checkpoint
 from vitreous.jobs.classify3d.steps import even_shares
-from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.config_classify import Classify3dOptions
 from vitreous.jobs.em.folds import Folds, FoldStep
 from vitreous.jobs.em.sorting import MARCH, Sorting, pass_resolution, sorting_pass, unsorted
 from vitreous.jobs.em.state import SearchState, state_from, state_scalars, state_tensors
@@ -34,19 +34,22 @@ class Progress:
     ----------
     sorting : Sorting
     flow : list of integer arrays (classes, classes)
-        For each pass but the first, how many particles went from a class (row) to another.
+        For each pass but the first, how many particles that were looked at before went from a class
+        (row) to another.
     """
 
     sorting: Sorting
     flow: list[Int[np.ndarray, "k k"]]
 
 
-def _seen(config: Classify3dConfig, particles: int, number: int) -> Bool[Tensor, " n"]:
+def _seen(
+    options: Classify3dOptions, particles: int, classes: int, number: int
+) -> Bool[Tensor, " n"]:
     """Particles that a pass looks at."""
-    wanted = _SUBSET * config.count
-    if not config.fast_subsets or number >= MARCH or wanted >= particles:
+    wanted = _SUBSET * classes
+    if not options.fast_subsets or number >= MARCH or wanted >= particles:
         return torch.ones(particles, dtype=torch.bool)
-    order = np.random.default_rng([config.seed, 5]).permutation(particles)
+    order = np.random.default_rng([options.seed, 5]).permutation(particles)
     seen = torch.zeros(particles, dtype=torch.bool)
     seen[torch.from_numpy(order[:wanted])] = True
     return seen
@@ -63,53 +66,56 @@ def _looked_at(sorting: Sorting) -> Bool[Tensor, " n"]:
     return sorting.by_map.sum(dim=1) > 0
 
 
-def _settled(config: Classify3dConfig, sorting: Sorting) -> bool:
+def _settled(options: Classify3dOptions, sorting: Sorting) -> bool:
     passes = len(sorting.changed) - MARCH
-    return sorting.settled and passes >= config.final_passes
+    return sorting.settled and passes >= options.final_passes
 
 
 def sort(
-    config: Classify3dConfig,
+    options: Classify3dOptions,
     frame: Frame,
     progress: Progress,
     step: FoldStep[Any],
     on_event: OnEvent,
-    checkpoint: Path,
-    begun: SearchState,
+    keep: Callable[[Progress], None],
     *,
     evenly: bool,
 ) -> Progress:
     """Sort all particles among a state's maps, and make the maps anew, until few change class.
 
-    ``evenly`` gives all classes as many particles until the resolution limit is reached.
+    ``keep`` is given what each pass leaves; ``evenly`` gives all classes as many particles until
+    the resolution limit is reached.
     """
-    particles = len(progress.sorting.by_map)
-    while len(progress.sorting.changed) < config.iterations:
+    particles, classes = progress.sorting.by_map.shape
+    while len(progress.sorting.changed) < options.iterations:
         before = progress.sorting
-        if _settled(config, before):
+        if _settled(options, before):
             break
         number = len(before.changed)
-        resolution = pass_resolution(config.resolution_limit, number)
-        seen = within(before, _seen(config, particles, number))
+        resolution = pass_resolution(options.resolution_limit, number)
+        seen = within(before, _seen(options, particles, classes, number))
         even = evenly and number < MARCH
         used = replace(step, shares=even_shares) if even else step
         after, _ = sorting_pass(seen, used, frame.rings_at(resolution))
         after = replace(after, folds=Folds(before.folds.index, after.folds.sums))
         shares = after.by_map[_looked_at(after)].mean(dim=0)
         if even and number == MARCH - 1:
-            after = replace(after, state=replace(after.state, fractions=shares.to(begun.fractions)))
+            after = replace(
+                after, state=replace(after.state, fractions=shares.to(after.state.fractions))
+            )
         flow = progress.flow
         if number:
-            was, now = (s.by_map.argmax(dim=1).numpy() for s in (before, after))
-            flow = [*flow, contingency(was, now, config.count)]
+            met = _looked_at(before) & _looked_at(after)
+            was, now = (s.by_map[met].argmax(dim=1).numpy() for s in (before, after))
+            flow = [*flow, contingency(was, now, classes)]
         progress = Progress(after, flow)
-        save_progress(checkpoint, progress, begun, config)
+        keep(progress)
         on_event(
             {
                 "event": "classification",
                 "stage": "classes",
                 "iteration": number + 1,
-                "of": config.iterations,
+                "of": options.iterations,
                 "resolution": round(resolution, 2),
                 "changed": after.changed[-1],
                 "class_fractions": shares.tolist(),
@@ -124,9 +130,7 @@ def first_progress(state: SearchState, folds: Folds, particles: int) -> Progress
     return Progress(unsorted(state, folds, particles), [])
 
 
-def save_progress(
-    path: Path, progress: Progress, begun: SearchState, config: Classify3dConfig
-) -> None:
+def save_progress(checkpoint: Checkpoint, begun: SearchState, progress: Progress) -> None:
     """Write what a sorting needs to go on to the same bits: it, and the maps it began with."""
     sorting = progress.sorting
     sums = [part for part in sorting.folds.sums if part is not None]
@@ -147,7 +151,7 @@ def save_progress(
         "changed": sorting.changed,
         "flow": [table.tolist() for table in progress.flow],
     }
-    write_tensors(path, tensors, record, config)
+    checkpoint.write(tensors, record)
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ class Saved:
         return Progress(sorting, [np.array(table) for table in self.record["flow"]])
 
 
-def load_saved(path: Path, config: Classify3dConfig) -> Saved:
+def load_saved(checkpoint: Checkpoint) -> Saved:
     """Read a checkpoint.
 
     Raises
@@ -188,6 +192,6 @@ def load_saved(path: Path, config: Classify3dConfig) -> Saved:
     InputError
         If there is none, it is damaged, or it was made with other options.
     """
-    tensors, record = read_tensors(path, config)
+    tensors, record = checkpoint.read()
     begun = state_from("begun", tensors, record["begun"], record["padding"])
     return Saved(begun, tensors, record)

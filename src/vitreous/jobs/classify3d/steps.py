@@ -21,6 +21,9 @@ from vitreous.reconstruct.insert import Accumulator
 _LEAST = 1e-30
 """Posterior that a class has of every particle at the least when shares are evened."""
 
+_LEAST_SHARE = 1e-6
+"""Prior probability that a search takes every class to have at the least."""
+
 _TURNS = 30
 """Turns in which shares are evened."""
 
@@ -113,14 +116,15 @@ def even_shares(state: SearchState, by_map: Float[Tensor, "n k"]) -> Float[Tenso
     """Prior probabilities under which all classes get as many of a fold's particles.
 
     A class with more particles has the better map, and with it attracts the particles of others:
-    this takes its advantage off.  Found by turns (Sinkhorn, Ann. Math. Stat. 35, 876 (1964)).
+    this takes its advantage off, as far as particles are not sure of their class.  Found by turns
+    (Sinkhorn, Ann. Math. Stat. 35, 876 (1964)).
     """
     prior = state.fractions.double().log()
     likely = by_map.double().clamp(min=_LEAST).log() - prior
     for _ in range(_TURNS):
         share = (likely + prior).softmax(dim=1).mean(dim=0)
         prior = (prior - share.log()).log_softmax(dim=0)
-    return prior.exp().to(state.fractions)
+    return prior.exp().clamp(min=_LEAST_SHARE).to(state.fractions)
 
 
 def fold_step(way: Way, making: MapMaking, mask_share: float, *, divided: bool) -> FoldStep[Any]:

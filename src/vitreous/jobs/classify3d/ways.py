@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.config_classify import Classify3dOptions
 from vitreous.jobs.em.folds import Folds, Searched, dealt, in_folds
 from vitreous.jobs.em.local_pass import Posed, local_pass
 from vitreous.jobs.em.looks import Look, near_look
@@ -28,26 +28,26 @@ from vitreous.search.local import Neighbourhood, neighbourhood
 class GridSearch(Search):
     """A search of all orientations at twice the angular step, and finely near the best."""
 
-    config: Classify3dConfig
+    options: Classify3dOptions
 
     @property
     def offsets(self) -> tuple[float, float]:
         """Range and step of the shifts, pixels of the stack."""
-        return self.config.offset_range, 2 * self.config.offset_step
+        return self.options.offset_range, 2 * self.options.offset_step
 
     @property
     def flatten(self) -> bool:
         """Mask the solvent and keep density non-negative."""
-        return self.config.flatten
+        return self.options.flatten
 
     def angular_step(self, resolution: float) -> float:
         """Angular step in degrees: the same at every resolution."""
-        return 2 * self.config.angular_sampling
+        return 2 * self.options.angular_sampling
 
     @property
     def last_angular_step(self) -> float:
         """Angular step in degrees that classes are told apart at."""
-        return self.config.angular_sampling
+        return self.options.angular_sampling
 
 
 class Way(Protocol):
@@ -140,14 +140,14 @@ def given_poses(table: ParticleTable, frame: Frame) -> Posed:
 
 
 def near_given(
-    config: Classify3dConfig, table: ParticleTable, operators: int, frame: Frame
+    options: Classify3dOptions, table: ParticleTable, operators: int, frame: Frame
 ) -> Neighbourhood:
     """Neighbourhood that the options ask for: one place, or all within the range."""
-    step, shift = config.angular_sampling, config.offset_step
+    step, shift = options.angular_sampling, options.offset_step
     pixels = table.optics[0].pixel_size / frame.pixel_size
-    if not config.align:
+    if not options.align:
         return neighbourhood(step, 0.0, torch.zeros(1, 2), operators, 1.0)
-    assert config.local_search is not None
+    assert options.local_search is not None
     shifts = shift_grid(2 * shift, shift) * pixels
-    cells = max(1.0, math.pi * (config.offset_range / shift) ** 2)
-    return neighbourhood(step, config.local_search / step, shifts, operators, cells)
+    cells = max(1.0, math.pi * (options.offset_range / shift) ** 2)
+    return neighbourhood(step, options.local_search / step, shifts, operators, cells)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.errors import InputError
-from vitreous.jobs.config_particles import SubtractConfig
+from vitreous.jobs.config_particles import SubtractOptions
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.particles.classes import scale_corrections
 from vitreous.jobs.particles.projections import Projector, batch_size
@@ -116,7 +116,7 @@ def _chosen(rows: np.ndarray, limit: int, seed: int) -> np.ndarray:
 
 
 def image_scales(
-    config: SubtractConfig,
+    options: SubtractOptions,
     source: ImageSource,
     project: Projector,
     volume: Float[Tensor, "n n n"],
@@ -132,8 +132,8 @@ def image_scales(
     InputError
         Where images do not show the map, and for scales that the table lacks.
     """
-    table, resolution = source.table, config.fit_resolution
-    columned = config.particle_scale == "column"
+    table, resolution = source.table, options.fit_resolution
+    columned = options.particle_scale == "column"
     own = column_scales(table) if columned else np.ones(len(table))
     scales = own.copy()
     of_group: dict[int, float] = {}
@@ -142,12 +142,12 @@ def image_scales(
     cube = map_to_cube(volume[None], finest + 1)
     for place, group in enumerate(table.optics):
         rows = np.flatnonzero(table.group == place)
-        if config.greyscale == "absolute":
+        if options.greyscale == "absolute":
             of_group[group.number] = 1.0
             record.append({"optics_group": group.number, "scale": 1.0})
             continue
-        every = config.particle_scale == "fitted"
-        used = rows if every else _chosen(rows, _SAMPLE, config.seed)
+        every = options.particle_scale == "fitted"
+        used = rows if every else _chosen(rows, _SAMPLE, options.seed)
         found = _matched(used, source, project, cube, own, resolution, on_event)
         scale, error = _sure_scale(found, group.number, source)
         scales[rows] = particle_scales(found) if every else own[rows] * scale

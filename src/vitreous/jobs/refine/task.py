@@ -59,8 +59,7 @@ class Task:
     @property
     def mode(self) -> CtfMode:
         """What the images' CTFs are taken to be."""
-        config = self.config
-        return CtfMode(config.ctf, config.phase_flipped, config.ignore_ctf_until_first_peak)
+        return CtfMode.of(self.config)
 
     @property
     def field(self) -> float:

@@ -1,0 +1,154 @@
+"""What a classification is given: checked, and brought to the working frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.errors import InputError
+from vitreous.jobs.classify3d.checks import check_classify3d, fixed_maps, within_box
+from vitreous.jobs.classify3d.references import (
+    Framed,
+    Reference,
+    compare_references,
+    filtered,
+    in_frame,
+)
+from vitreous.jobs.classify3d.steps import MapMaking
+from vitreous.jobs.config_classify import Classify3dOptions
+from vitreous.jobs.images import BEYOND, CtfMode, Frame, working_frame
+from vitreous.jobs.options import device_for
+from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
+from vitreous.math.fourier import resample
+from vitreous.math.symmetry import point_group
+from vitreous.particles.stack import ImageSource
+from vitreous.particles.table import ParticleTable
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a classification is given.
+
+    Attributes
+    ----------
+    options : Classify3dOptions
+        With a resolution limit that the working box holds.
+    table : ParticleTable
+    source : ImageSource
+    frame : Frame
+    references : list of Framed
+    making : MapMaking
+    operators : tensor (operators, 3, 3)
+        Of the point group.
+    device : torch.device
+    mask_diameter : float
+        Angstrom.
+    warnings : list of str
+    preflight : dict
+        Its record.
+    """
+
+    options: Classify3dOptions
+    table: ParticleTable
+    source: ImageSource
+    frame: Frame
+    references: list[Framed]
+    making: MapMaking
+    operators: Float[Tensor, "s 3 3"]
+    device: torch.device
+    mask_diameter: float
+    warnings: list[str]
+    preflight: dict[str, Any]
+
+    @property
+    def mode(self) -> CtfMode:
+        """What the images' CTFs are taken to be."""
+        return CtfMode.of(self.options)
+
+    @property
+    def classes(self) -> int:
+        """Classes that are made."""
+        return self.options.count(len(self.references))
+
+    @property
+    def alone(self) -> bool:
+        """Whether all classes come from one reference."""
+        return len(self.references) == 1
+
+    @property
+    def first_resolution(self) -> float:
+        """Resolution in angstrom that the references are filtered to."""
+        return self.options.first_resolution(len(self.references))
+
+    @property
+    def first_rings(self) -> int:
+        """Rings out to there."""
+        return self.frame.rings_at(self.first_resolution)
+
+    def first_maps(self) -> Float[Tensor, "k n n n"]:
+        """References, filtered, in the working frame."""
+        maps = filtered(self.references, self.frame, self.first_resolution)
+        return self.making.allowed(maps.to(self.device))
+
+
+def _in_working_box(
+    mask: Float[Tensor, "m m m"], table: ParticleTable, box: int
+) -> Float[Tensor, "n n n"]:
+    """A mask on the particles' grid, brought to the working box."""
+    own = table.optics[0].box
+    if tuple(mask.shape) != (own,) * 3:
+        raise InputError(
+            f"is {' x '.join(map(str, mask.shape))}, but the images are {own} px wide",
+            where="the mask",
+            mend="give a mask on the particles' grid",
+        )
+    # Values of a mask stay: the unitary transform would scale them with the box.
+    return (resample(mask, box, 3) * (box / own) ** 1.5).clamp(0, 1)
+
+
+def set_up(
+    table: ParticleTable,
+    source: ImageSource,
+    references: Sequence[Reference],
+    options: Classify3dOptions,
+    mask: Float[Tensor, "m m m"] | None = None,
+) -> Task:
+    """Check everything that a classification is given, as :func:`classify3d` takes it.
+
+    Raises
+    ------
+    InputError, OptionError
+        For the first thing that cannot be used.
+    """
+    source = source.of(table)
+    mask_diameter, warnings, checked = check_classify3d(
+        options, table, source, len(references), masked=mask is not None
+    )
+    options = within_box(options, table)
+    device = device_for(options.device)
+    frame = working_frame(table, mask_diameter, options.resolution_limit, BEYOND)
+    framed, more = in_frame(references, table, frame)
+    warnings += [*more, *compare_references(framed, frame, stop=options.check)]
+    if device.type == "cpu" and not COMPILED:
+        warnings.append(NOT_COMPILED)
+    kept = None if mask is None else _in_working_box(mask, table, frame.box).to(device)
+    fixed = fixed_maps(options, len(references))
+    making = MapMaking(frame, options.flatten, options.regularisation, kept, fixed)
+    return Task(
+        options,
+        table,
+        source,
+        frame,
+        framed,
+        making,
+        point_group(options.symmetry),
+        device,
+        mask_diameter,
+        warnings,
+        checked,
+    )

@@ -1,0 +1,91 @@
+"""Options that several jobs have: their configuration classes inherit them, words and all.
+
+Annotations are evaluated here: those postponed would be looked up in the inheriting class's module.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+_CTF = Parameter(group=Group("Contrast transfer", sort_key=1))
+_RUN = Parameter(group=Group("Run", sort_key=2))
+
+
+@dataclass(frozen=True)
+class OfParticles:
+    """What comes first on the command line: it must be the last base of a configuration.
+
+    Attributes
+    ----------
+    particles : Path
+        Particle STAR file (RELION 3.0, 3.1 or 5).
+    """
+
+    particles: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class CtfOptions:
+    """What the images' contrast transfer functions are taken to be.
+
+    Attributes
+    ----------
+    ctf : bool
+        Correct for the contrast transfer function.
+    phase_flipped : bool
+        The images' phases were flipped already.
+    ignore_ctf_until_first_peak : bool
+        Take the CTF as one up to its first maximum.
+    """
+
+    ctf: Annotated[bool, _CTF] = True
+    phase_flipped: Annotated[bool, _CTF] = False
+    ignore_ctf_until_first_peak: Annotated[bool, _CTF] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a job is computed, and what from.
+
+    Attributes
+    ----------
+    seed : int
+        Seed of every random choice.
+    device : str
+        cpu, cuda, cuda:1 and so on; auto takes a GPU where there is one.
+    """
+
+    seed: Annotated[int, _RUN] = 0
+    device: Annotated[str, _RUN] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(RunOptions):
+    """Where a search is computed, and how exactly.
+
+    Attributes
+    ----------
+    precision : str
+        Number format of the search's large products: float32, bfloat16, or auto, which takes
+        bfloat16 where the device multiplies it in hardware.  Sums are kept in float32.
+    """
+
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], _RUN] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions:
+    """What becomes of a folder that exists.
+
+    Attributes
+    ----------
+    overwrite : bool
+        Replace what a former job left in the folder.
+    resume : bool
+        Go on with an interrupted job in the folder.
+    """
+
+    overwrite: Annotated[bool, _RUN] = False
+    resume: Annotated[bool, _RUN] = False

@@ -1,0 +1,291 @@
+"""Images less the projections of a part of their map: the computation, on tables and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.conventions import MIN_BOX
+from vitreous.errors import InputError, OptionError
+from vitreous.jobs.compare import cubic
+from vitreous.jobs.config_particles import SubtractOptions
+from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.jobs.particles.framing import Framing, framed
+from vitreous.jobs.particles.projections import Projector, batch_size
+from vitreous.jobs.particles.revert import ORIGINAL
+from vitreous.jobs.particles.scales import Scales, image_scales
+from vitreous.particles.poses import Poses, read_poses
+from vitreous.particles.selection import CLASS
+from vitreous.particles.stack import ImageSource, windows
+from vitreous.particles.table import ParticleTable, require_ctf
+from vitreous.physics.project import FourierCube, map_to_cube
+
+_SAME_PIXEL = 0.01
+"""Relative difference between pixel sizes that a header may make by rounding."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A map, what of it is kept, and how messages call the two.
+
+    Attributes
+    ----------
+    volume : tensor (n, n, n)
+    mask : tensor (n, n, n)
+        From 0 to 1.
+    pixel_size : float
+        Angstrom.
+    name, mask_name : str
+    """
+
+    volume: Float[Tensor, "n n n"]
+    mask: Float[Tensor, "n n n"]
+    pixel_size: float
+    name: str = "the map"
+    mask_name: str = "the mask"
+
+    @property
+    def box(self) -> int:
+        """Pixels."""
+        return int(self.volume.shape[-1])
+
+    def centre_of_mass(self) -> Float[np.ndarray, " 3"]:
+        """Of the mask: x, y, z in angstrom from the centre."""
+        axis = torch.arange(self.box, dtype=torch.float64) - self.box // 2
+        mass = self.mask.double()
+        sums = (mass.sum(dim=[d for d in range(3) if d != along]) @ axis for along in (2, 1, 0))
+        return np.array([float(total / mass.sum()) for total in sums]) * self.pixel_size
+
+
+def check_options(options: SubtractOptions) -> None:
+    """Check all options by themselves.
+
+    Raises
+    ------
+    OptionError
+        For the first that cannot be used.
+    """
+    for bad, what, option in (
+        (not options.fit_resolution > 0, "not more than 0 A", "--fit-resolution"),
+        (
+            options.particle_scale == "fitted" and options.greyscale == "absolute",
+            "a scale fitted to each particle leaves no absolute one",
+            "--particle-scale, --greyscale",
+        ),
+        (
+            options.box is not None and (options.box % 2 == 1 or options.box < MIN_BOX),
+            f"a box of {options.box} px, expected an even one of at least {MIN_BOX}",
+            "--box",
+        ),
+    ):
+        if bad:
+            raise OptionError(what, where=option, mend="see vitreous subtract --help")
+
+
+def _check_table(table: ParticleTable, options: SubtractOptions) -> None:
+    if ORIGINAL in table.columns:
+        raise InputError(
+            f"the column _{ORIGINAL} says that something was subtracted already",
+            where=table.path,
+            mend="take that back with --revert first",
+        )
+    if options.ctf:
+        require_ctf(table)
+
+
+def check_grid(
+    volume: Float[Tensor, "z y x"], pixel_size: float, table: ParticleTable, name: str
+) -> None:
+    """Require a map on the grid of all images.
+
+    Raises
+    ------
+    InputError
+    """
+    box = int(cubic(volume.numpy(), name).shape[-1])
+    for group in table.optics:
+        if group.box != box or abs(group.pixel_size / pixel_size - 1) > _SAME_PIXEL:
+            raise InputError(
+                f"has {box} px of {pixel_size:g} A, but the images of optics group "
+                f"{group.number} {group.box} px of {group.pixel_size:g} A",
+                where=name,
+                mend="give the map of a refinement of these images, on their grid",
+            )
+
+
+def _check_part(part: Part, options: SubtractOptions) -> None:
+    """Require a mask on the map's grid that leaves some of it, and a box within."""
+    box = part.box
+    if options.box is not None and options.box > box:
+        raise OptionError(
+            f"{options.box} px, but the images have {box}", where="--box", mend="give fewer"
+        )
+    if part.mask.shape != part.volume.shape:
+        raise InputError(
+            f"is {' x '.join(map(str, part.mask.shape))}, but the map has a box of {box} px",
+            where=part.mask_name,
+            mend="give a mask on the map's grid",
+        )
+    if float(part.mask.min()) > 0.99:
+        raise InputError(
+            "keeps the whole map, so there is nothing to subtract",
+            where=part.mask_name,
+            mend="give a mask that is 1 on the part to keep and 0 elsewhere",
+        )
+
+
+def class_warnings(table: ParticleTable) -> tuple[str, ...]:
+    """What is odd about particles that one map is subtracted from."""
+    if CLASS not in table.columns or table.block.frame[CLASS].n_unique() == 1:
+        return ()
+    words = "The particles are of several classes: one map was subtracted from all of them."
+    return (words,)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a subtraction begins with, checked.
+
+    Attributes
+    ----------
+    options : SubtractOptions
+    source : ImageSource
+    poses : Poses
+    part : Part
+    """
+
+    options: SubtractOptions
+    source: ImageSource
+    poses: Poses
+    part: Part
+
+    @property
+    def table(self) -> ParticleTable:
+        """The particles."""
+        return self.source.table
+
+
+def set_up(table: ParticleTable, source: ImageSource, part: Part, options: SubtractOptions) -> Task:
+    """Check everything that a subtraction is given.
+
+    Raises
+    ------
+    InputError, OptionError
+        For the first thing that cannot be used.
+    """
+    check_options(options)
+    _check_table(table, options)
+    check_grid(part.volume, part.pixel_size, table, part.name)
+    _check_part(part, options)
+    return Task(options, source.of(table), read_poses(table), part)
+
+
+@dataclass(frozen=True)
+class Subtraction:
+    """Particles less a part of their map; images are computed when they are read.
+
+    Attributes
+    ----------
+    table : ParticleTable
+        With the images' boxes, origins and coordinates as they are afterwards, but their names of
+        before.
+    scales : Scales
+        That the map was multiplied with.
+    framing : Framing or None
+        How images are moved and cut.
+    warnings : tuple of str
+    """
+
+    table: ParticleTable
+    scales: Scales
+    framing: Framing | None
+    warnings: tuple[str, ...]
+    _source: ImageSource
+    _project: Projector
+    _rest: FourierCube
+
+    def read(self, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m n n"]:
+        """Images of these rows, in the order asked.
+
+        Raises
+        ------
+        InputError
+            For an image that cannot be read or holds NaN or one value only, naming its row.
+        """
+        scale = torch.from_numpy(self.scales.of_particle[rows]).float()
+        subtrahend = self._project(self._rest, rows) * scale[:, None, None]
+        images = torch.from_numpy(self._source.read(rows)) - subtrahend
+        if self.framing is not None:
+            shifts = torch.from_numpy(self.framing.shifts[rows])
+            images = windows(images, shifts, self.framing.box)
+        return images.numpy()
+
+    def batches(self, on_event: OnEvent = ignore) -> Iterator[Float[np.ndarray, "m n n"]]:
+        """All images in the table's order, so many at a time as memory holds well."""
+        count, size = len(self.table), batch_size(self._project.box)
+        for start in range(0, count, size):
+            rows = np.arange(start, min(start + size, count))
+            yield self.read(rows)
+            done = int(rows[-1]) + 1
+            on_event({"event": "progress", "stage": "subtracting", "iteration": done, "of": count})
+
+
+def _framing(task: Task) -> Framing | None:
+    """Where the images are to be moved to; None if they stay as they are."""
+    on_mask, box = task.options.recentre_on_mask, task.options.box
+    if not on_mask and box is None:
+        return None
+    centre = task.part.centre_of_mass() if on_mask else np.zeros(3)
+    return framed(task.table, task.poses, centre, box or task.part.box)
+
+
+def begun(task: Task, on_event: OnEvent) -> Subtraction:
+    """Fit the scales of a task that was checked."""
+    options, part = task.options, task.part
+    project = Projector(task.table, task.poses, part.box, options.ctf, options.phase_flipped)
+    scales = image_scales(options, task.source, project, part.volume, on_event)
+    rest = map_to_cube((part.volume * (1 - part.mask))[None], part.box // 2)
+    framing = _framing(task)
+    table = task.table if framing is None else framing.described(task.table)
+    warnings = class_warnings(task.table)
+    return Subtraction(table, scales, framing, warnings, task.source, project, rest)
+
+
+def subtract(
+    table: ParticleTable,
+    images: ImageSource,
+    volume: Float[Tensor, "n n n"],
+    mask: Float[Tensor, "n n n"],
+    options: SubtractOptions | None = None,
+    *,
+    on_event: OnEvent = ignore,
+) -> Subtraction:
+    """Subtract the projections of a part of a map from particles' images.
+
+    Parameters
+    ----------
+    table : ParticleTable
+        With the poses that the map has them in.
+    images : ImageSource
+        Of the table, or of one that this was made from.
+    volume : tensor (n, n, n)
+        The map, on the images' grid.
+    mask : tensor (n, n, n)
+        From 0 to 1: the map outside it is subtracted.
+    options : SubtractOptions, optional
+        The defaults, if left out.
+    on_event : callable
+        Is told of progress.
+
+    Raises
+    ------
+    InputError, OptionError
+        For input or options that cannot be used, and where images do not show the map.
+    """
+    part = Part(volume, mask, table.optics[0].pixel_size)
+    return begun(set_up(table, images, part, options or SubtractOptions()), on_event)
