@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from beside_relion import timed
+from machine import timed
 
 import vitreous
 from vitreous.io.star import read_star

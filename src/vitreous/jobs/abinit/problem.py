@@ -55,7 +55,7 @@ class Problem(Search):
     @property
     def rounds(self) -> list[Round]:
         """When the starts are compared."""
-        return rounds(len(self.steps), self.starts)
+        return rounds(len(self.steps), self.starts, len(self.operators))
 
     @property
     def starts(self) -> int:

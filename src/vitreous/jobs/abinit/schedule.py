@@ -33,6 +33,10 @@ _POLYHEDRAL = 12
 _COMPARED_AT = (0.5, 0.75)
 """Parts of the iterations after which the starts are compared and half of them stopped."""
 
+_COMPARED_ONCE_AT = 0.65
+"""The same under a polyhedral group, where all but the last are stopped at once: not before the final
+resolution is reached, as the false solutions are the likelier ones at 14 A."""
+
 _FEWEST = 3
 """Starts that are brought to the end, of more: what they agree on is the evidence."""
 
@@ -68,7 +72,7 @@ def schedule(config: AbinitConfig, particles: int, operators: int) -> list[Step]
     """
     initial = _given(config.initial_iterations, 20)
     between = _given(config.between_iterations, 60)
-    final = _given(config.final_iterations, 30 if operators >= _POLYHEDRAL else 10)
+    final = _given(config.final_iterations, 50 if operators >= _POLYHEDRAL else 10)
     first_batch = min(particles, _given(config.initial_batch, 100))
     last_batch = min(particles, _given(config.final_batch, 300))
     first_resolution = initial_resolution(config, operators)
@@ -100,11 +104,12 @@ def starts_of(config: AbinitConfig, operators: int) -> int:
     return 8 if operators >= _POLYHEDRAL else 6
 
 
-def rounds(iterations: int, starts: int) -> list[Round]:
+def rounds(iterations: int, starts: int, operators: int) -> list[Round]:
     """Successive halving: the iterations between comparisons, and how many starts go on."""
+    late = operators >= _POLYHEDRAL
     found, since = [], 0
-    for part in _COMPARED_AT:
-        until, keep = round(part * iterations), max(_FEWEST, (starts + 1) // 2)
+    for part in (_COMPARED_ONCE_AT,) if late else _COMPARED_AT:
+        until, keep = round(part * iterations), _FEWEST if late else max(_FEWEST, (starts + 1) // 2)
         if keep < starts and until > since:
             found.append(Round(since, until, starts, keep))
             since, starts = until, keep
