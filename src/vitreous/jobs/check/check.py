@@ -10,6 +10,7 @@ from vitreous.io.plain import plain
 from vitreous.jobs.check.preflight import Preflight, preflight
 from vitreous.jobs.config import CheckConfig
 from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.jobs.options import flag
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 
@@ -20,7 +21,7 @@ def _check_options(config: CheckConfig) -> None:
         if value is not None and not value > 0:
             raise OptionError(
                 f"{value:g} is not more than 0",
-                where="--" + name.replace("_", "-"),
+                where=flag(name),
                 mend="give it in angstrom",
             )
     if config.out is not None and config.out.exists() and not config.overwrite:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from vitreous.errors import OptionError
 from vitreous.jobs.config_validation import ReconstructConfig
+from vitreous.jobs.options import flag
 from vitreous.particles.optics import OpticsGroup
 from vitreous.reconstruct.backproject import MapGrid
 from vitreous.reconstruct.ewald import Curvature, matters_beyond
@@ -35,8 +36,9 @@ def check_curvature(config: ReconstructConfig) -> None:
     if not config.ewald:
         for name, default in (("curvature", "forward"), ("ewald_diameter", None)):
             if getattr(config, name) != default:
-                where = "--" + name.replace("_", "-")
-                raise OptionError("needs the Ewald sphere", where=where, mend="give --ewald too")
+                raise OptionError(
+                    "needs the Ewald sphere", where=flag(name), mend="give --ewald too"
+                )
         return
     for refused, option in (
         (not config.ctf, "--no-ctf"),

@@ -20,7 +20,7 @@ from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.em.search import image_power
 from vitreous.jobs.images import check_one_field, few_particles, load_rings
 from vitreous.jobs.maps.half_maps import read_mask
-from vitreous.jobs.options import chosen_mask_diameter, device_for
+from vitreous.jobs.options import chosen_mask_diameter, device_for, flag
 from vitreous.jobs.refine.everywhere import FINEST
 from vitreous.jobs.refine.locality import Locality, check_locality, locality_of
 from vitreous.jobs.refine.state import RefineState
@@ -83,7 +83,7 @@ def _check_options(config: RefineConfig) -> None:
         )
     for name in ("offset_range", "offset_step", "join_halves"):
         if not getattr(config, name) > 0:
-            where = "--" + name.replace("_", "-")
+            where = flag(name)
             raise OptionError(f"{getattr(config, name):g} is not more than 0", where=where)
     if config.iterations < 2:
         raise OptionError(f"{config.iterations} is less than 2", where="--iterations")

@@ -12,6 +12,7 @@ from torch import Tensor
 from vitreous.errors import OptionError
 from vitreous.jobs.config_refine import RefineConfig
 from vitreous.jobs.em.local_pass import Posed
+from vitreous.jobs.options import flag
 from vitreous.math.symmetry import point_group
 from vitreous.search.prior import PlacePrior
 
@@ -64,7 +65,7 @@ def check_locality(config: RefineConfig) -> None:
     OptionError
     """
     for name in ("angle_prior", "shift_prior", "fulcrum", "relax_symmetry"):
-        value, where = getattr(config, name), "--" + name.replace("_", "-")
+        value, where = getattr(config, name), flag(name)
         if value is None:
             continue
         if config.local_search is None:
