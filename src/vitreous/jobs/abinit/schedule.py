@@ -34,8 +34,8 @@ _COMPARED_AT = (0.5, 0.75)
 """Parts of the iterations after which the starts are compared and half of them stopped."""
 
 _COMPARED_ONCE_AT = 0.65
-"""The same under a polyhedral group, where all but the last are stopped at once: not before the final
-resolution is reached, as the false solutions are the likelier ones at 14 A."""
+"""The same under a polyhedral group, where all but the last are stopped at once: not before the
+final resolution is reached, as the false solutions are the likelier ones at 14 A."""
 
 _FEWEST = 3
 """Starts that are brought to the end, of more: what they agree on is the evidence."""
