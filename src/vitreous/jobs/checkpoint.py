@@ -29,53 +29,6 @@ def fingerprint(config: DataclassInstance, free: Collection[str] = ()) -> str:
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
 
 
-def write_tensors(
-    path: Path,
-    tensors: Mapping[str, Tensor],
-    record: Mapping[str, Any],
-    config: DataclassInstance,
-    free: Collection[str] = (),
-) -> None:
-    """Write a checkpoint: tensors, and a record of plain numbers."""
-    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps({"fingerprint": fingerprint(config, free), **record})
-    with atomic_path(path) as temporary:
-        save_file(held, temporary, metadata={"vitreous": text})
-
-
-def read_tensors(
-    path: Path, config: DataclassInstance, free: Collection[str] = ()
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a checkpoint back.
-
-    Raises
-    ------
-    InputError
-        If there is none, it is damaged, or it was made with other options.
-    """
-    if not path.is_file():
-        raise InputError(
-            "there is no checkpoint to resume from", where=path, mend="start with --overwrite"
-        )
-    try:
-        tensors = load_file(path)
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-        record = json.loads(header["__metadata__"]["vitreous"])
-    except (SafetensorError, ValueError, KeyError, OSError) as error:
-        raise InputError(
-            f"the checkpoint cannot be read: {error}", where=path, mend="start with --overwrite"
-        ) from error
-    if record["fingerprint"] != fingerprint(config, free):
-        raise InputError(
-            "the checkpoint was made with other options",
-            where=path,
-            mend="resume with the options of the first run, or start with --overwrite",
-        )
-    return tensors, record
-
-
 @dataclass(frozen=True)
 class Checkpoint:
     """File that a job keeps itself in, to go on from if it is interrupted.
@@ -87,16 +40,52 @@ class Checkpoint:
         Options that the job is made with; a file made with others is refused.
     resume : bool
         Go on from the file.
+    free : collection of str
+        Options that may differ when a job is resumed.
     """
 
     path: Path
     config: DataclassInstance
     resume: bool = False
+    free: Collection[str] = ()
 
     def write(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
-        """Replace the file."""
-        write_tensors(self.path, tensors, record, self.config)
+        """Replace the file: tensors, and a record of plain numbers."""
+        held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        text = json.dumps({"fingerprint": fingerprint(self.config, self.free), **record})
+        with atomic_path(self.path) as temporary:
+            save_file(held, temporary, metadata={"vitreous": text})
 
     def read(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and record of the file, as :func:`read_tensors`."""
-        return read_tensors(self.path, self.config)
+        """Tensors and record of the file.
+
+        Raises
+        ------
+        InputError
+            If there is none, it is damaged, or it was made with other options.
+        """
+        if not self.path.is_file():
+            raise InputError(
+                "there is no checkpoint to resume from",
+                where=self.path,
+                mend="start with --overwrite",
+            )
+        try:
+            tensors = load_file(self.path)
+            with self.path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(length))
+            record = json.loads(header["__metadata__"]["vitreous"])
+        except (SafetensorError, ValueError, KeyError, OSError) as error:
+            raise InputError(
+                f"the checkpoint cannot be read: {error}",
+                where=self.path,
+                mend="start with --overwrite",
+            ) from error
+        if record["fingerprint"] != fingerprint(self.config, self.free):
+            raise InputError(
+                "the checkpoint was made with other options",
+                where=self.path,
+                mend="resume with the options of the first run, or start with --overwrite",
+            )
+        return tensors, record

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -19,3 +21,8 @@ def shift_grid(reach: float, step: float) -> Float[Tensor, "t 2"]:
     distance = lattice.norm(dim=1)
     order = distance.argsort(stable=True)
     return lattice[order][distance[order] <= reach + 1e-6]
+
+
+def shift_cells(reach: float, step: float) -> float:
+    """How many cells of a shift lattice fill a disc: one at the least."""
+    return max(1.0, math.pi * (reach / step) ** 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vitreous.errors import InputError, OptionError
-from vitreous.jobs.check.preflight import preflight
+from vitreous.jobs.check.before import look_before
 from vitreous.jobs.config import AbinitConfig
 from vitreous.jobs.images import check_one_field
 from vitreous.jobs.options import AUTO, chosen_mask_diameter, flag
@@ -135,17 +135,5 @@ def check_abinit(
         For the first thing that cannot be used.
     """
     check_options(config, table)
-    given = None if config.mask_diameter == AUTO else config.mask_diameter
-    found = preflight(
-        table,
-        source,
-        ctf=config.ctf,
-        phase_flipped=config.phase_flipped,
-        resolution=config.final_resolution,
-        mask_diameter=given,
-    )
-    if config.check:
-        found.stop_on_error(table.path)
-    errors = [finding.line() for finding in found.of("error")]
-    diameter = chosen_mask_diameter(config.mask_diameter, table, found.estimates.mask_diameter)
-    return diameter, [*errors, *found.warnings, *_warnings(config, table)], found.record()
+    diameter, warnings, record = look_before(config, table, source, config.final_resolution)
+    return diameter, [*warnings, *_warnings(config, table)], record

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from vitreous.jobs.checkpoint import read_tensors, write_tensors
+from vitreous.jobs.checkpoint import Checkpoint
 from vitreous.jobs.em.state import SearchState, state_from, state_scalars, state_tensors
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def save_checkpoint(path: Path, states: list[SearchState], config: DataclassInst
         "padding": next((s.sums.padding for s in states if s.sums is not None), 0),
         "states": [state_scalars(state) for state in states],
     }
-    write_tensors(path, tensors, record, config)
+    Checkpoint(path, config).write(tensors, record)
 
 
 def load_checkpoint(path: Path, config: DataclassInstance) -> list[SearchState]:
@@ -34,7 +34,7 @@ def load_checkpoint(path: Path, config: DataclassInstance) -> list[SearchState]:
     InputError
         If there is none, it is damaged, or it was made with other options.
     """
-    tensors, record = read_tensors(path, config)
+    tensors, record = Checkpoint(path, config).read()
     return [
         state_from(str(number), tensors, scalars, record["padding"])
         for number, scalars in enumerate(record["states"])

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from vitreous.errors import InputError, OptionError
-from vitreous.jobs.check.preflight import preflight
+from vitreous.jobs.check.before import look_before
 from vitreous.jobs.config_classify import Classify3dOptions
 from vitreous.jobs.images import check_one_field
-from vitreous.jobs.options import AUTO, chosen_mask_diameter, flag
+from vitreous.jobs.options import chosen_mask_diameter, flag
 from vitreous.jobs.particles.select import class_list
 from vitreous.math.symmetry import normalise_name
 from vitreous.particles.poses import ANGLES, require_columns
@@ -178,16 +178,4 @@ def check_classify3d(
     check_options(options, references, masked=masked)
     _check_particles(options, table, options.count(references))
     chosen_mask_diameter(options.mask_diameter, table, None)
-    found = preflight(
-        table,
-        source,
-        ctf=options.ctf,
-        phase_flipped=options.phase_flipped,
-        resolution=options.resolution_limit,
-        mask_diameter=None if options.mask_diameter == AUTO else options.mask_diameter,
-    )
-    if options.check:
-        found.stop_on_error(table.path)
-    errors = [finding.line() for finding in found.of("error")]
-    diameter = chosen_mask_diameter(options.mask_diameter, table, found.estimates.mask_diameter)
-    return diameter, [*errors, *found.warnings], found.record()
+    return look_before(options, table, source, options.resolution_limit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +19,7 @@ from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.images import Frame
 from vitreous.particles.poses import read_poses
 from vitreous.particles.table import ParticleTable
-from vitreous.search.grid import shift_grid
+from vitreous.search.grid import shift_cells, shift_grid
 from vitreous.search.local import Neighbourhood, neighbourhood
 
 
@@ -149,5 +148,5 @@ def near_given(
         return neighbourhood(step, 0.0, torch.zeros(1, 2), operators, 1.0)
     assert options.local_search is not None
     shifts = shift_grid(2 * shift, shift) * pixels
-    cells = max(1.0, math.pi * (options.offset_range / shift) ** 2)
+    cells = shift_cells(options.offset_range, shift)
     return neighbourhood(step, options.local_search / step, shifts, operators, cells)

@@ -6,7 +6,6 @@ history: the resolution they agree to is not that of two independent halves.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from jaxtyping import Float, Int
@@ -19,7 +18,7 @@ from vitreous.jobs.em.signal import Signal, believed, shared_signal
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.images import Frame
 from vitreous.reconstruct.insert import Accumulator, summed
-from vitreous.search.grid import shift_grid
+from vitreous.search.grid import shift_cells, shift_grid
 from vitreous.search.local import LocalBest, Neighbourhood, joined_bests, neighbourhood
 
 _REACH = 2.0
@@ -64,7 +63,7 @@ class Material:
 
     def around(self, step: float, shift_step: float) -> Neighbourhood:
         """Lattice of an angular step in degrees and a step of the shifts in pixels."""
-        cells = max(1.0, math.pi * (self.offset_range / shift_step) ** 2)
+        cells = shift_cells(self.offset_range, shift_step)
         shifts = shift_grid(_REACH * shift_step, shift_step)
         return neighbourhood(step, _REACH, shifts, len(self.operators), cells)
 
@@ -138,7 +137,8 @@ def polish_pass(
     ``sums`` are those of the pass before, one for each fold; none before the first, which is made
     with the state's maps throughout and goes to ``shells``.
     """
-    sums, signal = [*sums], state.signal
+    signal = state.signal if sums else None
+    sums = [*sums]
     if signal is not None:
         shells = signal.shells(material.frame.polar.rings)
     found = []
@@ -177,7 +177,7 @@ def polish(
     -------
     State whose maps are those of all folds.
     """
-    state, sums = replace(state, signal=None), list[Accumulator]()
+    sums: list[Accumulator] = []
     step, shift_step, before = _FIRST_STEP, _FIRST_SHIFT, 0.0
     for level in range(_LEVELS):
         around, begun = material.around(step, shift_step), before

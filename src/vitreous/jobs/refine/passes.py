@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,7 +21,7 @@ from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import Task
 from vitreous.math.fourier import resample_map
 from vitreous.reconstruct.insert import Accumulator
-from vitreous.search.grid import shift_grid
+from vitreous.search.grid import shift_cells, shift_grid
 from vitreous.search.local import Neighbourhood, neighbourhood
 
 _REACH = 2.0
@@ -152,9 +151,9 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
 
 def _around(task: Task, state: RefineState, frame: Frame) -> Neighbourhood:
     pixel_step = state.shift_step / frame.pixel_size
-    reach = task.config.offset_range * task.table.optics[0].pixel_size / state.shift_step
+    reach = task.config.offset_range * task.table.optics[0].pixel_size
     shifts = shift_grid(_REACH * pixel_step, pixel_step)
-    cells = max(1.0, math.pi * reach**2)
+    cells = shift_cells(reach, state.shift_step)
     around = neighbourhood(state.step, _REACH, shifts, len(task.operators), cells)
     local = task.locality
     if local is None:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.jobs.checkpoint import read_tensors, write_tensors
+from vitreous.jobs.checkpoint import Checkpoint
 from vitreous.jobs.config_refine import RefineConfig
 from vitreous.jobs.em.local_pass import Posed
 
@@ -74,7 +74,7 @@ def save_state(path: Path, state: RefineState, config: RefineConfig) -> None:
     values = {field.name: getattr(state, field.name) for field in fields(state)}
     tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     scalars = {name: value for name, value in values.items() if name not in tensors}
-    write_tensors(path, tensors, scalars, config, _FREE)
+    Checkpoint(path, config, free=_FREE).write(tensors, scalars)
 
 
 def load_state(path: Path, config: RefineConfig, device: torch.device) -> RefineState:
@@ -85,7 +85,7 @@ def load_state(path: Path, config: RefineConfig, device: torch.device) -> Refine
     InputError
         If there is none, it is damaged, or it was made with other options.
     """
-    tensors, record = read_tensors(path, config, _FREE)
+    tensors, record = Checkpoint(path, config, free=_FREE).read()
     scalars = {name: value for name, value in record.items() if name != "fingerprint"}
     moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
     return RefineState(**moved, **scalars)
