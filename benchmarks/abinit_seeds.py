@@ -12,7 +12,6 @@ row of benchmarks/results/NAME.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import shlex
 import subprocess
@@ -20,6 +19,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from rows import write_rows
 
 import vitreous
 from vitreous.jobs.compare import run_compare
@@ -129,13 +130,10 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     particles, truth = particles_of(case, arguments.data.resolve(), work)
     target = Path(__file__).parent / "results" / f"{arguments.case.replace('-', '_')}.csv"
-    with target.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        for seed in range(arguments.seeds):
-            row = run_seed(case, particles, truth, work / f"{arguments.case}{seed}", seed)
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
-            file.flush()
+    rows: list[dict[str, object]] = []
+    for seed in range(arguments.seeds):
+        rows.append(run_seed(case, particles, truth, work / f"{arguments.case}{seed}", seed))
+        write_rows(target, FIELDS, rows)
     print(target.read_text())
 
 

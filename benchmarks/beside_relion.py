@@ -13,7 +13,6 @@ stand beside wall seconds, as they suffer less from other work.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import shutil
 import statistics
@@ -22,6 +21,7 @@ import sys
 from pathlib import Path
 
 from machine import timed
+from rows import write_rows
 
 import vitreous
 from vitreous.jobs.compare import run_compare
@@ -98,11 +98,7 @@ def main() -> None:
         ours = statistics.median(row[f"{key}_s"] for row in rows)
         peer[f"{key}_ratio"] = peer[f"{key}_s"] / ours
     rows.append(peer)
-    with arguments.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+    write_rows(arguments.out, FIELDS, rows)
 
 
 if __name__ == "__main__":

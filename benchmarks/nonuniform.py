@@ -11,7 +11,6 @@ mask of the core, and the poses.  Writes benchmarks/results/nonuniform.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import tempfile
 from dataclasses import replace
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+from rows import write_rows
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -146,11 +146,7 @@ def main() -> None:
                     rows.append(row | refined(folder, core, regulariser))
                     print(rows[-1], flush=True)
     target = Path(__file__).parent / "results" / "nonuniform.csv"
-    with target.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+    write_rows(target, FIELDS, rows)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
         [--name pol2] [--symmetry C1] [--pixel-size 4] [--diameter 200] [--repeats 3]
         [--keep-relion]
 
-Simulates 3,000 particles (box 64, SNR 0.1) and refines them from the true map cut at 40 A, with
-``relion_refine_mpi --auto_refine`` once (one leader, one process a half) and ``vitreous refine``
-several times.  Resolutions are those of the unfiltered half-maps by one program, ``vitreous
+Simulates 3,000 particles (box 64, SNR 0.1) and refines them, without their poses, from the true
+map cut at 40 A, with ``relion_refine_mpi --auto_refine`` once (one leader, one process a half) and
+``vitreous refine`` several times.  Resolutions are those of the unfiltered half-maps by one program, ``vitreous
 postprocess`` with one mask, and of their mean against the truth; poses are compared with the true
 ones after turning all by the mean difference.  The rows of benchmarks/results/refine.csv with the
 same ``--name`` are replaced.  A matrix product before and after each run measures the machine.
@@ -15,7 +15,6 @@ same ``--name`` are replaced.  A matrix product before and after each run measur
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import shutil
 import statistics
@@ -26,7 +25,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import timed
+from rows import replace_rows
 from scipy.spatial.transform import Rotation
+from stacks import without_poses
 
 import vitreous
 from vitreous.io.mrc import read_map
@@ -43,14 +44,14 @@ RESULTS = Path(__file__).parent / "results" / "refine.csv"
 RELION = (
     "mpirun --allow-run-as-root --oversubscribe --mca mpi_yield_when_idle 1 -n 3 "
     "relion_refine_mpi --o {out}/run --auto_refine "
-    "--split_random_halves --i particles.star --ref truth.mrc --firstiter_cc --ini_high 40 --ctf "
+    "--split_random_halves --i unposed.star --ref truth.mrc --firstiter_cc --ini_high 40 --ctf "
     "--particle_diameter {diameter:g} --flatten_solvent --zero_mask --oversampling 1 "
     "--healpix_order 2 --auto_local_healpix_order 4 --offset_range 5 --offset_step 2 "
     "--sym {symmetry} --low_resol_join_halves 40 --norm --scale --j 1 --pad 2 "
     "--dont_combine_weights_via_disc --preread_images --pool 30 --random_seed 1"
 )
 OURS = (
-    "{python} -m vitreous refine particles.star --reference truth.mrc --out {out} "
+    "{python} -m vitreous refine unposed.star --reference truth.mrc --out {out} "
     "--mask-diameter {diameter:g} --symmetry {symmetry}"
 )
 FIELDS = (
@@ -115,6 +116,7 @@ def main() -> None:
     if not (data / "particles.star").is_file():
         options = {"box": 64, "pixel_size": arguments.pixel_size}
         run_simulate(SimulateConfig(arguments.model, out=data, **options))
+    without_poses(data / "particles.star")
     rows = []
     for repeat in range(arguments.repeats):
         out = work / f"ours{repeat}"
@@ -147,17 +149,7 @@ def main() -> None:
     for key in ("wall", "cpu"):
         ours = statistics.median(row[f"{key}_s"] for row in rows)
         peer[f"{key}_ratio"] = peer[f"{key}_s"] / ours
-    others = []
-    if RESULTS.is_file():
-        with RESULTS.open(newline="") as file:
-            others = [row for row in csv.DictReader(file) if row["name"] != arguments.name]
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(others)
-        for row in [*rows, peer]:
-            row = {"name": arguments.name, **row}
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+    replace_rows(RESULTS, FIELDS, [*rows, peer], {"name": arguments.name})
 
 
 if __name__ == "__main__":

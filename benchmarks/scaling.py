@@ -10,7 +10,6 @@ exponent of a power law fitted to each series, and the plot beside it.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from machine import gemm_rate
+from rows import write_rows
 
 from vitreous.jobs.config import SimulateConfig
 from vitreous.jobs.simulate import run_simulate
@@ -111,11 +111,7 @@ def main() -> None:
         for row in members:
             for part in ("total_s", "iterations_s"):
                 row[f"exponent_{part}"] = exponent(x, [other[part] for other in members])
-    with (RESULTS / "scaling.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+    write_rows(RESULTS / "scaling.csv", list(rows[0]), rows)
     plot(rows, RESULTS / "scaling.svg")
 
 

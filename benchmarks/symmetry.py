@@ -7,13 +7,13 @@ the map.  RELION runs with its defaults, and with a finer search; ours lays the 
 the group it is told, as RELION's does, and then tests all groups.  Times are whole commands,
 medians of the repeats; RELION's search is random, so that its runs differ.  cpu_s is user and
 system time, which says more than wall_s where other work runs beside.  Angles are those between the
-axes found and the true ones.  Writes benchmarks/results/symmetry.csv.
+axes found and the true ones.  Rows of the same group and box in benchmarks/results/symmetry.csv
+are replaced.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import re
 import resource
@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import gemm_rate
+from rows import replace_rows
 
 from vitreous.io.mrc import read_map, write_map
 from vitreous.math.gaussians import gaussian_sum
@@ -141,18 +142,13 @@ def main() -> None:
     parser.add_argument("--groups", nargs="+", default=["C3", "D2", "D7", "O"])
     arguments = parser.parse_args()
     target = Path(__file__).parent / "results" / "symmetry.csv"
-    rows: list[dict] = []
     for group in arguments.groups:
         for box in arguments.boxes:
             with tempfile.TemporaryDirectory() as folder:
                 rate = gemm_rate()
                 found = compared(group, box, arguments.repeats, Path(folder))
-            for row in ({**row, "gemm": rate} for row in found):
-                rows.append({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
-            with target.open("w", newline="") as file:
-                writer = csv.DictWriter(file, FIELDS)
-                writer.writeheader()
-                writer.writerows(rows)
+            found = [{**row, "gemm": rate} for row in found]
+            replace_rows(target, FIELDS, found, {"group": group, "box": box})
     print(target.read_text())
 
 

@@ -13,7 +13,6 @@ group than its own, or none).  Writes benchmarks/results/symmetry_sweep.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rows import write_rows
 
 from vitreous.io.models import density, read_model
 from vitreous.io.mrc import write_map
@@ -130,11 +130,8 @@ def main() -> None:
             for seed in range(arguments.seeds):
                 row = row_of(name, arguments.data, noise, seed)
                 print(row, flush=True)
-                rows.append({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
-                with RESULTS.open("w", newline="") as file:
-                    writer = csv.DictWriter(file, FIELDS)
-                    writer.writeheader()
-                    writer.writerows(rows)
+                rows.append(row)
+                write_rows(RESULTS, FIELDS, rows)
 
 
 if __name__ == "__main__":

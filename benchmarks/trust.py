@@ -289,7 +289,6 @@ def main() -> None:
         for seed in arguments.seeds:
             row = run_job(name, case, star, truth, labels, needed, work, seed)
             print(row, flush=True)
-            row = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
             keep(RESULTS, FIELDS, row, {"case": list(CASES), "seed": None})
 
 
