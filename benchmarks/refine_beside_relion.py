@@ -4,12 +4,13 @@
         [--name pol2] [--symmetry C1] [--pixel-size 4] [--diameter 200] [--repeats 3]
         [--keep-relion]
 
-Simulates 3,000 particles (box 64, SNR 0.1) and refines them, without their poses, from the true
-map cut at 40 A, with ``relion_refine_mpi --auto_refine`` once (one leader, one process a half) and
-``vitreous refine`` several times.  Resolutions are those of the unfiltered half-maps by one program, ``vitreous
-postprocess`` with one mask, and of their mean against the truth; poses are compared with the true
-ones after turning all by the mean difference.  The rows of benchmarks/results/refine.csv with the
-same ``--name`` are replaced.  A matrix product before and after each run measures the machine.
+Simulates 3,000 particles (box 64, SNR 0.1) and refines them, without their poses, from the true map
+cut at 40 A, with ``relion_refine_mpi --auto_refine`` once (one leader, one process a half) and
+``vitreous refine`` several times.  Resolutions are those of the unfiltered half-maps by one
+program, ``vitreous postprocess`` with one mask, and of their mean against the truth; poses are
+compared with the true ones after turning all by the mean difference.  The rows of
+benchmarks/results/refine.csv with the same ``--name`` are replaced.  A matrix product before and
+after each run measures the machine.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def test_random_phases_stay_random(stack: Path, tmp_path: Path) -> None:
         ({"lowpass": 10.0}, "outside 30 to 60"),
         ({"iterations": 1}, "less than 2"),
         ({"local_search": 40.0}, "outside 0 to 15"),
-        ({"mask_diameter": 900.0}, "not between 0 and the box"),
+        ({"mask_diameter": 900.0}, "wider than the box"),
         ({"offset_range": 0.0}, "not more than 0"),
         ({"symmetry": "D2"}, "does not have the symmetry D2"),
     ],

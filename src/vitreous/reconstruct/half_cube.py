@@ -140,13 +140,24 @@ def symmetrised_cube(cube: HalfCube, operators: Float[Tensor, "s 3 3"]) -> HalfC
         Rotations of a point group, identity first.
     """
     total = HalfCube(cube.data.clone(), cube.weight.clone(), cube.padding)
-    add = _add_turned if compiled_for(cube.weight) else add_turned_eagerly
-    for turn in operators[1:].float():
-        add(cube, turn, total)
+    for turn in operators[1:]:
+        _add_turned(cube, turn.float(), total)
+    return total
+
+
+def turned_cube(cube: HalfCube, turn: Float[Tensor, "3 3"]) -> HalfCube:
+    """Complete sums as if every slice had been added at one mate instead."""
+    total = HalfCube(torch.zeros_like(cube.data), torch.zeros_like(cube.weight), cube.padding)
+    _add_turned(cube, turn.float(), total)
     return total
 
 
 def _add_turned(cube: HalfCube, turn: Float[Tensor, "3 3"], total: HalfCube) -> None:
+    add = _add_turned_compiled if compiled_for(cube.weight) else add_turned_eagerly
+    add(cube, turn, total)
+
+
+def _add_turned_compiled(cube: HalfCube, turn: Float[Tensor, "3 3"], total: HalfCube) -> None:
     data, weight, matrix = cube.data.numpy(), cube.weight.numpy(), turn.contiguous().numpy()
     radius, sums = cube.weight.shape[-1] - 2, (total.data.numpy(), total.weight.numpy())
     _on_every_core(lambda core: add_turned(data, weight, matrix, radius, *sums, core, cores()))

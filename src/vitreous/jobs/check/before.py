@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
-from vitreous.jobs.check.preflight import preflight
+from vitreous.jobs.check.preflight import RESOLUTION, preflight
 from vitreous.jobs.options import AUTO, chosen_mask_diameter
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
@@ -27,13 +27,13 @@ class Checked(Protocol):
 
 
 def look_before(
-    options: Checked, table: ParticleTable, source: ImageSource, resolution: float
+    options: Checked, table: ParticleTable, source: ImageSource, resolution: float = RESOLUTION
 ) -> tuple[float, list[str], dict[str, Any]]:
     """Check the images, and choose the mask diameter where it is not given.
 
     Parameters
     ----------
-    resolution : float
+    resolution : float, optional
         That the job aims at, angstrom.
 
     Returns

@@ -28,6 +28,9 @@ from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 from vitreous.validate.contrast import standard_score
 
+RESOLUTION = 15.0
+"""Angstrom that a search aims at where nothing is said."""
+
 _SHELL = 1.3
 """Frequency times mask diameter up to which a particle of whatever shape scores by its sign."""
 
@@ -77,7 +80,7 @@ def preflight(
     *,
     ctf: bool = True,
     phase_flipped: bool = False,
-    resolution: float = 15.0,
+    resolution: float = RESOLUTION,
     mask_diameter: float | None = None,
 ) -> Preflight:
     """Look at a table and a sample of its images before a job begins.
@@ -88,7 +91,7 @@ def preflight(
     source : ImageSource
     ctf, phase_flipped : bool
         What the job is going to do: correct for the CTF, and take the phases as flipped.
-    resolution : float
+    resolution : float, optional
         That it aims at, angstrom.
     mask_diameter : float, optional
         That it was given, angstrom.

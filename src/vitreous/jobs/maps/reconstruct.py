@@ -16,6 +16,7 @@ from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
 from vitreous.jobs.config_validation import ReconstructConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.maps.axes import axes_warnings
 from vitreous.jobs.maps.curvature import check_curvature, mean_fsc, sphere_told, trials
 from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.maps.posed_particles import PosedParticles, choose_particles, posed_batches
@@ -226,6 +227,7 @@ def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Pa
         symmetric = symmetry != "C1"
         needed = needed_memory(grid, particles.maps, config.padding, symmetric)
         _check_memory(needed, config, on_event)
+        doubts = axes_warnings(particles, source, config, grid, on_event)
         made = _made(particles, source, config, grid, on_event)
     except BaseException:
         shutil.rmtree(config.out, ignore_errors=True)
@@ -243,7 +245,7 @@ def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Pa
         "n_by_map": particles.counts,
         "max_resolution": grid.width / grid.radius,
         **made,
-        "warnings": [*particles.warnings, *made["warnings"]],
+        "warnings": [*particles.warnings, *doubts, *made["warnings"]],
         "timings": {"total_s": round(time.monotonic() - began, 3)},
     }
     write_record(config.out, result)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitreous.errors import InputError, OptionError
 from vitreous.io.mrc import read_map
-from vitreous.jobs.check.preflight import preflight
+from vitreous.jobs.check.before import look_before
 from vitreous.jobs.compare import cubic, on_grid
 from vitreous.jobs.config_refine import RefineConfig
 from vitreous.jobs.em.engine import signal_scale
@@ -177,25 +177,14 @@ def begin(config: RefineConfig) -> Begun:
     if config.ctf:
         require_ctf(table)
     group = table.optics[0]
-    width = min(g.box * g.pixel_size for g in table.optics)
-    given = None if config.mask_diameter == "auto" else config.mask_diameter
-    if given is not None and not 0 < given <= width:
-        raise OptionError(
-            f"{given:g} A is not between 0 and the box of {width:g} A",
-            where="--mask-diameter",
-            mend="give the particle's diameter in angstrom, with a margin",
-        )
+    chosen_mask_diameter(config.mask_diameter, table, None)
     operators = point_group(config.symmetry)
     reference, warnings = _reference(config, group.box, group.pixel_size, operators)
     mask = None
     if config.mask is not None:
         found = read_mask(config.mask, table.path, group.box, group.pixel_size)
         mask, warnings = found.volume, [*warnings, *found.warnings]
-    checked = preflight(
-        table, source, ctf=config.ctf, phase_flipped=config.phase_flipped, mask_diameter=given
-    )
-    if config.check:
-        checked.stop_on_error(table.path)
+    diameter, oddities, record = look_before(config, table, source)
     warnings += few_particles(len(table))
     task = Task(
         config,
@@ -203,12 +192,12 @@ def begin(config: RefineConfig) -> Begun:
         source,
         torch.from_numpy(halves_of(table, config.halves, config.seed)),
         operators,
-        chosen_mask_diameter(config.mask_diameter, table, checked.estimates.mask_diameter),
+        diameter,
         mask,
         device_for(config.device),
         _locality(config, table),
     )
-    return Begun(task, reference, [*warnings, *checked.warnings], checked.record())
+    return Begun(task, reference, [*warnings, *oddities], record)
 
 
 def _locality(config: RefineConfig, table: ParticleTable) -> Locality | None:

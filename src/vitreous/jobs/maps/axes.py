@@ -1,0 +1,77 @@
+"""The word on symmetry imposed on particles whose poses do not lie on its axes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from vitreous.jobs.config_validation import ReconstructConfig
+from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.jobs.maps.posed_particles import PosedParticles, posed_batches
+from vitreous.math.symmetry import point_group
+from vitreous.particles.groups import halves
+from vitreous.particles.stack import ImageSource
+from vitreous.reconstruct.backproject import MapGrid, backproject
+from vitreous.validate.posed_axes import posed_axes
+
+_IMAGES = 2000
+"""Images looked at, at the most."""
+
+_SHELLS = 10
+"""Of the particles' box: the shape of a molecule, below most of its noise."""
+
+_KNOWN = 0.3
+"""Correlation of the halves from which they show anything."""
+
+_SHARED = 0.65
+"""Part of it that turning by an operator must leave."""
+
+
+def _coarse(grid: MapGrid) -> MapGrid:
+    radius = min(_SHELLS, grid.radius)
+    box = 2 * (int(radius) + 3)
+    return MapGrid(box, grid.width / box, radius)
+
+
+def _sample(particles: PosedParticles, seed: int) -> PosedParticles:
+    """Some of the particles, in two halves."""
+    count = len(particles.rows)
+    places = np.unique(np.linspace(0, count - 1, min(count, _IMAGES)).round().astype(int))
+    return replace(
+        particles,
+        rows=particles.rows[places],
+        half=halves(np.arange(len(places)), seed),
+        weight=None if particles.weight is None else particles.weight[places],
+    )
+
+
+def axes_warnings(
+    particles: PosedParticles,
+    source: ImageSource,
+    config: ReconstructConfig,
+    grid: MapGrid,
+    on_event: OnEvent,
+) -> list[str]:
+    """What must be said of the symmetry asked for: nothing if the particles have it.
+
+    Two halves of a sample, at low resolution and without symmetry, are compared with each other,
+    and one with the other turned by every operator of the group.
+    """
+    operators = point_group(config.symmetry)
+    if len(operators) == 1:
+        return []
+    some = _sample(particles, config.seed)
+    batches = posed_batches(some, source, config, ignore)
+    half1, half2 = backproject(batches, _coarse(grid), 2)
+    found = posed_axes(half1, half2, operators)
+    on_event({"event": "axes", "halves": found.halves, "turned": found.turned})
+    if found.halves < _KNOWN or found.turned >= _SHARED * found.halves:
+        return []
+    resolution = grid.width / _coarse(grid).radius
+    return [
+        f"The particles do not have the symmetry {config.symmetry} about the axes that RELION "
+        f"uses: at {resolution:.0f} A their halves correlate at {found.halves:.2f}, and at "
+        f"{found.turned:.2f} once one is turned by it. Reconstruct them without symmetry, lay the "
+        f"map on the axes with vitreous symmetry MAP --align {config.symmetry}, and refine from it."
+    ]

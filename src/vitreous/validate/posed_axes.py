@@ -1,0 +1,82 @@
+"""Whether particles at their poses have a point group's symmetry about its axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from vitreous.reconstruct.half_cube import HalfCube, turned_cube
+
+_FILLED = 0.02
+"""Weight of a voxel, over the mean of those that are filled, from which it counts."""
+
+
+@dataclass(frozen=True)
+class PosedAxes:
+    """How alike two halves of the particles are, without their rotational averages.
+
+    Attributes
+    ----------
+    halves : float
+        Correlation of the halves as they are: what noise leaves of the most that can be had.
+    turned : float
+        The least of those of one with the other turned by an operator of the group.
+    """
+
+    halves: float
+    turned: float
+
+
+def _shells(cube: HalfCube) -> Int[Tensor, "s s h"]:
+    """Distance of every voxel from the centre, voxels."""
+    side, _, half = cube.weight.shape
+    centred = torch.arange(side, dtype=torch.float32) - side // 2
+    z, y, x = torch.meshgrid(centred, centred, torch.arange(half).float(), indexing="ij")
+    return (x**2 + y**2 + z**2).sqrt().round().long()
+
+
+def _without_average(
+    values: Complex[Tensor, "s s h"], weight: Float[Tensor, "s s h"], shell: Int[Tensor, "s s h"]
+) -> Complex[Tensor, "s s h"]:
+    """Values less the weighted mean of their shell."""
+    sums = torch.zeros(int(shell.max()) + 1, dtype=values.dtype)
+    sums.index_add_(0, shell.flatten(), (values * weight).flatten())
+    amount = torch.bincount(shell.flatten(), weight.flatten()).clamp(min=1e-30)
+    return values - (sums / amount)[shell]
+
+
+def correlation(a: HalfCube, b: HalfCube) -> float:
+    """Of two maps in Fourier space, where both are filled, without their rotational averages.
+
+    Voxels count by what the noise of both leaves of them, as weights w1 w2 / (w1 + w2): particles
+    may be posed within an asymmetric unit, so that one map and another turned share few views.
+    """
+    weight = a.weight * b.weight / (a.weight + b.weight).clamp(min=1e-30)
+    # Where little fell, the average of a few samples is noise divided by almost nothing.
+    weight = torch.where(weight < _FILLED * weight[weight > 0].mean(), 0.0, weight)
+    shell = _shells(a)
+    x, y = (
+        _without_average(cube.data / cube.weight.clamp(min=1e-30), weight, shell) for cube in (a, b)
+    )
+    x, y = (torch.where(weight > 0, part, 0.0) for part in (x, y))
+    both, one, other = (
+        float((weight * (p.conj() * q).real).sum()) for p, q in ((x, y), (x, x), (y, y))
+    )
+    return both / max(one * other, 1e-30) ** 0.5
+
+
+def posed_axes(half1: HalfCube, half2: HalfCube, operators: Float[Tensor, "s 3 3"]) -> PosedAxes:
+    """Compare sums of slices of two halves with each other, and turned by a point group.
+
+    Parameters
+    ----------
+    half1, half2 : HalfCube
+        Complete, of the particles' own poses only: no mates added.
+    operators : tensor (operators, 3, 3)
+        Rotations of the group, identity first.
+    """
+    turned = [correlation(half1, turned_cube(half2, turn)) for turn in operators[1:]]
+    return PosedAxes(correlation(half1, half2), min(turned, default=1.0))
