@@ -24,7 +24,8 @@ from rows import write_rows
 
 import vitreous
 from vitreous.jobs.compare import run_compare
-from vitreous.jobs.config import CompareConfig, SimulateConfig
+from vitreous.jobs.config.maps import CompareConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.simulate import run_simulate
 
 APOFERRITIN = "models/apoferritin_CA_sym_cryolike.pdb"

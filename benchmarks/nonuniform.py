@@ -25,8 +25,8 @@ from torch import Tensor
 
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.config import SimulateConfig
-from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.config.refine import RefineConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.images import optics_of
 from vitreous.jobs.refine.refine import run_refine

@@ -23,7 +23,7 @@ from vitreous.io.models import read_volume
 from vitreous.jobs.abinit.memory import memory_plan
 from vitreous.jobs.abinit.problem import Problem, first_state
 from vitreous.jobs.abinit.starts import iterate
-from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.images import BEYOND, CtfMode, load_rings, working_frame
 from vitreous.kernels.threads import one_thread

@@ -35,7 +35,7 @@ from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix, random_rotations
 from vitreous.math.symmetry import axes_apart, point_group
 from vitreous.physics.phantom import symmetric_residues
-from vitreous.validate.turning import symmetrised
+from vitreous.validate.symmetry.turning import symmetrised
 
 PIXEL, WIDTH, SHIFT = 4.0, 3.5, 1.5
 RELION = "relion_align_symmetry --i map.mrc --o relion.mrc --sym {group}"

@@ -24,7 +24,7 @@ from rows import write_rows
 
 from vitreous.io.models import density, read_model
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config_maps import SymmetryConfig
+from vitreous.jobs.config.maps import SymmetryConfig
 from vitreous.jobs.maps.symmetry import run_symmetry
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import random_rotations

@@ -30,7 +30,8 @@ from vitreous.errors import VitreousError
 from vitreous.io.mrc import stack_writer, write_map
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.compare import run_compare
-from vitreous.jobs.config import CompareConfig, SimulateConfig
+from vitreous.jobs.config.maps import CompareConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.images import optics_of
 from vitreous.jobs.simulate import run_simulate
 from vitreous.math.rotations import euler_to_matrix

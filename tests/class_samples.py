@@ -12,8 +12,8 @@ import torch
 
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.config import SimulateConfig
-from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.config.classify import Classify3dConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.simulate import simulate_from
 from vitreous.math.gaussians import gaussian_sum

@@ -13,7 +13,7 @@ if not Path("/dev/nvidia0").exists():
 
 import pytest
 
-from vitreous.jobs.config import SimulateConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.simulate import simulate_from
 from vitreous.physics.phantom import built_in_phantom

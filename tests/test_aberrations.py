@@ -17,7 +17,7 @@ from scipy.integrate import dblquad
 from vitreous.errors import InputError
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import StarBlock, write_star
-from vitreous.jobs.config import SimulateConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.images import optics_of
 from vitreous.jobs.simulate import particle_blocks, random_poses
 from vitreous.math.fourier import frequency_radius, to_fourier

@@ -21,7 +21,9 @@ from vitreous.io.star import read_star, write_star
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.abinit.impose import laid_on_axes
 from vitreous.jobs.compare import run_compare
-from vitreous.jobs.config import AbinitConfig, CompareConfig, SimulateConfig
+from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.config.maps import CompareConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.em.planes import half_plane
 from vitreous.jobs.folder import ignore
@@ -31,7 +33,7 @@ from vitreous.math.symmetry import point_group
 from vitreous.particles.table import read_particles
 from vitreous.physics.phantom import built_in_phantom
 from vitreous.physics.project import map_to_cube, read_cube, shift_phase, slice_points
-from vitreous.validate.turning import symmetrised, turned
+from vitreous.validate.symmetry.turning import symmetrised, turned
 
 QUICK = {
     "initial_iterations": 3,

@@ -11,7 +11,7 @@ import torch
 from half_map_samples import BOX, PIXEL, RADIUS, halves, white, written
 
 from vitreous.errors import VitreousError
-from vitreous.jobs.config_maps import AnisotropyConfig
+from vitreous.jobs.config.maps import AnisotropyConfig
 from vitreous.jobs.maps.anisotropy import run_anisotropy, spread_of_views
 from vitreous.math.fourier import frequency_radius, to_fourier, to_real
 from vitreous.math.symmetry import point_group

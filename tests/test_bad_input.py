@@ -13,9 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config_maps import SymmetryConfig
-from vitreous.jobs.config_refine import RefineConfig
-from vitreous.jobs.config_validation import ReconstructConfig
+from vitreous.jobs.config.maps import ReconstructConfig, SymmetryConfig
+from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.maps.symmetry import run_symmetry
 from vitreous.jobs.refine.begin import Begun, begin

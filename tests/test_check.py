@@ -26,7 +26,8 @@ from vitreous.jobs.check.check import run_check
 from vitreous.jobs.check.preflight import Preflight, contrast_score
 from vitreous.jobs.check.sample import read_sample
 from vitreous.jobs.compare import extent
-from vitreous.jobs.config import CheckConfig, SimulateConfig
+from vitreous.jobs.config.particles import CheckConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.images import CtfMode, load_rings, working_frame
 from vitreous.jobs.simulate import run_simulate, simulate_from
@@ -34,10 +35,15 @@ from vitreous.math.fourier import frequency_radius, to_fourier
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 from vitreous.physics.ctf import Optics, delocalisation, electron_wavelength
-from vitreous.validate.correction import ctf_correction
-from vitreous.validate.duplicates import nearest, repeats
-from vitreous.validate.spectra import ImageSpectra, half_plane, radial_spectrum, spectrum_at
-from vitreous.validate.views import main_axis_share
+from vitreous.validate.particles.correction import ctf_correction
+from vitreous.validate.particles.duplicates import nearest, repeats
+from vitreous.validate.particles.spectra import (
+    ImageSpectra,
+    half_plane,
+    radial_spectrum,
+    spectrum_at,
+)
+from vitreous.validate.particles.views import main_axis_share
 
 COLUMNS = ("rlnCoordinateX", "rlnCoordinateY", "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 """Drawn at random by the simulation, so that now and then two picks are too near."""

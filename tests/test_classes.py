@@ -15,7 +15,7 @@ from tests.conftest import simulated
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.abinit.abinit import run_abinit
-from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.junk import class_labels, effective_classes, noise_probability, roundness
 from vitreous.math.fourier import frequency_radius
 from vitreous.math.gaussians import gaussian_sum

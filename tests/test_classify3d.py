@@ -38,7 +38,7 @@ from vitreous.jobs.classify3d.references import (
 )
 from vitreous.jobs.classify3d.steps import hard
 from vitreous.jobs.classify3d.ways import NearPoses, given_poses, near_given
-from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.config.classify import Classify3dConfig
 from vitreous.jobs.em.planes import load_planes
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.images import CtfMode, Frame, working_frame

@@ -34,7 +34,7 @@ from vitreous.jobs.classify3d.steps import even_shares
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
 from vitreous.physics.masks import soft_sphere
-from vitreous.validate.turning import turned
+from vitreous.validate.symmetry.turning import turned
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from vitreous.errors import VitreousError
 from vitreous.io.mrc import write_map
 from vitreous.jobs.compare import run_compare
-from vitreous.jobs.config import CompareConfig
+from vitreous.jobs.config.maps import CompareConfig
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import angular_distance, random_rotations
 from vitreous.physics.phantom import residues

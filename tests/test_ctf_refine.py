@@ -19,8 +19,8 @@ from vitreous.cli import app
 from vitreous.errors import InputError, OptionError
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.config import SimulateConfig
-from vitreous.jobs.config_ctf import CtfRefineConfig
+from vitreous.jobs.config.ctf import CtfRefineConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.ctf.comparison import band_of, compare
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 from vitreous.jobs.ctf.setup import open_problem
@@ -36,8 +36,8 @@ from vitreous.physics.phantom import built_in_phantom
 from vitreous.physics.project import map_to_cube
 from vitreous.physics.simulate import clean_images, noisy
 from vitreous.reconstruct.backproject import PosedImages, reconstruct_at_poses
-from vitreous.validate.phase_fit import even_sums, gain, gradient, odd_sums
-from vitreous.validate.shrinkage import shrink
+from vitreous.validate.optics.phase_fit import even_sums, gain, gradient, odd_sums
+from vitreous.validate.optics.shrinkage import shrink
 
 BOX, PIXEL, COUNT = 48, 3.0, 300
 PLAIN = Optics(300, 2.7, 0.1)

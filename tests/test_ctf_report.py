@@ -16,8 +16,8 @@ from vitreous.cli import app
 from vitreous.io.mrc import open_stack
 from vitreous.io.star import read_star
 from vitreous.physics.ctf import beam_tilt_phase
-from vitreous.validate.phase_fit import PhaseSums
-from vitreous.validate.phase_picture import on_plane, phase_pictures
+from vitreous.validate.optics.phase_fit import PhaseSums
+from vitreous.validate.optics.phase_picture import on_plane, phase_pictures
 
 SECTIONS = {
     "--defocus": "Defocus",

@@ -17,7 +17,7 @@ from vitreous.cli import app
 from vitreous.errors import VitreousError
 from vitreous.io.mrc import read_map
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.config_validation import ReconstructConfig
+from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.maps.curvature import mean_fsc
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.math.rotations import random_rotations

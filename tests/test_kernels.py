@@ -46,7 +46,7 @@ from vitreous.search.grid import shift_grid
 from vitreous.search.score import reference_log_likelihood
 from vitreous.search.tiles import Tiling, tile_size
 from vitreous.validate.fsc import fsc
-from vitreous.validate.turning import symmetrised
+from vitreous.validate.symmetry.turning import symmetrised
 
 CPU = torch.device("cpu")
 

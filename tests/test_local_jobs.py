@@ -12,9 +12,9 @@ from scipy.spatial.transform import Rotation
 
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import write_star
-from vitreous.jobs.config import SimulateConfig
-from vitreous.jobs.config_refine import RefineConfig
-from vitreous.jobs.config_validation import ReconstructConfig
+from vitreous.jobs.config.maps import ReconstructConfig
+from vitreous.jobs.config.refine import RefineConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.simulate import particle_blocks, random_poses

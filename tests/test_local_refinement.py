@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from vitreous.errors import OptionError
-from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.em.planes import half_plane
 from vitreous.jobs.refine.locality import check_locality
 from vitreous.jobs.refine.refine import run_refine

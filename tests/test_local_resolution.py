@@ -12,7 +12,7 @@ from half_map_samples import BOX, PIXEL, decayed, halves, white, written
 
 from vitreous.errors import VitreousError
 from vitreous.io.mrc import read_map
-from vitreous.jobs.config_maps import LocalResolutionConfig
+from vitreous.jobs.config.maps import LocalResolutionConfig
 from vitreous.jobs.maps.local_resolution import run_local_resolution
 from vitreous.physics.filters import low_pass
 from vitreous.physics.masks import soft_sphere

@@ -17,7 +17,7 @@ from vitreous.cli import app
 from vitreous.errors import VitreousError
 from vitreous.io.density import read_density
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config_validation import ModelCheckConfig
+from vitreous.jobs.config.maps import ModelCheckConfig
 from vitreous.jobs.maps.model_check import run_model_check
 from vitreous.math.fourier import shell_index, shell_mean, to_fourier
 from vitreous.math.gaussians import gaussian_sum

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from vitreous.jobs.config import SimulateConfig
-from vitreous.jobs.config_validation import ReconstructConfig
+from vitreous.jobs.config.maps import ReconstructConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.simulate import simulate_from

@@ -17,7 +17,7 @@ from half_map_samples import BOX, PIXEL, RADIUS, atoms, decayed, halves, molecul
 from vitreous.errors import VitreousError
 from vitreous.io.mrc import read_map, write_map
 from vitreous.io.mtf import read_mtf
-from vitreous.jobs.config_maps import PostprocessConfig
+from vitreous.jobs.config.maps import PostprocessConfig
 from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.math.fourier import (
     frequency_radius,

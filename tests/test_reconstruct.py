@@ -18,8 +18,8 @@ from vitreous.cli import app
 from vitreous.errors import VitreousError
 from vitreous.io.mrc import open_stack, read_map, stack_writer
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.config import SimulateConfig
-from vitreous.jobs.config_validation import ReconstructConfig
+from vitreous.jobs.config.maps import ReconstructConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.simulate import random_poses
 from vitreous.math.fourier import crop_or_pad, frequency_radius, resample
@@ -41,7 +41,7 @@ from vitreous.reconstruct.half_cube import (
 )
 from vitreous.reconstruct.insert import empty_accumulator, friedel_symmetrised, insert
 from vitreous.validate.fsc import crossing, fsc
-from vitreous.validate.turning import symmetrised
+from vitreous.validate.symmetry.turning import symmetrised
 
 Find = Callable[[str], str]
 BOX, PIXEL, COUNT = 48, 5.0, 1200

@@ -16,7 +16,7 @@ from conftest import simulated
 from vitreous.errors import InputError, OptionError, VitreousError
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.math.rotations import angular_distance, euler_to_matrix
 from vitreous.particles.stack import open_images

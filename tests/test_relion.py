@@ -13,7 +13,7 @@ from conftest import simulated
 
 from vitreous.io.mrc import read_map, write_map
 from vitreous.io.star import StarBlock, write_star
-from vitreous.jobs.config import SimulateConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.simulate import particle_blocks, random_poses
 from vitreous.math.fourier import frequency_radius, to_fourier
 from vitreous.math.rotations import euler_to_matrix

@@ -20,7 +20,7 @@ from vitreous.jobs.abinit.schedule import (
     rounds,
     schedule,
 )
-from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.images import Frame, working_frame
 from vitreous.particles.table import read_particles
 from vitreous.physics.polar import polar_grid

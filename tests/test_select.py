@@ -16,7 +16,7 @@ import torch
 from vitreous.errors import VitreousError
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import StarBlock, read_star, write_star
-from vitreous.jobs.config_particles import ExpandSymmetryConfig, SelectConfig
+from vitreous.jobs.config.particles import ExpandSymmetryConfig, SelectConfig
 from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
 from vitreous.jobs.particles.select import Selection, class_list, run_select
 from vitreous.math.rotations import euler_to_matrix
@@ -25,7 +25,7 @@ from vitreous.particles.groups import halves, regrouped
 from vitreous.particles.poses import positions, read_coordinates, read_origins
 from vitreous.particles.table import read_particles
 from vitreous.validate.class_quality import ClassRecord, class_qualities
-from vitreous.validate.duplicates import redundant
+from vitreous.validate.particles.duplicates import redundant
 
 COUNT, PIXEL = 240, 2.5
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vitreous.cli import app
-from vitreous.jobs.config_shared import CtfOptions, FolderOptions, RunOptions
+from vitreous.jobs.config.shared import CtfOptions, FolderOptions, RunOptions
 from vitreous.jobs.images import CtfMode
 
 MAPS = {"refine": "--reference a.mrc", "classify3d": "--reference a.mrc b.mrc"}

@@ -17,7 +17,7 @@ from conftest import simulated
 from vitreous.errors import VitreousError
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import StarBlock, read_star, write_star
-from vitreous.jobs.config_particles import SubtractConfig
+from vitreous.jobs.config.particles import SubtractConfig
 from vitreous.jobs.particles.subtract import run_subtract
 from vitreous.math.fourier import frequency_radius, to_fourier
 from vitreous.math.gaussians import gaussian_sum

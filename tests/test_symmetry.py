@@ -18,7 +18,7 @@ from vitreous.cli import app
 from vitreous.errors import VitreousError
 from vitreous.io.models import density, read_model
 from vitreous.io.mrc import read_map, write_map
-from vitreous.jobs.config_maps import SymmetryConfig
+from vitreous.jobs.config.maps import SymmetryConfig
 from vitreous.jobs.maps.symmetry import run_symmetry
 from vitreous.math.fourier import frequency_radius
 from vitreous.math.gaussians import gaussian_sum
@@ -26,12 +26,12 @@ from vitreous.math.rotations import euler_to_matrix, random_rotations
 from vitreous.math.symmetry import axes_apart, point_group
 from vitreous.physics.masks import soft_sphere
 from vitreous.physics.phantom import built_in_phantom, residues, symmetric_residues
-from vitreous.validate.angular_orders import order_power, orders_about, shells_of
 from vitreous.validate.fsc import fsc
-from vitreous.validate.point_groups import GROUPS, SymmetryFinding, find_symmetry
-from vitreous.validate.self_correlation import Placement, products
-from vitreous.validate.turning import symmetrised, turned
-from vitreous.validate.yardstick import Yardstick
+from vitreous.validate.symmetry.angular_orders import order_power, orders_about, shells_of
+from vitreous.validate.symmetry.point_groups import GROUPS, SymmetryFinding, find_symmetry
+from vitreous.validate.symmetry.self_correlation import Placement, products
+from vitreous.validate.symmetry.turning import symmetrised, turned
+from vitreous.validate.symmetry.yardstick import Yardstick
 
 Find = Callable[[str], str]
 BOX, PIXEL, WIDTH, DIAMETER, RESOLUTION = 40, 5.0, 5.0, 160.0, 22.0

@@ -21,7 +21,7 @@ from vitreous.cli import app
 from vitreous.errors import VitreousError
 from vitreous.io.density import Density, read_density, write_density
 from vitreous.io.mrc import read_map
-from vitreous.jobs import config_volumes as verbs
+from vitreous.jobs.config import volumes as verbs
 from vitreous.jobs.volumes.change import run_change
 from vitreous.jobs.volumes.correlate import run_fsc
 from vitreous.jobs.volumes.decoys import run_decoy

@@ -11,7 +11,7 @@ import torch
 
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import write_star
-from vitreous.jobs.config import SimulateConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.simulate import particle_blocks, random_poses
 from vitreous.math.fourier import frequency_radius, to_real
 from vitreous.math.gaussians import gaussian_sum

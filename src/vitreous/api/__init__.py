@@ -19,30 +19,28 @@ from vitreous.jobs.checkpoint import Checkpoint
 from vitreous.jobs.classify3d.classify3d import classify3d, run_classify3d
 from vitreous.jobs.classify3d.references import Reference, read_reference
 from vitreous.jobs.compare import compare, run_compare
-from vitreous.jobs.config import (
-    AbinitConfig,
-    CheckConfig,
-    CompareConfig,
-    DemoConfig,
-    SimulateConfig,
-)
-from vitreous.jobs.config_classify import Classify3dConfig, Classify3dOptions
-from vitreous.jobs.config_ctf import CtfRefineConfig
-from vitreous.jobs.config_maps import (
+from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.config.classify import Classify3dConfig, Classify3dOptions
+from vitreous.jobs.config.ctf import CtfRefineConfig
+from vitreous.jobs.config.maps import (
     AnisotropyConfig,
+    CompareConfig,
     LocalResolutionConfig,
+    ModelCheckConfig,
     PostprocessConfig,
+    ReconstructConfig,
     SymmetryConfig,
 )
-from vitreous.jobs.config_particles import (
+from vitreous.jobs.config.particles import (
+    CheckConfig,
     Criteria,
     ExpandSymmetryConfig,
     SelectConfig,
     SubtractConfig,
     SubtractOptions,
 )
-from vitreous.jobs.config_refine import RefineConfig
-from vitreous.jobs.config_validation import ModelCheckConfig, ReconstructConfig
+from vitreous.jobs.config.refine import RefineConfig
+from vitreous.jobs.config.simulate import DemoConfig, SimulateConfig
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 from vitreous.jobs.demo import run_demo
 from vitreous.jobs.maps.anisotropy import run_anisotropy
@@ -66,7 +64,7 @@ from vitreous.particles.table import read_particles, write_particles
 from vitreous.physics.phantom import built_in_phantom
 from vitreous.validate.anisotropy import conical_fsc as anisotropy
 from vitreous.validate.local_resolution import local_window
-from vitreous.validate.point_groups import find_symmetry as symmetry
+from vitreous.validate.symmetry.point_groups import find_symmetry as symmetry
 
 abinit = run_abinit
 reconstruct = run_reconstruct

@@ -24,10 +24,10 @@ from vitreous.physics.filters import high_pass as highpass
 from vitreous.physics.filters import low_pass as lowpass
 from vitreous.physics.filters import with_b_factor as bfactor
 from vitreous.validate.fsc import fsc
+from vitreous.validate.symmetry.turning import symmetrised as symmetrise
+from vitreous.validate.symmetry.turning import turned as rotate
 from vitreous.validate.truth import align as fit
 from vitreous.validate.truth import mirrored as flip_hand
-from vitreous.validate.turning import symmetrised as symmetrise
-from vitreous.validate.turning import turned as rotate
 
 __all__ = [
     "bfactor",

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vitreous.cli.app import angstrom, app, told
-from vitreous.jobs.config_classify import Classify3dConfig
+from vitreous.jobs.config.classify import Classify3dConfig
 
 
 @app.command

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from vitreous.cli.app import app, finished, told
-from vitreous.jobs.config_ctf import CtfRefineConfig
+from vitreous.jobs.config.ctf import CtfRefineConfig
 
 
 def _stands(record: Mapping[str, Any]) -> str:

@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vitreous.cli.app import angstrom, app, told
-from vitreous.jobs.config import CompareConfig
-from vitreous.jobs.config_maps import SymmetryConfig
+from vitreous.jobs.config.maps import CompareConfig, SymmetryConfig
 
 
 @app.command

@@ -9,7 +9,8 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from vitreous.cli.app import BAD_INPUT, app, told
-from vitreous.jobs.config import CheckConfig, SimulateConfig
+from vitreous.jobs.config.particles import CheckConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 
 
 @app.command

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from vitreous.cli.app import angstrom, app, finished, told
-from vitreous.jobs.config_validation import ModelCheckConfig, ReconstructConfig
+from vitreous.jobs.config.maps import ModelCheckConfig, ReconstructConfig
 
 
 def _curvature(sphere: dict[str, Any]) -> str:

@@ -9,8 +9,9 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from vitreous.cli.app import angstrom, app, finished, told
-from vitreous.jobs.config import AbinitConfig, DemoConfig
-from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.config.refine import RefineConfig
+from vitreous.jobs.config.simulate import DemoConfig
 
 
 @app.command

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vitreous.cli.app import app, told
-from vitreous.jobs.config_particles import ExpandSymmetryConfig, SelectConfig, SubtractConfig
+from vitreous.jobs.config.particles import ExpandSymmetryConfig, SelectConfig, SubtractConfig
 from vitreous.validate.class_quality import ClassQuality
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from vitreous.cli.app import angstrom, app, finished, told
-from vitreous.jobs.config_maps import AnisotropyConfig, LocalResolutionConfig, PostprocessConfig
+from vitreous.jobs.config.maps import AnisotropyConfig, LocalResolutionConfig, PostprocessConfig
 
 
 @app.command

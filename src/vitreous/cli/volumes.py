@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vitreous.cli.app import angstrom, app, told
-from vitreous.jobs import config_volumes as verbs
+from vitreous.jobs.config import volumes as verbs
 
 tools = App(
     name="map",

@@ -13,7 +13,7 @@ from torch import Tensor
 from vitreous.errors import InputError, OptionError, OutputError
 from vitreous.io.models import read_volume
 from vitreous.io.mrc import read_map, write_map
-from vitreous.jobs.config import CompareConfig
+from vitreous.jobs.config.maps import CompareConfig
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.math.fourier import crop_or_pad, frequency_radius, resample_map
 from vitreous.math.rotations import matrix_to_euler

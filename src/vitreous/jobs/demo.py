@@ -7,7 +7,9 @@ from pathlib import Path
 
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.compare import Comparison, run_compare
-from vitreous.jobs.config import AbinitConfig, CompareConfig, DemoConfig, SimulateConfig
+from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.config.maps import CompareConfig
+from vitreous.jobs.config.simulate import DemoConfig, SimulateConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.simulate import simulate_from
 from vitreous.physics.phantom import built_in_phantom

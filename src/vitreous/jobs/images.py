@@ -13,7 +13,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from vitreous.errors import InputError
-from vitreous.jobs.config_shared import CtfOptions
+from vitreous.jobs.config.shared import CtfOptions
 from vitreous.kernels.angular import thinned
 from vitreous.math.fourier import good_box, resample
 from vitreous.particles.optics import OpticsGroup

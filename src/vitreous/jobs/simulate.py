@@ -18,7 +18,7 @@ from vitreous.errors import OptionError
 from vitreous.io.models import density, is_model, read_model
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import StarBlock, write_star
-from vitreous.jobs.config import SimulateConfig
+from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.math.fourier import crop_or_pad, good_box, resample_map
 from vitreous.math.rotations import matrix_to_euler

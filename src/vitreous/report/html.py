@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vitreous.io.atomic import write_text
-from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.report import page
 from vitreous.report.directions import DirectionDensity
 from vitreous.report.page import plural

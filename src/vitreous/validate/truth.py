@@ -18,7 +18,7 @@ from vitreous.math.fourier import to_fourier
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.physics.project import FourierCube, map_to_cube
-from vitreous.validate.turning import turned
+from vitreous.validate.symmetry.turning import turned
 
 _COARSE_ORDER = 2
 """HEALPix order of the global search: 4,608 rotations, 15 degrees apart."""

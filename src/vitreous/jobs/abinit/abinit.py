@@ -23,7 +23,7 @@ from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.starts import finished, run_starts
 from vitreous.jobs.abinit.state import load_checkpoint, save_checkpoint
 from vitreous.jobs.abinit.verdict import Evidence, Verdict, judge
-from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.junk import class_labels
 from vitreous.jobs.em.search import SMALL_BOX
 from vitreous.jobs.em.sorting import duplicates

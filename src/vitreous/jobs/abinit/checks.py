@@ -6,7 +6,7 @@ from typing import Any
 
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.check.before import look_before
-from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.images import check_one_field
 from vitreous.jobs.options import AUTO, chosen_mask_diameter, flag
 from vitreous.math.symmetry import normalise_name

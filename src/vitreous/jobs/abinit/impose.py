@@ -11,12 +11,12 @@ from jaxtyping import Float
 
 from vitreous.jobs.abinit.last_pass import Ended, polished_on
 from vitreous.jobs.abinit.outputs import LookedFor
-from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.folder import OnEvent
 from vitreous.math.symmetry import point_group
-from vitreous.validate.point_groups import SymmetryFinding, find_symmetry
-from vitreous.validate.turning import symmetrised
+from vitreous.validate.symmetry.point_groups import SymmetryFinding, find_symmetry
+from vitreous.validate.symmetry.turning import symmetrised
 
 
 def _record(finding: SymmetryFinding) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from vitreous.jobs.abinit.schedule import last_angular_step
-from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.images import Frame, finer_frame
 from vitreous.jobs.memory import MemoryPlan, half_planes, search_memory
 from vitreous.particles.table import ParticleTable

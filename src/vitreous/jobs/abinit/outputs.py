@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from vitreous.io.mrc import write_map
 from vitreous.jobs.abinit.verdict import Verdict
-from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.found import Found, input_record, noise_record, posed_table
 from vitreous.jobs.em.junk import Label, effective_classes
 from vitreous.jobs.record import job_record, write_record

@@ -19,7 +19,7 @@ from vitreous.jobs.abinit.schedule import (
     schedule,
     starts_of,
 )
-from vitreous.jobs.config import AbinitConfig
+from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.online import Step
 from vitreous.jobs.em.search import Search, image_power

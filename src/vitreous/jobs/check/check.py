@@ -8,7 +8,7 @@ from vitreous.errors import OptionError, OutputError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
 from vitreous.jobs.check.preflight import Preflight, preflight
-from vitreous.jobs.config import CheckConfig
+from vitreous.jobs.config.particles import CheckConfig
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.options import flag
 from vitreous.particles.stack import open_images

@@ -9,10 +9,10 @@ import numpy as np
 from vitreous.jobs.images import optics_of
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.ctf import delocalisation
-from vitreous.validate.contrast import SEEN, spectra_contrast
-from vitreous.validate.correction import Correction, ctf_correction
-from vitreous.validate.diameter import estimated_diameter, mask_for
-from vitreous.validate.spectra import ImageSpectra
+from vitreous.validate.particles.contrast import SEEN, spectra_contrast
+from vitreous.validate.particles.correction import Correction, ctf_correction
+from vitreous.validate.particles.diameter import estimated_diameter, mask_for
+from vitreous.validate.particles.spectra import ImageSpectra
 
 _FEW, _FEW_FOR_DIAMETER = 100, 300
 """Images below which nothing is measured, and no diameter."""

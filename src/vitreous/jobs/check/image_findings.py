@@ -12,8 +12,8 @@ from vitreous.jobs.check.optics_findings import blocks_of
 from vitreous.jobs.check.sample import Glance, Sample
 from vitreous.particles.columns import numbers_if_any
 from vitreous.particles.table import ParticleTable
-from vitreous.validate.contrast import SEEN
-from vitreous.validate.correction import Correction
+from vitreous.validate.particles.contrast import SEEN
+from vitreous.validate.particles.correction import Correction
 
 _CLIPPED = 0.02
 """Share of an image's pixels at its least or greatest value: more means that it was cut off."""

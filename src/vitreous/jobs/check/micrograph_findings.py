@@ -15,7 +15,7 @@ from vitreous.jobs.check.finding import Finding, named
 from vitreous.jobs.check.pick_findings import micrograph_pixel, positions_of
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, find_file
-from vitreous.validate.micrograph import MIRRORS, likeness_by_mirror
+from vitreous.validate.particles.micrograph import MIRRORS, likeness_by_mirror
 
 _SOUGHT, _MICROGRAPHS, _PICKS = 12, 3, 16
 """Micrographs looked for, those of them looked at, and particles on each."""

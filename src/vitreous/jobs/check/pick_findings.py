@@ -12,8 +12,8 @@ from vitreous.jobs.check.optics_findings import blocks_of
 from vitreous.jobs.check.sample import Glance
 from vitreous.particles.columns import numbers_if_any
 from vitreous.particles.table import ParticleTable
-from vitreous.validate.duplicates import nearest, repeats
-from vitreous.validate.views import main_axis_share
+from vitreous.validate.particles.duplicates import nearest, repeats
+from vitreous.validate.particles.views import main_axis_share
 
 _NEAR = 0.5
 """Diameters: picks nearer each other are one particle, or none."""

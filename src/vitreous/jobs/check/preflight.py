@@ -26,7 +26,7 @@ from vitreous.jobs.check.sample import glance, read_sample
 from vitreous.jobs.images import Frame, RingImages
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
-from vitreous.validate.contrast import standard_score
+from vitreous.validate.particles.contrast import standard_score
 
 RESOLUTION = 15.0
 """Angstrom that a search aims at where nothing is said."""
@@ -127,8 +127,8 @@ def preflight(
 def contrast_score(images: RingImages, frame: Frame) -> float:
     """Mean density at the particles' place in standard errors: positive for white particles.
 
-    As :func:`vitreous.validate.contrast.spectra_contrast`, on the innermost rings of all images:
-    farther out the spectrum of a hollow particle is negative.
+    As :func:`vitreous.validate.particles.contrast.spectra_contrast`, on the innermost rings of all
+    images: farther out the spectrum of a hollow particle is negative.
     """
     reach = frame.polar.radii() * (2 * frame.mask_radius / frame.box)
     rings = max(2, int((reach <= _SHELL).sum()))

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Int
 from vitreous.jobs.images import CtfMode, check_one_field, optics_of, particle_ctf
 from vitreous.particles.stack import ImageSource, normalise
 from vitreous.particles.table import ParticleTable
-from vitreous.validate.pixels import PixelStatistics, joined, pixel_statistics
-from vitreous.validate.spectra import ImageSpectra, half_plane, spectrum_at
+from vitreous.validate.particles.pixels import PixelStatistics, joined, pixel_statistics
+from vitreous.validate.particles.spectra import ImageSpectra, half_plane, spectrum_at
 
 IMAGES = 2000
 """Images read, at most."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from vitreous.jobs.classify3d.references import at_images_grey
 from vitreous.jobs.classify3d.steps import LookAt, MapMaking
 from vitreous.jobs.classify3d.ways import GridSearch, NearPoses
-from vitreous.jobs.config_classify import Classify3dOptions
+from vitreous.jobs.config.classify import Classify3dOptions
 from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.folds import FoldStep, folds_pass
 from vitreous.jobs.em.online import Step, stepped

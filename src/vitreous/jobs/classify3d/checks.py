@@ -8,7 +8,7 @@ from typing import Any
 
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.check.before import look_before
-from vitreous.jobs.config_classify import Classify3dOptions
+from vitreous.jobs.config.classify import Classify3dOptions
 from vitreous.jobs.images import check_one_field
 from vitreous.jobs.options import chosen_mask_diameter, flag
 from vitreous.jobs.particles.select import class_list

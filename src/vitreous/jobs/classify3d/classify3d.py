@@ -42,7 +42,7 @@ from vitreous.jobs.classify3d.ways import (
     given_poses,
     near_given,
 )
-from vitreous.jobs.config_classify import Classify3dConfig, Classify3dOptions
+from vitreous.jobs.config.classify import Classify3dConfig, Classify3dOptions
 from vitreous.jobs.em.found import input_record, noise_record, posed_table
 from vitreous.jobs.em.junk import class_labels, effective_classes
 from vitreous.jobs.em.looks import coarse_look

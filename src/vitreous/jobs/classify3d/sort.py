@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitreous.jobs.checkpoint import Checkpoint
 from vitreous.jobs.classify3d.steps import even_shares
-from vitreous.jobs.config_classify import Classify3dOptions
+from vitreous.jobs.config.classify import Classify3dOptions
 from vitreous.jobs.em.folds import Folds, FoldStep
 from vitreous.jobs.em.sorting import MARCH, Sorting, pass_resolution, sorting_pass, unsorted
 from vitreous.jobs.em.state import SearchState, state_from, state_scalars, state_tensors

@@ -20,7 +20,7 @@ from vitreous.jobs.classify3d.references import (
     in_frame,
 )
 from vitreous.jobs.classify3d.steps import MapMaking
-from vitreous.jobs.config_classify import Classify3dOptions
+from vitreous.jobs.config.classify import Classify3dOptions
 from vitreous.jobs.images import BEYOND, CtfMode, Frame, working_frame
 from vitreous.jobs.options import device_for
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.config_classify import Classify3dOptions
+from vitreous.jobs.config.classify import Classify3dOptions
 from vitreous.jobs.em.folds import Folds, Searched, dealt, in_folds
 from vitreous.jobs.em.local_pass import Posed, local_pass
 from vitreous.jobs.em.looks import Look, near_look

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vitreous.jobs.config_ctf import CtfRefineConfig
+from vitreous.jobs.config.ctf import CtfRefineConfig
 from vitreous.jobs.ctf.defocus import refine_astigmatism, refine_defocus
 from vitreous.jobs.ctf.magnification import refine_magnification
 from vitreous.jobs.ctf.odd_aberrations import OddModel, refine_odd

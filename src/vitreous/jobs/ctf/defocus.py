@@ -24,16 +24,16 @@ from vitreous.jobs.ctf.sweep import (
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.images import optics_of
 from vitreous.physics.ctf import electron_wavelength, magnified
-from vitreous.validate.defocus_fit import (
+from vitreous.validate.optics.defocus_fit import (
     fit_offsets,
     offset_gains,
     offsets_tried,
     ring_sums,
     rings_of,
 )
-from vitreous.validate.phase_fit import PhaseSums, even_sums, fit_phase
-from vitreous.validate.shrinkage import shrink
-from vitreous.validate.significance import likelihood_ratio
+from vitreous.validate.optics.phase_fit import PhaseSums, even_sums, fit_phase
+from vitreous.validate.optics.shrinkage import shrink
+from vitreous.validate.optics.significance import likelihood_ratio
 
 _AT_LIMIT = 0.02
 """Share of particles whose defocus ends at the limit of its range, above which it is told."""

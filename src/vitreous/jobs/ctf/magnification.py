@@ -22,8 +22,12 @@ from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.images import optics_of
 from vitreous.physics.astigmatism import through_magnification
 from vitreous.physics.ctf import magnified
-from vitreous.validate.magnification_fit import GradientSums, fit_magnification, gradient_sums
-from vitreous.validate.significance import wald
+from vitreous.validate.optics.magnification_fit import (
+    GradientSums,
+    fit_magnification,
+    gradient_sums,
+)
+from vitreous.validate.optics.significance import wald
 
 _ROUNDS = 3
 """Passes: each is linear about the one before."""

@@ -21,9 +21,9 @@ from vitreous.jobs.images import optics_of
 from vitreous.particles.optics import OpticsGroup
 from vitreous.physics.aberrations import added, zernike
 from vitreous.physics.ctf import Optics, coma_scale, magnified
-from vitreous.validate.phase_fit import PhaseFit, PhaseSums, fit_phase, odd_sums
-from vitreous.validate.phase_picture import phase_pictures
-from vitreous.validate.significance import wald
+from vitreous.validate.optics.phase_fit import PhaseFit, PhaseSums, fit_phase, odd_sums
+from vitreous.validate.optics.phase_picture import phase_pictures
+from vitreous.validate.optics.significance import wald
 
 _TREFOIL = ((-3, 3), (3, 3))
 """Zernike orders (m, n) of trefoil's sine and cosine."""

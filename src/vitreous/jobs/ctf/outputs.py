@@ -14,7 +14,7 @@ from jaxtyping import Float
 from vitreous.io.atomic import atomic_path
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import StarBlock
-from vitreous.jobs.config_ctf import CtfRefineConfig
+from vitreous.jobs.config.ctf import CtfRefineConfig
 from vitreous.jobs.ctf.comparison import Problem
 from vitreous.particles.columns import as_cells
 from vitreous.particles.optics import MAG_COLUMNS, OpticsGroup

@@ -12,7 +12,7 @@ from torch import Tensor
 from vitreous.errors import InputError, OptionError
 from vitreous.io.mrc import read_map
 from vitreous.jobs.compare import cubic
-from vitreous.jobs.config_ctf import CtfRefineConfig
+from vitreous.jobs.config.ctf import CtfRefineConfig
 from vitreous.jobs.ctf.comparison import Problem, reference
 from vitreous.jobs.maps.half_maps import open_half_maps
 from vitreous.particles.columns import numbers

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from vitreous.errors import InputError
 from vitreous.io.star import read_star
-from vitreous.jobs.config_maps import AnisotropyConfig
+from vitreous.jobs.config.maps import AnisotropyConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.half_maps import open_half_maps
 from vitreous.jobs.record import job_record, write_record

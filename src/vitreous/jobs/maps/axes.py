@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from vitreous.jobs.config_validation import ReconstructConfig
+from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.maps.posed_particles import PosedParticles, posed_batches
 from vitreous.math.symmetry import point_group
 from vitreous.particles.groups import halves
 from vitreous.particles.stack import ImageSource
 from vitreous.reconstruct.backproject import MapGrid, backproject
-from vitreous.validate.posed_axes import posed_axes
+from vitreous.validate.symmetry.posed_axes import posed_axes
 
 _IMAGES = 2000
 """Images looked at, at the most."""

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.errors import OptionError
-from vitreous.jobs.config_validation import ReconstructConfig
+from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.options import flag
 from vitreous.particles.optics import OpticsGroup
 from vitreous.reconstruct.backproject import MapGrid

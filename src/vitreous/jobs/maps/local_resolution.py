@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitreous.errors import InputError, OptionError
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config_maps import LocalResolutionConfig, PostprocessConfig
+from vitreous.jobs.config.maps import LocalResolutionConfig, PostprocessConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.maps.postprocess import choose_b_factor, curve_warnings, resolutions

@@ -16,7 +16,7 @@ from vitreous.io.models import density
 from vitreous.io.mrc import read_map
 from vitreous.io.placed import PlacedModel, read_placed
 from vitreous.jobs.compare import cubic
-from vitreous.jobs.config_validation import ModelCheckConfig
+from vitreous.jobs.config.maps import ModelCheckConfig
 from vitreous.jobs.maps.half_maps import Mask, read_mask, same_grid
 from vitreous.math.fourier import crop_or_pad
 from vitreous.validate.model_fit import Placement

@@ -15,7 +15,7 @@ from vitreous.io.atomic import atomic_path
 from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.models import write_moved
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config_validation import ModelCheckConfig
+from vitreous.jobs.config.maps import ModelCheckConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.model_and_map import ModelAndMap, compared, read_model_and_map
 from vitreous.jobs.record import job_record, write_record

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 
 from vitreous.errors import InputError, OptionError
-from vitreous.jobs.config_validation import ReconstructConfig
+from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.images import few_particles, optics_of
 from vitreous.particles.columns import numbers

@@ -16,7 +16,7 @@ from vitreous.errors import OptionError
 from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
 from vitreous.io.mtf import read_mtf
-from vitreous.jobs.config_maps import PostprocessConfig
+from vitreous.jobs.config.maps import PostprocessConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.record import job_record, write_record

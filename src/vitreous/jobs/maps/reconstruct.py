@@ -14,7 +14,7 @@ import torch
 from vitreous.errors import InputError, OptionError
 from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config_validation import ReconstructConfig
+from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.axes import axes_warnings
 from vitreous.jobs.maps.curvature import check_curvature, mean_fsc, sphere_told, trials

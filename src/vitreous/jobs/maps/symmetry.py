@@ -15,14 +15,14 @@ from vitreous.io.atomic import write_text
 from vitreous.io.mrc import read_map, write_map
 from vitreous.io.plain import plain
 from vitreous.jobs.compare import checked_diameter, cubic, extent
-from vitreous.jobs.config_maps import SymmetryConfig
+from vitreous.jobs.config.maps import SymmetryConfig
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.math.symmetry import point_group
 from vitreous.physics.masks import soft_sphere
 from vitreous.validate.fsc import fsc, resolution_at
-from vitreous.validate.group_score import GroupScore
-from vitreous.validate.point_groups import GROUPS, SymmetryFinding, find_symmetry, testable
-from vitreous.validate.turning import symmetrised, turned
+from vitreous.validate.symmetry.group_score import GroupScore
+from vitreous.validate.symmetry.point_groups import GROUPS, SymmetryFinding, find_symmetry, testable
+from vitreous.validate.symmetry.turning import symmetrised, turned
 
 _DEFAULT_RESOLUTION = 10.0
 """Angstrom, where no half-maps tell better."""

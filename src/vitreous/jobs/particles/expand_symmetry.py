@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitreous.errors import OptionError, OutputError
-from vitreous.jobs.config_particles import ExpandSymmetryConfig
+from vitreous.jobs.config.particles import ExpandSymmetryConfig
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.math.symmetry import normalise_name
 from vitreous.particles.symmetry_expansion import expand_symmetry
 from vitreous.particles.table import read_particles, write_particles
-from vitreous.validate.duplicates import repeats
+from vitreous.validate.particles.duplicates import repeats
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.errors import InputError
-from vitreous.jobs.config_particles import SubtractOptions
+from vitreous.jobs.config.particles import SubtractOptions
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.particles.classes import scale_corrections
 from vitreous.jobs.particles.projections import Projector, batch_size

@@ -14,7 +14,7 @@ import numpy as np
 from vitreous.errors import InputError, OptionError, OutputError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
-from vitreous.jobs.config_particles import SelectConfig
+from vitreous.jobs.config.particles import SelectConfig
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.particles.classes import read_classes
 from vitreous.jobs.particles.steps import Step, select

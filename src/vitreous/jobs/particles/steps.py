@@ -10,7 +10,7 @@ import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.jobs.check.pick_findings import micrograph_pixel
-from vitreous.jobs.config_particles import Criteria
+from vitreous.jobs.config.particles import Criteria
 from vitreous.jobs.particles.classes import GROUP, GROUP_NAME, scale_corrections
 from vitreous.particles.groups import halves, regrouped
 from vitreous.particles.poses import origins_to_coordinates, positions, recentred
@@ -26,7 +26,7 @@ from vitreous.particles.selection import (
     where,
 )
 from vitreous.particles.table import ParticleTable
-from vitreous.validate.duplicates import redundant
+from vitreous.validate.particles.duplicates import redundant
 
 _MICROGRAPH, _SUBSET = "rlnMicrographName", "rlnRandomSubset"
 

@@ -13,7 +13,7 @@ import torch
 
 from vitreous.errors import OptionError, OutputError
 from vitreous.io.mrc import read_map, stack_writer
-from vitreous.jobs.config_particles import SubtractConfig
+from vitreous.jobs.config.particles import SubtractConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.particles.revert import ORIGINAL, reverted

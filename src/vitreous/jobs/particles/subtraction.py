@@ -13,7 +13,7 @@ from torch import Tensor
 from vitreous.conventions import MIN_BOX
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.compare import cubic
-from vitreous.jobs.config_particles import SubtractOptions
+from vitreous.jobs.config.particles import SubtractOptions
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.particles.framing import Framing, framed
 from vitreous.jobs.particles.projections import Projector, batch_size

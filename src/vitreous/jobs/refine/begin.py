@@ -14,7 +14,7 @@ from vitreous.errors import InputError, OptionError
 from vitreous.io.mrc import read_map
 from vitreous.jobs.check.before import look_before
 from vitreous.jobs.compare import cubic, on_grid
-from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.em.search import image_power
@@ -34,7 +34,7 @@ from vitreous.particles.table import ParticleTable, read_particles, require_ctf
 from vitreous.physics.filters import low_pass
 from vitreous.physics.masks import soft_sphere
 from vitreous.validate.reproducibility import agreement_with_mirror
-from vitreous.validate.turning import symmetrised
+from vitreous.validate.symmetry.turning import symmetrised
 
 _LOWPASS = (30.0, 60.0)
 

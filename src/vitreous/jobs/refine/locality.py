@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.errors import OptionError
-from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.options import flag
 from vitreous.math.symmetry import point_group

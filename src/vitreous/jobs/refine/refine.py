@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.em.search import SMALL_BOX
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask

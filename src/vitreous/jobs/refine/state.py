@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.jobs.checkpoint import Checkpoint
-from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.em.local_pass import Posed
 
 _FREE = ("iterations",)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.errors import InputError
-from vitreous.jobs.config_refine import RefineConfig
+from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.images import CtfMode, Frame, working_frame
 from vitreous.jobs.refine.locality import Locality
 from vitreous.particles.groups import halves

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitreous.errors import InputError, OptionError
 from vitreous.io.density import Density, Mode, Point, read_density, write_density
-from vitreous.jobs import config_volumes as verbs
+from vitreous.jobs.config import volumes as verbs
 from vitreous.jobs.volumes.files import (
     check_box,
     check_numbers,
@@ -28,8 +28,8 @@ from vitreous.math.rotations import euler_to_matrix
 from vitreous.math.symmetry import normalise_name, point_group
 from vitreous.physics.envelope import mask_above, mask_of_one, usual_widths
 from vitreous.physics.filters import high_pass, low_pass, with_b_factor
+from vitreous.validate.symmetry.turning import symmetrised, turned
 from vitreous.validate.truth import mirrored
-from vitreous.validate.turning import symmetrised, turned
 
 _POSITIVE = ("resolution", "pixel_size", "low_pass")
 _NOT_NEGATIVE = ("edge", "extend")

@@ -12,7 +12,7 @@ from vitreous.io.atomic import write_text
 from vitreous.io.density import read_density
 from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.plain import plain
-from vitreous.jobs.config_volumes import FscConfig
+from vitreous.jobs.config.volumes import FscConfig
 from vitreous.jobs.maps.half_maps import read_mask, same_grid
 from vitreous.jobs.volumes.files import check_numbers, free, whole_cube
 from vitreous.validate.fsc import fsc, resolution_at, resolution_of_shell, shell_frequency

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vitreous.errors import InputError, OptionError
 from vitreous.io.density import read_density, write_density
-from vitreous.jobs.config_volumes import DecoyConfig, NoiseConfig, SphereConfig
+from vitreous.jobs.config.volumes import DecoyConfig, NoiseConfig, SphereConfig
 from vitreous.jobs.volumes.change import Written
 from vitreous.jobs.volumes.files import check_numbers, check_resolution, map_target, whole_cube
 from vitreous.physics.decoys import blob, grey_level, noise_like

@@ -13,7 +13,7 @@ from torch import Tensor
 from vitreous.errors import OptionError
 from vitreous.io.density import Density, read_density, write_density
 from vitreous.io.models import density, is_model, read_model, write_moved
-from vitreous.jobs.config_volumes import FitConfig
+from vitreous.jobs.config.volumes import FitConfig
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.volumes.files import (
     check_numbers,

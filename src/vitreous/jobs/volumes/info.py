@@ -10,7 +10,7 @@ from vitreous.io.atomic import write_text
 from vitreous.io.mrc import load
 from vitreous.io.mrc_header import MrcHeader
 from vitreous.io.plain import plain
-from vitreous.jobs.config_volumes import InfoConfig
+from vitreous.jobs.config.volumes import InfoConfig
 from vitreous.jobs.volumes.files import free
 from vitreous.validate.oddities import Statistics, header_oddities, statistics, value_oddities
 

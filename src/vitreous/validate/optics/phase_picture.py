@@ -8,7 +8,7 @@ from jaxtyping import Complex, Float
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from vitreous.validate.phase_fit import PhaseSums
+from vitreous.validate.optics.phase_fit import PhaseSums
 
 _BLUR = 1.0
 """Standard deviation in pixels of the Gaussian that measured phases are averaged over."""

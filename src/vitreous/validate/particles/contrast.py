@@ -7,7 +7,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.validate.spectra import ImageSpectra
+from vitreous.validate.particles.spectra import ImageSpectra
 
 SEEN = 5.0
 """Standard errors of the mean density that particles reach, and noise alone does not."""

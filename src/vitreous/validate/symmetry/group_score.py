@@ -11,9 +11,9 @@ from torch import Tensor
 
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.math.symmetry import point_group, rotation_axes
-from vitreous.validate.axis_search import placements, refined
-from vitreous.validate.self_correlation import Placement, products
-from vitreous.validate.symmetry_trial import Trial
+from vitreous.validate.symmetry.axis_search import placements, refined
+from vitreous.validate.symmetry.self_correlation import Placement, products
+from vitreous.validate.symmetry.symmetry_trial import Trial
 
 HOLDS = 0.7
 """Least score, over what the noise allows, of a symmetry that holds."""

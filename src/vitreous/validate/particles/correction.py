@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.validate.contrast import standard_score
-from vitreous.validate.spectra import ImageSpectra, summed
+from vitreous.validate.particles.contrast import standard_score
+from vitreous.validate.particles.spectra import ImageSpectra, summed
 
 State = Literal["uncorrected", "phase-flipped", "premultiplied", "unrelated"]
 

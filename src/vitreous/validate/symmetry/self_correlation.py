@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitreous.math.rotations import frame_along
 from vitreous.math.symmetry import point_group, rotation_axes
-from vitreous.validate.angular_orders import (
+from vitreous.validate.symmetry.angular_orders import (
     Rings,
     Shells,
     flipping,

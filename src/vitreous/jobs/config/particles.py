@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.jobs.config_shared import OfParticles
+from vitreous.jobs.config.shared import OfParticles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,4 +191,36 @@ class SubtractConfig(SubtractOptions, _Subtracted):
     """
 
     revert: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Look at particles before a job: what is wrong with them, and what would suit them.
+
+    Attributes
+    ----------
+    particles : Path
+        Particle STAR file (RELION 3.0, 3.1 or 5).
+    out : Path, optional
+        JSON file for the findings and estimates.
+    resolution : float
+        Resolution in angstrom that the particles are meant to reach.
+    mask_diameter : float, optional
+        Diameter in angstrom of the mask that a job is going to use.
+    ctf : bool
+        The job is going to correct for the contrast transfer function.
+    phase_flipped : bool
+        The job is going to take the images' phases as flipped already.
+    overwrite : bool
+        Replace a record that is there already.
+    """
+
+    particles: Path
+    _: KW_ONLY
+    out: Path | None = None
+    resolution: float = 15.0
+    mask_diameter: float | None = None
+    ctf: bool = True
+    phase_flipped: bool = False
     overwrite: bool = False

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize
 from torch import Tensor
 
-from vitreous.validate.phase_fit import PhaseSums
+from vitreous.validate.optics.phase_fit import PhaseSums
 
 _AT_ONCE = 20_000
 """Particles, at most, that the spread of the offsets is found from and that memory holds."""

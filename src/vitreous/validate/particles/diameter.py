@@ -1,11 +1,11 @@
 """The particle's diameter from images in unknown orientations.
 
 The average of all images, radially averaged, is the projection of the particle turned every way
-(:func:`vitreous.validate.spectra.radial_spectrum`).  It is explained by spherical shells inside a
-ball, and outside it by flat rings, which stand for the neighbours in the layer of ice; neither may
-be negative, and that settles the density at zero frequency, which the CTF has taken away.  The
-ball is widened until the density inside it stops growing with it: there the particle ends, be it
-at the solvent or at the gap before its neighbours.
+(:func:`vitreous.validate.particles.spectra.radial_spectrum`).  It is explained by spherical shells
+inside a ball, and outside it by flat rings, which stand for the neighbours in the layer of ice;
+neither may be negative, and that settles the density at zero frequency, which the CTF has taken
+away.  The ball is widened until the density inside it stops growing with it: there the particle
+ends, be it at the solvent or at the gap before its neighbours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scipy.optimize import nnls
 from scipy.special import j0
 from scipy.stats import ncx2
 
-from vitreous.validate.spectra import ImageSpectra, RadialSpectrum, radial_spectrum
+from vitreous.validate.particles.spectra import ImageSpectra, RadialSpectrum, radial_spectrum
 
 _STEPS = 64
 """Shells that the width looked at is divided into."""

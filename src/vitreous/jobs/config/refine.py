@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.jobs.config_shared import CtfOptions, FolderOptions, OfParticles, RunOptions
+from vitreous.jobs.config.shared import CtfOptions, FolderOptions, OfParticles, RunOptions
 
 
 @dataclass(frozen=True, kw_only=True)

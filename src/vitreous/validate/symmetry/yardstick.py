@@ -16,8 +16,8 @@ from vitreous.math.fourier import (
     to_fourier,
     to_real,
 )
-from vitreous.validate.angular_orders import Shells, shell_power
-from vitreous.validate.self_correlation import Placement, varying_power
+from vitreous.validate.symmetry.angular_orders import Shells, shell_power
+from vitreous.validate.symmetry.self_correlation import Placement, varying_power
 
 _LEAST_SOLVENT = 0.02
 """Share of the box that must lie outside the mask to measure noise there."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from vitreous.math.rotations import axis_rotation
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
-from vitreous.validate.angular_orders import (
+from vitreous.validate.symmetry.angular_orders import (
     Shells,
     flipping,
     order_power,
@@ -23,7 +23,12 @@ from vitreous.validate.angular_orders import (
     orders_about,
     turning,
 )
-from vitreous.validate.self_correlation import Placement, correlations, cyclic_axes, is_axial
+from vitreous.validate.symmetry.self_correlation import (
+    Placement,
+    correlations,
+    cyclic_axes,
+    is_axial,
+)
 
 _AXIS_ORDER = 4
 """HEALPix order of the axes tried: 1,536 on half a sphere, 3.7 degrees apart."""

@@ -12,8 +12,8 @@ from torch import Tensor
 from vitreous.errors import OptionError
 from vitreous.kernels.threads import one_thread
 from vitreous.math.symmetry import normalise_name, point_group
-from vitreous.validate.group_score import FEATURELESS, GroupScore, judged
-from vitreous.validate.symmetry_trial import Trial, prepare
+from vitreous.validate.symmetry.group_score import FEATURELESS, GroupScore, judged
+from vitreous.validate.symmetry.symmetry_trial import Trial, prepare
 
 GROUPS = (*(f"{family}{fold}" for family in "CD" for fold in range(2, 13)), "T", "O", "I")
 """The point groups tested."""

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from vitreous.math.fourier import crop_or_pad, good_box, resample
 from vitreous.physics.masks import soft_sphere
-from vitreous.validate.angular_orders import Shells, shell_power, shells_of
-from vitreous.validate.axis_search import AxisTable, tabulate
-from vitreous.validate.yardstick import Yardstick, solvent_noise
+from vitreous.validate.symmetry.angular_orders import Shells, shell_power, shells_of
+from vitreous.validate.symmetry.axis_search import AxisTable, tabulate
+from vitreous.validate.symmetry.yardstick import Yardstick, solvent_noise
 
 _EDGE = 4.0
 """Pixels of the mask's soft edge."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from vitreous.jobs.config_shared import CtfOptions, FolderOptions, OfParticles, SearchOptions
+from vitreous.jobs.config.shared import CtfOptions, FolderOptions, OfParticles, SearchOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,93 @@
+"""The options of the search for first maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vitreous.jobs.config.shared import CtfOptions, FolderOptions, OfParticles, SearchOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
+    """One or several first maps from particles in unknown orientations.
+
+    Attributes
+    ----------
+    out : Path
+        Folder for the results.
+    classes : int
+        Number of maps that the particles are divided among.
+    class_similarity : float
+        How alike the classes are taken to be, from 0 to 1: the share of each particle that all
+        classes get alike.  Annealed to 0 over the first half of the final iterations.
+    symmetry : str
+        Point group imposed on the map: C1, Cn, Dn, T, O, I, I1 to I4; auto makes a map in C1,
+        looks for its symmetry and, if there is any, polishes all poses under it.
+    mask_diameter : float or auto
+        Diameter in angstrom of the spherical mask; auto takes what the images suggest, or 85 % of
+        the box where they do not tell.
+    initial_resolution : float, optional
+        Resolution in angstrom that the search begins at; by default 35, or 30 under T, O or I,
+        whose density shows no hand before.
+    final_resolution : float
+        Resolution in angstrom that it ends at.
+    initial_iterations : int, optional
+        Iterations at the initial resolution with the initial mini-batch.
+    between_iterations : int, optional
+        Iterations over which resolution and mini-batch grow.
+    final_iterations : int, optional
+        Iterations at the final resolution with the final mini-batch.
+    initial_batch : int, optional
+        Particles a mini-batch at the start.
+    final_batch : int, optional
+        Particles a mini-batch at the end.
+    offset_range : float
+        Largest in-plane shift searched, in pixels of the stack.
+    offset_step : float
+        Step of the in-plane shifts, in pixels of the stack.
+    angular_sampling : float, optional
+        Angular step in degrees, taken to the nearest of 30, 15, 7.5, 3.75; by default 15 or, as
+        the resolution needs it and symmetry makes it cheap, finer, and halved in the last pass.
+    polish_passes : int
+        Most passes over all particles, at the end, at each of the finer angular steps.
+    flatten : bool
+        Mask the solvent and keep density non-negative.
+    noise_halflife : float
+        Particles after which the inflation of the noise variance, eight-fold at first, has
+        halved; -1 for none.
+    write_every : int
+        Iterations between checkpoints and intermediate maps.
+    starts : int or auto
+        Independent random starts on the same mini-batches; of more than three the weaker half is
+        stopped after half of the iterations, and again after three quarters.  The one that
+        explains held-out particles best is kept, and how far they agree gives the verdict.  auto
+        makes six for one map, eight under T, O or I, whose density may settle in a false
+        solution, and two for several classes.
+    check : bool
+        Stop at what ``vitreous check`` calls an error, such as inverted contrast.
+    """
+
+    out: Path
+    classes: int = 1
+    class_similarity: float = 0.1
+    skip_anneal: bool = False
+    symmetry: str = "C1"
+    mask_diameter: float | Literal["auto"] = "auto"
+    initial_resolution: float | None = None
+    final_resolution: float = 15.0
+    initial_iterations: int | None = None
+    between_iterations: int | None = None
+    final_iterations: int | None = None
+    initial_batch: int | None = None
+    final_batch: int | None = None
+    offset_range: float = 6.0
+    offset_step: float = 2.0
+    angular_sampling: float | None = None
+    polish_passes: int = 3
+    flatten: bool = True
+    noise_halflife: float = -1.0
+    write_every: int = 10
+    starts: int | Literal["auto"] = "auto"
+    check: bool = True

@@ -1,0 +1,1 @@
+"""Fits of the optics against a map."""

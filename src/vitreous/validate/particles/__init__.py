@@ -1,0 +1,1 @@
+"""What particle images say of themselves."""

@@ -1,0 +1,1 @@
+"""Point groups of maps and of posed particles."""
