@@ -339,16 +339,28 @@ def test_auto_keeps_the_good_classes_of_relion(project: Path) -> None:
 
 
 def test_auto_reads_our_own_classes(project: Path) -> None:
-    rows = (("map", 0.5, 0.95, 0.6), ("sphere", 0.2, 0.9, 0.5), ("map", 0.2, 0.9, 0.5))
+    names = ("label", "fraction", "confidence", "mean_max_posterior", "resolution")
+    rows = (
+        ("map", 0.5, 0.95, 0.6, 8.0),
+        ("sphere", 0.2, 0.9, 0.5, 8.0),
+        ("map", 0.2, 0.9, 0.5, 8.0),
+        ("noise", 0.1, 0.99, 0.1, None),
+    )
     classes = [
-        {"class": n, "label": label, "fraction": f, "confidence": c, "mean_max_posterior": p}
-        for n, (label, f, c, p) in enumerate((*rows, ("noise", 0.1, 0.99, 0.1)), 1)
+        {"class": number, **dict(zip(names, row, strict=True))}
+        for number, row in enumerate(rows, 1)
     ]
     result = project.with_name("result.json")
     result.write_text(json.dumps({"classes": classes}))
     found, ours = select(project, auto=True)
     assert set(ours["rlnClassNumber"]) == {"1", "3"}
     assert {q.record.number for q in found.ranking if q.score == 0} == {2, 4}
+    before = found.ranking[1].score
+    classes[2]["resolution"] = 16.0
+    result.write_text(json.dumps({"classes": classes}))
+    found, _ = select(project, auto=True)
+    terms = len(found.ranking[1].terms)
+    assert found.ranking[1].score == pytest.approx(before / 2 ** (1 / terms))
 
 
 def test_a_score_is_a_geometric_mean() -> None:

@@ -69,6 +69,7 @@ def _from_result(path: Path) -> list[ClassRecord]:
                 share=float(entry["fraction"]),
                 confidence=entry.get("confidence"),
                 posterior=entry.get("mean_max_posterior"),
+                resolution=entry.get("resolution"),
             )
             for entry in result["classes"]
         ]
@@ -76,7 +77,7 @@ def _from_result(path: Path) -> list[ClassRecord]:
         raise InputError(
             f"tells of no classes ({type(error).__name__}: {error})",
             where=path,
-            mend="give the result.json of vitreous abinit, or a model.star of RELION",
+            mend="give the result.json of vitreous abinit or classify3d, or a model.star of RELION",
         ) from error
 
 
@@ -92,8 +93,8 @@ def read_classes(star: Path, source: Path | None) -> list[ClassRecord]:
     source = source or model_beside(star) or (beside if beside.is_file() else None)
     if source is None:
         raise InputError(
-            "beside it lies neither the result.json of vitreous abinit nor, for X_data.star of "
-            "RELION, X_model.star",
+            "beside it lies neither the result.json of vitreous abinit or classify3d nor, for "
+            "X_data.star of RELION, X_model.star",
             where=star,
             mend="say with --classes-from where the classes are described",
         )
