@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +11,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from vitreous.kernels.compiler import COMPILED, compiled_for
+from vitreous.kernels.threads import on_every_core
 from vitreous.physics.project import FourierCube, corner_weights, read_cube, slice_points
 
 if COMPILED:
@@ -22,15 +21,9 @@ Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 
 
-def _on_all_cores(work: Callable[[slice], T], count: int) -> list[T]:
+def _in_parts(work: Callable[[slice], T], count: int) -> list[T]:
     """``work`` done for an equal part of ``count`` things on each core."""
-    cores = torch.get_num_threads()
-    edges = [count * part // cores for part in range(cores + 1)]
-    parts = [slice(low, high) for low, high in pairwise(edges)]
-    if cores == 1:
-        return [work(parts[0])]
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(work, parts))
+    return on_every_core(lambda core, of: work(slice(count * core // of, count * (core + 1) // of)))
 
 
 def _flat(values: Tensor) -> Array:
@@ -48,7 +41,7 @@ def read(cube: FourierCube, points: Float[Tensor, "p 3"]) -> Complex[Tensor, "k 
     def work(part: slice) -> None:
         read_points(data, cube.side, places[part], cube.padding, values[:, part])
 
-    _on_all_cores(work, len(points))
+    _in_parts(work, len(points))
     return out
 
 
@@ -66,7 +59,7 @@ def read_planes(
     def work(part: slice) -> None:
         read_slices(data, cube.side, samples, turns[part], cube.padding, values[:, part])
 
-    _on_all_cores(work, len(matrices))
+    _in_parts(work, len(matrices))
     return out
 
 
@@ -87,7 +80,7 @@ def _filled(
         return own
 
     # Each core fills a cube of its own: the sum does not depend on who is first.
-    for more_data, more_weight in _on_all_cores(work, count):
+    for more_data, more_weight in _in_parts(work, count):
         data += more_data
         weight += more_weight
 

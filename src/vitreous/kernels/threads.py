@@ -1,11 +1,16 @@
-"""How many cores torch's own operations spread over."""
+"""How many cores work spreads over: torch's own operations, and ours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import repeat
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 _CORES = torch.get_num_threads()
 
@@ -28,3 +33,15 @@ def one_thread(when: bool = True) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def on_every_core(work: Callable[[int, int], T]) -> list[T]:
+    """What ``work`` gives on each core that torch's operations spread over.
+
+    It is told which core it is on, from 0, and of how many.
+    """
+    count = torch.get_num_threads()
+    if count == 1:
+        return [work(0, 1)]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, range(count), repeat(count)))

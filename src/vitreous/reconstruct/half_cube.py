@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 
@@ -13,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from vitreous.kernels.compiler import COMPILED, compiled_for
-from vitreous.kernels.threads import cores
+from vitreous.kernels.threads import on_every_core
 
 if COMPILED:
     from vitreous.kernels.half_planes import add_turned, insert_planes
@@ -60,11 +58,6 @@ def empty_half_cube(radius: float, box: int, padding: int) -> HalfCube:
     return HalfCube(torch.zeros(weight.shape, dtype=torch.complex64), weight, padding)
 
 
-def _on_every_core(work: Callable[[int], None]) -> None:
-    with ThreadPoolExecutor(cores()) as pool:
-        list(pool.map(work, range(cores())))
-
-
 def insert_slices(
     cube: HalfCube,
     frequencies: Float[Tensor, "p d"],
@@ -95,8 +88,8 @@ def insert_slices(
         part.contiguous().resolve_conj().numpy() for part in (*solid, samples, shares)
     )
 
-    _on_every_core(
-        lambda core: insert_planes(data, weight, points, axes, values, amounts, core, cores())
+    on_every_core(
+        lambda core, of: insert_planes(data, weight, points, axes, values, amounts, core, of)
     )
 
 
@@ -160,7 +153,7 @@ def _add_turned(cube: HalfCube, turn: Float[Tensor, "3 3"], total: HalfCube) -> 
 def _add_turned_compiled(cube: HalfCube, turn: Float[Tensor, "3 3"], total: HalfCube) -> None:
     data, weight, matrix = cube.data.numpy(), cube.weight.numpy(), turn.contiguous().numpy()
     radius, sums = cube.weight.shape[-1] - 2, (total.data.numpy(), total.weight.numpy())
-    _on_every_core(lambda core: add_turned(data, weight, matrix, radius, *sums, core, cores()))
+    on_every_core(lambda core, of: add_turned(data, weight, matrix, radius, *sums, core, of))
 
 
 def add_turned_eagerly(cube: HalfCube, turn: Float[Tensor, "3 3"], total: HalfCube) -> None:

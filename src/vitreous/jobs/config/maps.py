@@ -10,8 +10,8 @@ from vitreous.jobs.config.shared import CtfOptions, OfParticles
 
 
 @dataclass(frozen=True)
-class PostprocessConfig:
-    """Resolution, sharpening and masking of a map from its two half-maps.
+class _OfHalfMaps:
+    """Two half-maps, and where they are looked at.
 
     Attributes
     ----------
@@ -27,6 +27,29 @@ class PostprocessConfig:
         Diameter in angstrom of a soft sphere that is taken as the mask instead.
     pixel_size : float, optional
         Angstrom; by default as the files' headers say.
+    seed : int
+        Seed of every random choice.
+    overwrite : bool
+        Replace what a former job left in the folder.
+    """
+
+    half1: Path
+    half2: Path
+    _: KW_ONLY
+    out: Path
+    mask: Path | None = None
+    mask_diameter: float | None = None
+    pixel_size: float | None = None
+    seed: int = 0
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostprocessConfig(_OfHalfMaps):
+    """Resolution, sharpening and masking of a map from its two half-maps.
+
+    Attributes
+    ----------
     bfactor : float, optional
         B-factor in angstrom^2 that is applied, negative to sharpen, as in RELION; by default
         found by a Guinier fit.
@@ -42,48 +65,22 @@ class PostprocessConfig:
     low_pass : float, optional
         Resolution in angstrom that the sharpened map is cut at; by default the weight of the FSC
         alone ends it.
-    seed : int
-        Seed of the random phases.
-    overwrite : bool
-        Replace what a former job left in the folder.
     """
 
-    half1: Path
-    half2: Path
-    _: KW_ONLY
-    out: Path
-    mask: Path | None = None
-    mask_diameter: float | None = None
-    pixel_size: float | None = None
     bfactor: float | None = None
     fit_from: float = 10.0
     fit_to: float | None = None
     mtf: Path | None = None
     mtf_pixel_size: float | None = None
     low_pass: float | None = None
-    seed: int = 0
-    overwrite: bool = False
 
 
-@dataclass(frozen=True)
-class LocalResolutionConfig:
+@dataclass(frozen=True, kw_only=True)
+class LocalResolutionConfig(_OfHalfMaps):
     """Resolution everywhere in a map, from its two half-maps, and the map filtered to it.
 
     Attributes
     ----------
-    half1 : Path
-        Unfiltered map of one half of the particles, MRC.
-    half2 : Path
-        The same of the other half.
-    out : Path
-        Folder for the results.
-    mask : Path, optional
-        Where resolution is measured: a mask from 0 to 1; by default one is made round the
-        density.
-    mask_diameter : float, optional
-        Diameter in angstrom of a soft sphere that is taken as the mask instead.
-    pixel_size : float, optional
-        Angstrom; by default as the files' headers say.
     window : float, optional
         Diameter in angstrom of the soft ball that the FSC is computed in; by default 7 times the
         resolution within the mask.
@@ -92,65 +89,27 @@ class LocalResolutionConfig:
     bfactor : float, optional
         B-factor in angstrom^2 applied to the filtered map, negative to sharpen; by default found
         by a Guinier fit.
-    seed : int
-        Seed of the random phases.
-    overwrite : bool
-        Replace what a former job left in the folder.
     """
 
-    half1: Path
-    half2: Path
-    _: KW_ONLY
-    out: Path
-    mask: Path | None = None
-    mask_diameter: float | None = None
-    pixel_size: float | None = None
     window: float | None = None
     threshold: float = 0.143
     bfactor: float | None = None
-    seed: int = 0
-    overwrite: bool = False
 
 
-@dataclass(frozen=True)
-class AnisotropyConfig:
+@dataclass(frozen=True, kw_only=True)
+class AnisotropyConfig(_OfHalfMaps):
     """Resolution by direction from two half-maps, and how evenly the particles' views are spread.
 
     Attributes
     ----------
-    half1 : Path
-        Unfiltered map of one half of the particles, MRC.
-    half2 : Path
-        The same of the other half.
-    out : Path
-        Folder for the results.
-    mask : Path, optional
-        Mask from 0 to 1 with a soft edge; by default one is made round the density.
-    mask_diameter : float, optional
-        Diameter in angstrom of a soft sphere that is taken as the mask instead.
-    pixel_size : float, optional
-        Angstrom; by default as the files' headers say.
     particles : Path, optional
         STAR file with the particles' orientations (rlnAngleRot, rlnAngleTilt).
     symmetry : str
         Point group that the maps were made with: C1, Cn, Dn, T, O, I, I1 to I4.
-    seed : int
-        Seed of the draw among more than 10,000 particles.
-    overwrite : bool
-        Replace what a former job left in the folder.
     """
 
-    half1: Path
-    half2: Path
-    _: KW_ONLY
-    out: Path
-    mask: Path | None = None
-    mask_diameter: float | None = None
-    pixel_size: float | None = None
     particles: Path | None = None
     symmetry: str = "C1"
-    seed: int = 0
-    overwrite: bool = False
 
 
 @dataclass(frozen=True)
