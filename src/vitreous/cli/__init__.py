@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from vitreous.cli import (
-    classification,
-    ctf,
-    maps,
-    particles,
-    reconstruct,
-    search,
-    selection,
-    validation,
-    volumes,
-)
+from vitreous.cli import ctf, maps, particles, search, volumes
 from vitreous.cli.app import BAD_INPUT, INTERRUPTED, app
 from vitreous.errors import VitreousError
 
 __all__ = [
     "app",
-    "classification",
     "ctf",
     "main",
     "maps",
     "particles",
-    "reconstruct",
     "search",
-    "selection",
-    "validation",
     "volumes",
 ]
 
@@ -42,7 +28,7 @@ def main() -> None:
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         print(
-            "interrupted; abinit and classify3d go on from their checkpoint with --resume",
+            "interrupted; abinit, classify3d and refine go on from their checkpoint with --resume",
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)

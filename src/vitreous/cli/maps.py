@@ -1,15 +1,24 @@
-"""Maps beside a truth, and beside themselves turned."""
+"""Maps compared, judged, turned, and made from known poses."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from vitreous.cli.app import angstrom, app, told
-from vitreous.jobs.config.maps import CompareConfig, SymmetryConfig
+from vitreous.cli.app import angstrom, app, finished, told
+from vitreous.jobs.config.maps import (
+    AnisotropyConfig,
+    CompareConfig,
+    LocalResolutionConfig,
+    ModelCheckConfig,
+    PostprocessConfig,
+    ReconstructConfig,
+    SymmetryConfig,
+)
 
 
 @app.command
@@ -80,3 +89,102 @@ def symmetry(config: Annotated[SymmetryConfig, Parameter(name="*")]) -> None:
     for name, path in (("Aligned map", result.aligned), ("Scores", result.table)):
         if path is not None:
             console.print(f"{name}: {path}", soft_wrap=True)
+
+
+@app.command
+def postprocess(config: Annotated[PostprocessConfig, Parameter(name="*")]) -> None:
+    """Resolution, B-factor and the sharpened, masked map of two half-maps."""
+    from vitreous.jobs.maps.postprocess import run_postprocess
+
+    with told(config.out / "log.jsonl") as on_event:
+        job = run_postprocess(config, on_event)
+    found = json.loads((job / "result.json").read_text())
+    finished(
+        job,
+        f"FSC 0.143: {angstrom(found['resolution_0143'])}",
+        f"FSC 0.5: {angstrom(found['resolution_05'])}",
+        f"B-factor: {found['bfactor']:.1f} A^2 ({found['bfactor_source']})",
+        f"Map: {job / 'sharpened.mrc'}",
+    )
+
+
+@app.command
+def local_resolution(config: Annotated[LocalResolutionConfig, Parameter(name="*")]) -> None:
+    """Resolution everywhere in a map, and the map filtered to it."""
+    from vitreous.jobs.maps.local_resolution import run_local_resolution
+
+    with told(config.out / "log.jsonl") as on_event:
+        job = run_local_resolution(config, on_event)
+    found = json.loads((job / "result.json").read_text())
+    local = found["local_resolution"]
+    finished(
+        job,
+        f"FSC 0.143 within the mask: {angstrom(found['resolution_0143'])}",
+        f"Local resolution: median {angstrom(local['percentile_50'])}, 90 % of the mask between "
+        f"{angstrom(local['percentile_5'])} and {angstrom(local['percentile_95'])}",
+        f"Maps: {job / 'local_resolution.mrc'}, {job / 'locally_filtered.mrc'}",
+    )
+
+
+@app.command
+def anisotropy(config: Annotated[AnisotropyConfig, Parameter(name="*")]) -> None:
+    """Resolution by direction, and how evenly the particles' views are spread."""
+    from vitreous.jobs.maps.anisotropy import run_anisotropy
+
+    with told(config.out / "log.jsonl") as on_event:
+        job = run_anisotropy(config, on_event)
+    found = json.loads((job / "result.json").read_text())
+    views = found["views"]
+    finished(
+        job,
+        f"cFAR: {found['cfar']:.2f}; sphericity: {found['sphericity']:.3f}",
+        *([] if views is None else [f"Score of the views: {views['score']:.2f}"]),
+        *found["advice"],
+    )
+
+
+def _curvature(sphere: dict[str, Any]) -> str:
+    mean = ", ".join(f"{name} {value:.4f}" for name, value in sphere["mean_fsc"].items())
+    halves = f" (mean FSC of the halves: {mean})" if mean else ""
+    return f"Ewald sphere: curved {sphere['curvature']}{halves}"
+
+
+@app.command
+def reconstruct(config: Annotated[ReconstructConfig, Parameter(name="*")]) -> None:
+    """Map and half-maps of particles at the poses that their STAR file holds."""
+    from vitreous.jobs.maps.reconstruct import run_reconstruct
+
+    with told(config.out / "log.jsonl") as on_event:
+        job = run_reconstruct(config, on_event)
+    found = json.loads((job / "result.json").read_text())
+    names = ["map", "half1", "half2"] if "fsc" in found else ["map"]
+    resolution = found.get("resolution_0143")
+    finished(
+        job,
+        *([f"FSC 0.143: {angstrom(resolution)}"] if "fsc" in found else []),
+        *([_curvature(found["ewald"])] if found["ewald"] else []),
+        f"Maps: {', '.join(str(job / f'{name}.mrc') for name in names)}",
+    )
+
+
+@app.command
+def model_check(config: Annotated[ModelCheckConfig, Parameter(name="*")]) -> None:
+    """Fit a model to a map and tell how well they agree, as a whole and by chain and residue."""
+    from vitreous.jobs.maps.model_check import run_model_check
+
+    with told(config.out / "log.jsonl") as on_event:
+        job = run_model_check(config, on_event)
+    found = json.loads((job / "result.json").read_text())
+    hands = found["correlation_by_hand"]
+    finished(
+        job,
+        f"Map-to-model FSC 0.5: {angstrom(found['resolution_05'])}",
+        f"Correlation round the model: {found['correlation']:.3f}",
+        *(
+            []
+            if hands["mirrored"] is None
+            else [f"By hand: {hands['same']:.3f}; mirrored: {hands['mirrored']:.3f}"]
+        ),
+        *(f"Chain {row['chain']}: {row['correlation'] or 0:.3f}" for row in found["chains"]),
+        f"Model: {job / found['fitted']}",
+    )

@@ -1,16 +1,24 @@
-"""Particles looked at, and made."""
+"""Particles looked at, made, selected, expanded under symmetry, and freed of signal."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
+from rich.table import Table
 
 from vitreous.cli.app import BAD_INPUT, app, told
-from vitreous.jobs.config.particles import CheckConfig
+from vitreous.jobs.config.particles import (
+    CheckConfig,
+    ExpandSymmetryConfig,
+    SelectConfig,
+    SubtractConfig,
+)
 from vitreous.jobs.config.simulate import SimulateConfig
+from vitreous.validate.class_quality import ClassQuality
 
 
 @app.command
@@ -37,3 +45,65 @@ def simulate(config: Annotated[SimulateConfig, Parameter(name="*")]) -> None:
     with told(config.out / "log.jsonl") as on_event:
         star = run_simulate(config, on_event)
     Console().print(f"Particles: {star}", soft_wrap=True)
+
+
+def _ranking(ranking: Sequence[ClassQuality], least: float) -> Table:
+    """The classes, the best first, with what their scores are made of."""
+    table = Table("class", "label", "share", "score", "kept", "terms", title="Classes")
+    for quality in ranking:
+        record, kept = quality.record, "yes" if quality.score >= least else "no"
+        terms = (f"{name.replace('_', ' ')} {value:.2f}" for name, value in quality.terms.items())
+        cells = (f"{record.share:.1%}", f"{quality.score:.2f}", kept, ", ".join(terms))
+        table.add_row(str(record.number), record.label, *cells)
+    return table
+
+
+@app.command
+def select(config: Annotated[SelectConfig, Parameter(name="*")]) -> None:
+    """Select particles by class, posterior, any column, distance or at random."""
+    from vitreous.jobs.particles.select import run_select
+
+    result = run_select(config)
+    console = Console()
+    if result.ranking:
+        console.print(_ranking(result.ranking, config.min_score))
+    console.print(
+        *(f"{step.what}: {step.particles} particles" for step in result.steps),
+        *(f"Warning: {warning}" for warning in result.warnings),
+        *(f"Particles: {path}" for path in result.outputs),
+        f"Record: {result.record}",
+        sep="\n",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+
+
+@app.command
+def expand_symmetry(config: Annotated[ExpandSymmetryConfig, Parameter(name="*")]) -> None:
+    """Write each particle once for every pose that the map's symmetry makes equal."""
+    from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
+
+    result = run_expand_symmetry(config)
+    Console().print(
+        *(f"Warning: {warning}" for warning in result.warnings),
+        f"{result.group}: {result.particles} particles to {result.rows} rows: {result.star}",
+        sep="\n",
+        soft_wrap=True,
+    )
+
+
+@app.command
+def subtract(config: Annotated[SubtractConfig, Parameter(name="*")]) -> None:
+    """Subtract a part of the map from the particles' images, or take that back."""
+    from vitreous.jobs.particles.subtract import run_subtract
+
+    with told(config.out / "log.jsonl") as on_event:
+        result = run_subtract(config, on_event)
+    Console().print(
+        *(f"Scale of optics group {group}: {scale:.4g}" for group, scale in result.scales.items()),
+        *(f"Warning: {warning}" for warning in result.warnings),
+        f"Particles: {result.star}",
+        sep="\n",
+        soft_wrap=True,
+    )
