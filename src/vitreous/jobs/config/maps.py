@@ -10,7 +10,7 @@ from vitreous.jobs.config.shared import CtfOptions, OfParticles
 
 
 @dataclass(frozen=True)
-class _OfHalfMaps:
+class OfHalfMaps:
     """Two half-maps, and where they are looked at.
 
     Attributes
@@ -45,7 +45,7 @@ class _OfHalfMaps:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PostprocessConfig(_OfHalfMaps):
+class PostprocessConfig(OfHalfMaps):
     """Resolution, sharpening and masking of a map from its two half-maps.
 
     Attributes
@@ -76,7 +76,7 @@ class PostprocessConfig(_OfHalfMaps):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalResolutionConfig(_OfHalfMaps):
+class LocalResolutionConfig(OfHalfMaps):
     """Resolution everywhere in a map, from its two half-maps, and the map filtered to it.
 
     Attributes
@@ -97,7 +97,7 @@ class LocalResolutionConfig(_OfHalfMaps):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnisotropyConfig(_OfHalfMaps):
+class AnisotropyConfig(OfHalfMaps):
     """Resolution by direction from two half-maps, and how evenly the particles' views are spread.
 
     Attributes

@@ -13,7 +13,7 @@ from vitreous.errors import InputError
 from vitreous.io.star import read_star
 from vitreous.jobs.config.maps import AnisotropyConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
-from vitreous.jobs.maps.half_maps import open_half_maps
+from vitreous.jobs.maps.half_maps import half_maps_given
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.symmetry import normalise_name, point_group
 from vitreous.particles.columns import numbers
@@ -106,13 +106,7 @@ def run_anisotropy(config: AnisotropyConfig, on_event: OnEvent = ignore) -> Path
     began = time.monotonic()
     symmetry = normalise_name(config.symmetry)
     angles = None if config.particles is None else read_views(config.particles)
-    halves = open_half_maps(
-        config.half1,
-        config.half2,
-        mask=config.mask,
-        mask_diameter=config.mask_diameter,
-        pixel_size=config.pixel_size,
-    )
+    halves = half_maps_given(config)
     prepare_folder(config.out, overwrite=config.overwrite)
     on_event({"event": "progress", "stage": "conical FSC", "iteration": 0, "of": 2})
     mask = halves.mask.volume

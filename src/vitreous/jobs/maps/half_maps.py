@@ -14,6 +14,7 @@ from torch import Tensor
 from vitreous.errors import InputError, OptionError
 from vitreous.io.mrc import read_map
 from vitreous.jobs.compare import cubic
+from vitreous.jobs.config.maps import OfHalfMaps
 from vitreous.physics.envelope import automatic_mask
 from vitreous.physics.masks import soft_sphere
 from vitreous.validate.fsc import fsc
@@ -230,3 +231,14 @@ def open_half_maps(
     else:
         found = _automatic(first, second, size, half1)
     return HalfMaps(first, second, size, found)
+
+
+def half_maps_given(options: OfHalfMaps) -> HalfMaps:
+    """The half-maps and the mask that a job is given, as :func:`open_half_maps`."""
+    return open_half_maps(
+        options.half1,
+        options.half2,
+        mask=options.mask,
+        mask_diameter=options.mask_diameter,
+        pixel_size=options.pixel_size,
+    )

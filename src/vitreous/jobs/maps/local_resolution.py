@@ -14,7 +14,7 @@ from vitreous.errors import InputError, OptionError
 from vitreous.io.mrc import write_map
 from vitreous.jobs.config.maps import LocalResolutionConfig, PostprocessConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
-from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
+from vitreous.jobs.maps.half_maps import HalfMaps, half_maps_given
 from vitreous.jobs.maps.postprocess import choose_b_factor, curve_warnings, resolutions
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
@@ -115,13 +115,7 @@ def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = igno
     """
     began = time.monotonic()
     _check(config)
-    halves = open_half_maps(
-        config.half1,
-        config.half2,
-        mask=config.mask,
-        mask_diameter=config.mask_diameter,
-        pixel_size=config.pixel_size,
-    )
+    halves = half_maps_given(config)
     pixel_size, mask = halves.pixel_size, halves.mask.volume
     curves = half_map_curves(halves.half1, halves.half2, mask, config.seed)
     found = resolutions(curves, halves.box, pixel_size)

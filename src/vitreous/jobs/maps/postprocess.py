@@ -18,7 +18,7 @@ from vitreous.io.mrc import write_map
 from vitreous.io.mtf import read_mtf
 from vitreous.jobs.config.maps import PostprocessConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
-from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
+from vitreous.jobs.maps.half_maps import HalfMaps, half_maps_given
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
 from vitreous.physics.filters import low_pass
@@ -211,13 +211,7 @@ def run_postprocess(config: PostprocessConfig, on_event: OnEvent = ignore) -> Pa
     """
     began = time.monotonic()
     _check(config)
-    halves = open_half_maps(
-        config.half1,
-        config.half2,
-        mask=config.mask,
-        mask_diameter=config.mask_diameter,
-        pixel_size=config.pixel_size,
-    )
+    halves = half_maps_given(config)
     mtf = _mtf_of_shells(config, halves)
     prepare_folder(config.out, overwrite=config.overwrite)
     on_event({"event": "progress", "stage": "sharpening", "iteration": 0, "of": 1})
