@@ -1,6 +1,6 @@
 """3D classification beside ``relion_refine`` (Class3D): the same stack, the same cores, one run.
 
-    python benchmarks/classify3d.py --data DATA --work FOLDER [--images 800] [--classes 4]
+    python benchmarks/classify3d.py --data DATA --work FOLDER [--images 600] [--classes 4]
         [--repeats 3] [--keep-relion]
 
 GroEL, apo and holo 60:40, as in benchmarks/trust.py, without its poses.  Both programs begin from
@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=800)
+    parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--classes", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--keep-relion", action="store_true")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from cyclopts import App
 from rich.console import Console
@@ -21,6 +22,16 @@ app = App(
     version=__version__,
     help="Single-particle cryo-EM images to 3D maps, and whether to believe them.",
 )
+
+
+class ToFolder(Protocol):
+    """Options of a job that leaves a folder."""
+
+    @property
+    def out(self) -> Path: ...  # noqa: D102
+
+
+Options = TypeVar("Options", bound=ToFolder)
 
 
 @contextmanager
@@ -47,11 +58,19 @@ def angstrom(value: float | None) -> str:
     return "not reached" if value is None else f"{value:.2f} A"
 
 
-def finished(job: Path, *lines: str) -> None:
+def ran(
+    run: Callable[[Options, OnEvent], Path], config: Options, append: bool = False
+) -> tuple[Path, dict[str, Any]]:
+    """Folder of a job, once it has run, and what its result.json tells."""
+    with told(config.out / "log.jsonl", append) as on_event:
+        job = run(config, on_event)
+    return job, json.loads((job / "result.json").read_text())
+
+
+def finished(job: Path, found: Mapping[str, Any], *lines: str) -> None:
     """Write the report of a validation and print what it found, its warnings and its place."""
     from vitreous.report.validation import write_validation_report
 
-    warnings = json.loads((job / "result.json").read_text())["warnings"]
     report = f"Report: {write_validation_report(job)}"
-    said = [*lines, *(f"Warning: {warning}" for warning in warnings), report]
+    said = [*lines, *(f"Warning: {warning}" for warning in found["warnings"]), report]
     Console().print("\n".join(said), soft_wrap=True, markup=False, highlight=False)

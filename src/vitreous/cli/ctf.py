@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from vitreous.cli.app import app, finished, told
+from vitreous.cli.app import app, finished, ran
 from vitreous.jobs.config.ctf import CtfRefineConfig
 
 
@@ -50,7 +49,5 @@ def ctf_refine(config: Annotated[CtfRefineConfig, Parameter(name="*")]) -> None:
     """Refine defocus, astigmatism, beam tilt, trefoil and magnification against a map."""
     from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 
-    with told(config.out / "log.jsonl") as on_event:
-        job = run_ctf_refine(config, on_event)
-    found = json.loads((job / "result.json").read_text())
-    finished(job, *_lines(found), f"Particles: {job / 'particles.star'}")
+    job, found = ran(run_ctf_refine, config)
+    finished(job, found, *_lines(found), f"Particles: {job / 'particles.star'}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from vitreous.cli.app import angstrom, app, finished, told
+from vitreous.cli.app import angstrom, app, finished, ran, told
 from vitreous.jobs.config.maps import (
     AnisotropyConfig,
     CompareConfig,
@@ -96,11 +95,10 @@ def postprocess(config: Annotated[PostprocessConfig, Parameter(name="*")]) -> No
     """Resolution, B-factor and the sharpened, masked map of two half-maps."""
     from vitreous.jobs.maps.postprocess import run_postprocess
 
-    with told(config.out / "log.jsonl") as on_event:
-        job = run_postprocess(config, on_event)
-    found = json.loads((job / "result.json").read_text())
+    job, found = ran(run_postprocess, config)
     finished(
         job,
+        found,
         f"FSC 0.143: {angstrom(found['resolution_0143'])}",
         f"FSC 0.5: {angstrom(found['resolution_05'])}",
         f"B-factor: {found['bfactor']:.1f} A^2 ({found['bfactor_source']})",
@@ -113,12 +111,11 @@ def local_resolution(config: Annotated[LocalResolutionConfig, Parameter(name="*"
     """Resolution everywhere in a map, and the map filtered to it."""
     from vitreous.jobs.maps.local_resolution import run_local_resolution
 
-    with told(config.out / "log.jsonl") as on_event:
-        job = run_local_resolution(config, on_event)
-    found = json.loads((job / "result.json").read_text())
+    job, found = ran(run_local_resolution, config)
     local = found["local_resolution"]
     finished(
         job,
+        found,
         f"FSC 0.143 within the mask: {angstrom(found['resolution_0143'])}",
         f"Local resolution: median {angstrom(local['percentile_50'])}, 90 % of the mask between "
         f"{angstrom(local['percentile_5'])} and {angstrom(local['percentile_95'])}",
@@ -131,12 +128,11 @@ def anisotropy(config: Annotated[AnisotropyConfig, Parameter(name="*")]) -> None
     """Resolution by direction, and how evenly the particles' views are spread."""
     from vitreous.jobs.maps.anisotropy import run_anisotropy
 
-    with told(config.out / "log.jsonl") as on_event:
-        job = run_anisotropy(config, on_event)
-    found = json.loads((job / "result.json").read_text())
+    job, found = ran(run_anisotropy, config)
     views = found["views"]
     finished(
         job,
+        found,
         f"cFAR: {found['cfar']:.2f}; sphericity: {found['sphericity']:.3f}",
         *([] if views is None else [f"Score of the views: {views['score']:.2f}"]),
         *found["advice"],
@@ -154,13 +150,12 @@ def reconstruct(config: Annotated[ReconstructConfig, Parameter(name="*")]) -> No
     """Map and half-maps of particles at the poses that their STAR file holds."""
     from vitreous.jobs.maps.reconstruct import run_reconstruct
 
-    with told(config.out / "log.jsonl") as on_event:
-        job = run_reconstruct(config, on_event)
-    found = json.loads((job / "result.json").read_text())
+    job, found = ran(run_reconstruct, config)
     names = ["map", "half1", "half2"] if "fsc" in found else ["map"]
     resolution = found.get("resolution_0143")
     finished(
         job,
+        found,
         *([f"FSC 0.143: {angstrom(resolution)}"] if "fsc" in found else []),
         *([_curvature(found["ewald"])] if found["ewald"] else []),
         f"Maps: {', '.join(str(job / f'{name}.mrc') for name in names)}",
@@ -172,12 +167,11 @@ def model_check(config: Annotated[ModelCheckConfig, Parameter(name="*")]) -> Non
     """Fit a model to a map and tell how well they agree, as a whole and by chain and residue."""
     from vitreous.jobs.maps.model_check import run_model_check
 
-    with told(config.out / "log.jsonl") as on_event:
-        job = run_model_check(config, on_event)
-    found = json.loads((job / "result.json").read_text())
+    job, found = ran(run_model_check, config)
     hands = found["correlation_by_hand"]
     finished(
         job,
+        found,
         f"Map-to-model FSC 0.5: {angstrom(found['resolution_05'])}",
         f"Correlation round the model: {found['correlation']:.3f}",
         *(

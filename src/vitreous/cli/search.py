@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from vitreous.cli.app import angstrom, app, finished, told
+from vitreous.cli.app import angstrom, app, finished, ran, told
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.config.classify import Classify3dConfig
 from vitreous.jobs.config.refine import RefineConfig
@@ -22,9 +21,7 @@ def abinit(config: Annotated[AbinitConfig, Parameter(name="*")]) -> None:
     from vitreous.jobs.abinit.abinit import run_abinit
     from vitreous.report.html import write_report
 
-    with told(config.out / "log.jsonl", append=config.resume) as on_event:
-        job = run_abinit(config, on_event)
-    verdict = json.loads((job / "result.json").read_text())
+    job, verdict = ran(run_abinit, config, append=config.resume)
     Console().print(f"Verdict: {verdict['verdict']}. {verdict['sentence']}", soft_wrap=True)
     Console().print(f"Map: {job / 'class001.mrc'}\nReport: {write_report(job)}", soft_wrap=True)
 
@@ -52,11 +49,10 @@ def refine(config: Annotated[RefineConfig, Parameter(name="*")]) -> None:
     """Refine a map and all poses from two halves of the particles that never meet."""
     from vitreous.jobs.refine.refine import run_refine
 
-    with told(config.out / "log.jsonl", append=config.resume) as on_event:
-        job = run_refine(config, on_event)
-    found = json.loads((job / "result.json").read_text())
+    job, found = ran(run_refine, config, append=config.resume)
     finished(
         job,
+        found,
         f"FSC 0.143: {angstrom(found['resolution_0143'])}",
         f"FSC 0.5: {angstrom(found['resolution_05'])}",
         f"B-factor: {found['bfactor']:.1f} A^2 ({found['bfactor_source']})",
@@ -70,9 +66,7 @@ def classify3d(config: Annotated[Classify3dConfig, Parameter(name="*")]) -> None
     from vitreous.jobs.classify3d.classify3d import run_classify3d
     from vitreous.report.classes import write_classes_report
 
-    with told(config.out / "log.jsonl", append=config.resume) as on_event:
-        job = run_classify3d(config, on_event)
-    found = json.loads((job / "result.json").read_text())
+    job, found = ran(run_classify3d, config, append=config.resume)
     table = Table("class", "particles", "share", "FSC 0.143", "is", title="Classes")
     for entry in found["classes"]:
         noise = entry["label"] == "noise"

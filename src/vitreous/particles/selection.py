@@ -113,6 +113,11 @@ def merit(table: ParticleTable) -> Float[np.ndarray, " n"]:
     return np.zeros(len(table))
 
 
+def evenly(count: int, most: int) -> Int[np.ndarray, " m"]:
+    """Rows drawn evenly from ``count``, in order: all, or ``most`` of them if there are more."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
 def random_rows(count: int, wanted: int, seed: int) -> Int[np.ndarray, " m"]:
     """Some of ``count`` rows at random, in order.
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 
 from vitreous.jobs.images import CtfMode, check_one_field, optics_of, particle_ctf
+from vitreous.particles.selection import evenly
 from vitreous.particles.stack import ImageSource, normalise
 from vitreous.particles.table import ParticleTable
 from vitreous.validate.particles.pixels import PixelStatistics, joined, pixel_statistics
@@ -71,10 +72,6 @@ class Glance:
     dead: Bool[np.ndarray, " n"]
 
 
-def _evenly(count: int, most: int) -> Int[np.ndarray, " n"]:
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
-
-
 def _batches(table: ParticleTable, rows: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
     """Rows in batches of one optics group each."""
     found = []
@@ -112,7 +109,7 @@ def read_sample(table: ParticleTable, source: ImageSource, *, ctf: bool = True) 
     field = first.box * first.pixel_size
     finest = min(group.box for group in table.optics) // 2 - 1
     points = half_plane(min(finest, math.ceil(field / _FINEST), _MOST_RINGS))
-    batches = _batches(table, _evenly(len(table), IMAGES))
+    batches = _batches(table, evenly(len(table), IMAGES))
     ordinary = _ordinary_defocus(table) if ctf else np.ones(len(table), dtype=bool)
     pixels = []
     samples = [torch.empty(0, len(points), dtype=torch.complex64)]
@@ -137,7 +134,7 @@ def read_sample(table: ParticleTable, source: ImageSource, *, ctf: bool = True) 
 
 def glance(table: ParticleTable, source: ImageSource) -> Glance:
     """Read the middle lines of as many images as can be had quickly."""
-    batches = _batches(table, _evenly(len(table), _GLANCES))
+    batches = _batches(table, evenly(len(table), _GLANCES))
     digests: list[bytes] = []
     dead = []
     for batch in batches:

@@ -11,6 +11,7 @@ from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.maps.posed_particles import PosedParticles, posed_batches
 from vitreous.math.symmetry import point_group
 from vitreous.particles.groups import halves
+from vitreous.particles.selection import evenly
 from vitreous.particles.stack import ImageSource
 from vitreous.reconstruct.backproject import MapGrid, backproject
 from vitreous.validate.symmetry.posed_axes import posed_axes
@@ -36,8 +37,7 @@ def _coarse(grid: MapGrid) -> MapGrid:
 
 def _sample(particles: PosedParticles, seed: int) -> PosedParticles:
     """Some of the particles, in two halves."""
-    count = len(particles.rows)
-    places = np.unique(np.linspace(0, count - 1, min(count, _IMAGES)).round().astype(int))
+    places = evenly(len(particles.rows), _IMAGES)
     return replace(
         particles,
         rows=particles.rows[places],
@@ -61,17 +61,17 @@ def axes_warnings(
     operators = point_group(config.symmetry)
     if len(operators) == 1:
         return []
-    some = _sample(particles, config.seed)
+    some, coarse = _sample(particles, config.seed), _coarse(grid)
     batches = posed_batches(some, source, config, ignore)
-    half1, half2 = backproject(batches, _coarse(grid), 2)
+    half1, half2 = backproject(batches, coarse, 2)
     found = posed_axes(half1, half2, operators)
     on_event({"event": "axes", "halves": found.halves, "turned": found.turned})
     if found.halves < _KNOWN or found.turned >= _SHARED * found.halves:
         return []
-    resolution = grid.width / _coarse(grid).radius
     return [
         f"The particles do not have the symmetry {config.symmetry} about the axes that RELION "
-        f"uses: at {resolution:.0f} A their halves correlate at {found.halves:.2f}, and at "
-        f"{found.turned:.2f} once one is turned by it. Reconstruct them without symmetry, lay the "
-        f"map on the axes with vitreous symmetry MAP --align {config.symmetry}, and refine from it."
+        f"uses: at {coarse.width / coarse.radius:.0f} A their halves correlate at "
+        f"{found.halves:.2f}, and at {found.turned:.2f} once one is turned by it. Reconstruct them "
+        f"without symmetry, lay the map on the axes with vitreous symmetry MAP --align "
+        f"{config.symmetry}, and refine from it."
     ]

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from vitreous.math.fourier import shell_index
 from vitreous.reconstruct.half_cube import HalfCube, turned_cube
 
 _FILLED = 0.02
@@ -30,14 +31,6 @@ class PosedAxes:
     turned: float
 
 
-def _shells(cube: HalfCube) -> Int[Tensor, "s s h"]:
-    """Distance of every voxel from the centre, voxels."""
-    side, _, half = cube.weight.shape
-    centred = torch.arange(side, dtype=torch.float32) - side // 2
-    z, y, x = torch.meshgrid(centred, centred, torch.arange(half).float(), indexing="ij")
-    return (x**2 + y**2 + z**2).sqrt().round().long()
-
-
 def _without_average(
     values: Complex[Tensor, "s s h"], weight: Float[Tensor, "s s h"], shell: Int[Tensor, "s s h"]
 ) -> Complex[Tensor, "s s h"]:
@@ -57,7 +50,8 @@ def correlation(a: HalfCube, b: HalfCube) -> float:
     weight = a.weight * b.weight / (a.weight + b.weight).clamp(min=1e-30)
     # Where little fell, the average of a few samples is noise divided by almost nothing.
     weight = torch.where(weight < _FILLED * weight[weight > 0].mean(), 0.0, weight)
-    shell = _shells(a)
+    side = a.weight.shape[0]
+    shell = shell_index(side, 3)[..., side // 2 :]
     x, y = (
         _without_average(cube.data / cube.weight.clamp(min=1e-30), weight, shell) for cube in (a, b)
     )
