@@ -1,22 +1,23 @@
 """Refinement beside RELION's auto-refine: the same stack, reference, halves and cores.
 
     python benchmarks/refine_beside_relion.py --model MODEL.pdb --work FOLDER
-        [--name pol2] [--symmetry C1] [--pixel-size 4] [--diameter 200] [--repeats 3]
-        [--keep-relion]
+        [--name pol2] [--symmetry C1] [--pixel-size 4] [--diameter 200] [--lowpass 40]
+        [--repeats 3] [--keep-relion]
 
 Simulates 3,000 particles (box 64, SNR 0.1) and refines them, without their poses, from the true map
-cut at 40 A, with ``relion_refine_mpi --auto_refine`` once (one leader, one process a half) and
-``vitreous refine`` several times.  Resolutions are those of the unfiltered half-maps by one
-program, ``vitreous postprocess`` with one mask, and of their mean against the truth; poses are
-compared with the true ones after turning all by the mean difference.  The rows of
-benchmarks/results/refine.csv with the same ``--name`` are replaced.  A matrix product before and
-after each run measures the machine.
+cut at ``--lowpass``, with ``relion_refine_mpi --auto_refine`` once (one leader, one process a half)
+and ``vitreous refine`` several times; both also reconstruct the halves from the true poses, as good
+as can be had.  Resolutions are those of the unfiltered half-maps by one program, ``vitreous
+postprocess`` with one mask, and of their mean against the truth; poses are compared with the true
+ones after turning all by the mean difference.  The rows of benchmarks/results/refine.csv with the
+same ``--name`` are replaced.  A matrix product before and after each run measures the machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -45,15 +46,23 @@ RESULTS = Path(__file__).parent / "results" / "refine.csv"
 RELION = (
     "mpirun --allow-run-as-root --oversubscribe --mca mpi_yield_when_idle 1 -n 3 "
     "relion_refine_mpi --o {out}/run --auto_refine "
-    "--split_random_halves --i unposed.star --ref truth.mrc --firstiter_cc --ini_high 40 --ctf "
-    "--particle_diameter {diameter:g} --flatten_solvent --zero_mask --oversampling 1 "
-    "--healpix_order 2 --auto_local_healpix_order 4 --offset_range 5 --offset_step 2 "
-    "--sym {symmetry} --low_resol_join_halves 40 --norm --scale --j 1 --pad 2 "
+    "--split_random_halves --i unposed.star --ref truth.mrc --firstiter_cc "
+    "--ini_high {lowpass:g} --ctf --particle_diameter {diameter:g} --flatten_solvent --zero_mask "
+    "--oversampling 1 --healpix_order 2 --auto_local_healpix_order 4 --offset_range 5 "
+    "--offset_step 2 --sym {symmetry} --low_resol_join_halves 40 --norm --scale --j 1 --pad 2 "
     "--dont_combine_weights_via_disc --preread_images --pool 30 --random_seed 1"
 )
 OURS = (
     "{python} -m vitreous refine unposed.star --reference truth.mrc --out {out} "
-    "--mask-diameter {diameter:g} --symmetry {symmetry}"
+    "--mask-diameter {diameter:g} --symmetry {symmetry} --lowpass {lowpass:g} --seed {seed}"
+)
+KNOWN_OURS = (
+    "{python} -m vitreous reconstruct particles.star --out {out} --halves column "
+    "--symmetry {symmetry}"
+)
+KNOWN_RELION = (
+    "relion_reconstruct --i particles.star --o {out}/half{half}.mrc --subset {half} --ctf "
+    "--sym {symmetry}"
 )
 FIELDS = (
     *("name", "program", "version", "wall_s", "cpu_s", "fsc0143_A", "shell_0143", "fsc05_truth_A"),
@@ -86,18 +95,59 @@ def pose_errors(found: Path, truth: Path, symmetry: str) -> dict[str, float]:
     }
 
 
-def map_quality(half1: Path, half2: Path, mask: Path, truth: Path) -> dict[str, float]:
+def map_quality(half1: Path, half2: Path, work: Path) -> dict[str, float]:
     """Resolutions of two unfiltered half-maps, and of their mean against the truth."""
-    halves = open_half_maps(half1, half2, mask=mask)
+    halves = open_half_maps(half1, half2, mask=work / "ours0" / "mask.mrc")
     found = judge_half_maps(halves).record["resolution_0143"] or float("nan")
     inside = halves.mask.volume
-    known = torch.from_numpy(read_map(truth)[0])
+    known = torch.from_numpy(read_map(work / "data" / "truth.mrc")[0])
     curve = fsc(halves.mean * inside, known * inside).numpy()
     return {
         "fsc0143_A": found,
         "shell_0143": halves.box * halves.pixel_size / found,
         "fsc05_truth_A": resolution_at(curve, 0.5, halves.box, halves.pixel_size) or float("nan"),
     }
+
+
+def at_true_poses(work: Path, symmetry: str) -> list[dict[str, object]]:
+    """Half-maps from the poses that the images were made with, by both programs."""
+    data, out, known = work / "data", work / "known", {"symmetry": symmetry}
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    ours = KNOWN_OURS.format(python=sys.executable, out=out / "ours", **known)
+    rows = [{"program": "vitreous reconstruct", **timed(ours, data, work / "known.log")}]
+    halves = [KNOWN_RELION.format(out=out, half=half, **known) for half in (1, 2)]
+    command = shlex.join(["sh", "-c", " && ".join(halves)])
+    rows.append({"program": "relion_reconstruct", **timed(command, data, work / "known.log")})
+    for row, folder in zip(rows, (out / "ours", out), strict=True):
+        row |= map_quality(folder / "half1.mrc", folder / "half2.mrc", work)
+    return rows
+
+
+def refined_by_us(work: Path, choices: dict[str, object], seed: int) -> dict[str, object]:
+    """One run of ours, and what it came to."""
+    data, out = work / "data", work / f"ours{seed}"
+    shutil.rmtree(out, ignore_errors=True)
+    command = OURS.format(python=sys.executable, out=out, seed=seed, **choices)
+    figures = timed(command, data, work / f"ours{seed}.log")
+    figures |= map_quality(out / "half1.mrc", out / "half2.mrc", work)
+    figures |= pose_errors(out / "particles.star", data / "particles.star", choices["symmetry"])
+    return {"program": "vitreous refine", "version": vitreous.__version__, **figures}
+
+
+def refined_by_relion(work: Path, choices: dict[str, object]) -> dict[str, object]:
+    """One run of RELION's, and what it came to."""
+    data, out = work / "data", work / "relion"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    figures = timed(RELION.format(out=out, **choices), data, work / "relion.log")
+    halves = (out / f"run_half{half}_class001_unfil.mrc" for half in (1, 2))
+    figures |= map_quality(*halves, work)
+    shutil.copy(out / "run_data.star", data / "relion_data.star")
+    figures |= pose_errors(data / "relion_data.star", data / "particles.star", choices["symmetry"])
+    asked = subprocess.run(["relion_refine", "--version"], capture_output=True, text=True)
+    version = asked.stdout.split("\n")[0].strip()
+    return {"program": "relion_refine_mpi", "version": version, **figures}
 
 
 def main() -> None:
@@ -108,49 +158,26 @@ def main() -> None:
     parser.add_argument("--symmetry", default="C1")
     parser.add_argument("--pixel-size", type=float, default=4.0)
     parser.add_argument("--diameter", type=float, default=200.0)
+    parser.add_argument("--lowpass", type=float, default=40.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--keep-relion", action="store_true")
     arguments = parser.parse_args()
     work = arguments.work.resolve()
-    data, relion, kept = work / "data", work / "relion", work / "relion.json"
-    choices = {"diameter": arguments.diameter, "symmetry": arguments.symmetry}
+    data, kept = work / "data", work / "relion.json"
+    choices = {name: getattr(arguments, name) for name in ("diameter", "symmetry", "lowpass")}
     if not (data / "particles.star").is_file():
         options = {"box": 64, "pixel_size": arguments.pixel_size}
         run_simulate(SimulateConfig(arguments.model, out=data, **options))
     without_poses(data / "particles.star")
-    rows = []
-    for repeat in range(arguments.repeats):
-        out = work / f"ours{repeat}"
-        shutil.rmtree(out, ignore_errors=True)
-        command = OURS.format(python=sys.executable, out=out, **choices)
-        figures = timed(f"{command} --seed {repeat}", data, work / f"ours{repeat}.log")
-        figures |= map_quality(
-            out / "half1.mrc", out / "half2.mrc", work / "ours0" / "mask.mrc", data / "truth.mrc"
-        )
-        figures |= pose_errors(out / "particles.star", data / "particles.star", arguments.symmetry)
-        rows.append({"program": "vitreous refine", "version": vitreous.__version__, **figures})
+    rows = [refined_by_us(work, choices, seed) for seed in range(arguments.repeats)]
     if not (arguments.keep_relion and kept.is_file()):
-        shutil.rmtree(relion, ignore_errors=True)
-        relion.mkdir()
-        figures = timed(RELION.format(out=relion, **choices), data, work / "relion.log")
-        figures |= map_quality(
-            relion / "run_half1_class001_unfil.mrc",
-            relion / "run_half2_class001_unfil.mrc",
-            work / "ours0" / "mask.mrc",
-            data / "truth.mrc",
-        )
-        shutil.copy(relion / "run_data.star", data / "relion_data.star")
-        figures |= pose_errors(
-            data / "relion_data.star", data / "particles.star", arguments.symmetry
-        )
-        asked = subprocess.run(["relion_refine", "--version"], capture_output=True, text=True)
-        version = asked.stdout.split("\n")[0].strip()
-        kept.write_text(json.dumps({"program": "relion_refine_mpi", "version": version, **figures}))
+        kept.write_text(json.dumps(refined_by_relion(work, choices)))
     peer = json.loads(kept.read_text())
     for key in ("wall", "cpu"):
         ours = statistics.median(row[f"{key}_s"] for row in rows)
         peer[f"{key}_ratio"] = peer[f"{key}_s"] / ours
-    replace_rows(RESULTS, FIELDS, [*rows, peer], {"name": arguments.name})
+    rows = [*rows, peer, *at_true_poses(work, arguments.symmetry)]
+    replace_rows(RESULTS, FIELDS, rows, {"name": arguments.name})
 
 
 if __name__ == "__main__":
