@@ -79,7 +79,7 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
     lowpass: float = 40.0
     halves: Literal["particle", "micrograph", "filament"] = "particle"
     join_halves: float = 40.0
-    regulariser: Literal["spherical", "nonuniform"] = "spherical"
+    regulariser: Literal["spherical", "nonuniform"] = "nonuniform"
     local_search: float | None = None
     angle_prior: float | None = None
     shift_prior: float | None = None

@@ -33,6 +33,9 @@ _NOISE_RATE = 1.0
 _EVERYWHERE = 3
 """Passes everywhere at the least: the first have a coarse map to go by, and misplace many."""
 
+_FOUND = 0.01
+"""Relative rise of the mean log-evidence below which a pass everywhere has placed no more."""
+
 _AHEAD, _AHEAD_SHARE = 6, 0.25
 """Shells used beyond the resolution, at the least, and over it: so it can rise."""
 
@@ -133,13 +136,15 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
         evidence[index] = result.best.log_evidence.cpu()
     halves = _halves(task, sums, frame)
     stalled = halves.shell <= state.shell or ahead(halves.shell) > most
-    nearby = stalled and state.iteration + 1 >= _EVERYWHERE
+    mean = float(evidence.mean())
+    found = mean - state.evidence < _FOUND * abs(mean)
+    nearby = stalled and found and state.iteration + 1 >= _EVERYWHERE
     return replace(
         state,
         iteration=state.iteration + 1,
         stage="nearby" if nearby else "everywhere",
         shell=max(halves.shell, 1),
-        evidence=float(evidence.mean()),
+        evidence=mean,
         references=halves.references,
         noise=_renewed(list(results), noise, images.mask_share),
         matrices=matrices,
