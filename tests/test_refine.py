@@ -125,11 +125,12 @@ def with_images(stack: Path, out: Path, change: Callable[[np.ndarray], np.ndarra
     return out / "changed.star"
 
 
-def test_noise_gives_no_resolution(stack: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("regulariser", ["nonuniform", "spherical"])
+def test_noise_gives_no_resolution(stack: Path, tmp_path: Path, regulariser: str) -> None:
     rng = np.random.default_rng(3)
     star = with_images(stack, tmp_path / "noise", lambda images: rng.normal(size=images.shape))
-    truth = stack.parent / "truth.mrc"
-    job = run_refine(config_for(star, tmp_path / "job", reference=truth, check=False, iterations=8))
+    options = {"reference": stack.parent / "truth.mrc", "regulariser": regulariser}
+    job = run_refine(config_for(star, tmp_path / "job", check=False, iterations=8, **options))
     found = json.loads((job / "result.json").read_text())["resolution_0143"]
     assert found is None or found > 40 / 1.3
 

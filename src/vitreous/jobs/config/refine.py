@@ -37,8 +37,8 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
         Resolution in angstrom to which the halves share their density, so that they stay in one
         frame.
     regulariser : str
-        How the references are filtered: spherical, by the FSC; nonuniform, place by place, as the
-        halves predict each other.
+        How the references are filtered: nonuniform, place by place, as the halves predict each
+        other; spherical, by the FSC.
     local_search : float, optional
         Begin from the particles' own poses with this angular step in degrees, and search only
         round them; by default the first passes search everywhere.

@@ -33,8 +33,8 @@ _NOISE_RATE = 1.0
 _EVERYWHERE = 3
 """Passes everywhere at the least: the first have a coarse map to go by, and misplace many."""
 
-_FOUND = 0.01
-"""Relative rise of the mean log-evidence below which a pass everywhere has placed no more."""
+_PLACING = 0.01
+"""Relative rise of the mean log-evidence that tells of particles still finding their place."""
 
 _AHEAD, _AHEAD_SHARE = 6, 0.25
 """Shells used beyond the resolution, at the least, and over it: so it can rise."""
@@ -137,8 +137,8 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
     halves = _halves(task, sums, frame)
     stalled = halves.shell <= state.shell or ahead(halves.shell) > most
     mean = float(evidence.mean())
-    found = mean - state.evidence < _FOUND * abs(mean)
-    nearby = stalled and found and state.iteration + 1 >= _EVERYWHERE
+    placing = mean - state.evidence >= _PLACING * abs(mean)
+    nearby = stalled and not placing and state.iteration + 1 >= _EVERYWHERE
     return replace(
         state,
         iteration=state.iteration + 1,
