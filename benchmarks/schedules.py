@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--schedules", nargs="+", choices=SCHEDULES, default=list(SCHEDULES))
     parser.add_argument("--starts", type=int, default=4)
     arguments = parser.parse_args()
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     for name in arguments.cases:
         case, work = CASES[name], arguments.work.resolve() / name
         work.mkdir(parents=True, exist_ok=True)

@@ -13,10 +13,11 @@ from vitreous.errors import InputError
 from vitreous.jobs.em.engine import GATHERED, PADDING
 from vitreous.jobs.images import READ_BATCH, Frame
 from vitreous.kernels.precision import product_dtype
+from vitreous.kernels.threads import workers_on
 from vitreous.math.so3 import order_for, orientations_at
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.project import cube_side
-from vitreous.search.tiles import TILE_SCORES, Tiling, workers_on
+from vitreous.search.tiles import TILE_SCORES, Tiling
 
 _LIBRARIES = 0.45e9
 """Bytes of Python and what it loads."""

@@ -45,3 +45,16 @@ def on_every_core(work: Callable[[int, int], T]) -> list[T]:
         return [work(0, 1)]
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(work, range(count), repeat(count)))
+
+
+def workers_on(device: torch.device) -> int:
+    """How many workers a device is shared by: one on each core, or one that has all of a GPU."""
+    return cores() if device.type == "cpu" else 1
+
+
+def side_by_side(work: Callable[[int], T], workers: int) -> list[T]:
+    """Results of every worker, in order; each keeps torch's operations on its own core."""
+    if workers == 1:
+        return [work(0)]
+    with one_thread(), ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(work, range(workers)))

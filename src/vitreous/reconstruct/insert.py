@@ -11,6 +11,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from vitreous.kernels import cubes
+from vitreous.kernels.threads import side_by_side, workers_on
 from vitreous.physics.project import FourierCube, cube_side
 
 
@@ -121,9 +122,16 @@ def spread(accumulator: Accumulator, operators: Float[Tensor, "s 3 3"]) -> Accum
     points = torch.stack([x[inside], y[inside], z[inside]], dim=-1)
     weight = torch.complex(accumulator.weight, torch.zeros_like(accumulator.weight))
     both = FourierCube(torch.cat([accumulator.data, weight]), padding)
-    total = torch.zeros(len(both.data), len(points), dtype=both.data.dtype, device=points.device)
-    for operator in operators:
-        total += cubes.read(both, points @ operator.to(points).T)
+    workers = min(workers_on(points.device), len(operators))
+
+    def read(worker: int) -> Tensor:
+        some = operators[worker::workers].to(points)
+        found = cubes.read(both, points @ some[0].T)
+        for operator in some[1:]:
+            found += cubes.read(both, points @ operator.T)
+        return found
+
+    total = torch.stack(side_by_side(read, workers)).sum(dim=0)
     maps = len(accumulator.data)
     data, shares = torch.zeros_like(accumulator.data), torch.zeros_like(accumulator.weight)
     data[:, inside], shares[:, inside] = total[:maps], total[maps:].real

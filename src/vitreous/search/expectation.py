@@ -26,6 +26,7 @@ from vitreous.kernels.angular import (
 )
 from vitreous.kernels.cubes import read
 from vitreous.kernels.scratch import Scratch
+from vitreous.kernels.threads import side_by_side, workers_on
 from vitreous.kernels.weights import weigh
 from vitreous.math.so3 import OrientationGrid
 from vitreous.physics.polar import PolarGrid
@@ -35,12 +36,10 @@ from vitreous.search.tiles import (
     Operands,
     TileSums,
     Tiling,
-    side_by_side,
     tile_products,
     tile_size,
     tile_spectra,
     tile_sums,
-    workers_on,
 )
 
 _PRUNED_COLUMNS = 100

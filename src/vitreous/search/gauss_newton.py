@@ -129,7 +129,7 @@ def gauss_newton(
     ctf: Float[Tensor, "n m"],
     matrices: Float[Tensor, "n 3 3"],
     box: int,
-    steps: int = 5,
+    steps: int = 3,
 ) -> tuple[Float[Tensor, "n 3 3"], Float[Tensor, "n 2"]]:
     """Poses of greatest likelihood near those given.
 

@@ -6,10 +6,7 @@ A tile's products stay in the processor's cache, one tile a core.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from jaxtyping import Complex, Float
@@ -25,11 +22,8 @@ from vitreous.kernels.angular import (
 )
 from vitreous.kernels.scratch import Scratch
 from vitreous.kernels.spectra import spectra
-from vitreous.kernels.threads import cores, one_thread
 from vitreous.kernels.weights import Weighed, lanes_for
 from vitreous.math.constants import LOWEST
-
-_Found = TypeVar("_Found")
 
 TILE_SCORES = 3_000_000
 """Scores in a tile with one map (12 MB of products at most): measured best on a processor, between
@@ -159,11 +153,6 @@ def tile_sums(
     return backprojected(turned[:, : len(kept)], some), backprojected(norms, [shared])[0]
 
 
-def workers_on(device: torch.device) -> int:
-    """How many tiles are worked on at once: one on each core, or all of a GPU on one."""
-    return cores() if device.type == "cpu" else 1
-
-
 def tile_size(images: int, scores_each: int, most_scores: int, workers: int) -> int:
     """Images in a tile, such that all workers get about as many.
 
@@ -173,11 +162,3 @@ def tile_size(images: int, scores_each: int, most_scores: int, workers: int) -> 
     rounds = math.ceil(images / (largest * workers))
     size = math.ceil(images / (rounds * workers))
     return size if size < 8 else min(largest, 4 * math.ceil(size / 4))
-
-
-def side_by_side(work: Callable[[int], _Found], workers: int) -> list[_Found]:
-    """Results of every worker, in order."""
-    if workers == 1:
-        return [work(0)]
-    with one_thread(), ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(work, range(workers)))

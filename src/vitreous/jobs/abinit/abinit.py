@@ -127,7 +127,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     VitreousError
         For input, options or output that cannot be used; nothing is then left half-written.
     """
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     began = time.monotonic()
     device = device_for(config.device)
     table = read_particles(config.particles)

@@ -196,7 +196,7 @@ def _told(record: dict[str, Any]) -> list[str]:
 
 def _classified(task: Task, checkpoint: Checkpoint | None, on_event: OnEvent) -> Classified3d:
     """Sort the particles of a task that was checked, and make the classes' maps."""
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     began = time.monotonic()
     particles = len(task.table)
     on_event(

@@ -64,7 +64,7 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
     offset_step : float
         Step of the in-plane shifts in the first passes, in pixels of the stack.
     iterations : int
-        Most passes over all particles.
+        Most passes over the particles.
     finest_resolution : float, optional
         Resolution in angstrom that no pass goes beyond; by default Nyquist.
     check : bool
@@ -89,6 +89,6 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
     between_steps: bool = True
     offset_range: float = 6.0
     offset_step: float = 2.0
-    iterations: int = 25
+    iterations: int = 40
     finest_resolution: float | None = None
     check: bool = True

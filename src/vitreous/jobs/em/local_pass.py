@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vitreous.jobs.em.engine import PADDING
 from vitreous.jobs.em.planes import PlaneImages
+from vitreous.kernels.threads import side_by_side, workers_on
 from vitreous.physics.project import map_to_cube, shift_phase
 from vitreous.reconstruct.insert import (
     Accumulator,
@@ -26,7 +27,6 @@ from vitreous.search.local import (
     local_expectation,
 )
 from vitreous.search.prior import PlacePrior
-from vitreous.search.tiles import side_by_side, workers_on
 
 _SAMPLES = 1_500_000
 """Samples of slices that a worker holds at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,10 @@ from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.options import chosen_mask_diameter, device_for, flag
 from vitreous.jobs.refine.everywhere import FINEST
 from vitreous.jobs.refine.locality import Locality, check_locality, locality_of
+from vitreous.jobs.refine.passes import first_stage
 from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import SCALE, Task, halves_of
-from vitreous.math.fourier import shell_index, shell_mean
+from vitreous.math.fourier import resample_map, shell_index, shell_mean
 from vitreous.math.symmetry import point_group
 from vitreous.particles.columns import numbers
 from vitreous.particles.poses import read_poses
@@ -42,6 +44,9 @@ _SYMMETRIC, _SURELY_SYMMETRIC = 0.5, 0.8
 """Correlations of a reference with itself turned by the group's operators, rotational averages
 taken off, the least of which says: below the first, that it does not lie on the group's axes; below
 the second, that it may not."""
+
+_MARGIN = 2
+"""Shells beyond its last that a box is given to look at a low-passed map in."""
 
 _POLYHEDRAL = 12
 """Operators of the smallest polyhedral group."""
@@ -113,17 +118,30 @@ def _reference(
     volume = on_grid(volume, own, box, pixel_size)
     volume = low_pass(volume, pixel_size, box * pixel_size / shell)
     if len(operators) > 1:
-        warnings += _axes_warnings(config, volume, operators)
-        volume = symmetrised(volume, operators)
-    if len(operators) >= _POLYHEDRAL and config.local_search is None:
-        ball = soft_sphere(box, box / 2 - 5, 3)
-        if agreement_with_mirror(volume, ball, pixel_size, config.lowpass) <= 1.2 * config.lowpass:
-            warnings.append(
-                f"The reference cut at {config.lowpass:g} A is its own mirror image, as maps of "
-                f"{config.symmetry} often are: the halves may fall into a false solution. Give "
-                "particles with poses, such as those of abinit, and --local-search 3.75."
-            )
+        coarse = resample_map(volume, min(box, 2 * (math.ceil(shell) + _MARGIN)))
+        warnings += _axes_warnings(config, coarse, operators)
+        coarse = symmetrised(coarse, operators)
+        warnings += _mirror_warnings(config, coarse, box * pixel_size, len(operators))
+        volume = resample_map(coarse, box)
     return volume, warnings
+
+
+def _mirror_warnings(
+    config: RefineConfig, volume: Float[Tensor, "n n n"], field: float, operators: int
+) -> list[str]:
+    """Tell of a reference that shows no hand, where that leads astray."""
+    if operators < _POLYHEDRAL or config.local_search is not None:
+        return []
+    box = volume.shape[-1]
+    ball = soft_sphere(box, 0.42 * box, 0.05 * box)
+    alike = agreement_with_mirror(volume, ball, field / box, config.lowpass)
+    if alike > 1.2 * config.lowpass:
+        return []
+    return [
+        f"The reference cut at {config.lowpass:g} A is its own mirror image, as maps of "
+        f"{config.symmetry} often are: the halves may fall into a false solution. Give "
+        "particles with poses, such as those of abinit, and --local-search 3.75."
+    ]
 
 
 def _axes_warnings(
@@ -228,7 +246,7 @@ def first_state(begun: Begun) -> RefineState:
     start = nowhere if local is None else local.start
     return RefineState(
         iteration=0,
-        stage="everywhere" if local is None else "nearby",
+        stage=first_stage(task) if local is None else "nearby",
         step=config.local_search or FINEST / 2,
         shift_step=_FIRST_SHIFT * task.widest.pixel_size,
         shell=max(1, round(task.field / config.lowpass) - 2),

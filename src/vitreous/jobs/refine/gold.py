@@ -9,9 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.jobs.em.signal import Signal, filtered
 from vitreous.jobs.images import Frame
-from vitreous.math.fourier import frequency_radius, resample
+from vitreous.kernels.threads import side_by_side
+from vitreous.math.fourier import (
+    frequency_radius,
+    from_half_fourier,
+    half_frequency_radius,
+    per_coefficient,
+    resample,
+    to_half_fourier,
+)
 from vitreous.physics.envelope import automatic_mask
 from vitreous.physics.masks import soft_sphere
 from vitreous.reconstruct.insert import Accumulator
@@ -22,6 +29,9 @@ from vitreous.validate.half_maps import HalfMapCurves, half_map_curves
 
 THRESHOLD = 0.143
 """FSC that says the resolution: Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003)."""
+
+_OWN = 1.4
+"""Shells to which halves agree by themselves, over those that they share."""
 
 _BEYOND = 2
 """Shells beyond the resolution that a reference may still have."""
@@ -71,21 +81,47 @@ def joined_below(sums: list[Accumulator], shells: float) -> list[Accumulator]:
 
 
 def mask_of(
-    unfiltered: Float[Tensor, "2 n n n"], frame: Frame, given: Float[Tensor, "m m m"] | None
+    unfiltered: Float[Tensor, "2 n n n"],
+    frame: Frame,
+    given: Float[Tensor, "m m m"] | None,
+    shared: float,
+    seed: int,
 ) -> Float[Tensor, "n n n"]:
-    """Mask given, brought to the frame, or made round the density of both halves."""
+    """Mask given, brought to the frame, or made round the density of both halves.
+
+    It is made only where the halves agree beyond the ``shared`` shells: of noise they do not, and
+    in so small a part of the box their FSC would be too uncertain to tell.
+    """
     sphere = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
     if given is not None:
         return resample(given, frame.box, 3).clamp(0, 1)
+    curves = half_map_curves(unfiltered[0], unfiltered[1], sphere, seed)
+    if first_below(curves.corrected, THRESHOLD) <= _OWN * shared:
+        return sphere
     found = automatic_mask(unfiltered[0], unfiltered[1], frame.pixel_size)
     return sphere if found is None else found.mask * sphere
+
+
+def in_mask(
+    unfiltered: Float[Tensor, "n n n"], mask: Float[Tensor, "n n n"], shells: float
+) -> Float[Tensor, "n n n"]:
+    """A half in the mask, what both share to ``shells`` kept from spreading beyond.
+
+    The mask would carry it to finer shells of both halves alike; images of noise would then be laid
+    on it there, and the halves agree to ever finer shells.
+    """
+    inside = half_frequency_radius(mask.shape[-1]) <= shells
+    low = from_half_fourier(to_half_fourier(unfiltered) * inside)
+    kept = from_half_fourier(to_half_fourier(low * mask) * inside)
+    return kept + (unfiltered - low) * mask
 
 
 def gold_standard(
     sums: list[Accumulator],
     frame: Frame,
     *,
-    join: float | None,
+    shared: float,
+    join: bool,
     mask: Float[Tensor, "m m m"] | None,
     nonuniform: bool,
     seed: int,
@@ -99,8 +135,10 @@ def gold_standard(
     ----------
     sums : list of two Accumulator
     frame : Frame
-    join : float, optional
-        Resolution in angstrom to which the halves share their density, if they are to.
+    shared : float
+        Resolution in angstrom to which the halves share, or have shared, their density.
+    join : bool
+        Whether they are to share it now.
     mask : tensor (m, m, m), optional
         In a box of the same field.
     nonuniform : bool
@@ -109,16 +147,20 @@ def gold_standard(
         Of the random phases.
     """
     rings, device = frame.polar.rings, sums[0].weight.device
-    halves = sums if join is None else joined_below(sums, frame.field / join)
-    unfiltered = torch.cat([solve(half, None, frame.box, rings) for half in halves]).cpu()
-    soft = mask_of(unfiltered, frame, mask)
+    common = frame.field / shared
+    halves = joined_below(sums, common) if join else sums
+    solved = side_by_side(lambda half: solve(halves[half], None, frame.box, rings), 2)
+    unfiltered = torch.cat(solved).cpu()
+    soft = mask_of(unfiltered, frame, mask, common, seed)
     curves = half_map_curves(unfiltered[0], unfiltered[1], soft, seed)
     shell = min(first_below(curves.corrected, THRESHOLD) - 1, rings)
+    masked = torch.stack([in_mask(half, soft, common) for half in unfiltered])
     if nonuniform:
-        references = cross_validated(unfiltered * soft, max(shell, 1))[0]
+        references = cross_validated(masked, max(shell, 1))[0]
     else:
         weights = np.clip(curves.corrected, 0, 1)
         weights[shell + 1 + _BEYOND :] = 0
-        signal = Signal(soft.expand(2, -1, -1, -1), torch.from_numpy(weights).float().expand(2, -1))
-        references = filtered(unfiltered, signal)
+        weight = per_coefficient(weights, frame.box)
+        spectra = [to_half_fourier(half) * weight for half in masked]
+        references = torch.stack([from_half_fourier(spectrum) for spectrum in spectra])
     return Halves(unfiltered, references.to(device), soft, curves, shell)

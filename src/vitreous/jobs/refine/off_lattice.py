@@ -8,9 +8,9 @@ from torch import Tensor
 from vitreous.jobs.em.engine import PADDING
 from vitreous.jobs.em.local_pass import Posed, batches_of
 from vitreous.jobs.em.planes import PlaneImages
+from vitreous.kernels.threads import side_by_side, workers_on
 from vitreous.physics.project import shift_phase
 from vitreous.search.gauss_newton import differentiable_cube, gauss_newton
-from vitreous.search.tiles import side_by_side, workers_on
 
 _SAMPLES = 400_000
 """Samples of slices that a worker holds at once; each has five derivatives."""

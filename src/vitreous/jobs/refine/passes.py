@@ -20,11 +20,12 @@ from vitreous.jobs.refine.scales import renewed_scales
 from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import Task
 from vitreous.math.fourier import resample_map
+from vitreous.particles.selection import evenly
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.search.grid import shift_cells, shift_grid
 from vitreous.search.local import Neighbourhood, neighbourhood
 
-_REACH = 2.0
+_REACH = 1.7
 """Steps that a neighbourhood extends from its centre."""
 
 _NOISE_RATE = 1.0
@@ -33,8 +34,14 @@ _NOISE_RATE = 1.0
 _EVERYWHERE = 3
 """Passes everywhere at the least: the first have a coarse map to go by, and misplace many."""
 
+_SKETCH = 250
+"""Particles of a half that passes everywhere begin with: the map takes shape from few."""
+
 _PLACING = 0.01
 """Relative rise of the mean log-evidence that tells of particles still finding their place."""
+
+_AFTER = {"sketch": "everywhere", "everywhere": "nearby"}
+"""What follows a stage that has settled."""
 
 _AHEAD, _AHEAD_SHARE = 6, 0.25
 """Shells used beyond the resolution, at the least, and over it: so it can rise."""
@@ -42,7 +49,7 @@ _AHEAD, _AHEAD_SHARE = 6, 0.25
 _SHARP = 0.6
 """Mean posterior of the best place above which a lattice is too coarse for the poses."""
 
-_SETTLED = 0.005
+_SETTLED = 0.05
 """Relative rise of the mean log-evidence below which a pass has changed nothing."""
 
 
@@ -90,12 +97,18 @@ def _renewed(
     return torch.stack(parts)
 
 
+def first_stage(task: Task) -> str:
+    """Where a search without poses begins."""
+    return "sketch" if max(len(task.members(half)) for half in (0, 1)) > _SKETCH else "everywhere"
+
+
 def _halves(task: Task, sums: list[Accumulator], frame: Frame, *, join: bool = True) -> Halves:
     config = task.config
     return gold_standard(
         sums,
         frame,
-        join=config.join_halves if join else None,
+        shared=config.join_halves,
+        join=join,
         mask=task.mask,
         nonuniform=config.regulariser == "nonuniform",
         seed=config.seed,
@@ -103,7 +116,11 @@ def _halves(task: Task, sums: list[Accumulator], frame: Frame, *, join: bool = T
 
 
 def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
-    """Search all orientations and shifts; the grid sets how far the resolution may rise."""
+    """Search all orientations and shifts; the grid sets how far the resolution may rise.
+
+    A sketch does so with some particles, always the same, until these find no better places, or
+    half of the passes are done.
+    """
     most = min(shells_at(FINEST, task.widest), task.most_shells)
     frame = task.frame_of(most)
     images = loaded.rings_in(task, frame)
@@ -111,11 +128,13 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
     references = resample_map(state.references, frame.box)
     rings = min(ahead(state.shell), frame.polar.rings)
     pixel = task.table.optics[0].pixel_size / frame.pixel_size
-    results, sums = [], []
+    results, sums, fits = [], [], []
     matrices, origins = state.matrices.clone(), state.origins.clone()
     probability, evidence = state.probability.clone(), state.log_evidence.clone()
     for half in (0, 1):
         index = task.members(half)
+        if state.stage == "sketch":
+            index = index[evenly(len(index), _SKETCH)]
         result, found = search_everywhere(
             references[half],
             images,
@@ -134,15 +153,17 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
         matrices[index], origins[index] = found.matrices, found.origins * frame.pixel_size
         probability[index] = result.best.probability.cpu()
         evidence[index] = result.best.log_evidence.cpu()
+        fits.append(evidence[index])
     halves = _halves(task, sums, frame)
     stalled = halves.shell <= state.shell or ahead(halves.shell) > most
-    mean = float(evidence.mean())
+    mean = float(torch.cat(fits).mean())
     placing = mean - state.evidence >= _PLACING * abs(mean)
-    nearby = stalled and not placing and state.iteration + 1 >= _EVERYWHERE
+    settled = stalled and not placing and state.iteration + 1 >= _EVERYWHERE
+    late = state.stage == "sketch" and 2 * (state.iteration + 1) >= task.config.iterations
     return replace(
         state,
         iteration=state.iteration + 1,
-        stage="nearby" if nearby else "everywhere",
+        stage=_AFTER[state.stage] if settled or late else state.stage,
         shell=max(halves.shell, 1),
         evidence=mean,
         references=halves.references,
@@ -207,6 +228,7 @@ def search_nearby(
     state = replace(
         state,
         iteration=state.iteration + 1,
+        evidence=float(evidence.mean()),
         noise=_renewed(list(results), noise, images.mask_share),
         matrices=posed.matrices,
         origins=posed.origins * frame.pixel_size,
@@ -218,65 +240,49 @@ def search_nearby(
 
 
 def pass_nearby(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
-    """Search the neighbourhoods; once nothing changes, halve the steps or be done.
+    """Search the neighbourhoods, with halved steps next or until nothing changes.
 
     The steps are halved as long as most of a particle's posterior lies at one place of the
     lattice; a finer one could then tell more.
     """
     new, sums, frame = search_nearby(task, state, loaded, ahead(state.shell))
     halves = _halves(task, sums, frame)
-    evidence = float(new.log_evidence.mean())
     gained = halves.shell > state.shell
-    settled = evidence - state.evidence < _SETTLED * abs(evidence)
+    settled = new.evidence - state.evidence < _SETTLED * abs(new.evidence)
     sharp = float(new.probability.mean()) > _SHARP
-    finer = sharp and (settled or not gained)
     done = settled and not gained and not sharp
     return replace(
         new,
         stage="done" if done else "nearby",
-        step=new.step / 2 if finer else new.step,
-        shift_step=new.shift_step / 2 if finer else new.shift_step,
+        step=new.step / 2 if sharp else new.step,
+        shift_step=new.shift_step / 2 if sharp else new.shift_step,
         shell=max(halves.shell, 1),
-        evidence=evidence,
         references=halves.references,
     )
 
 
-def _between_steps(
-    task: Task,
-    state: RefineState,
-    loaded: Loaded,
-    references: Float[Tensor, "2 n n n"],
-    frame: Frame,
-) -> tuple[RefineState, list[Accumulator]]:
-    """Poses moved off the lattice with the same references, and the sums made round them.
+def between_steps(
+    task: Task, state: RefineState, loaded: Loaded, shells: int
+) -> tuple[RefineState, list[Accumulator], Frame]:
+    """Move the poses off the lattice, and make the sums round them.
 
-    The sums are those of the lattice centred anew: a pose alone would leave out its uncertainty.
+    The sums are those of a lattice centred anew: a pose alone would leave out its uncertainty.
     """
-    shells = frame.polar.rings
+    frame = task.frame_of(shells)
     images = replace(loaded.planes_in(task, frame), scale=state.scale)
-    noise, posed = fitted(state.noise, shells), state.posed(frame.pixel_size)
-    maps, around = resample_map(references, frame.box), _around(task, state, frame)
-    alone = torch.ones(1, device=task.device)
-    matrices, origins, sums = posed.matrices.clone(), posed.origins.clone(), []
+    references = resample_map(state.references, frame.box)
+    noise, posed = fitted(state.noise, frame.polar.rings), state.posed(frame.pixel_size)
+    matrices, origins = posed.matrices.clone(), posed.origins.clone()
     for half in (0, 1):
         index = task.members(half)
-        moved = off_lattice(maps[half], images, index, posed.at(index), noise[half], shells)
-        matrices[index], origins[index] = moved.matrices, moved.origins
-        result = local_pass(
-            maps[half : half + 1],
-            images,
-            index,
-            moved,
-            noise[half],
-            around,
-            task.operators,
-            alone,
-            shells,
+        moved = off_lattice(
+            references[half], images, index, posed.at(index), noise[half], frame.polar.rings
         )
-        assert result.sums is not None
-        sums.append(result.sums)
-    return replace(state, matrices=matrices, origins=origins * frame.pixel_size), sums
+        matrices[index], origins[index] = moved.matrices, moved.origins
+    origins = origins * frame.pixel_size
+    centred = replace(state, matrices=matrices, origins=origins)
+    searched, sums, frame = search_nearby(task, centred, loaded, shells)
+    return replace(searched, matrices=matrices, origins=origins), sums, frame
 
 
 def last_pass(task: Task, state: RefineState, loaded: Loaded) -> tuple[RefineState, Halves]:
@@ -284,11 +290,10 @@ def last_pass(task: Task, state: RefineState, loaded: Loaded) -> tuple[RefineSta
 
     The halves share nothing now, so that their FSC is their own at all resolutions.
     """
-    references = state.references
-    state, sums, frame = search_nearby(task, state, loaded, task.most_shells)
     local = task.locality
-    if task.config.between_steps and (local is None or not local.holds):
-        state, sums = _between_steps(task, state, loaded, references, frame)
+    free = task.config.between_steps and (local is None or not local.holds)
+    last = between_steps if free else search_nearby
+    state, sums, frame = last(task, state, loaded, task.most_shells)
     return state, _halves(task, sums, frame, join=False)
 
 
@@ -297,14 +302,14 @@ def told(task: Task, state: RefineState, on_event: OnEvent) -> None:
     on_event(
         {
             "event": "refinement",
-            "stage": "passes over all particles",
+            "stage": "passes over the particles",
             "iteration": state.iteration,
             "of": task.config.iterations,
             "next": state.stage,
             "resolution": round(task.field / state.shell, 2),
-            "angular_sampling": FINEST if state.stage == "everywhere" else state.step,
+            "angular_sampling": FINEST if state.stage in _AFTER else state.step,
             "shift_step": state.shift_step,
-            "posterior_of_best": float(state.probability.mean()),
-            "log_likelihood": float(state.log_evidence.mean()),
+            "posterior_of_best": float(state.probability[state.probability > 0].mean()),
+            "log_likelihood": state.evidence,
         }
     )

@@ -45,7 +45,7 @@ def _iterated(task: Task, state: RefineState, loaded: Loaded, on_event: OnEvent)
     """Passes until the resolution and the poses have settled, each ending in a checkpoint."""
     checkpoint = task.config.out / "checkpoint.safetensors"
     while state.stage != "done" and state.iteration < task.config.iterations:
-        one = pass_everywhere if state.stage == "everywhere" else pass_nearby
+        one = pass_nearby if state.stage == "nearby" else pass_everywhere
         state = one(task, state, loaded)
         save_state(checkpoint, state, task.config)
         told(task, state, on_event)
@@ -137,7 +137,7 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
     Scheres & Chen, Nat. Methods 9, 853 (2012): the halves are searched with maps of their own,
     filtered by what both agree on.
     """
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     began = time.monotonic()
     begun = begin(config)
     task, loaded = begun.task, Loaded()

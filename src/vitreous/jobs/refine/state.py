@@ -27,7 +27,7 @@ class RefineState:
     iteration : int
         Passes done over all particles.
     stage : str
-        everywhere, nearby or done.
+        sketch, everywhere, nearby or done.
     step : float
         Angular step in degrees of the next pass round the particles' places.
     shift_step : float
