@@ -66,19 +66,9 @@ KNOWN_RELION = (
     "--sym {symmetry}"
 )
 FIELDS = (
-    *(
-        "name",
-        "images",
-        "program",
-        "version",
-        "wall_s",
-        "cpu_s",
-        "fsc0143_A",
-        "shell_0143",
-        "fsc05_truth_A",
-    ),
-    *("hand", "median_angle", "share_beyond_10", "median_shift_A", "peak_MB", "gemm_before"),
-    *("gemm_after", "wall_ratio", "cpu_ratio"),
+    *("name", "images", "program", "version", "wall_s", "cpu_s", "fsc0143_A", "shell_0143"),
+    *("fsc05_truth_A", "hand", "median_angle", "share_beyond_10", "median_shift_A", "peak_MB"),
+    *("gemm_before", "gemm_after", "wall_ratio", "cpu_ratio"),
 )
 
 
@@ -89,11 +79,11 @@ def pose_errors(found: Path, truth: Path, symmetry: str) -> dict[str, object]:
     """
     ours, theirs = (read_poses(read_particles(path, need_images=False)) for path in (found, truth))
     flip = np.diag([1.0, 1.0, -1.0])  # a mirrored map looks the same from poses mirrored with it
-    same, mirrored = (
+    hands = (
         {"hand": hand, **turned_errors(matrices, ours.origins, theirs, symmetry)}
         for hand, matrices in (("same", ours.matrices), ("mirrored", flip @ ours.matrices @ flip))
     )
-    return min(same, mirrored, key=lambda errors: errors["median_angle"])
+    return min(hands, key=lambda errors: errors["median_angle"])
 
 
 def turned_errors(
@@ -137,12 +127,12 @@ def map_quality(half1: Path, half2: Path, work: Path) -> dict[str, float]:
 
 def at_true_poses(work: Path, symmetry: str) -> list[dict[str, object]]:
     """Half-maps from the poses that the images were made with, by both programs."""
-    data, out, known = work / "data", work / "known", {"symmetry": symmetry}
+    data, out = work / "data", work / "known"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    ours = KNOWN_OURS.format(python=sys.executable, out=out / "ours", **known)
+    ours = KNOWN_OURS.format(python=sys.executable, out=out / "ours", symmetry=symmetry)
     rows = [{"program": "vitreous reconstruct", **timed(ours, data, work / "known.log")}]
-    halves = [KNOWN_RELION.format(out=out, half=half, **known) for half in (1, 2)]
+    halves = [KNOWN_RELION.format(out=out, half=half, symmetry=symmetry) for half in (1, 2)]
     command = shlex.join(["sh", "-c", " && ".join(halves)])
     rows.append({"program": "relion_reconstruct", **timed(command, data, work / "known.log")})
     for row, folder in zip(rows, (out / "ours", out), strict=True):

@@ -122,16 +122,16 @@ def spread(accumulator: Accumulator, operators: Float[Tensor, "s 3 3"]) -> Accum
     points = torch.stack([x[inside], y[inside], z[inside]], dim=-1)
     weight = torch.complex(accumulator.weight, torch.zeros_like(accumulator.weight))
     both = FourierCube(torch.cat([accumulator.data, weight]), padding)
-    workers = min(workers_on(points.device), len(operators))
+    parts = points.tensor_split(workers_on(points.device))
 
     def read(worker: int) -> Tensor:
-        some = operators[worker::workers].to(points)
-        found = cubes.read(both, points @ some[0].T)
-        for operator in some[1:]:
-            found += cubes.read(both, points @ operator.T)
+        part = parts[worker]
+        found = torch.zeros(len(both.data), len(part), dtype=both.data.dtype, device=part.device)
+        for operator in operators:
+            found += cubes.read(both, part @ operator.to(part).T)
         return found
 
-    total = torch.stack(side_by_side(read, workers)).sum(dim=0)
+    total = torch.cat(side_by_side(read, len(parts)), dim=1)
     maps = len(accumulator.data)
     data, shares = torch.zeros_like(accumulator.data), torch.zeros_like(accumulator.weight)
     data[:, inside], shares[:, inside] = total[:maps], total[maps:].real

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.jobs.images import Frame
-from vitreous.kernels.threads import side_by_side
 from vitreous.math.fourier import (
     frequency_radius,
     from_half_fourier,
@@ -92,9 +91,9 @@ def mask_of(
     It is made only where the halves agree beyond the ``shared`` shells: of noise they do not, and
     in so small a part of the box their FSC would be too uncertain to tell.
     """
-    sphere = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
     if given is not None:
         return resample(given, frame.box, 3).clamp(0, 1)
+    sphere = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
     curves = half_map_curves(unfiltered[0], unfiltered[1], sphere, seed)
     if first_below(curves.corrected, THRESHOLD) <= _OWN * shared:
         return sphere
@@ -149,8 +148,7 @@ def gold_standard(
     rings, device = frame.polar.rings, sums[0].weight.device
     common = frame.field / shared
     halves = joined_below(sums, common) if join else sums
-    solved = side_by_side(lambda half: solve(halves[half], None, frame.box, rings), 2)
-    unfiltered = torch.cat(solved).cpu()
+    unfiltered = torch.cat([solve(half, None, frame.box, rings) for half in halves]).cpu()
     soft = mask_of(unfiltered, frame, mask, common, seed)
     curves = half_map_curves(unfiltered[0], unfiltered[1], soft, seed)
     shell = min(first_below(curves.corrected, THRESHOLD) - 1, rings)

@@ -25,7 +25,7 @@ class RefineState:
     Attributes
     ----------
     iteration : int
-        Passes done over all particles.
+        Passes done.
     stage : str
         sketch, everywhere, nearby or done.
     step : float
