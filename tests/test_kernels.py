@@ -39,7 +39,13 @@ from vitreous.physics.project import (
     shift_phase,
     slice_points,
 )
-from vitreous.reconstruct.insert import empty_accumulator, friedel_symmetrised, insert, spread
+from vitreous.reconstruct.insert import (
+    empty_accumulator,
+    friedel_symmetrised,
+    insert,
+    joined_mates,
+    spread,
+)
 from vitreous.reconstruct.solve import solve
 from vitreous.search.expectation import expectation, references
 from vitreous.search.grid import shift_grid
@@ -260,6 +266,22 @@ def test_the_compiled_cube_is_read_and_filled_as_the_eager_one() -> None:
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("cores", [1, 3])  # three: more than there are maps
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_neighbours_are_shared_as_by_matrices(
+    dtype: torch.dtype, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    torch.manual_seed(9)
+    values = torch.randn(2, 9, 9, 9, dtype=dtype)
+    torch.testing.assert_close(cubes.share(values), cubes.share_eagerly(values))
+    # One voxel far from the ends keeps 6/16 of itself along every axis.
+    alone = torch.zeros(1, 9, 9, 9, dtype=dtype)
+    alone[0, 4, 4, 4] = 1
+    assert abs(cubes.share(alone)[0, 4, 4, 4]) == pytest.approx((6 / 16) ** 3)
+    assert abs(cubes.share(alone)[0, 2, 4, 5]) == pytest.approx(1 / 16 * 6 / 16 * 4 / 16)
+
+
 def test_slices_are_read_and_filled_as_their_points() -> None:
     torch.manual_seed(8)
     maps, side, padding, count = 2, 21, 2, 7
@@ -298,6 +320,26 @@ def test_shift_grid_is_the_disc_of_lattice_points() -> None:
     count = sum(math.hypot(x, y) <= 3 for x in range(-3, 4) for y in range(-3, 4))
     assert len(grid) == count
     assert grid.norm(dim=1).max() <= 6
+
+
+@pytest.mark.parametrize("group", ["C4", "D2", "O"])
+def test_mates_on_the_lattice_are_joined_as_if_inserted(group: str) -> None:
+    torch.manual_seed(7)
+    maps, padding, count = 2, 2, 400
+    operators = point_group(group)
+    points = 8 * (torch.rand(count, 3) - 0.5)
+    points = torch.cat([points, torch.tensor([[0.0, 0, 0], [1, 1, 1], [2, 0, 0]])])  # on axes
+    shape = maps, len(points)
+    samples, shares = torch.randn(shape, dtype=torch.complex64), torch.rand(shape)
+    once, everywhere = (empty_accumulator(maps, 9, padding) for _ in range(2))
+    insert(once, points, samples, shares)
+    insert(everywhere, points, samples, shares, operators)
+    found = joined_mates(once, operators)
+    for part in ("data", "weight"):
+        ours, expected = getattr(found, part), getattr(everywhere, part)
+        torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+        eager = cubes.join_mates_eagerly(getattr(once, part), operators)
+        torch.testing.assert_close(ours, eager, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("group", ["D5", "I"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache, reduce
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
 from vitreous.kernels.compiler import COMPILED, compiled_for
@@ -15,10 +16,14 @@ from vitreous.kernels.threads import on_every_core
 from vitreous.physics.project import FourierCube, corner_weights, read_cube, slice_points
 
 if COMPILED:
+    from vitreous.kernels import mates, neighbours
     from vitreous.kernels.points import insert_points, insert_slices, read_points, read_slices
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
+
+_FEW = 20_000
+"""Points that one core reads before others have been told to help."""
 
 
 def _in_parts(work: Callable[[slice], T], count: int) -> list[T]:
@@ -41,7 +46,10 @@ def read(cube: FourierCube, points: Float[Tensor, "p 3"]) -> Complex[Tensor, "k 
     def work(part: slice) -> None:
         read_points(data, cube.side, places[part], cube.padding, values[:, part])
 
-    _in_parts(work, len(points))
+    if len(points) < _FEW:
+        work(slice(None))
+    else:
+        _in_parts(work, len(points))
     return out
 
 
@@ -159,3 +167,81 @@ def insert_eagerly(
     total = total.view(side, side, side, maps, 3).permute(3, 0, 1, 2, 4)
     data.add_(torch.complex(total[..., 0].contiguous(), total[..., 1].contiguous()))
     weight.add_(total[..., 2])
+
+
+def join_mates(
+    data: Complex[Tensor, "k s s s"],
+    weight: Float[Tensor, "k s s s"],
+    turns: Float[Tensor, "t 3 3"],
+) -> None:
+    """Replace every voxel by the sum of its mates under turns of the lattice, in place."""
+    if not compiled_for(weight):
+        for sums in (data, weight):
+            sums.copy_(join_mates_eagerly(sums, turns))
+        return
+    values, shares = data.flatten(1).numpy(), weight.flatten(1).numpy()
+    whole = turns.round().long().contiguous().numpy()
+    side = weight.shape[-1]
+    on_every_core(lambda core, of: mates.join_mates(values, shares, side, whole, core, of))
+
+
+def join_mates_eagerly(
+    values: Shaped[Tensor, "k s s s"], turns: Float[Tensor, "t 3 3"]
+) -> Shaped[Tensor, "k s s s"]:
+    """The same sums, turn by turn."""
+    return reduce(torch.add, (_turned(values, turn) for turn in turns.round().long().tolist()))
+
+
+def _turned(values: Shaped[Tensor, "k s s s"], turn: list[list[int]]) -> Shaped[Tensor, "k s s s"]:
+    """Values at ``turn`` times every voxel; each row of the turn holds one 1 or -1."""
+    x = values.dim() - 1  # x varies along the last dimension, y and z along those before it
+    back = [x - row for row in range(3) if sum(turn[row]) < 0]
+    source = [next(row for row in range(3) if turn[row][column]) for column in range(3)]
+    return values.flip(back).permute(0, x - source[2], x - source[1], x - source[0])
+
+
+def share(values: Shaped[Tensor, "k s s s"]) -> Shaped[Tensor, "k s s s"]:
+    """Mean of each voxel with its neighbours, weights 1, 4, 6, 4, 1 along every axis."""
+    if not compiled_for(values):
+        return share_eagerly(values)
+    side, width = values.shape[-1], 2 if values.is_complex() else 1
+    lines = _flat(values.contiguous())
+    for step in (width, width * side, width * side**2):
+        lines = _shared_along(lines.reshape(-1, step * side), step)
+    found = torch.from_numpy(lines)
+    if values.is_complex():
+        found = torch.view_as_complex(found.view(-1, 2))
+    return found.view(values.shape)
+
+
+def _shared_along(lines: Array, step: int) -> Array:
+    """The same along one axis: ``step`` is how far apart neighbours lie on a line."""
+    count, length = lines.shape
+    out = np.empty_like(lines)
+
+    def part(core: int, of: int) -> None:
+        if count < of:  # few lines: each is divided among the cores
+            own = length * core // of, length * (core + 1) // of
+            neighbours.share(lines, step, out, *own)
+        else:
+            rows = slice(count * core // of, count * (core + 1) // of)
+            neighbours.share(lines[rows], step, out[rows], 0, length)
+
+    on_every_core(part)
+    return out
+
+
+def share_eagerly(values: Shaped[Tensor, "k s s s"]) -> Shaped[Tensor, "k s s s"]:
+    """The same, by matrices."""
+    if values.is_complex():
+        return torch.complex(share_eagerly(values.real), share_eagerly(values.imag))
+    matrix = _sharing(values.shape[-1], values.device)
+    rows = matrix @ (values @ matrix)
+    return (matrix @ rows.flatten(2)).view(values.shape)
+
+
+@lru_cache(maxsize=16)
+def _sharing(side: int, device: torch.device) -> Float[Tensor, "s s"]:
+    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    diagonals = [torch.full((side - abs(k),), line[k + 2].item()).diag(k) for k in range(-2, 3)]
+    return torch.stack(diagonals).sum(dim=0).to(device)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vitreous.kernels import cubes
 from vitreous.kernels.threads import side_by_side, workers_on
+from vitreous.math.symmetry import lattice_cosets
 from vitreous.physics.project import FourierCube, cube_side
 
 
@@ -107,33 +108,45 @@ def insert_planes(
     )
 
 
-def spread(accumulator: Accumulator, operators: Float[Tensor, "s 3 3"]) -> Accumulator:
-    """Every sample at all its symmetry mates, read between voxels: insert once, then call this.
-
-    Inserting at each mate is exact but takes as many times longer.  RELION symmetrises so, too.
-    Friedel mates must have been joined: half of the cube is read, the other mirrored.
-    """
-    if len(operators) == 1:
+def joined_mates(accumulator: Accumulator, lattice: Float[Tensor, "t 3 3"]) -> Accumulator:
+    """Every sample at all its mates under turns that carry the lattice into itself: exact."""
+    if len(lattice) == 1:
         return accumulator
-    side, padding = accumulator.weight.shape[-1], accumulator.padding
-    axis = (torch.arange(side, device=accumulator.weight.device) - side // 2) / padding
+    data, weight = accumulator.data.clone(), accumulator.weight.clone()
+    cubes.join_mates(data, weight, lattice)
+    return Accumulator(data, weight, accumulator.padding)
+
+
+def spread(accumulator: Accumulator, operators: Float[Tensor, "s 3 3"]) -> Accumulator:
+    """Every sample at all its symmetry mates: insert once, then call this.
+
+    Mates that lie between the lattice's voxels are read there, as RELION does.  Inserting at each
+    is exact but takes as many times longer.  Friedel mates must have been joined: half of the cube
+    is read, the other mirrored.
+    """
+    lattice, cosets = lattice_cosets(operators.double().cpu())
+    joined = joined_mates(accumulator, lattice)
+    if len(cosets) == 1:
+        return joined
+    side, padding = joined.weight.shape[-1], joined.padding
+    axis = (torch.arange(side, device=joined.weight.device) - side // 2) / padding
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     inside = (x**2 + y**2 + z**2 <= float(axis[-1] - 1 / padding) ** 2) & (z >= 0)
     points = torch.stack([x[inside], y[inside], z[inside]], dim=-1)
-    weight = torch.complex(accumulator.weight, torch.zeros_like(accumulator.weight))
-    both = FourierCube(torch.cat([accumulator.data, weight]), padding)
+    weight = torch.complex(joined.weight, torch.zeros_like(joined.weight))
+    both = FourierCube(torch.cat([joined.data, weight]), padding)
     parts = points.tensor_split(workers_on(points.device))
 
     def read(worker: int) -> Tensor:
         part = parts[worker]
         found = torch.zeros(len(both.data), len(part), dtype=both.data.dtype, device=part.device)
-        for operator in operators:
-            found += cubes.read(both, part @ operator.to(part).T)
+        for coset in cosets:
+            found += cubes.read(both, part @ coset.to(part).T)
         return found
 
     total = torch.cat(side_by_side(read, len(parts)), dim=1)
-    maps = len(accumulator.data)
-    data, shares = torch.zeros_like(accumulator.data), torch.zeros_like(accumulator.weight)
+    maps = len(joined.data)
+    data, shares = torch.zeros_like(joined.data), torch.zeros_like(joined.weight)
     data[:, inside], shares[:, inside] = total[:maps], total[maps:].real
     axes, below = (-3, -2, -1), z < 0
     data = torch.where(below, data.flip(axes).conj(), data)

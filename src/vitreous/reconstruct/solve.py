@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from vitreous.kernels import cubes
 from vitreous.math.fourier import frequency_radius, low_frequencies, shell_mean
 from vitreous.physics.masks import cosine_edge
 from vitreous.physics.project import FourierCube, cube_to_map
@@ -40,22 +41,15 @@ def map_power(volume: Float[Tensor, "k n n n"], shells: int) -> Float[Tensor, "k
     return torch.stack([shell_mean(p, index, shells) for p in power])
 
 
-@lru_cache(maxsize=16)
-def _sharing(side: int, device: torch.device) -> Float[Tensor, "s s"]:
-    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-    diagonals = [torch.full((side - abs(k),), line[k + 2].item()).diag(k) for k in range(-2, 3)]
-    return torch.stack(diagonals).sum(dim=0).to(device)
-
-
-def _shared(values: Float[Tensor, "k s s s"]) -> Float[Tensor, "k s s s"]:
-    """Average of each voxel with its neighbours, weights 1, 4, 6, 4, 1 along every axis."""
-    matrix = _sharing(values.shape[-1], values.device)
-    rows = matrix @ (values @ matrix)
-    return (matrix @ rows.flatten(2)).view(values.shape)
+@lru_cache(maxsize=4)
+def _squares(side: int, device: torch.device) -> Int[Tensor, "s s s"]:
+    """Squared distance of every voxel of a cube from its middle, voxels."""
+    axis = (torch.arange(side, device=device, dtype=torch.int32) - side // 2) ** 2
+    return axis[:, None, None] + axis[:, None] + axis
 
 
 def shared_window(box: int, padding: int, device: torch.device) -> Float[Tensor, "n n n"]:
-    """What :func:`_shared` multiplies the map by."""
+    """What :func:`vitreous.kernels.cubes.share` multiplies the map by."""
     axis = (torch.arange(box, device=device) - box // 2) / (box * padding)
     line = torch.cos(torch.pi * axis) ** 4
     return line[:, None, None] * line[:, None] * line
@@ -89,22 +83,25 @@ def solve(
     Scheres, J. Struct. Biol. 180, 519 (2012), equation 3.
     """
     side, padding = accumulator.weight.shape[-1], accumulator.padding
-    distance = _radius(side, padding, accumulator.weight.device)
-    information = shell_information(accumulator, int(distance.max()) + 2)
+    squares = _squares(side, accumulator.weight.device)
+    # All that depends on the frequency alone is found once for each that a voxel can have.
+    distance = torch.arange(int(squares[0, 0, 0]) + 1, device=squares.device).sqrt() / padding
+    information = shell_information(accumulator, int(distance[-1]) + 2)
     if prior_power is None:
         prior = 1e3 / information.clamp(min=1e-20)
     else:
         last = prior_power[:, -1:].expand(-1, max(0, information.shape[1] - prior_power.shape[1]))
         prior = torch.cat([prior_power.to(information), last.to(information)], dim=1)
-    inverse = 1 / (prior.clamp(min=1e-20) * padding**3)
+    inverse = (1 / (prior.clamp(min=1e-20) * padding**3)).float()
     # The prior varies smoothly with frequency: steps between shells would ring.
-    low = distance.floor().long().clamp(max=inverse.shape[1] - 2)
-    fraction = (distance - low).clamp(0, 1)
-    inverse = inverse.float()
-    regulariser = inverse[:, low] * (1 - fraction) + inverse[:, low + 1] * fraction
+    low = distance.long().clamp(max=inverse.shape[1] - 2)
+    regulariser = torch.lerp(inverse[:, low], inverse[:, low + 1], (distance - low).clamp(0, 1))
     window = cosine_edge(distance, radius - 0.5, 1.0)
-    factor = window / (_shared(accumulator.weight) + regulariser).clamp(min=1e-20)
-    data = torch.complex(_shared(accumulator.data.real), _shared(accumulator.data.imag))
-    spectrum = data * factor
+    regulariser, window = (
+        table.index_select(-1, squares.flatten()).view(-1, side, side, side)
+        for table in (regulariser, window)
+    )
+    factor = window / (cubes.share(accumulator.weight) + regulariser).clamp(min=1e-20)
+    spectrum = cubes.share(accumulator.data) * factor
     volume = cube_to_map(FourierCube(spectrum, padding), box)
     return volume / shared_window(box, padding, volume.device)

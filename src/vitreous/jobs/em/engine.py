@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitreous.jobs.images import Frame, RingImages
 from vitreous.math.so3 import OrientationGrid, neighbours, orientation_grid
-from vitreous.math.symmetry import point_group
+from vitreous.math.symmetry import lattice_cosets, point_group
 from vitreous.physics.masks import soft_sphere
 from vitreous.physics.polar import PolarGrid
 from vitreous.physics.project import map_to_cube, shift_phase
@@ -22,6 +22,7 @@ from vitreous.reconstruct.insert import (
     empty_accumulator,
     friedel_symmetrised,
     insert,
+    joined_mates,
 )
 from vitreous.reconstruct.solve import map_power, shell_information, solve
 from vitreous.search.expectation import RingSums, direction_points, expectation, references
@@ -87,15 +88,15 @@ def _insert_rings(
     places: Places,
     polar: PolarGrid,
     noise: Float[Tensor, " rings"],
-    operators: Float[Tensor, "s 3 3"],
+    cosets: Float[Tensor, "c 3 3"],
 ) -> None:
-    """Put a batch's ring sums into the cube, once for every symmetry mate."""
+    """Put a batch's ring sums into the cube, with the mates that its lattice does not have."""
     maps, device = total.weight.shape[0], total.weight.device
     area = (polar.sample_area(device) / noise)[:, None]
     points = direction_points(places.orientations.directions, polar, device).reshape(-1, 3)
 
     data, weight = ((part * area).view(maps, -1) for part in (sums.data, sums.weight))
-    insert(total, points, data, weight, operators)
+    insert(total, points, data, weight, cosets)
 
 
 def search_pass(
@@ -141,6 +142,7 @@ def search_pass(
     refs = references(cube, places.orientations, polar)
     directions = len(places.orientations.directions)
     log_prior = (fractions.clamp(min=1e-6) / directions).log().repeat_interleave(directions)
+    lattice, cosets = lattice_cosets(operators.double().cpu())
     total = empty_accumulator(len(maps), places.rings + 1, PADDING, device)
     residual = torch.zeros(len(noise), places.rings, device=device)
     count = torch.zeros(len(noise), device=device)
@@ -166,9 +168,10 @@ def search_pass(
         count[number] += len(member)
         if sums is not None:
             residual[number] += sums.residual
-            _insert_rings(total, sums, places, polar, noise[number, : places.rings], operators)
+            _insert_rings(total, sums, places, polar, noise[number, : places.rings], cosets)
     best = _in_order(found)
-    return PassResult(best, friedel_symmetrised(total) if accumulate else None, residual, count)
+    whole = joined_mates(friedel_symmetrised(total), lattice) if accumulate else None
+    return PassResult(best, whole, residual, count)
 
 
 def _gathered(groups: Int[Tensor, " b"]) -> Iterator[tuple[int, Tensor]]:

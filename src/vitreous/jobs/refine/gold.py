@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.jobs.images import Frame
+from vitreous.kernels.threads import side_by_side
 from vitreous.math.fourier import (
     frequency_radius,
     from_half_fourier,
@@ -44,8 +45,6 @@ class Halves:
     ----------
     unfiltered : tensor (2, n, n, n)
         Least-squares maps.
-    references : tensor (2, n, n, n)
-        Masked and filtered, for the next pass.
     mask : tensor (n, n, n)
     curves : HalfMapCurves
     shell : int
@@ -53,7 +52,6 @@ class Halves:
     """
 
     unfiltered: Float[Tensor, "2 n n n"]
-    references: Float[Tensor, "2 n n n"]
     mask: Float[Tensor, "n n n"]
     curves: HalfMapCurves
     shell: int
@@ -79,26 +77,30 @@ def joined_below(sums: list[Accumulator], shells: float) -> list[Accumulator]:
     ]
 
 
-def mask_of(
+def masked_curves(
     unfiltered: Float[Tensor, "2 n n n"],
     frame: Frame,
     given: Float[Tensor, "m m m"] | None,
     shared: float,
     seed: int,
-) -> Float[Tensor, "n n n"]:
-    """Mask given, brought to the frame, or made round the density of both halves.
+) -> tuple[Float[Tensor, "n n n"], HalfMapCurves]:
+    """The mask, and the half-maps' curves within it.
 
-    It is made only where the halves agree beyond the ``shared`` shells: of noise they do not, and
-    in so small a part of the box their FSC would be too uncertain to tell.
+    The mask is the one given, brought to the frame, or made round the density of both halves: only
+    where they agree beyond the ``shared`` shells.  Of noise they do not, and in so small a part of
+    the box their FSC would be too uncertain to tell.
     """
+
+    def within(mask: Float[Tensor, "n n n"]) -> tuple[Float[Tensor, "n n n"], HalfMapCurves]:
+        return mask, half_map_curves(unfiltered[0], unfiltered[1], mask, seed)
+
     if given is not None:
-        return resample(given, frame.box, 3).clamp(0, 1)
-    sphere = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
-    curves = half_map_curves(unfiltered[0], unfiltered[1], sphere, seed)
+        return within(resample(given, frame.box, 3).clamp(0, 1))
+    sphere, curves = within(soft_sphere(frame.box, frame.mask_radius, frame.mask_edge))
     if first_below(curves.corrected, THRESHOLD) <= _OWN * shared:
-        return sphere
+        return sphere, curves
     found = automatic_mask(unfiltered[0], unfiltered[1], frame.pixel_size)
-    return sphere if found is None else found.mask * sphere
+    return (sphere, curves) if found is None else within(found.mask * sphere)
 
 
 def in_mask(
@@ -122,43 +124,55 @@ def gold_standard(
     shared: float,
     join: bool,
     mask: Float[Tensor, "m m m"] | None,
-    nonuniform: bool,
     seed: int,
 ) -> Halves:
-    """Maps of both halves, their FSC, and the references that it allows.
-
-    Each half is filtered by the FSC itself: that is the Wiener filter of one half-map.  It is the
-    FSC inside the mask less what the mask makes by itself, so noise has no part in it.
+    """Maps of both halves, and how far they agree.
 
     Parameters
     ----------
     sums : list of two Accumulator
     frame : Frame
     shared : float
-        Resolution in angstrom to which the halves share, or have shared, their density.
+        Shells to which the halves share, or have shared, their density.
     join : bool
         Whether they are to share it now.
     mask : tensor (m, m, m), optional
         In a box of the same field.
-    nonuniform : bool
-        Filter place by place.
     seed : int
         Of the random phases.
     """
-    rings, device = frame.polar.rings, sums[0].weight.device
-    common = frame.field / shared
-    halves = joined_below(sums, common) if join else sums
-    unfiltered = torch.cat([solve(half, None, frame.box, rings) for half in halves]).cpu()
-    soft = mask_of(unfiltered, frame, mask, common, seed)
-    curves = half_map_curves(unfiltered[0], unfiltered[1], soft, seed)
+    rings = frame.polar.rings
+    halves = joined_below(sums, shared) if join else sums
+    workers = 2 if torch.get_num_threads() == 1 else 1  # small maps have one core each
+    solved = side_by_side(
+        lambda worker: [solve(half, None, frame.box, rings) for half in halves[worker::workers]],
+        workers,
+    )
+    unfiltered = torch.cat([volume for part in solved for volume in part]).cpu()
+    soft, curves = masked_curves(unfiltered, frame, mask, shared, seed)
     shell = min(first_below(curves.corrected, THRESHOLD) - 1, rings)
-    masked = torch.stack([in_mask(half, soft, common) for half in unfiltered])
+    return Halves(unfiltered, soft, curves, shell)
+
+
+def references_from(halves: Halves, *, shared: float, nonuniform: bool) -> Float[Tensor, "2 n n n"]:
+    """References for the next pass, as the halves' agreement allows: masked and filtered.
+
+    Each half is filtered by the FSC itself: that is the Wiener filter of one half-map.  It is the
+    FSC inside the mask less what the mask makes by itself, so noise has no part in it.
+
+    Parameters
+    ----------
+    halves : Halves
+    shared : float
+        Shells to which they share their density.
+    nonuniform : bool
+        Filter place by place.
+    """
+    masked = torch.stack([in_mask(half, halves.mask, shared) for half in halves.unfiltered])
     if nonuniform:
-        references = cross_validated(masked, max(shell, 1))[0]
-    else:
-        weights = np.clip(curves.corrected, 0, 1)
-        weights[shell + 1 + _BEYOND :] = 0
-        weight = per_coefficient(weights, frame.box)
-        spectra = [to_half_fourier(half) * weight for half in masked]
-        references = torch.stack([from_half_fourier(spectrum) for spectrum in spectra])
-    return Halves(unfiltered, references.to(device), soft, curves, shell)
+        return cross_validated(masked, max(halves.shell, 1))[0]
+    weights = np.clip(halves.curves.corrected, 0, 1)
+    weights[halves.shell + 1 + _BEYOND :] = 0
+    weight = per_coefficient(weights, masked.shape[-1])
+    spectra = [to_half_fourier(half) * weight for half in masked]
+    return torch.stack([from_half_fourier(spectrum) for spectrum in spectra])

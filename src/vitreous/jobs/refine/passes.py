@@ -14,7 +14,7 @@ from vitreous.jobs.em.planes import PlaneImages, load_planes
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.images import Frame, RingImages, load_rings
 from vitreous.jobs.refine.everywhere import FINEST, search_everywhere, shells_at
-from vitreous.jobs.refine.gold import Halves, gold_standard
+from vitreous.jobs.refine.gold import Halves, gold_standard, references_from
 from vitreous.jobs.refine.off_lattice import off_lattice
 from vitreous.jobs.refine.scales import renewed_scales
 from vitreous.jobs.refine.state import RefineState
@@ -102,17 +102,21 @@ def first_stage(task: Task) -> str:
     return "sketch" if max(len(task.members(half)) for half in (0, 1)) > _SKETCH else "everywhere"
 
 
+def _shared(task: Task) -> float:
+    """Shells to which the halves share their density."""
+    return task.field / task.config.join_halves
+
+
 def _halves(task: Task, sums: list[Accumulator], frame: Frame, *, join: bool = True) -> Halves:
-    config = task.config
-    return gold_standard(
-        sums,
-        frame,
-        shared=config.join_halves,
-        join=join,
-        mask=task.mask,
-        nonuniform=config.regulariser == "nonuniform",
-        seed=config.seed,
-    )
+    seed = task.config.seed
+    return gold_standard(sums, frame, shared=_shared(task), join=join, mask=task.mask, seed=seed)
+
+
+def _learnt(task: Task, state: RefineState, halves: Halves) -> RefineState:
+    """The state with the resolution that the halves agree to, and the references it allows."""
+    nonuniform = task.config.regulariser == "nonuniform"
+    references = references_from(halves, shared=_shared(task), nonuniform=nonuniform)
+    return replace(state, shell=max(halves.shell, 1), references=references.to(task.device))
 
 
 def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
@@ -160,19 +164,18 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
     placing = mean - state.evidence >= _PLACING * abs(mean)
     settled = stalled and not placing and state.iteration + 1 >= _EVERYWHERE
     late = state.stage == "sketch" and 2 * (state.iteration + 1) >= task.config.iterations
-    return replace(
+    new = replace(
         state,
         iteration=state.iteration + 1,
         stage=_AFTER[state.stage] if settled or late else state.stage,
-        shell=max(halves.shell, 1),
         evidence=mean,
-        references=halves.references,
         noise=_renewed(list(results), noise, images.mask_share),
         matrices=matrices,
         origins=origins,
         probability=probability,
         log_evidence=evidence,
     )
+    return _learnt(task, new, halves)
 
 
 def _around(task: Task, state: RefineState, frame: Frame) -> Neighbourhood:
@@ -251,14 +254,13 @@ def pass_nearby(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
     settled = new.evidence - state.evidence < _SETTLED * abs(new.evidence)
     sharp = float(new.probability.mean()) > _SHARP
     done = settled and not gained and not sharp
-    return replace(
+    new = replace(
         new,
         stage="done" if done else "nearby",
         step=new.step / 2 if sharp else new.step,
         shift_step=new.shift_step / 2 if sharp else new.shift_step,
-        shell=max(halves.shell, 1),
-        references=halves.references,
     )
+    return _learnt(task, new, halves)
 
 
 def between_steps(
