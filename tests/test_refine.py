@@ -17,13 +17,16 @@ from vitreous.errors import InputError, OptionError, VitreousError
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.config.refine import RefineConfig
+from vitreous.jobs.refine.gold import claimed
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.math.rotations import angular_distance, euler_to_matrix
+from vitreous.math.symmetry import point_group
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 from vitreous.physics.phantom import built_in_phantom
 from vitreous.report.validation import write_validation_report
 from vitreous.validate.fsc import fsc, resolution_at
+from vitreous.validate.symmetry.turning import symmetrised
 
 BOX, PIXEL = 40, 6.0
 
@@ -138,6 +141,45 @@ def test_noise_gives_no_resolution(
     assert found is None or found > 40 / 1.3
     joined = round(BOX * PIXEL / 40)
     assert abs(np.mean(result["fsc"]["corrected"][joined + 3 :])) < 0.1
+
+
+@pytest.mark.parametrize("local_search", [None, 3.75])
+def test_noise_under_symmetry_claims_nothing(
+    stack: Path, tmp_path: Path, local_search: float | None
+) -> None:
+    """A shell then has few independent values, and halves of noise do agree."""
+    volume = symmetrised(built_in_phantom(BOX, PIXEL), point_group("O"))
+    write_map(tmp_path / "o.mrc", volume.numpy(), PIXEL)
+    rng = np.random.default_rng(5)
+    star = with_images(stack, tmp_path / "noise", lambda images: rng.normal(size=images.shape))
+    options = {"reference": tmp_path / "o.mrc", "symmetry": "O", "local_search": local_search}
+    job = run_refine(config_for(star, tmp_path / "job", check=False, iterations=8, **options))
+    result = json.loads((job / "result.json").read_text())
+    assert result["resolution_0143"] is None or result["resolution_0143"] > 40 / 1.3
+    assert any("likelier to be noise" in told for told in result["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("found", "lowpass", "evidence", "claim"),
+    [
+        (None, 40.0, 9.0, None),
+        (28.0, 40.0, 9.0, 28.0),  # 1.4 times finer than 40 A: their own
+        (28.0, 40.0, None, 28.0),
+        (28.0, 40.0, -1.0, 40.0),  # noise explains the images as well
+        (30.0, 40.0, 9.0, 40.0),
+        (50.0, 40.0, 9.0, 50.0),
+        (25.0, 30.0, 9.0, 40.0),  # the reference was no coarser than 30 A
+        (21.0, 30.0, 9.0, 21.0),
+        (30.0, 60.0, 9.0, 60.0),
+    ],
+)
+def test_no_more_is_claimed_than_is_the_halves_own(
+    found: float | None, lowpass: float, evidence: float | None, claim: float | None
+) -> None:
+    resolution, warnings = claimed(found, shared=40.0, lowpass=lowpass, evidence=evidence)
+    assert resolution == claim
+    own = found in (28.0, 21.0) and evidence != -1.0
+    assert bool(warnings) == (found is not None and not own)
 
 
 def test_random_phases_stay_random(stack: Path, tmp_path: Path) -> None:

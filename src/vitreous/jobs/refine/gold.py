@@ -12,7 +12,6 @@ from torch import Tensor
 from vitreous.jobs.images import Frame
 from vitreous.kernels.threads import side_by_side
 from vitreous.math.fourier import (
-    frequency_radius,
     from_half_fourier,
     half_frequency_radius,
     per_coefficient,
@@ -30,8 +29,8 @@ from vitreous.validate.half_maps import HalfMapCurves, half_map_curves
 THRESHOLD = 0.143
 """FSC that says the resolution: Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003)."""
 
-_OWN = 1.4
-"""Shells to which halves agree by themselves, over those that they share."""
+OWN = 1.4
+"""Shells to which halves agree by themselves, at the least, over those that they share."""
 
 _BEYOND = 2
 """Shells beyond the resolution that a reference may still have."""
@@ -57,24 +56,54 @@ class Halves:
     shell: int
 
 
-def joined_below(sums: list[Accumulator], shells: float) -> list[Accumulator]:
-    """Both halves with the mean of their sums within ``shells`` frequency steps.
+def joined_below(unfiltered: Float[Tensor, "2 n n n"], shells: float) -> Float[Tensor, "2 n n n"]:
+    """Both halves with their mean within ``shells`` frequency steps, and not a voxel beyond.
 
     The halves would otherwise drift apart, each turned and shifted a little by itself: Scheres, J.
     Struct. Biol. 180, 519 (2012), section 2.5.
     """
-    first, second = sums
-    side = first.weight.shape[-1]
-    inside = frequency_radius(side, 3, first.weight.device) <= shells * first.padding
-    both = first.plus(second).scaled(0.5)
-    return [
-        Accumulator(
-            torch.where(inside, both.data, half.data),
-            torch.where(inside, both.weight, half.weight),
-            half.padding,
+    spectra = torch.stack([to_half_fourier(half) for half in unfiltered])
+    inside = half_frequency_radius(unfiltered.shape[-1]) <= shells
+    joined = torch.where(inside, spectra.mean(dim=0), spectra)
+    return torch.stack([from_half_fourier(spectrum) for spectrum in joined])
+
+
+def claimed(
+    found: float | None, *, shared: float, lowpass: float, evidence: float | None
+) -> tuple[float | None, list[str]]:
+    """Resolution that halves may claim, and a warning if it is less than they agree to.
+
+    Parameters
+    ----------
+    found : float or None
+        Resolution in angstrom at which their FSC falls to 0.143.
+    shared, lowpass : float
+        To which they shared their density in the search, and that of their first reference.
+    evidence : float or None
+        Mean log-likelihood of an image over all poses, over that of noise alone; None where only a
+        part of the map is refined, which may be too small to be seen in one image.
+    """
+    if found is None:
+        return None, []
+    claim = max(found, shared, lowpass)
+    if evidence is not None and evidence < 0:
+        told = (
+            f"The images are likelier to be noise than views of this map (log-evidence "
+            f"{evidence:.1f} an image), so of the {found:.0f} A that the halves agree to no more "
+            f"than {claim:.0f} A is claimed. Check the particles (vitreous check), the reference "
+            "and the mask's diameter."
         )
-        for half in sums
-    ]
+        return claim, [told]
+    least = min(shared, lowpass) / OWN
+    if found < least:
+        return found, []
+    told = (
+        f"The halves agree to {found:.0f} A, began with one reference at {lowpass:g} A and shared "
+        f"their density to {shared:g} A: agreement is their own where it is finer than "
+        f"{least:.0f} A, so no more than {claim:.0f} A is claimed. If the map looks right, let the "
+        "halves share less: --lowpass 60 --join-halves 60."
+    )
+    return claim, [told]
 
 
 def masked_curves(
@@ -97,7 +126,7 @@ def masked_curves(
     if given is not None:
         return within(resample(given, frame.box, 3).clamp(0, 1))
     sphere, curves = within(soft_sphere(frame.box, frame.mask_radius, frame.mask_edge))
-    if first_below(curves.corrected, THRESHOLD) <= _OWN * shared:
+    if first_below(curves.corrected, THRESHOLD) <= OWN * shared:
         return sphere, curves
     found = automatic_mask(unfiltered[0], unfiltered[1], frame.pixel_size)
     return (sphere, curves) if found is None else within(found.mask * sphere)
@@ -105,16 +134,16 @@ def masked_curves(
 
 def in_mask(
     unfiltered: Float[Tensor, "n n n"], mask: Float[Tensor, "n n n"], shells: float
-) -> Float[Tensor, "n n n"]:
-    """A half in the mask, what both share to ``shells`` kept from spreading beyond.
+) -> tuple[Float[Tensor, "n n n"], Float[Tensor, "n n n"]]:
+    """A half in the mask: what both share, to ``shells`` and no farther, and what is its own.
 
-    The mask would carry it to finer shells of both halves alike; images of noise would then be laid
-    on it there, and the halves agree to ever finer shells.
+    The mask would carry the shared part to finer shells of both halves alike; images of noise would
+    then be laid on it there, and the halves agree to ever finer shells.
     """
     inside = half_frequency_radius(mask.shape[-1]) <= shells
     low = from_half_fourier(to_half_fourier(unfiltered) * inside)
-    kept = from_half_fourier(to_half_fourier(low * mask) * inside)
-    return kept + (unfiltered - low) * mask
+    shared = from_half_fourier(to_half_fourier(low * mask) * inside)
+    return shared, (unfiltered - low) * mask
 
 
 def gold_standard(
@@ -142,13 +171,14 @@ def gold_standard(
         Of the random phases.
     """
     rings = frame.polar.rings
-    halves = joined_below(sums, shared) if join else sums
     workers = 2 if torch.get_num_threads() == 1 else 1  # small maps have one core each
     solved = side_by_side(
-        lambda worker: [solve(half, None, frame.box, rings) for half in halves[worker::workers]],
+        lambda worker: [solve(half, None, frame.box, rings) for half in sums[worker::workers]],
         workers,
     )
     unfiltered = torch.cat([volume for part in solved for volume in part]).cpu()
+    if join:
+        unfiltered = joined_below(unfiltered, shared)
     soft, curves = masked_curves(unfiltered, frame, mask, shared, seed)
     shell = min(first_below(curves.corrected, THRESHOLD) - 1, rings)
     return Halves(unfiltered, soft, curves, shell)
@@ -160,6 +190,9 @@ def references_from(halves: Halves, *, shared: float, nonuniform: bool) -> Float
     Each half is filtered by the FSC itself: that is the Wiener filter of one half-map.  It is the
     FSC inside the mask less what the mask makes by itself, so noise has no part in it.
 
+    Filters that differ from place to place filter only what each half has by itself: of the rest
+    they could learn nothing, and would carry it to finer shells of both, as the mask would.
+
     Parameters
     ----------
     halves : Halves
@@ -168,11 +201,12 @@ def references_from(halves: Halves, *, shared: float, nonuniform: bool) -> Float
     nonuniform : bool
         Filter place by place.
     """
-    masked = torch.stack([in_mask(half, halves.mask, shared) for half in halves.unfiltered])
+    parts = [in_mask(half, halves.mask, shared) for half in halves.unfiltered]
+    common, own = (torch.stack(part) for part in zip(*parts, strict=True))
     if nonuniform:
-        return cross_validated(masked, max(halves.shell, 1))[0]
+        return common + cross_validated(own, max(halves.shell, 1))[0]
     weights = np.clip(halves.curves.corrected, 0, 1)
     weights[halves.shell + 1 + _BEYOND :] = 0
-    weight = per_coefficient(weights, masked.shape[-1])
-    spectra = [to_half_fourier(half) * weight for half in masked]
+    weight = per_coefficient(weights, own.shape[-1])
+    spectra = [to_half_fourier(half) * weight for half in common + own]
     return torch.stack([from_half_fourier(spectrum) for spectrum in spectra])

@@ -18,7 +18,7 @@ from vitreous.jobs.maps.postprocess import judge_half_maps, write_judged
 from vitreous.jobs.memory import refine_plan
 from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.refine.begin import Begun, begin, first_state
-from vitreous.jobs.refine.gold import Halves
+from vitreous.jobs.refine.gold import Halves, claimed
 from vitreous.jobs.refine.passes import (
     Loaded,
     last_pass,
@@ -93,7 +93,14 @@ def _write(begun: Begun, state: RefineState, halves: Halves, settled: bool, bega
         write_map(out / f"{name}.mrc", volume.numpy(), maps.pixel_size)
     write_judged(out, maps, judged)
     _write_particles(task, state)
-    warnings = [*begun.warnings, *judged.warnings]
+    part = task.locality is not None and (task.locality.holds or task.mask is not None)
+    claim, doubts = claimed(
+        judged.record["resolution_0143"],
+        shared=config.join_halves,
+        lowpass=config.lowpass,
+        evidence=None if part else state.evidence,
+    )
+    warnings = [*begun.warnings, *judged.warnings, *doubts]
     if not settled:
         warnings.append(
             f"The resolution or the poses had not settled after {state.iteration - 1} passes: "
@@ -116,6 +123,8 @@ def _write(begun: Begun, state: RefineState, halves: Halves, settled: bool, bega
         "warnings": warnings,
         "timings": {"total_s": round(time.monotonic() - began, 3)},
     }
+    if doubts:
+        record |= {"resolution_0143": claim, "resolution_0143_interpolated": claim}
     write_record(out, record)
 
 
