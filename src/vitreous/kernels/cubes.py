@@ -179,7 +179,7 @@ def join_mates(
         for sums in (data, weight):
             sums.copy_(join_mates_eagerly(sums, turns))
         return
-    values, shares = data.flatten(1).numpy(), weight.flatten(1).numpy()
+    values, shares = (sums.view(len(sums), -1).numpy() for sums in (data, weight))
     whole = turns.round().long().contiguous().numpy()
     side = weight.shape[-1]
     on_every_core(lambda core, of: mates.join_mates(values, shares, side, whole, core, of))

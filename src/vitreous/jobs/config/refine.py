@@ -35,7 +35,7 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
         stay together.  Halves that the particles have (rlnRandomSubset) are kept.
     join_halves : float
         Resolution in angstrom to which the halves share their density, so that they stay in one
-        frame.
+        frame; only agreement 1.4 times finer than it, and than --lowpass, is claimed.
     regulariser : str
         How the references are filtered: nonuniform, place by place, as the halves predict each
         other; spherical, by the FSC.
