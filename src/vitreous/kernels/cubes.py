@@ -173,16 +173,16 @@ def join_mates(
     data: Complex[Tensor, "k s s s"],
     weight: Float[Tensor, "k s s s"],
     turns: Float[Tensor, "t 3 3"],
-) -> None:
-    """Replace every voxel by the sum of its mates under turns of the lattice, in place."""
+) -> tuple[Complex[Tensor, "k s s s"], Float[Tensor, "k s s s"]]:
+    """Sums, for every voxel, of its mates under turns of the lattice."""
     if not compiled_for(weight):
-        for sums in (data, weight):
-            sums.copy_(join_mates_eagerly(sums, turns))
-        return
+        return join_mates_eagerly(data, turns), join_mates_eagerly(weight, turns)
+    data, weight = data.clone(), weight.clone()
     values, shares = (sums.view(len(sums), -1).numpy() for sums in (data, weight))
     whole = turns.round().long().contiguous().numpy()
     side = weight.shape[-1]
     on_every_core(lambda core, of: mates.join_mates(values, shares, side, whole, core, of))
+    return data, weight
 
 
 def join_mates_eagerly(

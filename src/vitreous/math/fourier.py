@@ -33,7 +33,7 @@ def to_real(spectrum: Complex[Tensor, "*dims"], ndim: int) -> Float[Tensor, "*di
     return torch.fft.fftshift(array.real, dims)
 
 
-def to_half_fourier(volume: Float[Tensor, "n n n"]) -> Complex[Tensor, "n n h"]:
+def to_half_fourier(volume: Float[Tensor, "*k n n n"]) -> Complex[Tensor, "*k n n h"]:
     """Unitary transform of a real volume, zero frequency first: the half that tells it all.
 
     It counts from the corner, not the centre.  That is all the same to radial filters, and to
@@ -42,9 +42,9 @@ def to_half_fourier(volume: Float[Tensor, "n n n"]) -> Complex[Tensor, "n n h"]:
     return torch.fft.rfftn(volume, dim=_last(3), norm="ortho")
 
 
-def from_half_fourier(spectrum: Complex[Tensor, "n n h"]) -> Float[Tensor, "n n n"]:
+def from_half_fourier(spectrum: Complex[Tensor, "*k n n h"]) -> Float[Tensor, "*k n n n"]:
     """Inverse of :func:`to_half_fourier`."""
-    box = spectrum.shape[0]
+    box = spectrum.shape[-2]
     return torch.fft.irfftn(spectrum, s=(box, box, box), dim=_last(3), norm="ortho")
 
 

@@ -142,11 +142,12 @@ def lattice_cosets(
     lattice, cosets : tensors (l, 3, 3) and (c, 3, 3)
         Every operator is one product lattice @ coset; both begin with the identity.
     """
+    operators = operators.double().cpu()
     whole = (operators - operators.round()).abs().amax(dim=(1, 2)) < 1e-6
     lattice = operators[whole].round()
-    cosets: list[Tensor] = []
-    for operator in operators:
-        products = [lattice @ coset for coset in cosets]
-        if all((product - operator).abs().amax(dim=(1, 2)).min() > 1e-6 for product in products):
-            cosets.append(operator)
+    cosets, left = [], torch.ones(len(operators), dtype=torch.bool)
+    while left.any():
+        cosets.append(operators[left][0])
+        apart = (lattice @ cosets[-1])[:, None] - operators
+        left &= apart.abs().amax(dim=(2, 3)).min(dim=0).values > 1e-6
     return lattice, torch.stack(cosets)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.math.fourier import from_half_fourier, half_frequency_radius, to_half_fourier
+from vitreous.math.fourier import (
+    from_half_fourier,
+    half_frequency_radius,
+    per_coefficient,
+    to_half_fourier,
+)
 from vitreous.physics.masks import cosine_edge
 
 _EDGE = 2.0
@@ -43,6 +49,14 @@ def low_pass(
     """
     window = low_pass_window(volume.shape[-1], pixel_size, resolution, volume.device, edge)
     return from_half_fourier(to_half_fourier(volume) * window)
+
+
+def by_shells(
+    volume: Float[Tensor, "*k n n n"], curve: Float[np.ndarray, " s"]
+) -> Float[Tensor, "*k n n n"]:
+    """Maps with every shell multiplied by its value of ``curve``, zero beyond the last."""
+    weight = per_coefficient(curve, volume.shape[-1], volume.device)
+    return from_half_fourier(to_half_fourier(volume) * weight)
 
 
 def high_pass(

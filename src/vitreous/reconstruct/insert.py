@@ -112,8 +112,7 @@ def joined_mates(accumulator: Accumulator, lattice: Float[Tensor, "t 3 3"]) -> A
     """Every sample at all its mates under turns that carry the lattice into itself: exact."""
     if len(lattice) == 1:
         return accumulator
-    data, weight = accumulator.data.clone(), accumulator.weight.clone()
-    cubes.join_mates(data, weight, lattice)
+    data, weight = cubes.join_mates(accumulator.data, accumulator.weight, lattice)
     return Accumulator(data, weight, accumulator.padding)
 
 
@@ -124,7 +123,7 @@ def spread(accumulator: Accumulator, operators: Float[Tensor, "s 3 3"]) -> Accum
     is exact but takes as many times longer.  Friedel mates must have been joined: half of the cube
     is read, the other mirrored.
     """
-    lattice, cosets = lattice_cosets(operators.double().cpu())
+    lattice, cosets = lattice_cosets(operators)
     joined = joined_mates(accumulator, lattice)
     if len(cosets) == 1:
         return joined

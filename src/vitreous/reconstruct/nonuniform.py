@@ -66,14 +66,14 @@ def cross_validated(
     radius = half_frequency_radius(box, halves.device)
     cuts = np.geomspace(_RANGE[0] * shell, _RANGE[1] * shell, _STEPS)
     known = radius <= min(float(cuts[-1]), box // 2 - 1)
-    spectra = [to_half_fourier(half) * known for half in halves]
-    whole = torch.stack([from_half_fourier(spectrum) for spectrum in spectra])
+    spectra = to_half_fourier(halves) * known
+    whole = from_half_fourier(spectra)
     excess = least = torch.zeros_like(halves[0])
     cutoffs = torch.full_like(least, float(cuts[0]))
     before, chosen = None, whole
     for cut in map(float, cuts):
         wiener = 1 / (1 + (radius / cut) ** _FALL)
-        tried = torch.stack([from_half_fourier(spectrum * wiener) for spectrum in spectra])
+        tried = from_half_fourier(spectra * wiener)
         error = (tried - whole.flip(0)).square().sum(dim=0)
         if before is None:
             chosen = tried

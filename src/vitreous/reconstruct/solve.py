@@ -5,20 +5,37 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from vitreous.kernels import cubes
-from vitreous.math.fourier import frequency_radius, low_frequencies, shell_mean
+from vitreous.math.fourier import low_frequencies, shell_mean
 from vitreous.physics.masks import cosine_edge
 from vitreous.physics.project import FourierCube, cube_to_map
 from vitreous.reconstruct.insert import Accumulator
 
 
 @lru_cache(maxsize=4)
-def _radius(side: int, padding: int, device: torch.device) -> Float[Tensor, "s s s"]:
-    """Frequency of every voxel of a cube, in steps of 1 / box."""
-    return frequency_radius(side, 3, device) / padding
+def _squares(side: int, device: torch.device) -> Int[Tensor, "s s s"]:
+    """Squared distance of every voxel of a cube from its middle, voxels."""
+    axis = (torch.arange(side, device=device, dtype=torch.int32) - side // 2) ** 2
+    return axis[:, None, None] + axis[:, None] + axis
+
+
+def _frequencies(side: int, padding: int, device: torch.device) -> Float[Tensor, " d"]:
+    """Frequency in steps of 1 / box of each squared distance that a cube's voxels can have."""
+    return torch.arange(3 * (side // 2) ** 2 + 1, device=device).sqrt() / padding
+
+
+def _at_voxels(values: Shaped[Tensor, "*k d"], side: int) -> Shaped[Tensor, "*k s s s"]:
+    """Values of each squared distance, at every voxel."""
+    squares = _squares(side, values.device)
+    return values.index_select(-1, squares.flatten()).unflatten(-1, (side, side, side))
+
+
+def _shells(side: int, padding: int, device: torch.device) -> Int[Tensor, "s s s"]:
+    """Shell of every voxel."""
+    return _at_voxels(_frequencies(side, padding, device).round().long(), side)
 
 
 def shell_information(accumulator: Accumulator, shells: int) -> Float[Tensor, "k s"]:
@@ -27,7 +44,7 @@ def shell_information(accumulator: Accumulator, shells: int) -> Float[Tensor, "k
     A voxel of the box owns padding^3 voxels of the cube, and the samples of all of them.
     """
     side, padding = accumulator.weight.shape[-1], accumulator.padding
-    index = _radius(side, padding, accumulator.weight.device).round().long()
+    index = _shells(side, padding, accumulator.weight.device)
     means = [shell_mean(weight, index, shells) for weight in accumulator.weight]
     return torch.stack(means) * padding**3
 
@@ -36,16 +53,9 @@ def map_power(volume: Float[Tensor, "k n n n"], shells: int) -> Float[Tensor, "k
     """Mean power in each shell of maps' transforms, in the scale of slices."""
     box = volume.shape[-1]
     side = min(2 * shells + 1, box - 1 + box % 2)
-    index = _radius(side, 1, volume.device).round().long()
+    index = _shells(side, 1, volume.device)
     power = low_frequencies(volume, side, box).abs() ** 2 / box**2
     return torch.stack([shell_mean(p, index, shells) for p in power])
-
-
-@lru_cache(maxsize=4)
-def _squares(side: int, device: torch.device) -> Int[Tensor, "s s s"]:
-    """Squared distance of every voxel of a cube from its middle, voxels."""
-    axis = (torch.arange(side, device=device, dtype=torch.int32) - side // 2) ** 2
-    return axis[:, None, None] + axis[:, None] + axis
 
 
 def shared_window(box: int, padding: int, device: torch.device) -> Float[Tensor, "n n n"]:
@@ -83,9 +93,8 @@ def solve(
     Scheres, J. Struct. Biol. 180, 519 (2012), equation 3.
     """
     side, padding = accumulator.weight.shape[-1], accumulator.padding
-    squares = _squares(side, accumulator.weight.device)
     # All that depends on the frequency alone is found once for each that a voxel can have.
-    distance = torch.arange(int(squares[0, 0, 0]) + 1, device=squares.device).sqrt() / padding
+    distance = _frequencies(side, padding, accumulator.weight.device)
     information = shell_information(accumulator, int(distance[-1]) + 2)
     if prior_power is None:
         prior = 1e3 / information.clamp(min=1e-20)
@@ -97,11 +106,8 @@ def solve(
     low = distance.long().clamp(max=inverse.shape[1] - 2)
     regulariser = torch.lerp(inverse[:, low], inverse[:, low + 1], (distance - low).clamp(0, 1))
     window = cosine_edge(distance, radius - 0.5, 1.0)
-    regulariser, window = (
-        table.index_select(-1, squares.flatten()).view(-1, side, side, side)
-        for table in (regulariser, window)
-    )
-    factor = window / (cubes.share(accumulator.weight) + regulariser).clamp(min=1e-20)
+    weight = cubes.share(accumulator.weight) + _at_voxels(regulariser, side)
+    factor = _at_voxels(window, side) / weight.clamp(min=1e-20)
     spectrum = cubes.share(accumulator.data) * factor
     volume = cube_to_map(FourierCube(spectrum, padding), box)
     return volume / shared_window(box, padding, volume.device)

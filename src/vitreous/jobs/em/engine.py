@@ -142,7 +142,7 @@ def search_pass(
     refs = references(cube, places.orientations, polar)
     directions = len(places.orientations.directions)
     log_prior = (fractions.clamp(min=1e-6) / directions).log().repeat_interleave(directions)
-    lattice, cosets = lattice_cosets(operators.double().cpu())
+    lattice, cosets = lattice_cosets(operators)
     total = empty_accumulator(len(maps), places.rings + 1, PADDING, device)
     residual = torch.zeros(len(noise), places.rings, device=device)
     count = torch.zeros(len(noise), device=device)

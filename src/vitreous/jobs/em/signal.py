@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.jobs.images import Frame
-from vitreous.math.fourier import from_half_fourier, per_coefficient, to_half_fourier
 from vitreous.physics.envelope import automatic_mask
+from vitreous.physics.filters import by_shells
 from vitreous.physics.masks import soft_sphere
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.reconstruct.solve import solve
@@ -74,16 +74,8 @@ def shared_signal(half1: Accumulator, half2: Accumulator, frame: Frame) -> Signa
 
 def filtered(maps: Float[Tensor, "k n n n"], signal: Signal) -> Float[Tensor, "k n n n"]:
     """Maps masked, and filtered by the share of signal in each shell."""
-    filters = (
-        per_coefficient(weights.cpu().numpy(), maps.shape[-1], maps.device)
-        for weights in signal.weights
-    )
-    return torch.stack(
-        [
-            from_half_fourier(to_half_fourier(volume) * weight)
-            for volume, weight in zip(maps * signal.masks, filters, strict=True)
-        ]
-    )
+    pairs = zip(maps * signal.masks, signal.weights.cpu().numpy(), strict=True)
+    return torch.stack([by_shells(volume, weights) for volume, weights in pairs])
 
 
 def believed(

@@ -14,11 +14,11 @@ from vitreous.kernels.threads import side_by_side
 from vitreous.math.fourier import (
     from_half_fourier,
     half_frequency_radius,
-    per_coefficient,
     resample,
     to_half_fourier,
 )
 from vitreous.physics.envelope import automatic_mask
+from vitreous.physics.filters import by_shells
 from vitreous.physics.masks import soft_sphere
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.reconstruct.nonuniform import cross_validated
@@ -62,10 +62,9 @@ def joined_below(unfiltered: Float[Tensor, "2 n n n"], shells: float) -> Float[T
     The halves would otherwise drift apart, each turned and shifted a little by itself: Scheres, J.
     Struct. Biol. 180, 519 (2012), section 2.5.
     """
-    spectra = torch.stack([to_half_fourier(half) for half in unfiltered])
+    spectra = to_half_fourier(unfiltered)
     inside = half_frequency_radius(unfiltered.shape[-1]) <= shells
-    joined = torch.where(inside, spectra.mean(dim=0), spectra)
-    return torch.stack([from_half_fourier(spectrum) for spectrum in joined])
+    return from_half_fourier(torch.where(inside, spectra.mean(dim=0), spectra))
 
 
 def claimed(
@@ -133,9 +132,9 @@ def masked_curves(
 
 
 def in_mask(
-    unfiltered: Float[Tensor, "n n n"], mask: Float[Tensor, "n n n"], shells: float
-) -> tuple[Float[Tensor, "n n n"], Float[Tensor, "n n n"]]:
-    """A half in the mask: what both share, to ``shells`` and no farther, and what is its own.
+    unfiltered: Float[Tensor, "2 n n n"], mask: Float[Tensor, "n n n"], shells: float
+) -> tuple[Float[Tensor, "2 n n n"], Float[Tensor, "2 n n n"]]:
+    """Halves in the mask: what both share, to ``shells`` and no farther, and what is their own.
 
     The mask would carry the shared part to finer shells of both halves alike; images of noise would
     then be laid on it there, and the halves agree to ever finer shells.
@@ -171,12 +170,12 @@ def gold_standard(
         Of the random phases.
     """
     rings = frame.polar.rings
-    workers = 2 if torch.get_num_threads() == 1 else 1  # small maps have one core each
-    solved = side_by_side(
-        lambda worker: [solve(half, None, frame.box, rings) for half in sums[worker::workers]],
-        workers,
-    )
-    unfiltered = torch.cat([volume for part in solved for volume in part]).cpu()
+
+    def solved(half: int) -> Float[Tensor, "1 n n n"]:
+        return solve(sums[half], None, frame.box, rings)
+
+    small = torch.get_num_threads() == 1  # then each half has a core, else all in turn
+    unfiltered = torch.cat(side_by_side(solved, 2) if small else [solved(0), solved(1)]).cpu()
     if join:
         unfiltered = joined_below(unfiltered, shared)
     soft, curves = masked_curves(unfiltered, frame, mask, shared, seed)
@@ -201,12 +200,9 @@ def references_from(halves: Halves, *, shared: float, nonuniform: bool) -> Float
     nonuniform : bool
         Filter place by place.
     """
-    parts = [in_mask(half, halves.mask, shared) for half in halves.unfiltered]
-    common, own = (torch.stack(part) for part in zip(*parts, strict=True))
+    common, own = in_mask(halves.unfiltered, halves.mask, shared)
     if nonuniform:
         return common + cross_validated(own, max(halves.shell, 1))[0]
     weights = np.clip(halves.curves.corrected, 0, 1)
     weights[halves.shell + 1 + _BEYOND :] = 0
-    weight = per_coefficient(weights, own.shape[-1])
-    spectra = [to_half_fourier(half) * weight for half in common + own]
-    return torch.stack([from_half_fourier(spectrum) for spectrum in spectra])
+    return by_shells(common + own, weights)

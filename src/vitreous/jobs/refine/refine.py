@@ -30,14 +30,12 @@ from vitreous.jobs.refine.state import RefineState, load_state, save_state
 from vitreous.jobs.refine.task import SCALE, Task
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import (
-    from_half_fourier,
-    per_coefficient,
     resample,
     resample_map,
-    to_half_fourier,
 )
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.particles.table import write_particles
+from vitreous.physics.filters import by_shells
 from vitreous.validate.sharpen import fsc_weight
 
 
@@ -87,8 +85,7 @@ def _write(begun: Begun, state: RefineState, halves: Halves, settled: bool, bega
     task, config, out = begun.task, begun.task.config, begun.task.config.out
     maps = _half_maps(task, halves)
     judged = judge_half_maps(maps, seed=config.seed)
-    weight = per_coefficient(fsc_weight(judged.curves.corrected), maps.box)
-    whole = from_half_fourier(to_half_fourier(maps.mean) * weight)
+    whole = by_shells(maps.mean, fsc_weight(judged.curves.corrected))
     for name, volume in (("half1", maps.half1), ("half2", maps.half2), ("map", whole)):
         write_map(out / f"{name}.mrc", volume.numpy(), maps.pixel_size)
     write_judged(out, maps, judged)
