@@ -19,8 +19,10 @@ from vitreous.jobs.classify3d.begin import (
     consensus,
     guessed_grey,
     marched,
+    some,
     split,
     with_grey,
+    with_noise,
 )
 from vitreous.jobs.classify3d.checks import check_options
 from vitreous.jobs.classify3d.finish import class_maps, decoys, final_classes, last_pass
@@ -87,6 +89,9 @@ def _by_grid(
             return search.search(state, index, state.noise, search.places(resolution))
 
         state = with_grey(options, state, everywhere, len(table))
+        if not task.alone:
+            index = some(len(table), options)
+            state = with_noise(state, everywhere, index, images.mask_share)
         state = marched(search, state, task.making, on_event)
     look = coarse_look(search, state, pass_resolution(options.resolution_limit, 0), any_map=True)
     return state, NearLook(search, look), images.mask_share
@@ -107,6 +112,9 @@ def _by_poses(
         if task.alone:
             rings = frame.rings_at(options.resolution_limit)
             state = consensus(way, state, task.making, rings, options.seed)
+        else:
+            index = some(len(table), options)
+            state = with_noise(state, way.searched, index, images.mask_share)
     return state, way, images.mask_share
 
 
