@@ -67,6 +67,15 @@ def ran(
     return job, json.loads((job / "result.json").read_text())
 
 
+def verdict_lines(found: Mapping[str, Any]) -> list[str]:
+    """The verdict of ``result.json``, and what to do next where it is not solved."""
+    lines, step = [f"Verdict: {found['verdict']}. {found['sentence']}"], found["next_step"]
+    if step is not None:
+        lines.append(f"Next: {step['sentence']}")
+        lines += [f"  {step['command']}"] if step["command"] else []
+    return lines
+
+
 def finished(job: Path, found: Mapping[str, Any], *lines: str) -> None:
     """Write the report of a validation and print what it found, its warnings and its place."""
     from vitreous.report.validation import write_validation_report
