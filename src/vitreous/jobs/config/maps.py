@@ -217,7 +217,7 @@ class ReconstructConfig(CtfOptions, OfParticles):
         movies do not tell: it hangs on the map's hand and on how the camera was read out.
     ewald_diameter : float, optional
         Diameter of the particle in angstrom, by which images are parted into the sphere's two
-        halves; by default ``mask_diameter``, else 70 % of the box.
+        halves; by default --mask-diameter, else 70 % of the box.
     padding : int
         Oversampling of the maps' transforms, 2 to 4: memory grows with its third power.
     seed : int
