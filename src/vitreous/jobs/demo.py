@@ -13,6 +13,7 @@ from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.config.maps import CompareConfig
 from vitreous.jobs.config.simulate import DemoConfig, SimulateConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.simulate import simulate_from
 from vitreous.physics.phantom import built_in_phantom
 
@@ -32,6 +33,7 @@ def job_folder(config: DemoConfig) -> Path:
     return config.out / "abinit"
 
 
+@on_its_threads
 def run_demo(
     config: DemoConfig, on_event: OnEvent = ignore, on_job_event: OnEvent = ignore
 ) -> DemoResult:
