@@ -84,6 +84,8 @@ class ProgressDisplay:
         if event.get("event") == "memory":
             line = f"memory: about {event['needed_GB']} GB needed, {event['free_GB']} GB free"
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+        if event.get("event") == "note":
+            self._console.print(event["text"], soft_wrap=True, highlight=False, markup=False)
         if event.get("iteration") is None or event.get("of") is None:
             return
         done, total = int(event["iteration"]), int(event["of"])
