@@ -21,16 +21,19 @@ from vitreous.jobs.abinit.memory import memory_plan
 from vitreous.jobs.abinit.outputs import write_results
 from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.starts import finished, run_starts
-from vitreous.jobs.abinit.state import load_checkpoint, save_checkpoint
+from vitreous.jobs.abinit.state import save_checkpoint, states_from
 from vitreous.jobs.abinit.verdict import Evidence, Verdict, judge
+from vitreous.jobs.checkpoint import Checkpoint
 from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.contents import digest_of
 from vitreous.jobs.em.junk import class_labels
 from vitreous.jobs.em.search import SMALL_BOX
 from vitreous.jobs.em.sorting import duplicates
 from vitreous.jobs.em.state import SearchState
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.images import BEYOND, CtfMode, load_rings, working_frame
 from vitreous.jobs.options import AUTO, device_for, on_its_threads
+from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import resample_map
@@ -54,19 +57,18 @@ def _write_intermediate(problem: Problem, state: SearchState, out: Path) -> None
 
 
 def _run_starts(
-    problem: Problem, states: list[SearchState], on_event: OnEvent
+    problem: Problem, states: list[SearchState], checkpoint: Checkpoint, on_event: OnEvent
 ) -> list[SearchState]:
     """All starts, with checkpoints and intermediate maps as asked."""
-    checkpoint = problem.config.out / "checkpoint.safetensors"
     written: dict[int, int] = {}
 
     def save(states: list[SearchState]) -> None:
-        save_checkpoint(checkpoint, states, problem.config)
+        save_checkpoint(checkpoint, states)
         for state in states:
             if written.get(state.start) != state.iteration > 0:
-                _write_intermediate(problem, state, problem.config.out)
+                _write_intermediate(problem, state, checkpoint.path.parent)
                 written[state.start] = state.iteration
-        on_event({"event": "checkpoint", "path": checkpoint.name})
+        on_event({"event": "checkpoint", "path": checkpoint.path.name})
 
     return run_starts(problem, states, on_event, save)
 
@@ -96,9 +98,11 @@ class _Outcome:
     chosen: SearchState
 
 
-def _search(problem: Problem, states: list[SearchState], on_event: OnEvent) -> _Outcome:
+def _search(
+    problem: Problem, states: list[SearchState], checkpoint: Checkpoint, on_event: OnEvent
+) -> _Outcome:
     """Run the starts, sort the particles into classes, and judge."""
-    states = _run_starts(problem, states, on_event)
+    states = _run_starts(problem, states, checkpoint, on_event)
     ends = [state.to(problem.device) for state in finished(states)]
     classified: list[Classified] = []
     if problem.config.classes > 1:
@@ -140,45 +144,48 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     operators = point_group("C1" if config.symmetry == AUTO else config.symmetry)
     plan = memory_plan(config, table, frame, len(operators), device)
     plan.check(table.path)
-    prepare_folder(config.out, overwrite=config.overwrite, resume=config.resume)
-    checkpoint = config.out / "checkpoint.safetensors"
-    states = load_checkpoint(checkpoint, config) if config.resume else []
-    on_event({"event": "start", "job": "abinit", "particles": len(table), "warnings": warnings})
-    on_event({"event": "memory", **plan.record()})
-    mode = CtfMode.of(config)
-    images = load_rings(table, source, frame, device, on_event, mode)
-    problem = Problem(table, frame, images, operators, device, plan.tiling, config)
-    prepared = time.monotonic()
-    with one_thread(frame.box <= SMALL_BOX):
-        outcome = _search(problem, states, on_event)
-    searched = time.monotonic()
-    chosen = outcome.chosen
-    alike = duplicates(problem.frame, chosen, config.final_resolution)
-    labels = class_labels(chosen.maps, chosen.fractions, alike)
-    ended, looked_for = last_pass(problem, chosen, source, mode, on_event), None
-    if config.symmetry == AUTO:
-        ended, looked_for = impose_found(ended, config, mask_diameter, on_event)
-    write_results(
-        config,
-        table,
-        ended.found,
-        _full_size(problem, ended.polished.maps),
-        labels,
-        mask_diameter=mask_diameter,
-        resolution=frame.field / frame.rings_at(config.final_resolution),
-        starts=_start_records(outcome.states, outcome.verdict.evidence),
-        verdict=outcome.verdict,
-        preflight=checked,
-        symmetry=looked_for.group if looked_for else config.symmetry,
-        looked_for=looked_for,
-        timings={
-            "prepare_s": prepared - began,
-            "iterations_s": searched - prepared,
-            "final_pass_s": time.monotonic() - searched,
-            "total_s": time.monotonic() - began,
-        },
-        device=str(device),
-        warnings=warnings,
-    )
-    on_event({"event": "done", "out": str(config.out)})
+    inputs = digest_of(table, source)
+    with job_folder("abinit", config, on_event, table.stacks) as job:
+        on_event = job.tell
+        checkpoint = Checkpoint(job.path / CHECKPOINT, config, inputs=inputs, tell=on_event)
+        states = checkpoint.read(states_from) if config.resume else []
+        on_event({"event": "start", "job": "abinit", "particles": len(table), "warnings": warnings})
+        on_event({"event": "memory", **plan.record()})
+        mode = CtfMode.of(config)
+        images = load_rings(table, source, frame, device, on_event, mode)
+        problem = Problem(table, frame, images, operators, device, plan.tiling, config)
+        prepared = time.monotonic()
+        with one_thread(frame.box <= SMALL_BOX):
+            outcome = _search(problem, states, checkpoint, on_event)
+        searched = time.monotonic()
+        chosen = outcome.chosen
+        alike = duplicates(problem.frame, chosen, config.final_resolution)
+        labels = class_labels(chosen.maps, chosen.fractions, alike)
+        ended, looked_for = last_pass(problem, chosen, source, mode, on_event), None
+        if config.symmetry == AUTO:
+            ended, looked_for = impose_found(ended, config, mask_diameter, on_event)
+        write_results(
+            config,
+            table,
+            ended.found,
+            _full_size(problem, ended.polished.maps),
+            labels,
+            out=job.path,
+            mask_diameter=mask_diameter,
+            resolution=frame.field / frame.rings_at(config.final_resolution),
+            starts=_start_records(outcome.states, outcome.verdict.evidence),
+            verdict=outcome.verdict,
+            preflight=checked,
+            symmetry=looked_for.group if looked_for else config.symmetry,
+            looked_for=looked_for,
+            timings={
+                "prepare_s": prepared - began,
+                "iterations_s": searched - prepared,
+                "final_pass_s": time.monotonic() - searched,
+                "total_s": time.monotonic() - began,
+            },
+            device=str(device),
+            warnings=warnings,
+        )
+        on_event({"event": "done", "out": str(config.out)})
     return config.out

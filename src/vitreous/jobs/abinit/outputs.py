@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,7 @@ def write_results(
     maps: Float[np.ndarray, "k n n n"],
     labels: Sequence[Label],
     *,
+    out: Path,
     mask_diameter: float,
     resolution: float,
     starts: list[dict[str, Any]],
@@ -84,11 +86,11 @@ def write_results(
     device: str,
     warnings: list[str],
 ) -> None:
-    """Write class001.mrc ..., particles.star and, last, result.json into ``config.out``."""
+    """Write class001.mrc ..., particles.star and, last, result.json into ``out``."""
     for number, volume in enumerate(maps, 1):
-        write_map(config.out / f"class{number:03d}.mrc", volume, table.optics[0].pixel_size)
+        write_map(out / f"class{number:03d}.mrc", volume, table.optics[0].pixel_size)
     posed = posed_table(table, found, found.classes)
-    write_particles(config.out / "particles.star", posed)
+    write_particles(out / "particles.star", posed)
     result = {
         **job_record("abinit", config),
         "seed": config.seed,
@@ -108,4 +110,4 @@ def write_results(
         "hand": "undetermined",
         "warnings": warnings,
     }
-    write_record(config.out, result)
+    write_record(out, result)
