@@ -51,13 +51,13 @@ def _iterated(task: Task, state: RefineState, loaded: Loaded, on_event: OnEvent)
 
 
 def _half_maps(task: Task, halves: Halves) -> HalfMaps:
-    """Half-maps and mask in the particles' box."""
-    group = task.table.optics[0]
-    first, second = resample_map(halves.unfiltered, group.box)
-    mask = resample(halves.mask, group.box, 3).clamp(0, 1)
+    """Half-maps and mask on their grid."""
+    grid = task.grid
+    first, second = resample_map(halves.unfiltered, grid.box)
+    mask = resample(halves.mask, grid.box, 3).clamp(0, 1)
     given = task.config.mask
     source = "automatic" if given is None else str(given)
-    return HalfMaps(first, second, group.pixel_size, Mask(mask, {"source": source}))
+    return HalfMaps(first, second, grid.pixel_size, Mask(mask, {"source": source}))
 
 
 def _write_particles(task: Task, state: RefineState) -> None:
@@ -159,7 +159,7 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
         }
     )
     on_event({"event": "memory", **plan.record()})
-    with one_thread(task.table.optics[0].box <= SMALL_BOX):
+    with one_thread(task.grid.box <= SMALL_BOX):
         if config.resume:
             state = load_state(config.out / "checkpoint.safetensors", config, task.device)
         else:
