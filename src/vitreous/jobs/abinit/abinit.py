@@ -38,14 +38,14 @@ from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
+from vitreous.particles.grid import common_grid, grid_warnings
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 
 
 def _full_size(problem: Problem, maps: Tensor) -> np.ndarray:
-    """Maps in the box of the first optics group, as images of that box would show them."""
-    box = problem.table.optics[0].box
-    return resample_map(maps.cpu(), box).numpy()
+    """Maps on their grid, as images on it would show them."""
+    return resample_map(maps.cpu(), problem.frame.grid.box).numpy()
 
 
 def _write_intermediate(problem: Problem, state: SearchState, out: Path) -> None:
@@ -53,7 +53,7 @@ def _write_intermediate(problem: Problem, state: SearchState, out: Path) -> None
     folder.mkdir(exist_ok=True)
     for number, volume in enumerate(_full_size(problem, state.maps), 1):
         name = f"start{state.start + 1:02d}_it{state.iteration:03d}_class{number:03d}.mrc"
-        write_map(folder / name, volume, problem.table.optics[0].pixel_size)
+        write_map(folder / name, volume, problem.frame.grid.pixel_size)
 
 
 def _run_starts(
@@ -140,7 +140,9 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     mask_diameter, warnings, checked = check_abinit(config, table, source)
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
-    frame = working_frame(table, mask_diameter, config.final_resolution, BEYOND)
+    grid = common_grid(table)
+    warnings += grid_warnings(table, grid)
+    frame = working_frame(grid, mask_diameter, config.final_resolution, BEYOND)
     operators = point_group("C1" if config.symmetry == AUTO else config.symmetry)
     plan = memory_plan(config, table, frame, len(operators), device)
     plan.check(table.path)
@@ -167,6 +169,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
         write_results(
             config,
             table,
+            grid,
             ended.found,
             _full_size(problem, ended.polished.maps),
             labels,

@@ -7,9 +7,9 @@ from typing import Any
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.check.before import look_before
 from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.images import check_one_field
 from vitreous.jobs.options import AUTO, chosen_mask_diameter, flag
 from vitreous.math.symmetry import normalise_name
+from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf
 
@@ -83,7 +83,7 @@ def _check_batches(config: AbinitConfig, table: ParticleTable) -> None:
 
 def _warnings(config: AbinitConfig, table: ParticleTable) -> list[str]:
     found = []
-    finest = max(2 * g.pixel_size for g in table.optics)
+    finest = common_grid(table).nyquist
     if config.final_resolution < finest:
         found.append(
             f"final resolution {config.final_resolution:g} A is beyond Nyquist ({finest:g} A): "
@@ -109,7 +109,6 @@ def check_options(config: AbinitConfig, table: ParticleTable) -> None:
             where="--symmetry",
             mend="name the group, or make one class",
         )
-    check_one_field(table)
     if config.ctf:
         require_ctf(table)
     chosen_mask_diameter(config.mask_diameter, table, None)

@@ -16,6 +16,7 @@ from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.found import Found, input_record, noise_record, posed_table
 from vitreous.jobs.em.junk import Label, effective_classes
 from vitreous.jobs.record import job_record, write_record
+from vitreous.particles.grid import Grid
 from vitreous.particles.table import ParticleTable, write_particles
 
 
@@ -70,6 +71,7 @@ def _class_records(
 def write_results(
     config: AbinitConfig,
     table: ParticleTable,
+    grid: Grid,
     found: Found,
     maps: Float[np.ndarray, "k n n n"],
     labels: Sequence[Label],
@@ -88,14 +90,14 @@ def write_results(
 ) -> None:
     """Write class001.mrc ..., particles.star and, last, result.json into ``out``."""
     for number, volume in enumerate(maps, 1):
-        write_map(out / f"class{number:03d}.mrc", volume, table.optics[0].pixel_size)
+        write_map(out / f"class{number:03d}.mrc", volume, grid.pixel_size)
     posed = posed_table(table, found, found.classes)
     write_particles(out / "particles.star", posed)
     result = {
         **job_record("abinit", config),
         "seed": config.seed,
         "device": device,
-        "input": input_record(table),
+        "input": input_record(table, grid),
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "classes": _class_records(found, labels, resolution),
         "effective_classes": effective_classes(found.by_map.mean(axis=0)),
