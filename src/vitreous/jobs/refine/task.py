@@ -78,7 +78,7 @@ class Task:
     @property
     def widest(self) -> Frame:
         """Working box that holds all of these shells."""
-        return self.frame(self.config.finest_resolution or 1e-3)
+        return self.frame(self.config.resolution_limit or 1e-3)
 
     def frame(self, resolution: float) -> Frame:
         """Working box for a resolution in angstrom."""
