@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from vitreous.jobs.images import optics_of
+from vitreous.jobs.images import defocus_of, optics_of
 from vitreous.kernels import cubes
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.poses import Poses
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
-from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, ctf_phase, magnified
+from vitreous.physics.ctf import Optics, beam_tilt_phase, ctf_phase, magnified
 from vitreous.physics.project import FourierCube, map_to_cube, shift_phase
 
 _ROOM = 1.15
@@ -168,7 +168,19 @@ def _spectra(problem: Problem, band: Band, rows: np.ndarray, optics: Optics) -> 
     spectrum *= shift_phase(band.steps, origins - band.box // 2, band.box)
     if optics.turns_phases:
         spectrum *= beam_tilt_phase(band.metric, optics).conj()
-    return spectrum
+    flips = _flips(problem, band, rows)
+    return spectrum if flips is None else spectrum * flips
+
+
+def _flips(problem: Problem, band: Band, rows: np.ndarray) -> Tensor | None:
+    """Signs that undo the flips of phases, which were done by the CTF as it was read."""
+    read = problem.source.table
+    defocus = defocus_of(read, rows)
+    if defocus.flipped is None:
+        return None
+    phase = ctf_phase(band.metric, defocus, optics_of(read.optics[read.group[rows[0]]]))
+    signs = torch.where(torch.sin(phase) < 0, -1.0, 1.0)
+    return torch.where(defocus.flipped[:, None], signs, torch.ones_like(signs))
 
 
 def _slices(problem: Problem, rows: np.ndarray, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,8 +207,11 @@ def compare(problem: Problem, band: Band, rows: np.ndarray) -> Compared:
     optics = optics_of(table.optics[table.group[rows[0]]])
     ratio = problem.reference.field / band.field
     slices, moments = _slices(problem, rows, magnified(band.steps, optics) * ratio)
-    columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
-    defocus = Defocus(*(torch.from_numpy(np.asarray(c)[rows]).float() for c in columns))
+    defocus = defocus_of(table, rows)
+    points = magnified(band.metric, optics)
+    amplitude = defocus.amplitude((points**2).sum(-1))
+    if amplitude is not None:
+        slices, moments = slices * amplitude, moments * amplitude[..., None]
     return Compared(
         _spectra(problem, band, rows, optics),
         slices,
