@@ -437,6 +437,12 @@ def test_info_tells_what_is_odd(tmp_path: Path) -> None:
         file.voxel_size = (1, 2, 1)
     said = odd(tmp_path / "odd.mrc")
     assert "stack" in said and "not cubes" in said and "mode 0" in said and "but 1" in said
+    with mrcfile.new(tmp_path / "long.mrcs") as file:  # a cell of one section
+        file.set_data(noisy()[:, :32, :32].numpy().astype(np.float32))
+        file.set_image_stack()
+        file.voxel_size = (3, 3, 3)
+        file.header.cella.z = 48 * 3
+    assert "pixel" not in odd(tmp_path / "long.mrcs")
     found = map_info(tmp_path / "good.mrc").statistics
     assert found.mean == pytest.approx(float(noisy().mean()), abs=1e-6)
     assert found.standard_deviation == pytest.approx(float(noisy().std()), rel=1e-4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from vitreous.cli import ctf, maps, particles, search, volumes
-from vitreous.cli.app import BAD_INPUT, INTERRUPTED, app
+from vitreous.cli.app import BAD_INPUT, INTERRUPTED, app, arrange_commands
 from vitreous.errors import VitreousError
 
 __all__ = [
@@ -17,6 +17,8 @@ __all__ = [
     "search",
     "volumes",
 ]
+
+arrange_commands()
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from cyclopts import App
+from cyclopts import App, Group
 from rich.console import Console
 
 from vitreous import __version__
@@ -22,6 +22,29 @@ app = App(
     version=__version__,
     help="Single-particle cryo-EM images to 3D maps, and whether to believe them.",
 )
+
+
+_PANELS = {
+    "Particles": ("check", "select", "expand-symmetry", "subtract"),
+    "From particles to maps": ("abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),
+    "Maps": (
+        *("postprocess", "local-resolution", "anisotropy", "symmetry", "compare", "model-check"),
+        "map",
+    ),
+    "To try things out": ("demo", "simulate"),
+}
+"""All commands in the order of the work."""
+
+
+def arrange_commands() -> None:
+    """Show the commands of the help in the order of the work, once all are defined."""
+    for place, (panel, names) in enumerate(_PANELS.items()):
+        group = Group(panel, sort_key=place)
+        for order, name in enumerate(names):
+            app[name].group, app[name].sort_key = group, order
+    last = Group("Help", sort_key=len(_PANELS))
+    for name in (*app.help_flags, *app.version_flags):
+        app[name].group = last
 
 
 class ToFolder(Protocol):
@@ -65,6 +88,15 @@ def ran(
     with told(config.out / "log.jsonl", append) as on_event:
         job = run(config, on_event)
     return job, json.loads((job / "result.json").read_text())
+
+
+def verdict_lines(found: Mapping[str, Any]) -> list[str]:
+    """The verdict of ``result.json``, and what to do next where it is not solved."""
+    lines, step = [f"Verdict: {found['verdict']}. {found['sentence']}"], found["next_step"]
+    if step is not None:
+        lines.append(f"Next: {step['sentence']}")
+        lines += [f"  {step['command']}"] if step["command"] else []
+    return lines
 
 
 def finished(job: Path, found: Mapping[str, Any], *lines: str) -> None:

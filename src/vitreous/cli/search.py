@@ -30,10 +30,11 @@ def abinit(config: Annotated[AbinitConfig, Parameter(name="*")]) -> None:
 def demo(config: Annotated[DemoConfig | None, Parameter(name="*")] = None) -> None:
     """Simulate a small data set, reconstruct it and write a report, in about a minute."""
     from vitreous.jobs.demo import job_folder, run_demo
+    from vitreous.report.events import EventLog
     from vitreous.report.html import write_report
 
     config = config or DemoConfig()
-    with told(None) as shown, told(job_folder(config) / "log.jsonl") as logged:
+    with told(None) as shown, EventLog(job_folder(config) / "log.jsonl") as logged:
         result = run_demo(config, shown, logged)
     found = result.comparison
     Console().print(

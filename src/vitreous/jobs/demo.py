@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.compare import Comparison, run_compare
@@ -11,6 +13,7 @@ from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.config.maps import CompareConfig
 from vitreous.jobs.config.simulate import DemoConfig, SimulateConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.simulate import simulate_from
 from vitreous.physics.phantom import built_in_phantom
 
@@ -30,10 +33,11 @@ def job_folder(config: DemoConfig) -> Path:
     return config.out / "abinit"
 
 
+@on_its_threads
 def run_demo(
     config: DemoConfig, on_event: OnEvent = ignore, on_job_event: OnEvent = ignore
 ) -> DemoResult:
-    """Simulate, reconstruct, compare; ``on_job_event`` is told of the ab initio job alone.
+    """Simulate, reconstruct, compare; ``on_job_event`` is for the ab initio job's own log.
 
     Raises
     ------
@@ -49,6 +53,11 @@ def run_demo(
     star = simulate_from(
         lambda: (built_in_phantom(_BOX, _PIXEL_SIZE), _PIXEL_SIZE), simulation, on_event
     )
+
+    def on_abinit_event(event: Mapping[str, Any]) -> None:
+        on_job_event(event)
+        on_event(event)
+
     job = run_abinit(
         AbinitConfig(
             star,
@@ -58,7 +67,7 @@ def run_demo(
             polish_passes=1,
             seed=config.seed,
         ),
-        on_event,
+        on_abinit_event,
     )
     comparison = run_compare(CompareConfig(job / "class001.mrc", simulation.out / "truth.mrc"))
     return DemoResult(job, comparison)

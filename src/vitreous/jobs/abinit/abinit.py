@@ -30,7 +30,7 @@ from vitreous.jobs.em.sorting import duplicates
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.images import BEYOND, CtfMode, load_rings, working_frame
-from vitreous.jobs.options import AUTO, device_for
+from vitreous.jobs.options import AUTO, device_for, on_its_threads
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import resample_map
@@ -109,6 +109,7 @@ def _search(problem: Problem, states: list[SearchState], on_event: OnEvent) -> _
     return _Outcome(states, verdict, ends[verdict.evidence.best])
 
 
+@on_its_threads
 def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     """Reconstruct one or several maps from particles in unknown orientations.
 

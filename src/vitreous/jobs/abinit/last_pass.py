@@ -103,7 +103,7 @@ def last_pass(
     """
     config = problem.config
     on_event({"event": "final_pass", "stage": "last passes", "iteration": 0,
-              "of": config.polish_passes + 1})  # fmt: skip
+              "at_most": config.polish_passes + 1})  # fmt: skip
     look = coarse_look(problem, state, config.final_resolution)
     noisy = noise_probability(look.best.log_evidence.cpu())
     keep = (noisy <= 0.5) | bool((noisy > 0.5).all())
@@ -180,7 +180,7 @@ def _level(
         best = joined(found)
         evidence = float(best.log_evidence.mean())
         on_event({"event": "final_pass", "stage": "last passes", "iteration": number + 2,
-                  "of": most + 1, "angular_sampling": look.step,
+                  "at_most": most + 1, "angular_sampling": look.step,
                   "log_likelihood": evidence})  # fmt: skip
         if evidence - before < _LEVEL * abs(evidence):
             break

@@ -10,7 +10,7 @@ from vitreous.io.plain import plain
 from vitreous.jobs.check.preflight import Preflight, preflight
 from vitreous.jobs.config.particles import CheckConfig
 from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.jobs.options import flag
+from vitreous.jobs.options import flag, on_its_threads
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 
@@ -32,6 +32,7 @@ def _check_options(config: CheckConfig) -> None:
         )
 
 
+@on_its_threads
 def run_check(config: CheckConfig, on_event: OnEvent = ignore) -> Preflight:
     """Check a particle stack; writes the record if a file is asked for.
 

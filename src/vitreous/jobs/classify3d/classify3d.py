@@ -54,6 +54,7 @@ from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.images import load_rings
 from vitreous.jobs.maps.half_maps import Mask, read_mask
 from vitreous.jobs.memory import search_memory
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.kernels.threads import one_thread
 from vitreous.particles.stack import ImageSource, open_images
@@ -263,6 +264,7 @@ def _read(config: Classify3dConfig) -> tuple[Task, Mask | None]:
     return set_up(table, source, references, config, None if mask is None else mask.volume), mask
 
 
+@on_its_threads
 def run_classify3d(config: Classify3dConfig, on_event: OnEvent = ignore) -> Path:
     """Sort the particles of a file among maps made from those of others.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
+from vitreous.jobs.config.shared import ThreadOptions
+
 
 @dataclass(frozen=True)
-class CtfRefineConfig:
+class CtfRefineConfig(ThreadOptions):
     """Defocus, aberrations and magnification of particles, refined against their map.
 
     Attributes

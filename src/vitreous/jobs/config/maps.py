@@ -6,11 +6,11 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.jobs.config.shared import CtfOptions, OfParticles
+from vitreous.jobs.config.shared import CtfOptions, OfParticles, ThreadOptions
 
 
 @dataclass(frozen=True)
-class OfHalfMaps:
+class OfHalfMaps(ThreadOptions):
     """Two half-maps, and where they are looked at.
 
     Attributes
@@ -113,7 +113,7 @@ class AnisotropyConfig(OfHalfMaps):
 
 
 @dataclass(frozen=True)
-class SymmetryConfig:
+class SymmetryConfig(ThreadOptions):
     """Test a map for point groups, lay it on their axes and impose one.
 
     Attributes
@@ -157,7 +157,7 @@ class SymmetryConfig:
 
 
 @dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(ThreadOptions):
     """Compare a map with the truth after aligning it over rotation, shift and hand.
 
     Attributes
@@ -184,7 +184,7 @@ class CompareConfig:
 
 
 @dataclass(frozen=True)
-class ReconstructConfig(CtfOptions, OfParticles):
+class ReconstructConfig(CtfOptions, ThreadOptions, OfParticles):
     """Map and half-maps of particles at the poses that they have.
 
     Attributes
@@ -217,7 +217,7 @@ class ReconstructConfig(CtfOptions, OfParticles):
         movies do not tell: it hangs on the map's hand and on how the camera was read out.
     ewald_diameter : float, optional
         Diameter of the particle in angstrom, by which images are parted into the sphere's two
-        halves; by default ``mask_diameter``, else 70 % of the box.
+        halves; by default --mask-diameter, else 70 % of the box.
     padding : int
         Oversampling of the maps' transforms, 2 to 4: memory grows with its third power.
     seed : int
@@ -245,7 +245,7 @@ class ReconstructConfig(CtfOptions, OfParticles):
 
 
 @dataclass(frozen=True)
-class ModelCheckConfig:
+class ModelCheckConfig(ThreadOptions):
     """How well an atomic model and a map agree.
 
     Attributes

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from vitreous.io.density import Mode, Point
+from vitreous.jobs.config.shared import JobOptions, ThreadOptions
 
 
 @dataclass(frozen=True)
-class ChangeConfig:
+class ChangeConfig(JobOptions):
     """What all verbs share that make one map of each map given.
 
     Attributes
@@ -257,7 +258,7 @@ class ConvertConfig(ChangeConfig):
 
 
 @dataclass(frozen=True)
-class DecoyConfig:
+class DecoyConfig(JobOptions):
     """What the decoys share.
 
     Attributes
@@ -313,7 +314,7 @@ class NoiseConfig(DecoyConfig):
 
 
 @dataclass(frozen=True)
-class FitConfig:
+class FitConfig(ThreadOptions):
     """Fit a map or a model into a map as a rigid body, from wherever it is.
 
     Attributes
@@ -343,7 +344,7 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
-class FscConfig:
+class FscConfig(JobOptions):
     """Fourier shell correlation of two maps on one grid.
 
     Attributes
@@ -375,7 +376,7 @@ class FscConfig:
 
 
 @dataclass(frozen=True)
-class InfoConfig:
+class InfoConfig(JobOptions):
     """Header, statistics and what is odd about maps or stacks.
 
     Attributes

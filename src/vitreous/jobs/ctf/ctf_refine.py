@@ -15,10 +15,12 @@ from vitreous.jobs.ctf.odd_aberrations import OddModel, refine_odd
 from vitreous.jobs.ctf.outputs import write_changes, write_phases, written_table
 from vitreous.jobs.ctf.setup import open_problem
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.particles.table import write_particles
 
 
+@on_its_threads
 def run_ctf_refine(config: CtfRefineConfig, on_event: OnEvent = ignore) -> Path:
     """Refine what the options ask for.
 

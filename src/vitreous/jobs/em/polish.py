@@ -191,7 +191,7 @@ def polish(
                     "event": "polish",
                     "stage": "poses polished",
                     "iteration": level * passes + number + 1,
-                    "of": _LEVELS * passes,
+                    "at_most": _LEVELS * passes,
                     "angular_sampling": step,
                     "log_likelihood": float(state.best.log_evidence.mean()),
                     "posterior_of_best": sharpness,

@@ -18,6 +18,7 @@ from vitreous.io.mrc import write_map
 from vitreous.jobs.config.maps import ModelCheckConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.model_and_map import ModelAndMap, compared, read_model_and_map
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.physics.filters import low_pass
 from vitreous.validate.fsc import fsc, resolution_at, shell_frequency
@@ -168,6 +169,7 @@ def _warnings(result: dict[str, Any], outside: float) -> list[str]:
     return found
 
 
+@on_its_threads
 def run_model_check(config: ModelCheckConfig, on_event: OnEvent = ignore) -> Path:
     """Fit a model to a map as a rigid body and tell how far they agree.
 

@@ -19,6 +19,7 @@ from vitreous.io.mtf import read_mtf
 from vitreous.jobs.config.maps import PostprocessConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, half_maps_given
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
 from vitreous.physics.filters import low_pass
@@ -196,6 +197,7 @@ def write_judged(out: Path, halves: HalfMaps, judged: Judged) -> None:
     write_fsc_xml(out / "fsc.xml", frequency, judged.curves.corrected, _XML_TITLE)
 
 
+@on_its_threads
 def run_postprocess(config: PostprocessConfig, on_event: OnEvent = ignore) -> Path:
     """Resolution, B-factor, and the sharpened map of two half-maps.
 

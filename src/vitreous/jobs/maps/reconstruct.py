@@ -22,6 +22,7 @@ from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.maps.posed_particles import PosedParticles, choose_particles, posed_batches
 from vitreous.jobs.maps.postprocess import curve_warnings, resolutions
 from vitreous.jobs.memory import free_memory
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.symmetry import normalise_name
 from vitreous.particles.stack import ImageSource, open_images
@@ -202,6 +203,7 @@ def _made(
     return {**judged, "ewald": sphere, "warnings": [*judged["warnings"], *doubts]}
 
 
+@on_its_threads
 def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Path:
     """Map of particles at their poses, and maps of their halves with the FSC between them.
 

@@ -17,6 +17,7 @@ from vitreous.io.plain import plain
 from vitreous.jobs.compare import checked_diameter, cubic, extent
 from vitreous.jobs.config.maps import SymmetryConfig
 from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.jobs.options import on_its_threads
 from vitreous.math.symmetry import point_group
 from vitreous.physics.masks import soft_sphere
 from vitreous.validate.fsc import fsc, resolution_at
@@ -174,6 +175,7 @@ def _laid(
     return symmetrised(volume, operators, chosen.matrix, chosen.shift)
 
 
+@on_its_threads
 def run_symmetry(config: SymmetryConfig, on_event: OnEvent = ignore) -> SymmetryResult:
     """Score a map's point groups; lay it on the axes of one and impose it, if asked to.
 

@@ -15,6 +15,7 @@ from vitreous.io.mrc import read_map, stack_writer
 from vitreous.jobs.config.particles import SubtractConfig
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.half_maps import read_mask
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.particles.revert import ORIGINAL, reverted
 from vitreous.jobs.particles.subtraction import (
     Part,
@@ -132,6 +133,7 @@ def _revert(
     return Subtracted(star, {}, warnings)
 
 
+@on_its_threads
 def run_subtract(config: SubtractConfig, on_event: OnEvent = ignore) -> Subtracted:
     """Subtract a part of a map from particles, or give them their images back.
 

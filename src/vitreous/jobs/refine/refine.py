@@ -16,6 +16,7 @@ from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask
 from vitreous.jobs.maps.postprocess import judge_half_maps, write_judged
 from vitreous.jobs.memory import refine_plan
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.refine.begin import Begun, begin, first_state
 from vitreous.jobs.refine.gold import Halves, claimed
@@ -125,6 +126,7 @@ def _write(begun: Begun, state: RefineState, halves: Halves, settled: bool, bega
     write_record(out, record)
 
 
+@on_its_threads
 def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
     """Refine a map and all poses by the gold standard.
 
