@@ -179,10 +179,15 @@ def defocus_of(
     """
     state = table.state.take(rows)
     columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
-    values = (None if c is None else c[rows] for c in (*columns, state.scale, state.bfactor))
     flipped = (state.flipped | phase_flipped) & ~state.premultiplied
+    u, v, angle, phase_shift = (torch.from_numpy(np.asarray(c)[rows]).float() for c in columns)
     return Defocus(
-        *(None if v is None else torch.from_numpy(v).float() for v in values),
+        u,
+        v,
+        angle,
+        phase_shift,
+        scale=None if state.scale is None else torch.from_numpy(state.scale).float(),
+        bfactor=None if state.bfactor is None else torch.from_numpy(state.bfactor).float(),
         flipped=torch.from_numpy(flipped) if flipped.any() else None,
         premultiplied=torch.from_numpy(state.premultiplied) if state.premultiplied.any() else None,
     )

@@ -90,8 +90,9 @@ def _three_dimensional(
 ) -> Iterator[str]:
     """Reasons to think that the images are not single projections."""
     for block in (blocks.particles, blocks.optics, *others.values()):
-        there = block is not None and _TILT_STACKS in block.frame.columns
-        if there and truths(block, _TILT_STACKS, blocks.path).any():
+        if block is None or _TILT_STACKS not in block.frame.columns:
+            continue
+        if truths(block, _TILT_STACKS, blocks.path).any():
             yield f"_{_TILT_STACKS} is set: each is a stack of a tilt series' images"
     dimensions = blocks.numbers_if_any(_DIMENSIONS)
     if dimensions is not None and (dimensions == 3).any():

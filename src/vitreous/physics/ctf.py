@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -86,8 +86,8 @@ class Defocus:
 
     def take(self, part: slice | Tensor) -> Defocus:
         """That of some particles."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return Defocus(*(None if value is None else value[part] for value in values))
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{n: value[part] for n, value in given.items() if value is not None})
 
     @property
     def some_premultiplied(self) -> bool:
@@ -177,9 +177,7 @@ def contrast_transfer(
     return value if amplitude is None else value * amplitude
 
 
-def image_transfer(
-    ctf: Float[Tensor, "n ..."], defocus: Defocus
-) -> Float[Tensor, "n ..."]:
+def image_transfer(ctf: Float[Tensor, "n ..."], defocus: Defocus) -> Float[Tensor, "n ..."]:
     """What the signal in each image is multiplied by: the CTF, or its square if premultiplied."""
     if defocus.premultiplied is None:
         return ctf

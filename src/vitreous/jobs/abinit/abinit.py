@@ -31,6 +31,7 @@ from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
 from vitreous.jobs.images import BEYOND, CtfMode, load_rings, working_frame
 from vitreous.jobs.options import AUTO, device_for, on_its_threads
+from vitreous.jobs.recorded import as_recorded
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import resample_map
@@ -134,6 +135,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     table = read_particles(config.particles)
     source = open_images(table)
     mask_diameter, warnings, checked = check_abinit(config, table, source)
+    source = as_recorded(source, ctf=config.ctf)
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
     frame = working_frame(table, mask_diameter, config.final_resolution, BEYOND)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from vitreous.jobs.images import CtfMode, check_one_field, optics_of, particle_ctf
+from vitreous.jobs.images import check_one_field, defocus_of, optics_of
+from vitreous.jobs.recorded import as_if_recorded, signed_ctf
 from vitreous.particles.selection import evenly
 from vitreous.particles.stack import ImageSource, normalise
 from vitreous.particles.table import ParticleTable
@@ -89,7 +90,9 @@ def _ordinary_defocus(table: ParticleTable) -> Bool[np.ndarray, " n"]:
     return size <= _FAR * np.median(size)
 
 
-def read_sample(table: ParticleTable, source: ImageSource, *, ctf: bool = True) -> Sample:
+def read_sample(
+    table: ParticleTable, source: ImageSource, *, ctf: bool = True, phase_flipped: bool = False
+) -> Sample:
     """Read, look at and transform a sample of images.
 
     Parameters
@@ -98,6 +101,13 @@ def read_sample(table: ParticleTable, source: ImageSource, *, ctf: bool = True) 
     source : ImageSource
     ctf : bool
         Whether to give the spectra the table's CTF; they are taken to carry none otherwise.
+    phase_flipped : bool
+        Take the phases as flipped, whatever the table says.
+
+    Returns
+    -------
+    The spectra are those of the images as they were recorded, if the table says truly what was done
+    about the CTF since.
 
     Raises
     ------
@@ -122,12 +132,13 @@ def read_sample(table: ParticleTable, source: ImageSource, *, ctf: bool = True) 
         if not good.any():
             continue
         scaled = normalise(torch.from_numpy(images[good]), group.box / 2 - 1)
-        samples.append(spectrum_at(scaled, points))
-        transfers.append(
-            particle_ctf(table, batch[good], optics_of(group), points / field, CtfMode())
-            if ctf
-            else torch.ones(int(good.sum()), len(points))
-        )
+        seen, transfer = spectrum_at(scaled, points), torch.ones(int(good.sum()), len(points))
+        if ctf and table.defocus_u is not None:
+            defocus = defocus_of(table, batch[good], phase_flipped=phase_flipped)
+            transfer = signed_ctf(points / field, defocus, optics_of(group))
+            seen = as_if_recorded(seen, transfer, defocus)
+        samples.append(seen)
+        transfers.append(transfer)
     spectra = ImageSpectra(torch.cat(samples), torch.cat(transfers), points, field)
     return Sample(np.concatenate(batches), joined(pixels), spectra)
 

@@ -12,6 +12,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from vitreous.jobs.images import defocus_of, optics_of
+from vitreous.jobs.recorded import as_if_recorded, signed_ctf
 from vitreous.kernels import cubes
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.poses import Poses
@@ -168,19 +169,13 @@ def _spectra(problem: Problem, band: Band, rows: np.ndarray, optics: Optics) -> 
     spectrum *= shift_phase(band.steps, origins - band.box // 2, band.box)
     if optics.turns_phases:
         spectrum *= beam_tilt_phase(band.metric, optics).conj()
-    flips = _flips(problem, band, rows)
-    return spectrum if flips is None else spectrum * flips
-
-
-def _flips(problem: Problem, band: Band, rows: np.ndarray) -> Tensor | None:
-    """Signs that undo the flips of phases, which were done by the CTF as it was read."""
+    # Phases were flipped by the CTF as it was read, not as it is known by now.
     read = problem.source.table
-    defocus = defocus_of(read, rows)
-    if defocus.flipped is None:
-        return None
-    phase = ctf_phase(band.metric, defocus, optics_of(read.optics[read.group[rows[0]]]))
-    signs = torch.where(torch.sin(phase) < 0, -1.0, 1.0)
-    return torch.where(defocus.flipped[:, None], signs, torch.ones_like(signs))
+    before = defocus_of(read, rows)
+    if before.flipped is None:
+        return spectrum
+    ctf = signed_ctf(band.metric, before, optics_of(read.optics[read.group[rows[0]]]))
+    return as_if_recorded(spectrum, ctf, before)
 
 
 def _slices(problem: Problem, rows: np.ndarray, points: Tensor) -> tuple[Tensor, Tensor]:
