@@ -33,6 +33,7 @@ from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.images import BEYOND, CtfMode, load_rings, working_frame
 from vitreous.jobs.options import AUTO, device_for, on_its_threads
+from vitreous.jobs.recorded import as_recorded
 from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.kernels.threads import one_thread
@@ -138,6 +139,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     table = read_particles(config.particles)
     source = open_images(table)
     mask_diameter, warnings, checked = check_abinit(config, table, source)
+    source = as_recorded(source, ctf=config.ctf)
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
     grid = common_grid(table)

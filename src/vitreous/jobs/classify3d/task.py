@@ -23,6 +23,7 @@ from vitreous.jobs.classify3d.steps import MapMaking
 from vitreous.jobs.config.classify import Classify3dOptions
 from vitreous.jobs.images import BEYOND, CtfMode, Frame, working_frame
 from vitreous.jobs.options import device_for
+from vitreous.jobs.recorded import as_recorded
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.math.fourier import resample
 from vitreous.math.symmetry import point_group
@@ -143,7 +144,7 @@ def set_up(
     return Task(
         options,
         table,
-        source,
+        as_recorded(source, ctf=options.ctf),
         frame,
         framed,
         making,

@@ -15,8 +15,8 @@ from vitreous.jobs.compare import cubic
 from vitreous.jobs.config.ctf import CtfRefineConfig
 from vitreous.jobs.ctf.comparison import Problem, reference
 from vitreous.jobs.maps.half_maps import open_half_maps
-from vitreous.particles.columns import numbers
 from vitreous.particles.poses import read_poses
+from vitreous.particles.selection import random_subsets
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles, require_ctf
 from vitreous.validate.fsc import fsc, resolution_at
@@ -87,23 +87,9 @@ def _halves(config: CtfRefineConfig, table: ParticleTable) -> Int[np.ndarray, " 
     """Index of the map that each particle is compared with."""
     if config.map is not None:
         return np.zeros(len(table), dtype=np.int64)
-    if "rlnRandomSubset" not in table.columns:
-        raise InputError(
-            "no column _rlnRandomSubset, which tells a particle's half",
-            where=table.path,
-            mend="give the particles of a gold-standard refinement, or one map with --map",
-        )
-    subset = numbers(table.block, "rlnRandomSubset", table.path)
-    bad = ~np.isin(subset, (1, 2))
-    if bad.any():
-        row = int(bad.argmax())
-        raise InputError(
-            f"column _rlnRandomSubset, row {row + 1} holds {subset[row]:g}, expected 1 or 2",
-            where=table.path,
-            mend="mend that cell",
-        )
+    mend = "give the particles of a gold-standard refinement, or one map with --map"
     # A particle's own noise is in the map of its half, where it speaks for the present values.
-    return 2 - subset.astype(np.int64)
+    return 2 - random_subsets(table, mend)
 
 
 def _maps(config: CtfRefineConfig) -> tuple[tuple[Float[Tensor, "n n n"], ...], float, float]:
