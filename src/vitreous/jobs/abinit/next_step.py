@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from vitreous.jobs.abinit.verdict import Doubt, Judgement
+from vitreous.jobs.abinit.verdict import OF_SHAPE, Doubt, Judgement
 from vitreous.jobs.command import beside, command_of
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.config.classify import Classify3dConfig
@@ -183,11 +183,6 @@ def _refine(ending: Ending) -> NextStep:
     )
 
 
-_OF_SHAPE: Final[frozenset[Doubt]] = frozenset(
-    ("collapsed", "starts disagree", "few starts agree", "own mirror image", "poses differ")
-)
-"""Doubts that a symmetry which was not imposed may be the cause of."""
-
 _STEPS: Mapping[Doubt, Callable[[Ending], NextStep]] = {
     "inverted": _invert,
     "no density": _check,
@@ -203,7 +198,7 @@ _STEPS: Mapping[Doubt, Callable[[Ending], NextStep]] = {
 
 def next_step(doubt: Doubt, ending: Ending) -> NextStep:
     """What to do next about a doubt."""
-    if doubt in _OF_SHAPE and ending.free and ending.proposed and not ending.refuted:
+    if doubt in OF_SHAPE and ending.free and ending.proposed and not ending.refuted:
         return _under(ending, ending.proposed)
     return _STEPS[doubt](ending)
 

@@ -59,6 +59,7 @@ def _steps_of(
             {
                 "event": "iteration",
                 "start": state.start + 1,
+                "symmetry": problem.config.symmetry,
                 "stage": step.stage,
                 "resolution": round(step.resolution, 2),
                 "angular_sampling": problem.angular_step(step.resolution),

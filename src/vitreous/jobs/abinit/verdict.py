@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from vitreous.validate.reproducibility import Agreement
 from vitreous.validate.verdict import Verdict, Word
@@ -21,6 +21,11 @@ Doubt = Literal[
     "poses differ",
 ]
 """What keeps a map from being called solved."""
+
+OF_SHAPE: Final[frozenset[Doubt]] = frozenset(
+    ("collapsed", "starts disagree", "few starts agree", "own mirror image", "poses differ")
+)
+"""Doubts that a symmetry which was not imposed may be the cause of."""
 
 _AGREES = 1.5
 """Starts agree if they do so to this many times the final resolution."""
