@@ -30,7 +30,7 @@ def abinit(config: Annotated[AbinitConfig, Parameter(name="*")]) -> None:
     from vitreous.jobs.abinit.abinit import run_abinit
     from vitreous.report.html import write_report
 
-    job, found = ran(run_abinit, config, append=config.resume)
+    job, found = ran(run_abinit, config)
     places = (f"Map: {job / 'class001.mrc'}", f"Report: {write_report(job)}")
     symmetry = [found["symmetry_found"]] if found["symmetry_found"] else []
     print_lines(*verdict_lines(found), *symmetry, *warning_lines(found), *places)
@@ -39,13 +39,12 @@ def abinit(config: Annotated[AbinitConfig, Parameter(name="*")]) -> None:
 @app.command
 def demo(config: Annotated[DemoConfig | None, Parameter(name="*")] = None) -> None:
     """Simulate a small data set, reconstruct it and write a report, in about a minute."""
-    from vitreous.jobs.demo import job_folder, run_demo
-    from vitreous.report.events import EventLog
+    from vitreous.jobs.demo import run_demo
     from vitreous.report.html import write_report
 
     config = config or DemoConfig()
-    with told(None) as shown, EventLog(job_folder(config) / "log.jsonl") as logged:
-        result = run_demo(config, shown, logged)
+    with told() as on_event:
+        result = run_demo(config, on_event)
     found = result.comparison
     Console().print(
         f"The map agrees with the simulated molecule to "
@@ -60,7 +59,7 @@ def refine(config: Annotated[RefineConfig, Parameter(name="*")]) -> None:
     """Refine a map and all poses from two halves of the particles that never meet."""
     from vitreous.jobs.refine.refine import run_refine
 
-    job, found = ran(run_refine, config, append=config.resume)
+    job, found = ran(run_refine, config)
     finished(
         job,
         found,
@@ -77,7 +76,7 @@ def classify3d(config: Annotated[Classify3dConfig, Parameter(name="*")]) -> None
     from vitreous.jobs.classify3d.classify3d import run_classify3d
     from vitreous.report.classes import write_classes_report
 
-    job, found = ran(run_classify3d, config, append=config.resume)
+    job, found = ran(run_classify3d, config)
     table = Table("class", "particles", "share", "FSC 0.143", "is", title="Classes")
     for entry in found["classes"]:
         noise = entry["label"] == "noise"

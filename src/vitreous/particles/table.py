@@ -64,6 +64,14 @@ class ParticleTable:
         """Return the number of particles."""
         return len(self.group)
 
+    def __repr__(self) -> str:
+        """In one line: the file, and how many particles in how many optics groups."""
+        groups = len(self.optics)
+        return (
+            f"ParticleTable({str(self.path)!r}: {len(self):,} particles, "
+            f"{groups} optics group{'s' if groups != 1 else ''}, {len(self.columns)} columns)"
+        )
+
     @property
     def columns(self) -> list[str]:
         """Column names of the particles' block."""

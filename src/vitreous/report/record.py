@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from vitreous.errors import InputError
 from vitreous.io.mrc import read_map
 from vitreous.io.star import read_star
-from vitreous.report.events import read_events
+from vitreous.jobs.log import read_events
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,12 @@ def read_result(path: Path) -> dict[str, Any]:
         raise InputError("is not JSON", where=path, mend="run the job again") from error
     if not isinstance(result, dict):
         raise InputError("holds no JSON object", where=path, mend="run the job again")
+    if result.get("status") == "interrupted":
+        raise InputError(
+            "is of a job that was interrupted, so there is no report yet",
+            where=path,
+            mend="let the job finish: abinit, classify3d and refine go on with --resume",
+        )
     return result
 
 

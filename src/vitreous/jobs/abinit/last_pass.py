@@ -112,9 +112,9 @@ def last_pass(
     noisy = noise_probability(places.log_evidence)
     if (noisy > 0.5).double().mean() >= _MOSTLY:
         return _unpolished(problem, state, places)
-    frame = finer_frame(problem.table, problem.frame, config.final_resolution)
+    frame = finer_frame(problem.frame, config.final_resolution)
     images = load_planes(problem.table, source, frame, problem.device, on_event, mode)
-    reach = config.offset_range * problem.table.optics[0].pixel_size / frame.pixel_size
+    reach = config.offset_range * frame.grid.pixel_size / frame.pixel_size
     material = Material(images, frame, problem.operators, config.flatten, reach)
     kept = torch.nonzero(noisy <= 0.5)[:, 0]
     folds = [kept[number::_FOLDS] for number in range(_FOLDS)]
@@ -162,6 +162,7 @@ def _begun(problem: Problem, state: SearchState, posed: Posed, frame: Frame) -> 
     return Polished(
         resample_map(state.maps, frame.box),
         noise[:, : frame.polar.rings],
+        state.scale,
         state.fractions,
         Posed(posed.matrices, posed.origins * scale),
     )
@@ -224,7 +225,7 @@ def _on_grid(look: Look, best: Best) -> _Places:
 
 
 def _unpolished(problem: Problem, state: SearchState, places: _Places) -> Ended:
-    polished = Polished(state.maps, state.noise, state.fractions, places.posed)
+    polished = Polished(state.maps, state.noise, state.scale, state.fractions, places.posed)
     return Ended(places, polished, problem.frame, None, [])
 
 

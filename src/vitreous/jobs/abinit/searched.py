@@ -22,6 +22,7 @@ from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.starts import finished, run_starts
 from vitreous.jobs.abinit.state import save_checkpoint
 from vitreous.jobs.abinit.verdict import OF_SHAPE, Judgement, judge
+from vitreous.jobs.checkpoint import Checkpoint
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.search import SMALL_BOX
 from vitreous.jobs.em.state import SearchState
@@ -29,9 +30,11 @@ from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.images import BEYOND, CtfMode, Frame, load_rings, working_frame
 from vitreous.jobs.memory import MemoryPlan
 from vitreous.jobs.options import AUTO
+from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
+from vitreous.particles.grid import Grid, common_grid
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 from vitreous.validate.symmetry.point_groups import SymmetryFinding, find_symmetry
@@ -49,8 +52,10 @@ class Task:
     mask_diameter : float
         Angstrom.
     device : torch.device
-    label : str
-        Ending of the names of the checkpoint and the folder of intermediate maps.
+    folder : Path
+        For the checkpoint and intermediate maps.
+    inputs : str
+        Digest of the particles, which a checkpoint is bound to.
     """
 
     config: AbinitConfig
@@ -58,7 +63,17 @@ class Task:
     source: ImageSource
     mask_diameter: float
     device: torch.device
-    label: str = ""
+    folder: Path
+    inputs: str
+
+    def in_folder(self, folder: Path) -> Task:
+        """The same with its files in another folder."""
+        return replace(self, folder=folder)
+
+    def under(self, group: str, final_resolution: float) -> Task:
+        """The same with a point group imposed, and a folder of its own within this one's."""
+        config = replace(self.config, symmetry=group, final_resolution=final_resolution)
+        return replace(self, config=config, folder=self.folder / f"under_{group}")
 
     @property
     def free(self) -> bool:
@@ -66,15 +81,19 @@ class Task:
         return self.config.symmetry.upper() in ("C1", AUTO.upper())
 
     @property
-    def checkpoint(self) -> Path:
-        """Where the states are kept."""
-        return self.config.out / f"checkpoint{self.label}.safetensors"
+    def grid(self) -> Grid:
+        """Of the images, brought together."""
+        return common_grid(self.table)
 
     @property
     def frame(self) -> Frame:
         """Of the search's maps."""
-        finest = self.config.final_resolution
-        return working_frame(self.table, self.mask_diameter, finest, BEYOND)
+        return working_frame(self.grid, self.mask_diameter, self.config.final_resolution, BEYOND)
+
+    def checkpoint(self, on_event: OnEvent) -> Checkpoint:
+        """Where the states are kept."""
+        path = self.folder / CHECKPOINT
+        return Checkpoint(path, self.config, inputs=self.inputs, tell=on_event)
 
     @property
     def operators(self) -> Float[Tensor, "s 3 3"]:
@@ -87,8 +106,8 @@ class Task:
         return memory_plan(self.config, self.table, self.frame, len(self.operators), self.device)
 
     def full_size(self, maps: Float[Tensor, "k n n n"]) -> Float[np.ndarray, "k m m m"]:
-        """Maps in the box of the first optics group, as images of that box would show them."""
-        found: np.ndarray = resample_map(maps.cpu(), self.table.optics[0].box).numpy()
+        """Maps on their grid, as images on it would show them."""
+        found: np.ndarray = resample_map(maps.cpu(), self.grid.box).numpy()
         return found
 
 
@@ -128,32 +147,30 @@ def posed_problem(task: Task, on_event: OnEvent) -> Problem:
     on_event({"event": "memory", **plan.record()})
     mode = CtfMode.of(task.config)
     images = load_rings(task.table, task.source, frame, task.device, on_event, mode)
-    return Problem(
-        task.table, frame, images, task.operators, task.device, plan.tiling, task.config
-    )
+    return Problem(task.table, frame, images, task.operators, task.device, plan.tiling, task.config)
 
 
 def _write_intermediate(task: Task, state: SearchState) -> None:
-    folder = task.config.out / f"iterations{task.label}"
+    folder = task.folder / "iterations"
     folder.mkdir(exist_ok=True)
     for number, volume in enumerate(task.full_size(state.maps), 1):
         name = f"start{state.start + 1:02d}_it{state.iteration:03d}_class{number:03d}.mrc"
-        write_map(folder / name, volume, task.table.optics[0].pixel_size)
+        write_map(folder / name, volume, task.grid.pixel_size)
 
 
 def _run_starts(
     task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent
 ) -> list[SearchState]:
     """All starts, with checkpoints and intermediate maps as asked."""
-    written: dict[int, int] = {}
+    checkpoint, written = task.checkpoint(on_event), dict[int, int]()
 
     def save(states: list[SearchState]) -> None:
-        save_checkpoint(task.checkpoint, states, problem.config)
+        save_checkpoint(checkpoint, states)
         for state in states:
             if written.get(state.start) != state.iteration > 0:
                 _write_intermediate(task, state)
                 written[state.start] = state.iteration
-        on_event({"event": "checkpoint", "path": task.checkpoint.name})
+        on_event({"event": "checkpoint", "path": checkpoint.path.name})
 
     return run_starts(problem, states, on_event, save)
 
@@ -193,9 +210,7 @@ def _mates(problem: Problem, finding: SymmetryFinding | None) -> Float[Tensor, "
     return laid.T @ point_group(finding.group) @ laid
 
 
-def search(
-    task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent
-) -> Searched:
+def search(task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent) -> Searched:
     """Search from random densities, or go on from ``states``, and judge what comes of it.
 
     Where the search's own maps leave a doubt about hand or poses, a second start goes through the
