@@ -49,12 +49,12 @@ def compared_at_last(
         return None
     frame = likeliest.frame
     mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
-    maps = [ended.polished.maps[0].cpu() for ended in (other, likeliest)]
+    moving, fixed = (ended.polished.maps[0].cpu() for ended in (other, likeliest))
     finest = max(_finest(other), _finest(likeliest))
-    found = agreement(*maps, mask, frame.pixel_size, finest=finest)
-    own = agreement_with_mirror(maps[1], mask, frame.pixel_size, _finest(likeliest))
-    posed = (ended.polished.posed.matrices.cpu() for ended in (other, likeliest))
-    angles = pose_differences(*posed, found, mates)
+    found = agreement(moving, fixed, mask, frame.pixel_size, finest=finest)
+    own = agreement_with_mirror(fixed, mask, frame.pixel_size, _finest(likeliest))
+    poses, others = (ended.polished.posed.matrices.cpu() for ended in (other, likeliest))
+    angles = pose_differences(poses, others, found, mates)
     limit = SAME_POSE * problem.last_angular_step
     alike = float((angles <= limit).double().mean())
     return AtLast(start, found.resolution, own, alike)

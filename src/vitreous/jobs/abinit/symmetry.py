@@ -1,4 +1,4 @@
-"""Symmetry found in a map made without it: imposed, or searched under, if the particles bear it out.
+"""Symmetry found in a map made without it, and whether the particles bear it out.
 
 A group that the map holds is laid on its axes and imposed, if particles are then explained better
 by maps made without them.  Errors of its own may hide what the particle has in a map that is in
@@ -102,26 +102,27 @@ def _laid(ended: Ended, material: Material, score: GroupScore) -> Ended:
     return replace(ended, polished=polished)
 
 
-def _impose(task: Task, first: Searched, on_event: OnEvent) -> tuple[Searched, LookedFor]:
-    """Polish all poses under the group that the map holds, if that explains particles better."""
+def _impose(
+    task: Task, first: Searched, score: GroupScore, on_event: OnEvent
+) -> tuple[Searched, LookedFor]:
+    """Polish all poses under a group that the map holds, if that explains particles better."""
     finding, ended = first.finding, first.ended
     assert finding is not None and ended.material is not None
-    score = finding.score_of(finding.group)
-    material = replace(ended.material, operators=point_group(finding.group))
+    material = replace(ended.material, operators=point_group(score.group))
     begun, shells = _laid(ended, material, score), ended.frame.polar.rings
     before = held_out_evidence(ended.material, ended.polished, ended.folds, shells)
     after = held_out_evidence(material, begun.polished, ended.folds, shells)
     gain = Gain.between(before, after)
     record = {**_record(finding), "gain": gain.mean, "gain_error": gain.error}
     held = (
-        f"Symmetry {finding.group} was found in the map made without it (score {score.score:.2f}, "
+        f"Symmetry {score.group} was found in the map made without it (score {score.score:.2f}, "
         f"where noise would allow {score.allowed:.2f})"
     )
     if gain.mean <= 0:
         return first, LookedFor(
             "C1",
-            f"{held}, but not imposed: it explains the particles less well (log-likelihood {gain}), "
-            "as a pseudosymmetry would.",
+            f"{held}, but not imposed: it explains particles less well by maps made without them "
+            f"(log-likelihood {gain}), as a pseudosymmetry would.",
             record,
             refuted=True,
         )
@@ -130,7 +131,19 @@ def _impose(task: Task, first: Searched, on_event: OnEvent) -> tuple[Searched, L
         f"{held} and imposed: it explains particles better by maps made without them "
         f"(log-likelihood {gain})."
     )
-    return replace(first, ended=ended), LookedFor(finding.group, sentence, record)
+    return replace(first, ended=ended), LookedFor(score.group, sentence, record)
+
+
+def _imposed(task: Task, first: Searched, on_event: OnEvent) -> tuple[Searched, LookedFor]:
+    """The same of all groups that the map holds, the one with the most evidence first."""
+    assert first.finding is not None
+    found = None
+    for score in first.finding.holding:
+        found = _impose(task, first, score, on_event)
+        if not found[1].refuted:
+            break
+    assert found is not None
+    return found
 
 
 def _gain_of_search(first: Searched, second: Searched) -> Gain:
@@ -151,7 +164,8 @@ def _search_under(
     assert finding is not None
     evidence = finding.score_of(group).evidence
     stood = (
-        f"The axes of {group} stand out in the map made without symmetry (evidence {evidence:.0f})"
+        f"The axes of {group} stand out in the map made without symmetry "
+        f"(evidence {evidence:.0f}, by chance at most 15)"
     )
     on_event({"event": "note", "text": f"{stood}: now searching under {group}."})
     under = task.under(
@@ -194,7 +208,7 @@ def symmetrised_search(
     if in_doubt and finding.suggested is not None:
         found = _search_under(task, first, finding.suggested, on_event)
     elif finding.group != "C1" and first.ended.material is not None:
-        found = _impose(task, first, on_event)
+        found = _imposed(task, first, on_event)
     else:
         sentence = "No symmetry was found in the map, and none imposed."
         found = first, LookedFor("C1", sentence, _record(finding))

@@ -273,8 +273,8 @@ def _judged(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
             "failed",
             "collapsed",
             (
-                "The search collapsed: the likeliest map is a ball without features, and the best pose "
-                f"of a particle holds {evidence.certainty:.1%} of its posterior on average."
+                "The search collapsed: the likeliest map is a ball without features, and a "
+                f"particle's best pose holds {evidence.certainty:.1%} of its posterior on average."
             ),
         )
     if starts == 1:

@@ -69,6 +69,11 @@ class SymmetryFinding:
         )
 
     @property
+    def holding(self) -> list[GroupScore]:
+        """Scores of the groups that hold, the one with the most evidence first."""
+        return [] if self.unfit is not None else _by_evidence(self.scores)
+
+    @property
     def suggested(self) -> str | None:
         """The group that a search should try: it stands out from chance, be it held or not.
 
@@ -109,10 +114,9 @@ def testable(name: str, option: str = "--symmetry") -> str:
     return group
 
 
-def _decided(scores: Sequence[GroupScore]) -> str:
-    """Of the groups that hold the one with the most evidence."""
-    holding = [score for score in scores if score.holds]
-    return max(holding, key=lambda score: score.evidence).group if holding else "C1"
+def _by_evidence(scores: Sequence[GroupScore]) -> list[GroupScore]:
+    """Of the groups that hold, the one with the most evidence first."""
+    return sorted((score for score in scores if score.holds), key=lambda score: -score.evidence)
 
 
 def _unfit(trial: Trial) -> str | None:
@@ -181,7 +185,8 @@ def find_symmetry(
             on_group(name)
             scores.append(judged(trial, name))
     unfit = _unfit(trial)
-    group = "C1" if unfit else _decided(scores)
+    holding = [] if unfit else _by_evidence(scores)
+    group = holding[0].group if holding else "C1"
     if group == "C1":
         unfit = unfit or _revolved(trial)
     resolution = trial.width / trial.finest
