@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.io.mrc import write_map
-from vitreous.jobs.abinit.verdict import Verdict
+from vitreous.jobs.abinit.verdict import Judgement
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.found import Found, input_record, noise_record, posed_table
 from vitreous.jobs.em.junk import Label, effective_classes
@@ -32,11 +32,14 @@ class LookedFor:
         What was found, for the report.
     record : dict
         The scores of all groups, for result.json.
+    refuted : bool
+        A group was tried that the particles did not bear out.
     """
 
     group: str
     sentence: str
     record: dict[str, Any]
+    refuted: bool = False
 
 
 def _mean(values: Float[np.ndarray, " n"]) -> float | None:
@@ -80,9 +83,10 @@ def write_results(
     mask_diameter: float,
     resolution: float,
     starts: list[dict[str, Any]],
-    verdict: Verdict,
+    verdict: Judgement,
     preflight: dict[str, Any],
     symmetry: str,
+    searched_under: str,
     looked_for: LookedFor | None,
     timings: Mapping[str, float],
     device: str,
@@ -104,6 +108,7 @@ def write_results(
         "noise": noise_record(table, found),
         "mask_diameter": mask_diameter,
         "symmetry": symmetry,
+        "searched_under": searched_under,
         "symmetry_found": looked_for and looked_for.sentence,
         "symmetry_scores": looked_for and looked_for.record,
         "starts": starts,
