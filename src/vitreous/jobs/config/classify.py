@@ -62,7 +62,7 @@ class Classify3dOptions(CtfOptions, SearchOptions):
     flatten : bool
         Mask the solvent and keep density non-negative.
     check : bool
-        Stop at what ``vitreous check`` calls an error, and at references that differ in pixel size
+        Stop at what vitreous check calls an error, and at references that differ in pixel size
         or hand.
     """
 
