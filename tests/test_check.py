@@ -32,6 +32,7 @@ from vitreous.jobs.folder import ignore
 from vitreous.jobs.images import CtfMode, load_rings, working_frame
 from vitreous.jobs.simulate import run_simulate, simulate_from
 from vitreous.math.fourier import frequency_radius, to_fourier
+from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 from vitreous.physics.ctf import Optics, delocalisation, electron_wavelength
@@ -161,7 +162,7 @@ def test_hollow_particles_score_as_white(hollow: Path) -> None:
     assert check(hollow).estimates.contrast > 20
     table = read_particles(hollow)
     for share in (0.6, 0.7, 0.85, 1.0):
-        frame = working_frame(table, share * 240, 20.0)
+        frame = working_frame(common_grid(table), share * 240, 20.0)
         cpu = torch.device("cpu")
         rings = load_rings(table, open_images(table), frame, cpu, ignore, CtfMode())
         assert contrast_score(rings, frame) > 20

@@ -16,11 +16,11 @@ from rich.console import Console
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import write_map
+from vitreous.jobs.log import EventLog, read_events
 from vitreous.math.cells import cell_of
 from vitreous.math.so3 import healpix_directions
 from vitreous.math.symmetry import point_group
 from vitreous.report.directions import cell_order, direction_density
-from vitreous.report.events import EventLog, read_events
 from vitreous.report.html import write_report
 from vitreous.report.progress import ProgressDisplay, duration
 from vitreous.report.record import iterations_by_start

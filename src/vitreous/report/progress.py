@@ -151,6 +151,8 @@ class ProgressDisplay:
         if event.get("event") == "memory":
             line = f"memory: about {event['needed_GB']} GB needed, {event['free_GB']} GB free"
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+        if event.get("event") == "note":
+            self._console.print(event["text"], soft_wrap=True, highlight=False, markup=False)
         step = step_of(event)
         if step is None:
             return

@@ -165,10 +165,10 @@ def size_findings(
     table: ParticleTable, found: Estimates, mask_diameter: float | None
 ) -> Iterator[Finding]:
     """Whether box and mask leave the particle room, and the box what the CTF spreads out."""
-    group, diameter = table.optics[0], found.diameter
+    group = min(table.optics, key=lambda g: g.box * g.pixel_size)
+    field, diameter = group.box * group.pixel_size, found.diameter
     if diameter is None:
         return
-    field = group.box * group.pixel_size
     if field < _ADVISED * diameter:
         pixels = int(np.ceil(_ADVISED * diameter / group.pixel_size / 2) * 2)
         yield Finding(

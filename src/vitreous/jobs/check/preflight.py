@@ -18,6 +18,7 @@ from vitreous.jobs.check.image_findings import (
 from vitreous.jobs.check.micrograph_findings import micrograph_findings
 from vitreous.jobs.check.optics_findings import (
     ctf_findings,
+    grid_findings,
     pixel_size_findings,
     reading_findings,
 )
@@ -103,10 +104,14 @@ def preflight(
     Raises
     ------
     InputError
-        If the table cannot be read as numbers, or its optics groups see different fields.
+        If the table cannot be read as numbers.
     """
     seen = glance(table, source)
-    optics = [*(ctf_findings(table) if ctf else []), *pixel_size_findings(table, source)]
+    optics = [
+        *(ctf_findings(table) if ctf else []),
+        *pixel_size_findings(table, source),
+        *grid_findings(table),
+    ]
     findings = [
         *optics,
         *duplicate_findings(table, seen),

@@ -51,7 +51,7 @@ def check_options(config: CtfRefineConfig) -> None:
             mend="give --half1 and --half2, or --map alone",
         )
     for value, where in (
-        (config.resolution, "--resolution"),
+        (config.resolution_limit, "--resolution-limit"),
         (config.lowest_resolution, "--lowest-resolution"),
         (config.defocus_range, "--defocus-range"),
     ):
@@ -149,12 +149,12 @@ def open_problem(config: CtfRefineConfig) -> Problem:
     _check_table(config, table)
     source, poses, half = open_images(table), read_poses(table), _halves(config, table)
     maps, pixel_size, held = _maps(config)
-    finest = max(config.resolution or held, 2 * pixel_size)
+    finest = max(config.resolution_limit or held, 2 * pixel_size)
     if finest > config.lowest_resolution / 2:
         raise OptionError(
             f"detail from {config.lowest_resolution:g} to {finest:.1f} A is too little to compare",
-            where="--resolution, --lowest-resolution",
-            mend="give better maps, a finer --resolution or a coarser --lowest-resolution",
+            where="--resolution-limit, --lowest-resolution",
+            mend="give better maps, a finer --resolution-limit or a coarser --lowest-resolution",
         )
     return Problem(
         table,

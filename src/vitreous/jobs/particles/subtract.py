@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from vitreous.errors import OptionError, OutputError
+from vitreous.errors import OptionError
 from vitreous.io.mrc import read_map, stack_writer
 from vitreous.jobs.config.particles import SubtractConfig
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.particles.revert import ORIGINAL, reverted
@@ -30,9 +29,6 @@ from vitreous.jobs.record import job_record, write_record
 from vitreous.particles.image_files import IMAGE_NAME, ImageFiles, name_from, project_root
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, image_names, read_particles, write_particles
-
-Work = Callable[[OnEvent], "Subtracted"]
-"""What remains to be done once the input is read and checked."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,22 @@ class Subtracted:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Work:
+    """What remains to be done once the input is read and checked.
+
+    Attributes
+    ----------
+    run : callable
+        Writes into a job's folder.
+    stacks : tuple of Path
+        That images are read from.
+    """
+
+    run: Callable[[JobFolder], Subtracted]
+    stacks: tuple[Path, ...]
+
+
 def _check(config: SubtractConfig) -> None:
     check_options(config)
     for bad, what, option in (
@@ -60,13 +72,6 @@ def _check(config: SubtractConfig) -> None:
     ):
         if bad:
             raise OptionError(what, where=option, mend="see vitreous subtract --help")
-
-
-def _spare(out: Path, inputs: Iterable[Path]) -> None:
-    """Refuse to write into a folder that the input lies in."""
-    for path in inputs:
-        if path.resolve().is_relative_to(out.resolve()):
-            raise OutputError(f"holds the input {path}", where=out, mend="give another --out")
 
 
 def _open(config: SubtractConfig) -> Work:
@@ -78,21 +83,22 @@ def _open(config: SubtractConfig) -> Work:
     mask = read_mask(config.mask, config.map, len(volume), pixel_size)
     part = Part(volume, mask.volume, pixel_size, *names)
     task = set_up(table, open_images(table), part, config)
-    _spare(config.out, (config.particles, config.map, config.mask, *table.stacks))
-    return partial(_subtract, config, task, mask.warnings)
+    return Work(partial(_subtract, config, task, mask.warnings), table.stacks)
 
 
 def _subtract(
-    config: SubtractConfig, task: Task, warnings: tuple[str, ...], on_event: OnEvent
+    config: SubtractConfig, task: Task, warnings: tuple[str, ...], job: JobFolder
 ) -> Subtracted:
-    found = begun(task, on_event)
+    found = begun(task, job.tell)
     warnings += found.warnings
     box = found.table.optics[0].box
-    star, stack = config.out / "particles.star", config.out / "particles.mrcs"
+    stack = job.path / "particles.mrcs"
     with stack_writer(stack, box, len(found.table), found.table.optics[0].pixel_size) as writer:
-        for images in found.batches(on_event):
+        for images in found.batches(job.tell):
             writer.append(images)
-    write_particles(star, _described(found, stack))
+    # Its name is that of the folder when the job is done.
+    described = _described(found, config.out / stack.name)
+    write_particles(job.path / "particles.star", described)
     record = {
         **job_record("subtract", config),
         "input": {"particles": len(task.table), "box": task.part.box},
@@ -101,8 +107,8 @@ def _subtract(
         "box": box,
         "warnings": warnings,
     }
-    write_record(config.out, record)
-    return Subtracted(star, found.scales.of_group, warnings)
+    write_record(job.path, record)
+    return Subtracted(config.out / "particles.star", found.scales.of_group, warnings)
 
 
 def _described(found: Subtraction, stack: Path) -> ParticleTable:
@@ -119,26 +125,24 @@ def _described(found: Subtraction, stack: Path) -> ParticleTable:
 
 def _open_to_revert(config: SubtractConfig) -> Work:
     table, warnings = reverted(read_particles(config.particles, need_images=False))
-    _spare(config.out, (config.particles, *table.stacks))
-    return partial(_revert, config, table, warnings)
+    return Work(partial(_revert, config, table, warnings), table.stacks)
 
 
 def _revert(
-    config: SubtractConfig, table: ParticleTable, warnings: tuple[str, ...], _: OnEvent
+    config: SubtractConfig, table: ParticleTable, warnings: tuple[str, ...], job: JobFolder
 ) -> Subtracted:
-    star = config.out / "particles.star"
-    write_particles(star, table)
+    write_particles(job.path / "particles.star", table)
     record = {**job_record("subtract", config), "scales": [], "warnings": warnings}
-    write_record(config.out, record)
-    return Subtracted(star, {}, warnings)
+    write_record(job.path, record)
+    return Subtracted(config.out / "particles.star", {}, warnings)
 
 
 @on_its_threads
 def run_subtract(config: SubtractConfig, on_event: OnEvent = ignore) -> Subtracted:
     """Subtract a part of a map from particles, or give them their images back.
 
-    Writes particles.star, result.json and, but for a reversion, particles.mrcs into a fresh folder
-    that is removed again if anything fails.
+    Writes particles.star, result.json and, but for a reversion, particles.mrcs; nothing of them if
+    anything fails.
 
     Raises
     ------
@@ -147,12 +151,8 @@ def run_subtract(config: SubtractConfig, on_event: OnEvent = ignore) -> Subtract
     """
     _check(config)
     work = (_open_to_revert if config.revert else _open)(config)
-    prepare_folder(config.out, overwrite=config.overwrite)
-    try:
-        on_event({"event": "start", "job": "subtract"})
-        done = work(on_event)
-        on_event({"event": "done", "out": str(config.out)})
-    except BaseException:
-        shutil.rmtree(config.out, ignore_errors=True)
-        raise
+    with job_folder("subtract", config, on_event, work.stacks) as job:
+        job.tell({"event": "start", "job": "subtract"})
+        done = work.run(job)
+        job.tell({"event": "done", "out": str(config.out)})
     return done

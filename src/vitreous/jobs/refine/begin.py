@@ -19,7 +19,7 @@ from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.em.search import image_power
-from vitreous.jobs.images import check_one_field, few_particles, load_rings
+from vitreous.jobs.images import few_particles, load_rings
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.options import chosen_mask_diameter, device_for, flag
 from vitreous.jobs.recorded import as_recorded
@@ -31,6 +31,7 @@ from vitreous.jobs.refine.task import SCALE, Task, halves_of
 from vitreous.math.fourier import resample_map, shell_index, shell_mean
 from vitreous.math.symmetry import point_group
 from vitreous.particles.columns import numbers
+from vitreous.particles.grid import Grid, common_grid, grid_warnings
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles, require_ctf
@@ -67,7 +68,7 @@ class Begun:
     ----------
     task : Task
     reference : tensor (n, n, n)
-        Low-passed, in the particles' box.
+        Low-passed, on the maps' grid.
     warnings : list of str
     preflight : dict
     """
@@ -102,17 +103,14 @@ def _check_options(config: RefineConfig) -> None:
 
 
 def _reference(
-    config: RefineConfig, box: int, pixel_size: float, operators: Tensor
+    config: RefineConfig, volume: Tensor, own: float, grid: Grid, operators: Tensor
 ) -> tuple[Tensor, list[str]]:
-    """The reference on the particles' grid, low-passed, and what is odd about it."""
-    array, own = read_map(config.reference)
-    volume = cubic(array, config.reference)
-    warnings = []
-    if abs(own / pixel_size - 1) > 1e-3 or volume.shape[-1] != box:
+    """The reference, of ``own`` pixel size, on the maps' grid, low-passed, and its oddities."""
+    box, pixel_size, given, warnings = grid.box, grid.pixel_size, Grid(len(volume), own), []
+    if not given.like(grid):
         warnings.append(
-            f"The reference has {volume.shape[-1]} px of {own:.4g} A, the particles {box} px of "
-            f"{pixel_size:.4g} A: it was brought to their grid. If it looks too large or too "
-            "small, its header's pixel size is wrong."
+            f"The reference has {given}, the particles {grid}: it was brought to their grid. If it "
+            "looks too large or too small, its header's pixel size is wrong."
         )
     # The filter's edge is two shells wide: it is to end, not to begin, at the resolution given.
     shell = max(1.0, box * pixel_size / config.lowpass - 1)
@@ -192,16 +190,18 @@ def begin(config: RefineConfig) -> Begun:
     check_locality(config)
     table = read_particles(config.particles)
     source = open_images(table)
-    check_one_field(table)
     if config.ctf:
         require_ctf(table)
-    group = table.optics[0]
     chosen_mask_diameter(config.mask_diameter, table, None)
     operators = point_group(config.symmetry)
-    reference, warnings = _reference(config, group.box, group.pixel_size, operators)
+    array, own = read_map(config.reference)
+    volume = cubic(array, config.reference)
+    grid = common_grid(table, [Grid(len(volume), own)])
+    reference, warnings = _reference(config, volume, own, grid, operators)
+    warnings += grid_warnings(table, grid)
     mask = None
     if config.mask is not None:
-        found = read_mask(config.mask, table.path, group.box, group.pixel_size)
+        found = read_mask(config.mask, table.path, grid.box, grid.pixel_size)
         mask, warnings = found.volume, [*warnings, *found.warnings]
     diameter, oddities, record = look_before(config, table, source)
     warnings += few_particles(len(table))
@@ -214,6 +214,7 @@ def begin(config: RefineConfig) -> Begun:
         diameter,
         mask,
         device_for(config.device),
+        grid,
         _locality(config, table),
     )
     return Begun(task, reference, [*warnings, *oddities], record)

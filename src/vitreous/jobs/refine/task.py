@@ -13,6 +13,7 @@ from vitreous.errors import InputError
 from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.images import CtfMode, Frame, working_frame
 from vitreous.jobs.refine.locality import Locality
+from vitreous.particles.grid import Grid
 from vitreous.particles.groups import halves
 from vitreous.particles.selection import SUBSET, codes, random_subsets
 from vitreous.particles.stack import ImageSource
@@ -42,6 +43,8 @@ class Task:
     mask : tensor (m, m, m) or None
         Of the map, if one was given.
     device : torch.device
+    grid : Grid
+        Of the maps.
     locality : Locality or None
         Of a local search.
     """
@@ -54,6 +57,7 @@ class Task:
     mask_diameter: float
     mask: Float[Tensor, "m m m"] | None
     device: torch.device
+    grid: Grid
     locality: Locality | None = None
 
     @property
@@ -64,7 +68,7 @@ class Task:
     @property
     def field(self) -> float:
         """Width of the field of view, angstrom."""
-        return self.table.optics[0].box * self.table.optics[0].pixel_size
+        return self.grid.field
 
     @property
     def most_shells(self) -> int:
@@ -74,11 +78,11 @@ class Task:
     @property
     def widest(self) -> Frame:
         """Working box that holds all of these shells."""
-        return self.frame(self.config.finest_resolution or 1e-3)
+        return self.frame(self.config.resolution_limit or 1e-3)
 
     def frame(self, resolution: float) -> Frame:
         """Working box for a resolution in angstrom."""
-        return working_frame(self.table, self.mask_diameter, resolution)
+        return working_frame(self.grid, self.mask_diameter, resolution)
 
     def frame_of(self, shells: int) -> Frame:
         """Working box for a number of shells, or as many as there are."""
