@@ -15,6 +15,7 @@ from vitreous.jobs.compare import cubic
 from vitreous.jobs.config.ctf import CtfRefineConfig
 from vitreous.jobs.ctf.comparison import Problem, reference
 from vitreous.jobs.maps.half_maps import open_half_maps
+from vitreous.particles.meaning import PREMULTIPLIED
 from vitreous.particles.poses import read_poses
 from vitreous.particles.selection import random_subsets
 from vitreous.particles.stack import open_images
@@ -60,6 +61,13 @@ def check_options(config: CtfRefineConfig) -> None:
 
 def _check_table(config: CtfRefineConfig, table: ParticleTable) -> None:
     require_ctf(table)
+    if table.state.premultiplied.any():
+        raise InputError(
+            f"the images were multiplied by their CTF (_{PREMULTIPLIED}), which a better defocus "
+            "would no longer fit",
+            where=table.path,
+            mend="extract the particles without multiplying them, and again afterwards with it",
+        )
     asked = [name for name in _OF_GROUPS if getattr(config, name)]
     if asked and table.optics_block is None:
         raise InputError(
@@ -115,6 +123,17 @@ def _maps(config: CtfRefineConfig) -> tuple[tuple[Float[Tensor, "n n n"], ...], 
             )
         volume = volume * torch.from_numpy(mask)
     return (volume,), pixel_size, 2 * pixel_size
+
+
+def table_warnings(table: ParticleTable) -> list[str]:
+    """What a user should know of the particles before they are refined."""
+    if not table.state.flipped.any():
+        return list(table.notes)
+    words = (
+        "The images' phases stay flipped by the CTF of before: extract the particles again with "
+        "the new one."
+    )
+    return [*table.notes, words]
 
 
 def open_problem(config: CtfRefineConfig) -> Problem:

@@ -178,6 +178,12 @@ def choose_particles(config: ReconstructConfig, table: ParticleTable) -> PosedPa
         )
     if config.ctf:
         require_ctf(table)
+    if config.ewald and table.state.premultiplied.any():
+        raise OptionError(
+            "images that were multiplied by their CTF do not tell the sphere's two halves apart",
+            where="--ewald",
+            mend="leave it out, or extract the particles without multiplying them",
+        )
     poses = read_poses(table)
     rows = _only(table, np.arange(len(table)), "rlnClassNumber", config.class_)
     rows = _only(table, rows, "rlnRandomSubset", config.subset)

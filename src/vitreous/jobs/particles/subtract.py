@@ -96,7 +96,9 @@ def _subtract(
     with stack_writer(stack, box, len(found.table), found.table.optics[0].pixel_size) as writer:
         for images in found.batches(job.tell):
             writer.append(images)
-    write_particles(job.path / "particles.star", _described(found, stack))
+    # Its name is that of the folder when the job is done.
+    described = _described(found, config.out / stack.name)
+    write_particles(job.path / "particles.star", described)
     record = {
         **job_record("subtract", config),
         "input": {"particles": len(task.table), "box": task.part.box},
