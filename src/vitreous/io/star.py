@@ -15,6 +15,7 @@ import polars as pl
 
 from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
+from vitreous.io.regular import require_regular
 
 _SPACE = r"[ \t\r\f\v]"
 _TOKEN = re.compile(
@@ -251,6 +252,7 @@ def read_star(path: Path | str) -> dict[str, StarBlock]:
         twice, or with a row of the wrong width (its line is named).
     """
     path = Path(path)
+    require_regular(path)
     try:
         text = path.read_bytes()
     except OSError as error:
