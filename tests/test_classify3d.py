@@ -189,7 +189,7 @@ def test_grey_level_and_hard_classes(case: Case) -> None:
     device, operators = torch.device("cpu"), point_group("C1")
     images = load_planes(table, open_images(table), frame, device, ignore, CtfMode())
     around = near_given(config, 1, frame)
-    way = NearPoses(images, given_poses(table, frame), around, operators)
+    way = NearPoses(images, given_poses(table, frame), image_numbers(table), around, operators)
     references = framed(case.references, table, frame)
     maps = torch.stack([reference.volume for reference in references])
     state = begun(maps, images.power(1), frame.rings_at(20.0))

@@ -47,9 +47,10 @@ def _refine_into(job: JobFolder, problem: Problem, config: CtfRefineConfig, bega
     before, on_event = problem.table, job.tell
     on_event({"event": "start", "job": "ctf-refine", "particles": len(problem.table)})
     found: dict[str, Any] = {}
-    warnings: list[str] = []
+    warnings = [*problem.warnings]
     if config.magnification:
-        problem, found["magnification"], warnings = refine_magnification(problem, on_event)
+        problem, found["magnification"], more = refine_magnification(problem, on_event)
+        warnings += more
     if config.beam_tilt or config.trefoil:
         model = OddModel(config.beam_tilt, config.trefoil)
         problem, found["odd_aberrations"], pictures = refine_odd(problem, model, on_event)
