@@ -244,6 +244,7 @@ def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Pa
             },
             "n_particles": len(particles.rows),
             "n_by_map": particles.counts,
+            "halves": particles.halves_record,
             "resolution_limit": grid.width / grid.radius,
             **made,
             "warnings": [*particles.warnings, *doubts, *made["warnings"]],

@@ -15,7 +15,7 @@ from vitreous.jobs.config.particles import SubtractConfig
 from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.options import on_its_threads
-from vitreous.jobs.particles.revert import ORIGINAL, reverted
+from vitreous.jobs.particles.revert import reverted
 from vitreous.jobs.particles.subtraction import (
     Part,
     Subtraction,
@@ -26,6 +26,7 @@ from vitreous.jobs.particles.subtraction import (
     set_up,
 )
 from vitreous.jobs.record import job_record, write_record
+from vitreous.particles.groups import ORIGINAL
 from vitreous.particles.image_files import IMAGE_NAME, ImageFiles, name_from, project_root
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, image_names, read_particles, write_particles
