@@ -86,6 +86,7 @@ class Ended:
             places.probability,
             places.log_evidence,
             self.polished.noise,
+            self.polished.scale,
             self.frame,
         )
 

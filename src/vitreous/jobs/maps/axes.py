@@ -42,6 +42,7 @@ def _sample(particles: PosedParticles, seed: int) -> PosedParticles:
         particles,
         rows=particles.rows[places],
         half=halves(np.arange(len(places)), seed),
+        scale=None if particles.scale is None else particles.scale[places],
         weight=None if particles.weight is None else particles.weight[places],
     )
 

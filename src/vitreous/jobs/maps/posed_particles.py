@@ -15,6 +15,8 @@ from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.images import few_particles, optics_of
 from vitreous.particles.columns import numbers
+from vitreous.particles.contrast import SCALE, read_scales
+from vitreous.particles.grid import Grid, common_grid, grid_warnings
 from vitreous.particles.groups import halves
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.poses import Poses, read_poses
@@ -45,6 +47,8 @@ class PosedParticles:
     half : array (chosen,) or None
         1 or 2; None for one map of all.
     weight : array (chosen,) or None
+    scale : array (chosen,) or None
+        Of their contrast, as their column has it.
     warnings : tuple of str
     """
 
@@ -53,12 +57,18 @@ class PosedParticles:
     rows: Int[np.ndarray, " m"]
     half: Int[np.ndarray, " m"] | None
     weight: Float[np.ndarray, " m"] | None
+    scale: Float[np.ndarray, " m"] | None
     warnings: tuple[str, ...]
 
     @property
     def optics(self) -> list[OpticsGroup]:
         """Optics groups of those chosen."""
         return [self.table.optics[n] for n in np.unique(self.table.group[self.rows])]
+
+    @property
+    def grid(self) -> Grid:
+        """Of their maps."""
+        return common_grid(self.table.take(self.rows))
 
     @property
     def maps(self) -> int:
@@ -161,9 +171,10 @@ def _weights(
     return weight
 
 
-def _warnings(table: ParticleTable, count: int, weight: np.ndarray | None) -> Iterator[str]:
-    yield from few_particles(count)
-    columns = set(table.columns)
+def _warnings(chosen: ParticleTable, weight: np.ndarray | None) -> Iterator[str]:
+    yield from few_particles(len(chosen))
+    yield from grid_warnings(chosen, common_grid(chosen))
+    columns = set(chosen.columns)
     if not columns & {"rlnOriginXAngst", "rlnOriginX"}:
         yield "The table holds no origins: all particles are taken to be centred."
     if weight is not None and (weight == 0).any():
@@ -192,9 +203,9 @@ def choose_particles(config: ReconstructConfig, table: ParticleTable) -> PosedPa
     rows = _only(table, rows, "rlnRandomSubset", config.subset)
     half = _halves(config, table, rows)
     weight = _weights(config.weights, table, rows, half)
-    return PosedParticles(
-        table, poses, rows, half, weight, tuple(_warnings(table, len(rows), weight))
-    )
+    scale = read_scales(table)[rows] if SCALE in table.columns else None
+    warnings = tuple(_warnings(table.take(rows), weight))
+    return PosedParticles(table, poses, rows, half, weight, scale, warnings)
 
 
 def _part(particles: PosedParticles, places: np.ndarray, config: ReconstructConfig,
@@ -213,6 +224,8 @@ def _part(particles: PosedParticles, places: np.ndarray, config: ReconstructConf
         phase_flipped=config.phase_flipped,
         ignore_until_first_peak=config.ignore_ctf_until_first_peak,
     )
+    if particles.scale is not None:
+        images = replace(images, scale=torch.from_numpy(particles.scale[places]))
     if particles.weight is not None:
         images = replace(images, weights=torch.from_numpy(particles.weight[places]))
     if particles.half is not None:

@@ -63,9 +63,8 @@ def _check(config: ReconstructConfig) -> None:
 
 
 def _grid(particles: PosedParticles, config: ReconstructConfig) -> MapGrid:
-    """That of the optics group with the finest pixels."""
-    group = min(particles.optics, key=lambda g: (g.pixel_size, -g.box))
-    grid = map_grid(group.box, group.pixel_size, config.max_resolution)
+    """The same that a search of these particles has."""
+    grid = map_grid(particles.grid.box, particles.grid.pixel_size, config.max_resolution)
     if grid.radius < _LEAST_SHELLS:
         raise OptionError(
             f"{config.max_resolution:g} A leaves fewer than {_LEAST_SHELLS} shells of a box "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,11 +23,12 @@ from vitreous.jobs.particles.subtraction import (
     Subtraction,
     Task,
     begun,
-    check_grid,
     check_options,
+    map_grid,
     set_up,
 )
 from vitreous.jobs.record import job_record, write_record
+from vitreous.particles.grid import Grid, grids
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, image_names, read_particles, write_particles
 
@@ -73,7 +75,7 @@ def _open(config: SubtractConfig) -> Work:
     table = read_particles(config.particles)
     array, pixel_size = read_map(config.map)
     volume, names = torch.from_numpy(array), (str(config.map), str(config.mask))
-    check_grid(volume, pixel_size, table, names[0])
+    map_grid(volume, pixel_size, table, names[0])
     mask = read_mask(config.mask, config.map, len(volume), pixel_size)
     part = Part(volume, mask.volume, pixel_size, *names)
     task = set_up(table, open_images(table), part, config)
@@ -86,35 +88,53 @@ def _subtract(
 ) -> Subtracted:
     found = begun(task, on_event)
     warnings += found.warnings
-    box = found.table.optics[0].box
-    star, stack = config.out / "particles.star", config.out / "particles.mrcs"
-    with stack_writer(stack, box, len(found.table), found.table.optics[0].pixel_size) as writer:
-        for images in found.batches(on_event):
-            writer.append(images)
-    write_particles(star, _described(found, stack))
+    star = config.out / "particles.star"
+    write_particles(star, _written(found, config.out, on_event))
+    boxes = [group.box for group in found.table.optics]
     record = {
         **job_record("subtract", config),
         "input": {"particles": len(task.table), "box": task.part.box},
         "scales": found.scales.record,
         "centre": found.framing and found.framing.centre,
-        "box": box,
+        "box": boxes[0] if len(set(boxes)) == 1 else boxes,
         "warnings": warnings,
     }
     write_record(config.out, record)
     return Subtracted(star, found.scales.of_group, warnings)
 
 
-def _described(found: Subtraction, stack: Path) -> ParticleTable:
-    """Table of the images written, with the names of those they were made from."""
-    table = found.table
-    originals = image_names(table, stack.parent, keep=True).alias(ORIGINAL)
-    frame = table.block.frame.with_columns(originals)
+def _written(found: Subtraction, out: Path, on_event: OnEvent) -> ParticleTable:
+    """Write the images, a stack for each grid, and give their table.
+
+    It keeps the names of the images that these were made from.
+    """
+    table, sizes = found.table, grids(found.table)
+    stacks = (
+        [out / "particles.mrcs"]
+        if len(sizes) == 1
+        else [out / f"particles{number}.mrcs" for number in range(1, len(sizes) + 1)]
+    )
+    order = list(sizes)
+    own = np.array([order.index(Grid(g.box, g.pixel_size)) for g in table.optics])[table.group]
+    with ExitStack() as opened:
+        writers = [
+            opened.enter_context(stack_writer(stack, grid.box, count, grid.pixel_size))
+            for stack, (grid, count) in zip(stacks, sizes.items(), strict=True)
+        ]
+        done = 0
+        for images in found.batches(on_event):
+            writers[own[done]].append(images)
+            done += len(images)
+    index = np.empty(len(table), dtype=np.int64)
+    for number in range(len(sizes)):
+        index[own == number] = np.arange(int((own == number).sum()))
+    originals = image_names(table, out, keep=True).alias(ORIGINAL)
     return replace(
         table,
-        block=table.block.with_frame(frame),
-        stacks=(stack,),
-        stack_of=np.zeros(len(table), dtype=np.int32),
-        index_in_stack=np.arange(len(table)),
+        block=table.block.with_frame(table.block.frame.with_columns(originals)),
+        stacks=tuple(stacks),
+        stack_of=own.astype(np.int32),
+        index_in_stack=index,
     )
 
 
@@ -137,8 +157,9 @@ def _revert(
 def run_subtract(config: SubtractConfig, on_event: OnEvent = ignore) -> Subtracted:
     """Subtract a part of a map from particles, or give them their images back.
 
-    Writes particles.star, result.json and, but for a reversion, particles.mrcs into a fresh folder
-    that is removed again if anything fails.
+    Writes particles.star, result.json and, but for a reversion, particles.mrcs (particles1.mrcs and
+    so on where optics groups differ in box or pixel size) into a fresh folder that is removed again
+    if anything fails.
 
     Raises
     ------

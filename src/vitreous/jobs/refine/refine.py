@@ -27,13 +27,14 @@ from vitreous.jobs.refine.passes import (
     told,
 )
 from vitreous.jobs.refine.state import RefineState, load_state, save_state
-from vitreous.jobs.refine.task import SCALE, Task
+from vitreous.jobs.refine.task import Task
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import (
     resample,
     resample_map,
 )
 from vitreous.math.rotations import matrix_to_euler
+from vitreous.particles.contrast import SCALE
 from vitreous.particles.table import write_particles
 from vitreous.physics.filters import by_shells
 from vitreous.validate.sharpen import fsc_weight
@@ -67,7 +68,7 @@ def _write_particles(task: Task, state: RefineState) -> None:
         "rlnMaxValueProbDistribution": state.probability.numpy(),
         "rlnLogLikeliContribution": state.log_evidence.numpy(),
     }
-    if task.config.per_particle_scale:
+    if task.config.per_particle_scale or len(task.table.optics) > 1:
         extra[SCALE] = state.scale.double().numpy()
     posed = task.table.with_poses(
         rot=angles[:, 0],
@@ -111,6 +112,11 @@ def _write(begun: Begun, state: RefineState, halves: Halves, settled: bool, bega
         **judged.record,
         "n_particles": len(task.table),
         "particles_in_halves": torch.bincount(task.half, minlength=2).tolist(),
+        "contrast": [
+            {"optics_group": group.number, "contrast": float(state.scale[own].mean())}
+            for number, group in enumerate(task.table.optics)
+            for own in [torch.from_numpy(task.table.group == number)]
+        ],
         "symmetry": config.symmetry,
         "mask_diameter": task.mask_diameter,
         "passes": state.iteration,

@@ -22,10 +22,6 @@ from vitreous.particles.table import ParticleTable
 _UNITS = {"micrograph": "rlnMicrographName", "filament": "rlnHelicalTubeID"}
 
 
-SCALE = "vitreousScale"
-"""Column of the particles' scales."""
-
-
 @dataclass(frozen=True)
 class Task:
     """The particles, how they are halved, and the choices made for them.
