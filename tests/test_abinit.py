@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import simulated
+from vitreous.jobs.abinit.impose import laid_on_axes
 
 from vitreous.errors import VitreousError
 from vitreous.io.mrc import read_map, stack_writer
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.abinit.abinit import run_abinit
-from vitreous.jobs.abinit.impose import laid_on_axes
 from vitreous.jobs.compare import run_compare
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.config.maps import CompareConfig

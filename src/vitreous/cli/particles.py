@@ -30,7 +30,7 @@ def check(config: Annotated[CheckConfig, Parameter(name="*")]) -> None:
     from vitreous.jobs.check.check import run_check
     from vitreous.report.findings import findings_view
 
-    with told(None) as on_event:
+    with told() as on_event:
         found = run_check(config, on_event)
     Console().print(findings_view(found), soft_wrap=True)
     if found.of("error"):
@@ -42,7 +42,7 @@ def simulate(config: Annotated[SimulateConfig, Parameter(name="*")]) -> None:
     """Simulate particle images of a model or map, with their true poses."""
     from vitreous.jobs.simulate import run_simulate
 
-    with told(config.out / "log.jsonl") as on_event:
+    with told() as on_event:
         star = run_simulate(config, on_event)
     Console().print(f"Particles: {star}", soft_wrap=True)
 
@@ -98,7 +98,7 @@ def subtract(config: Annotated[SubtractConfig, Parameter(name="*")]) -> None:
     """Subtract a part of the map from the particles' images, or take that back."""
     from vitreous.jobs.particles.subtract import run_subtract
 
-    with told(config.out / "log.jsonl") as on_event:
+    with told() as on_event:
         result = run_subtract(config, on_event)
     Console().print(
         *(f"Scale of optics group {group}: {scale:.4g}" for group, scale in result.scales.items()),

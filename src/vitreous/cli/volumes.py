@@ -73,7 +73,7 @@ def fit(config: Annotated[verbs.FitConfig, Parameter(name="*")]) -> None:
     """Fit a map or a model into a map as a rigid body, from wherever it is."""
     from vitreous.jobs.volumes.fit import run_fit
 
-    with told(None) as on_event:
+    with told() as on_event:
         found = run_fit(config, on_event)
     rows = [
         " ".join(f"{value:10.5f}" for value in (*row, step))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar
 
 import torch
 
 from vitreous.errors import OptionError
+from vitreous.kernels.threads import limited_to
 from vitreous.particles.table import ParticleTable
 
 _DEFAULT_MASK = 0.85
@@ -34,6 +37,43 @@ def device_for(name: str) -> torch.device:
             f"{name!r} is not a device of this machine", where="--device", mend="try auto or cpu"
         ) from error
     return device
+
+
+class Threaded(Protocol):
+    """Options of a job that says how many cores it uses."""
+
+    @property
+    def threads(self) -> int | None: ...  # noqa: D102
+
+
+Options = TypeVar("Options", bound=Threaded)
+Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
+
+
+def on_its_threads(
+    run: Callable[Concatenate[Options, Rest], Result],
+) -> Callable[Concatenate[Options, Rest], Result]:
+    """Let a job use as many cores as its options say.
+
+    Raises
+    ------
+    OptionError
+        If these are less than one.
+    """
+
+    @wraps(run)
+    def limited(config: Options, /, *args: Rest.args, **kwargs: Rest.kwargs) -> Result:
+        if config.threads is not None and config.threads < 1:
+            raise OptionError(
+                f"{config.threads} is less than 1",
+                where="--threads",
+                mend="give the number of cores to use, or leave it out",
+            )
+        with limited_to(config.threads):
+            return run(config, *args, **kwargs)
+
+    return limited
 
 
 def flag(name: str) -> str:

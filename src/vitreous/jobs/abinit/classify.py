@@ -103,7 +103,7 @@ def classify(problem: Problem, state: SearchState, on_event: OnEvent) -> Classif
                 "stage": f"classes of start {state.start + 1}",
                 "start": state.start + 1,
                 "iteration": number + 1,
-                "of": _MOST_PASSES,
+                "at_most": _MOST_PASSES,
                 "resolution": round(resolution, 2),
                 "changed": sorting.changed[-1],
                 "class_fractions": sorting.state.fractions.tolist(),

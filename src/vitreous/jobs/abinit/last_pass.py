@@ -104,7 +104,7 @@ def last_pass(
     """
     config = problem.config
     on_event({"event": "final_pass", "stage": "last passes", "iteration": 0,
-              "of": config.polish_passes + 1})  # fmt: skip
+              "at_most": config.polish_passes + 1})  # fmt: skip
     look = coarse_look(problem, state, config.final_resolution)
     noisy = noise_probability(look.best.log_evidence.cpu())
     keep = (noisy <= 0.5) | bool((noisy > 0.5).all())
@@ -112,8 +112,7 @@ def last_pass(
     places = _on_grid(look, best)
     noisy = noise_probability(places.log_evidence)
     if (noisy > 0.5).double().mean() >= _MOSTLY:
-        polished = Polished(state.maps, state.noise, state.scale, state.fractions, places.posed)
-        return Ended(places, polished, problem.frame, None, [])
+        return _unpolished(problem, state, places)
     frame = finer_frame(problem.frame, config.final_resolution)
     images = load_planes(problem.table, source, frame, problem.device, on_event, mode)
     reach = config.offset_range * frame.grid.pixel_size / frame.pixel_size
@@ -123,6 +122,15 @@ def last_pass(
     begun = Ended(places, _begun(problem, state, places.posed, frame), frame, material, folds)
     shells = min(problem.frame.polar.rings, frame.polar.rings)
     return polished_on(begun, material, shells, config.polish_passes, on_event)
+
+
+def coarse_end(problem: Problem, state: SearchState) -> Ended:
+    """A search that collapsed as it is, with the best place on the grid of every particle."""
+    look = coarse_look(problem, state, problem.config.final_resolution)
+    best, grid = look.best, look.coarse
+    matrices = grid.matrices(best.reference.cpu() % len(grid.directions), best.psi.cpu())
+    places = _places(Posed(matrices.contiguous(), look.origins), best)
+    return _unpolished(problem, state, places)
 
 
 def polished_on(
@@ -182,7 +190,7 @@ def _level(
         best = joined(found)
         evidence = float(best.log_evidence.mean())
         on_event({"event": "final_pass", "stage": "last passes", "iteration": number + 2,
-                  "of": most + 1, "angular_sampling": look.step,
+                  "at_most": most + 1, "angular_sampling": look.step,
                   "log_likelihood": evidence})  # fmt: skip
         if evidence - before < _LEVEL * abs(evidence):
             break
@@ -214,8 +222,17 @@ def _all_in_order(
 
 
 def _on_grid(look: Look, best: Best) -> _Places:
+    return _places(look.posed(torch.arange(len(best.reference)), best), best)
+
+
+def _unpolished(problem: Problem, state: SearchState, places: _Places) -> Ended:
+    polished = Polished(state.maps, state.noise, state.scale, state.fractions, places.posed)
+    return Ended(places, polished, problem.frame, None, [])
+
+
+def _places(posed: Posed, best: Best) -> _Places:
     return _Places(
-        look.posed(torch.arange(len(best.reference)), best),
+        posed,
         best.map_probability.cpu(),
         best.probability.cpu(),
         best.log_evidence.cpu(),

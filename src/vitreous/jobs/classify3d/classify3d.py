@@ -19,8 +19,10 @@ from vitreous.jobs.classify3d.begin import (
     consensus,
     guessed_grey,
     marched,
+    some,
     split,
     with_grey,
+    with_noise,
 )
 from vitreous.jobs.classify3d.checks import check_options
 from vitreous.jobs.classify3d.finish import class_maps, decoys, final_classes, last_pass
@@ -43,24 +45,25 @@ from vitreous.jobs.classify3d.ways import (
     near_given,
 )
 from vitreous.jobs.config.classify import Classify3dConfig, Classify3dOptions
+from vitreous.jobs.contents import digest_of
 from vitreous.jobs.em.found import input_record, noise_record, posed_table
 from vitreous.jobs.em.junk import class_labels, effective_classes
 from vitreous.jobs.em.looks import coarse_look
 from vitreous.jobs.em.planes import load_planes
 from vitreous.jobs.em.search import SMALL_BOX, image_power
-from vitreous.jobs.em.sorting import duplicates, pass_resolution
+from vitreous.jobs.em.sorting import MARCH, SETTLED, duplicates, pass_resolution
 from vitreous.jobs.em.state import SearchState
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.images import load_rings
 from vitreous.jobs.maps.half_maps import Mask, read_mask
 from vitreous.jobs.memory import search_memory
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
+from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.threads import one_thread
 from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import ImageSource, open_images
 from vitreous.particles.table import ParticleTable, read_particles
-
-_CHECKPOINT = "checkpoint.safetensors"
 
 
 def _by_grid(
@@ -88,6 +91,9 @@ def _by_grid(
             return search.search(state, index, state.noise, search.places(resolution))
 
         state = with_grey(options, state, everywhere, len(table))
+        if not task.alone:
+            index = some(len(table), options)
+            state = with_noise(state, everywhere, index, images.mask_share)
         state = marched(search, state, task.making, on_event)
     look = coarse_look(search, state, pass_resolution(options.resolution_limit, 0), any_map=True)
     return state, NearLook(search, look), images.mask_share
@@ -108,6 +114,9 @@ def _by_poses(
         if task.alone:
             rings = frame.rings_at(options.resolution_limit)
             state = consensus(way, state, task.making, rings, options.seed)
+        else:
+            index = some(len(table), options)
+            state = with_noise(state, way.searched, index, images.mask_share)
     return state, way, images.mask_share
 
 
@@ -116,11 +125,18 @@ def _keeping(checkpoint: Checkpoint | None, begun: SearchState) -> Callable[[Pro
     return partial(save_progress, checkpoint, begun) if checkpoint else lambda _: None
 
 
+def _bound(checkpoint: Checkpoint, task: Task, on_event: OnEvent) -> Checkpoint:
+    """The checkpoint, of this input alone."""
+    volumes = (task.making.mask, *(reference.volume for reference in task.references))
+    return replace(checkpoint, inputs=digest_of(task.table, task.source, *volumes), tell=on_event)
+
+
 def _sorted(
     task: Task, checkpoint: Checkpoint | None, on_event: OnEvent
 ) -> tuple[Progress, Way, float]:
     """Sort the particles, or go on with it."""
     options = task.options
+    checkpoint = checkpoint and _bound(checkpoint, task, on_event)
     saved = load_saved(checkpoint) if checkpoint and checkpoint.resume else None
     prepare = _by_poses if options.placed else _by_grid
     state, way, share = prepare(task, None if saved is None else saved.begun, on_event)
@@ -147,10 +163,9 @@ def _ended(
     shares = sorting.state.fractions
     alike = duplicates(frame, sorting.state, options.resolution_limit)
     labels = class_labels(made.maps, shares, alike - set(making.fixed))
-    junk = set[int]()
-    if not task.alone:
-        balls = {number for number, reference in enumerate(task.references) if reference.round}
-        junk = decoys(found, balls | set(making.fixed), task.classes)
+    few = [n + 1 for n, label in enumerate(labels) if label == "empty" and made.maps[n].any()]
+    junk = set[int]() if task.alone else decoys(found, task.decoys(labels), task.classes)
+    labels = ["decoy" if n in junk else label for n, label in enumerate(labels)]
     classes = final_classes(found, junk)
     laid = (
         {}
@@ -163,10 +178,13 @@ def _ended(
         "input": input_record(task.table, frame.grid),
         "classes": class_records(found, classes, labels, made, frame, making.fixed, laid),
         "decoys": sorted(n + 1 for n in junk),
+        "recognised_decoys": task.recognised(),
         "effective_classes": effective_classes(found.by_map.mean(axis=0)),
         "passes": len(progress.sorting.changed),
         "changed": progress.sorting.changed,
         "settled": progress.sorting.settled,
+        "settled_below": SETTLED,
+        "passes_at_limit": max(len(progress.sorting.changed) - MARCH, 0),
         "flow": [table.tolist() for table in progress.flow],
         "noise": noise_record(task.table, found),
         "mask_diameter": task.mask_diameter,
@@ -175,22 +193,28 @@ def _ended(
         "preflight": task.preflight,
         "hand": "as the references'",
     }
-    record["warnings"] = [*task.warnings, *_told(record)]
+    record["warnings"] = [*task.warnings, *_told(record, few)]
     table = posed_table(task.table, found, classes)
     return Classified3d(
         made.maps, made.half1, made.half2, made.curves, laid, making.fixed, frame, table, record
     )
 
 
-def _told(record: dict[str, Any]) -> list[str]:
-    """Warnings on what was found."""
-    empty = [entry["class"] for entry in record["classes"] if entry["label"] == "empty"]
-    told = [f"Class {number} holds hardly any particles." for number in empty]
-    if not record["settled"]:
+def _told(record: dict[str, Any], few: list[int]) -> list[str]:
+    """Warnings on what was found; ``few`` are the classes with hardly any particles."""
+    told = [f"Class {number} holds hardly any particles." for number in few]
+    passes, changed = record["passes"], record["changed"]
+    if not record["passes_at_limit"]:
         told.append(
-            f"The classes had not settled after {record['passes']} passes: in the last, "
-            f"{record['changed'][-1]:.1%} of the particles changed class. Give more --iterations, "
-            "or fewer classes."
+            f"The job ended after {passes} passes, before it had seen the particles at "
+            f"{record['resolution_limit']:.3g} A: the classes are not final. Give --iterations "
+            f"{MARCH + 1} or more."
+        )
+    elif not record["settled"]:
+        told.append(
+            f"The classes had not settled after {passes} passes: {changed[-1]:.1%} of the "
+            f"particles changed class in the last, and settled is less than "
+            f"{record['settled_below']:.0%}. Give more --iterations, or fewer classes."
         )
     return told
 
@@ -203,6 +227,7 @@ def _classified(task: Task, checkpoint: Checkpoint | None, on_event: OnEvent) ->
     on_event(
         {"event": "start", "job": "classify3d", "particles": particles, "warnings": task.warnings}
     )
+    on_event({"event": "decoys", "recognised": task.recognised()})
     with one_thread(task.frame.box <= SMALL_BOX):
         progress, way, share = _sorted(task, checkpoint, on_event)
         sorted_at = time.monotonic()
@@ -265,6 +290,7 @@ def _read(config: Classify3dConfig) -> tuple[Task, Mask | None]:
     return set_up(table, source, references, config, None if mask is None else mask.volume), mask
 
 
+@on_its_threads
 def run_classify3d(config: Classify3dConfig, on_event: OnEvent = ignore) -> Path:
     """Sort the particles of a file among maps made from those of others.
 
@@ -288,13 +314,12 @@ def run_classify3d(config: Classify3dConfig, on_event: OnEvent = ignore) -> Path
     task, mask = _read(config)
     if mask is not None:
         task = replace(task, warnings=[*task.warnings, *mask.warnings])
-    prepare_folder(config.out, overwrite=config.overwrite, resume=config.resume)
-    checkpoint = Checkpoint(config.out / _CHECKPOINT, config, config.resume)
-    found = _classified(task, checkpoint, on_event)
-    write_classified(config.out, found)
-    timings = {**found.record["timings"], "total_s": round(time.monotonic() - began, 3)}
-    write_record(
-        config.out, {**job_record("classify3d", config), **found.record, "timings": timings}
-    )
-    on_event({"event": "done", "out": str(config.out)})
+    with job_folder("classify3d", config, on_event, task.table.stacks) as job:
+        checkpoint = Checkpoint(job.path / CHECKPOINT, config, config.resume)
+        found = _classified(task, checkpoint, job.tell)
+        write_classified(job.path, found)
+        timings = {**found.record["timings"], "total_s": round(time.monotonic() - began, 3)}
+        record = {**job_record("classify3d", config), **found.record, "timings": timings}
+        write_record(job.path, record)
+        job.tell({"event": "done", "out": str(config.out)})
     return config.out

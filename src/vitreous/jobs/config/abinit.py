@@ -22,6 +22,8 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     class_similarity : float
         How alike the classes are taken to be, from 0 to 1: the share of each particle that all
         classes get alike.  Annealed to 0 over the first half of the final iterations.
+    skip_anneal : bool
+        No class similarity: classes are free to differ from the first iteration.
     symmetry : str
         Point group imposed on the map: C1, Cn, Dn, T, O, I, I1 to I4; auto makes a map in C1,
         looks for its symmetry and, if there is any, polishes all poses under it.
@@ -66,7 +68,7 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
         makes six for one map, eight under T, O or I, whose density may settle in a false
         solution, and two for several classes.
     check : bool
-        Stop at what ``vitreous check`` calls an error, such as inverted contrast.
+        Stop at what vitreous check calls an error, such as inverted contrast.
     """
 
     out: Path

@@ -157,6 +157,33 @@ def polish_pass(
     return replace(state, best=joined_bests(found), signal=signal), sums
 
 
+def held_out_evidence(
+    material: Material, state: Polished, folds: list[Int[Tensor, " b"]], shells: int
+) -> Float[Tensor, " m"]:
+    """How well each fold's particles are explained by the maps of the others.
+
+    Maps made under two point groups from the same folds compare by it: symmetry that the particles
+    have takes noise out of the map, symmetry that they lack takes detail.
+
+    Parameters
+    ----------
+    folds : list of integer tensors
+        Particles, two folds at the least.
+    shells : int
+        That the first of two passes goes to, which only makes the folds' maps.
+
+    Returns
+    -------
+    Log-evidence in the order of ``torch.cat(folds)``.
+    """
+    sums: list[Accumulator] = []
+    around = material.around(_FIRST_STEP, _FIRST_SHIFT)
+    for _ in range(2):
+        state, sums = polish_pass(material, state, folds, sums, around, shells)
+    assert state.best is not None
+    return state.best.log_evidence
+
+
 def polish(
     material: Material,
     state: Polished,
@@ -195,7 +222,7 @@ def polish(
                     "event": "polish",
                     "stage": "poses polished",
                     "iteration": level * passes + number + 1,
-                    "of": _LEVELS * passes,
+                    "at_most": _LEVELS * passes,
                     "angular_sampling": step,
                     "log_likelihood": float(state.best.log_evidence.mean()),
                     "posterior_of_best": sharpness,

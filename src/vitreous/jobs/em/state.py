@@ -44,6 +44,9 @@ class SearchState:
     rounds : int
         Comparisons with the other starts that it came through; one with fewer than the others
         was stopped.
+    behind : float
+        Of a start that was stopped: nats a held-out particle by which it fell short of the least
+        likely start that went on.
     """
 
     start: int
@@ -57,6 +60,7 @@ class SearchState:
     sums: Accumulator | None
     evidence: float
     rounds: int = 0
+    behind: float = 0.0
 
     def to(self, device: torch.device) -> SearchState:
         """The same state on another device."""
@@ -78,7 +82,7 @@ def state_tensors(prefix: str, state: SearchState) -> dict[str, Tensor]:
 
 def state_scalars(state: SearchState) -> dict[str, Any]:
     """What else a state holds."""
-    names = ("start", "iteration", "seen", "rings", "evidence", "rounds")
+    names = ("start", "iteration", "seen", "rings", "evidence", "rounds", "behind")
     return {name: getattr(state, name) for name in names}
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.images import optics_of
+from vitreous.jobs.images import defocus_of, optics_of
 from vitreous.kernels.cubes import read
 from vitreous.particles.grid import Grid
 from vitreous.particles.optics import OpticsGroup
@@ -65,7 +65,6 @@ class Projector:
                 box,
                 group.pixel_size,
                 steps=self.steps(group),
-                phase_flipped=self.phase_flipped,
                 read=read,
             )
         return images
@@ -76,11 +75,12 @@ class Projector:
         return 1.0 if own.like(self.grid) else self.grid.field / own.field
 
     def _views(self, rows: Int[np.ndarray, " m"], pixel_size: float) -> Views:
-        table, nothing = self.table, np.zeros(len(self.table))
-        columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
         # Without defocus, and all contrast from amplitude, the CTF is one.
-        used = [nothing if column is None or not self.ctf else column for column in columns]
-        defocus = Defocus(*(torch.from_numpy(column[rows]).float() for column in used))
+        defocus = (
+            defocus_of(self.table, rows, phase_flipped=self.phase_flipped)
+            if self.ctf
+            else Defocus(*torch.zeros(4, len(rows)))
+        )
         some = Poses(self.poses.angles[rows], self.poses.origins[rows])
         origins = torch.from_numpy(some.origins / pixel_size).float()
         return Views(torch.from_numpy(some.matrices), origins, defocus)

@@ -22,6 +22,7 @@ from vitreous.jobs.em.search import image_power
 from vitreous.jobs.images import few_particles, load_rings
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.options import chosen_mask_diameter, device_for, flag
+from vitreous.jobs.recorded import as_recorded
 from vitreous.jobs.refine.everywhere import FINEST
 from vitreous.jobs.refine.locality import Locality, check_locality, locality_of
 from vitreous.jobs.refine.passes import first_stage
@@ -207,7 +208,7 @@ def begin(config: RefineConfig) -> Begun:
     task = Task(
         config,
         table,
-        source,
+        as_recorded(source, ctf=config.ctf),
         torch.from_numpy(halves_of(table, config.halves, config.seed)),
         operators,
         diameter,

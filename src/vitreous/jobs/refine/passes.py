@@ -310,7 +310,7 @@ def told(task: Task, state: RefineState, on_event: OnEvent) -> None:
             "event": "refinement",
             "stage": "passes over the particles",
             "iteration": state.iteration,
-            "of": task.config.iterations,
+            "at_most": task.config.iterations,
             "next": state.stage,
             "resolution": round(task.field / state.shell, 2),
             "angular_sampling": FINEST if state.stage in _AFTER else state.step,

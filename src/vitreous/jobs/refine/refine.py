@@ -10,12 +10,15 @@ from typing import Any
 import torch
 
 from vitreous.io.mrc import write_map
+from vitreous.jobs.checkpoint import Checkpoint
 from vitreous.jobs.config.refine import RefineConfig
+from vitreous.jobs.contents import digest_of
 from vitreous.jobs.em.search import SMALL_BOX
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask
 from vitreous.jobs.maps.postprocess import judge_half_maps, write_judged
 from vitreous.jobs.memory import refine_plan
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.refine.begin import Begun, begin, first_state
 from vitreous.jobs.refine.gold import Halves, claimed
@@ -26,8 +29,9 @@ from vitreous.jobs.refine.passes import (
     pass_nearby,
     told,
 )
-from vitreous.jobs.refine.state import RefineState, load_state, save_state
+from vitreous.jobs.refine.state import FREE, RefineState, load_state, save_state
 from vitreous.jobs.refine.task import Task
+from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import (
     resample,
@@ -40,13 +44,14 @@ from vitreous.physics.filters import by_shells
 from vitreous.validate.sharpen import fsc_weight
 
 
-def _iterated(task: Task, state: RefineState, loaded: Loaded, on_event: OnEvent) -> RefineState:
+def _iterated(
+    task: Task, state: RefineState, loaded: Loaded, checkpoint: Checkpoint, on_event: OnEvent
+) -> RefineState:
     """Passes until the resolution and the poses have settled, each ending in a checkpoint."""
-    checkpoint = task.config.out / "checkpoint.safetensors"
     while state.stage != "done" and state.iteration < task.config.iterations:
         one = pass_nearby if state.stage == "nearby" else pass_everywhere
         state = one(task, state, loaded)
-        save_state(checkpoint, state, task.config)
+        save_state(checkpoint, state)
         told(task, state, on_event)
     return state
 
@@ -61,7 +66,7 @@ def _half_maps(task: Task, halves: Halves) -> HalfMaps:
     return HalfMaps(first, second, grid.pixel_size, Mask(mask, {"source": source}))
 
 
-def _write_particles(task: Task, state: RefineState) -> None:
+def _write_particles(task: Task, state: RefineState, out: Path) -> None:
     angles = matrix_to_euler(state.matrices).numpy()
     extra = {
         "rlnRandomSubset": task.half.numpy() + 1,
@@ -78,19 +83,19 @@ def _write_particles(task: Task, state: RefineState) -> None:
         origin_y=state.origins[:, 1].double().numpy(),
         extra=extra,
     )
-    write_particles(task.config.out / "particles.star", posed)
+    write_particles(out / "particles.star", posed)
 
 
-def _write(begun: Begun, state: RefineState, halves: Halves, settled: bool, began: float) -> None:
+def _write(begun: Begun, state: RefineState, halves: Halves, out: Path, began: float) -> None:
     """Maps, particles.star and, last, result.json."""
-    task, config, out = begun.task, begun.task.config, begun.task.config.out
+    task, config, settled = begun.task, begun.task.config, state.stage == "done"
     maps = _half_maps(task, halves)
     judged = judge_half_maps(maps, seed=config.seed)
     whole = by_shells(maps.mean, fsc_weight(judged.curves.corrected))
     for name, volume in (("half1", maps.half1), ("half2", maps.half2), ("map", whole)):
         write_map(out / f"{name}.mrc", volume.numpy(), maps.pixel_size)
     write_judged(out, maps, judged)
-    _write_particles(task, state)
+    _write_particles(task, state, out)
     part = task.locality is not None and (task.locality.holds or task.mask is not None)
     claim, doubts = claimed(
         judged.record["resolution_0143"],
@@ -131,6 +136,7 @@ def _write(begun: Begun, state: RefineState, halves: Halves, settled: bool, bega
     write_record(out, record)
 
 
+@on_its_threads
 def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
     """Refine a map and all poses by the gold standard.
 
@@ -155,25 +161,18 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
     task, loaded = begun.task, Loaded()
     plan = refine_plan(task.table, task.most_shells, task.device)
     plan.check(task.table.path)
-    prepare_folder(config.out, overwrite=config.overwrite, resume=config.resume)
-    on_event(
-        {
-            "event": "start",
-            "job": "refine",
-            "particles": len(task.table),
-            "warnings": begun.warnings,
-        }
-    )
-    on_event({"event": "memory", **plan.record()})
-    with one_thread(task.grid.box <= SMALL_BOX):
-        if config.resume:
-            state = load_state(config.out / "checkpoint.safetensors", config, task.device)
-        else:
-            state = first_state(begun)
-        state = _iterated(task, state, loaded, on_event)
-        settled = state.stage == "done"
-        state, halves = last_pass(task, state, loaded)
-        told(task, replace(state, shell=max(halves.shell, 1)), on_event)
-        _write(begun, state, halves, settled, began)
-    on_event({"event": "done", "out": str(config.out)})
+    inputs = digest_of(task.table, task.source, begun.reference, task.mask)
+    with job_folder("refine", config, on_event, task.table.stacks) as job:
+        start = {"particles": len(task.table), "warnings": begun.warnings}
+        job.tell({"event": "start", "job": "refine", **start})
+        job.tell({"event": "memory", **plan.record()})
+        path = job.path / CHECKPOINT
+        checkpoint = Checkpoint(path, config, config.resume, FREE, inputs, job.tell)
+        with one_thread(task.grid.box <= SMALL_BOX):
+            state = load_state(checkpoint, task.device) if config.resume else first_state(begun)
+            state = _iterated(task, state, loaded, checkpoint, job.tell)
+            state, halves = last_pass(task, state, loaded)
+            told(task, replace(state, shell=max(halves.shell, 1)), job.tell)
+            _write(begun, state, halves, job.path, began)
+        job.tell({"event": "done", "out": str(config.out)})
     return config.out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,10 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.jobs.checkpoint import Checkpoint
-from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.em.local_pass import Posed
 
-_FREE = ("iterations",)
+FREE = ("iterations",)
 """Options that a resumed refinement may change."""
 
 
@@ -69,23 +67,25 @@ class RefineState:
         return Posed(self.matrices, self.origins / pixel_size)
 
 
-def save_state(path: Path, state: RefineState, config: RefineConfig) -> None:
+def save_state(checkpoint: Checkpoint, state: RefineState) -> None:
     """Write a checkpoint."""
     values = {field.name: getattr(state, field.name) for field in fields(state)}
     tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     scalars = {name: value for name, value in values.items() if name not in tensors}
-    Checkpoint(path, config, free=_FREE).write(tensors, scalars)
+    checkpoint.write(tensors, scalars)
 
 
-def load_state(path: Path, config: RefineConfig, device: torch.device) -> RefineState:
+def load_state(checkpoint: Checkpoint, device: torch.device) -> RefineState:
     """Read it back.
 
     Raises
     ------
     InputError
-        If there is none, it is damaged, or it was made with other options.
+        As :meth:`vitreous.jobs.checkpoint.Checkpoint.read`.
     """
-    tensors, record = Checkpoint(path, config, free=_FREE).read()
-    scalars = {name: value for name, value in record.items() if name != "fingerprint"}
-    moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
-    return RefineState(**moved, **scalars)
+
+    def build(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> RefineState:
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
+        return RefineState(**moved, **scalars)
+
+    return checkpoint.read(build)

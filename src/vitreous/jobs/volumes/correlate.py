@@ -14,7 +14,8 @@ from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.plain import plain
 from vitreous.jobs.config.volumes import FscConfig
 from vitreous.jobs.maps.half_maps import read_mask, same_grid
-from vitreous.jobs.volumes.files import check_numbers, free, whole_cube
+from vitreous.jobs.targets import inputs_of, spared
+from vitreous.jobs.volumes.files import check_numbers, whole_cube
 from vitreous.validate.fsc import fsc, resolution_at, resolution_of_shell, shell_frequency
 
 
@@ -55,7 +56,7 @@ def run_fsc(config: FscConfig) -> ShellCorrelation:
     check_numbers(config, positive=("pixel_size",))
     for path in (config.xml, config.json):
         if path is not None:
-            free(path, config.overwrite)
+            spared(path, inputs_of(config), config.overwrite)
     first, second = (read_density(path, config.pixel_size) for path in (config.map1, config.map2))
     a, b = whole_cube(first, config.map1), whole_cube(second, config.map2)
     box, pixel_size = a.shape[-1], first.pixel_size
