@@ -84,6 +84,7 @@ class Ended:
             places.probability,
             places.log_evidence,
             self.polished.noise,
+            self.polished.scale,
             self.frame,
         )
 

@@ -41,6 +41,7 @@ def _sample(particles: PosedParticles, seed: int) -> PosedParticles:
         particles,
         rows=rows,
         halves=Halves(halves(image_numbers(particles.table.take(rows)), seed), dealt=True),
+        scale=None if particles.scale is None else particles.scale[places],
         weight=None if particles.weight is None else particles.weight[places],
     )
 

@@ -16,6 +16,8 @@ from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.images import defocus_of, few_particles, optics_of
 from vitreous.particles.columns import numbers
+from vitreous.particles.contrast import SCALE, read_scales
+from vitreous.particles.grid import Grid, common_grid, grid_warnings
 from vitreous.particles.groups import Halves, Unit, dealt_halves, given_halves
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.poses import Poses, read_poses
@@ -52,6 +54,8 @@ class PosedParticles:
     halves : Halves or None
         Of those chosen; None for one map of all.
     weight : array (chosen,) or None
+    scale : array (chosen,) or None
+        Of their contrast, as their column has it.
     warnings : tuple of str
     """
 
@@ -60,6 +64,7 @@ class PosedParticles:
     rows: Int[np.ndarray, " m"]
     halves: Halves | None
     weight: Float[np.ndarray, " m"] | None
+    scale: Float[np.ndarray, " m"] | None
     warnings: tuple[str, ...]
 
     @property
@@ -78,6 +83,11 @@ class PosedParticles:
         return (
             None if self.halves is None else self.halves.record(independent=not self.halves.dealt)
         )
+
+    @property
+    def grid(self) -> Grid:
+        """Of their maps."""
+        return common_grid(self.table.take(self.rows))
 
     @property
     def maps(self) -> int:
@@ -161,10 +171,11 @@ def _weights(
     return weight
 
 
-def _warnings(table: ParticleTable, count: int, weight: np.ndarray | None) -> Iterator[str]:
-    yield from table.notes
-    yield from few_particles(count)
-    columns = set(table.columns)
+def _warnings(chosen: ParticleTable, weight: np.ndarray | None) -> Iterator[str]:
+    yield from chosen.notes
+    yield from few_particles(len(chosen))
+    yield from grid_warnings(chosen, common_grid(chosen))
+    columns = set(chosen.columns)
     if not columns & {"rlnOriginXAngst", "rlnOriginX"}:
         yield "The table holds no origins: all particles are taken to be centred."
     if weight is not None and (weight == 0).any():
@@ -199,8 +210,9 @@ def choose_particles(config: ReconstructConfig, table: ParticleTable) -> PosedPa
     rows = _only(table, rows, "rlnRandomSubset", config.subset)
     halves = _halves(config, table, rows)
     weight = _weights(config.weights, table, rows, None if halves is None else halves.half)
-    warnings = [*_warnings(table, len(rows), weight), *(() if halves is None else halves.warnings)]
-    return PosedParticles(table, poses, rows, halves, weight, tuple(warnings))
+    scale = read_scales(table)[rows] if SCALE in table.columns else None
+    warnings = [*_warnings(table.take(rows), weight), *(() if halves is None else halves.warnings)]
+    return PosedParticles(table, poses, rows, halves, weight, scale, tuple(warnings))
 
 
 def _part(particles: PosedParticles, places: np.ndarray, config: ReconstructConfig,
@@ -216,6 +228,8 @@ def _part(particles: PosedParticles, places: np.ndarray, config: ReconstructConf
         group.pixel_size,
         ignore_until_first_peak=config.ignore_ctf_until_first_peak,
     )
+    if particles.scale is not None:
+        images = replace(images, scale=torch.from_numpy(particles.scale[places]))
     if particles.weight is not None:
         images = replace(images, weights=torch.from_numpy(particles.weight[places]))
     if particles.half is not None:

@@ -65,9 +65,8 @@ def _check(config: ReconstructConfig) -> None:
 
 
 def _grid(particles: PosedParticles, config: ReconstructConfig) -> MapGrid:
-    """That of the optics group with the finest pixels."""
-    group = min(particles.optics, key=lambda g: (g.pixel_size, -g.box))
-    grid = map_grid(group.box, group.pixel_size, config.resolution_limit)
+    """The same that a search of these particles has."""
+    grid = map_grid(particles.grid.box, particles.grid.pixel_size, config.resolution_limit)
     if grid.radius < _LEAST_SHELLS:
         raise OptionError(
             f"{config.resolution_limit:g} A leaves fewer than {_LEAST_SHELLS} shells of a box "

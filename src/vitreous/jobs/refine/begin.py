@@ -27,10 +27,10 @@ from vitreous.jobs.refine.everywhere import FINEST
 from vitreous.jobs.refine.locality import Locality, check_locality, locality_of
 from vitreous.jobs.refine.passes import first_stage
 from vitreous.jobs.refine.state import RefineState
-from vitreous.jobs.refine.task import SCALE, SHARED_POSES, Task
+from vitreous.jobs.refine.task import SHARED_POSES, Task
 from vitreous.math.fourier import resample_map, shell_index, shell_mean
 from vitreous.math.symmetry import point_group
-from vitreous.particles.columns import numbers
+from vitreous.particles.contrast import read_scales
 from vitreous.particles.grid import Grid, common_grid, grid_warnings
 from vitreous.particles.groups import given_or_dealt
 from vitreous.particles.poses import read_poses
@@ -234,12 +234,6 @@ def _locality(config: RefineConfig, table: ParticleTable) -> Locality | None:
     return locality_of(config, Posed(torch.from_numpy(poses.matrices), origins))
 
 
-def _first_scales(table: ParticleTable) -> Float[Tensor, " n"]:
-    if SCALE not in table.columns:
-        return torch.ones(len(table))
-    return torch.from_numpy(numbers(table.block, SCALE, table.path)).float()
-
-
 def first_state(begun: Begun) -> RefineState:
     """The reference, at the images' grey level, for both halves; poses as given or none."""
     task, config = begun.task, begun.task.config
@@ -264,5 +258,5 @@ def first_state(begun: Begun) -> RefineState:
         origins=start.origins,
         probability=torch.zeros(count),
         log_evidence=torch.zeros(count),
-        scale=_first_scales(task.table),
+        scale=torch.from_numpy(read_scales(task.table)).float(),
     )

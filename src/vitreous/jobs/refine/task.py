@@ -16,9 +16,6 @@ from vitreous.particles.groups import Halves
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 
-SCALE = "vitreousScale"
-"""Column of the particles' scales."""
-
 SHARED_POSES = (
     "The search begins at poses that were found before these halves were dealt. If they were "
     "refined against one map of all particles, as in abinit or classify3d, both halves begin with "
