@@ -312,8 +312,8 @@ FAULTS = {
     "implausible-voltage": ("error", optic(rlnVoltage=300000), "300000 kV"),
     "implausible-spherical-aberration": ("warning", optic(rlnSphericalAberration=27), "27 mm"),
     "implausible-amplitude-contrast": ("error", optic(rlnAmplitudeContrast=10), "of 10,"),
-    "premultiplied": ("error", optic(rlnCtfDataAreCtfPremultiplied=1), "table says so"),
-    "not-phase-flipped": ("warning", optic(rlnCtfDataArePhaseFlipped=1), "standard errors"),
+    "not-premultiplied": ("error", optic(rlnCtfDataAreCtfPremultiplied=1), "table says so"),
+    "not-phase-flipped": ("error", optic(rlnCtfDataArePhaseFlipped=1), "standard errors"),
     "implausible-pixel-size": ("error", optic(rlnImagePixelSize=0.04), "0.04 A/px"),
     "contradictory-pixel-size": (
         "warning",
@@ -382,8 +382,8 @@ def test_what_the_job_is_going_to_do(clean: Path, tmp_path: Path) -> None:
         lambda f: f.head(50),
         lit(rlnCtfDataArePhaseFlipped=1),
     )
-    assert levels(check(few)) == {"phase-flipped": "error"}
-    assert levels(check(few, ctf=False)) == levels(check(few, phase_flipped=True)) == {}
+    assert levels(check(few)) == levels(check(few, ctf=False)) == {}
+    assert levels(check(few, phase_flipped=True)) == {}
     narrow = altered(
         clean, tmp_path / "narrow", lambda i: i[:, 12:52, 12:52].copy(), optics=lit(rlnImageSize=40)
     )

@@ -172,6 +172,35 @@ def optics_of(group: OpticsGroup) -> Optics:
     )
 
 
+def defocus_of(
+    table: ParticleTable, rows: Int[np.ndarray, " n"], *, phase_flipped: bool = False
+) -> Defocus:
+    """What the CTF needs of some particles, of a table that has it.
+
+    Parameters
+    ----------
+    table : ParticleTable
+    rows : int array
+    phase_flipped : bool
+        Take the phases of all images as flipped, whatever the table says, but for those that were
+        multiplied by their CTF.
+    """
+    state = table.state.take(rows)
+    columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
+    flipped = (state.flipped | phase_flipped) & ~state.premultiplied
+    u, v, angle, phase_shift = (torch.from_numpy(np.asarray(c)[rows]).float() for c in columns)
+    return Defocus(
+        u,
+        v,
+        angle,
+        phase_shift,
+        scale=None if state.scale is None else torch.from_numpy(state.scale).float(),
+        bfactor=None if state.bfactor is None else torch.from_numpy(state.bfactor).float(),
+        flipped=torch.from_numpy(flipped) if flipped.any() else None,
+        premultiplied=torch.from_numpy(state.premultiplied) if state.premultiplied.any() else None,
+    )
+
+
 @dataclass(frozen=True)
 class CtfMode:
     """What the images' CTFs are taken to be.
@@ -202,14 +231,9 @@ def particle_ctf(
     """CTF of some particles at frequencies (x, y) in 1/angstrom; one without CTF columns."""
     if table.defocus_u is None:
         return torch.ones(len(rows), *points.shape[:-1])
-    columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
-    values = [torch.from_numpy(np.asarray(c)[rows]).float() for c in columns]
+    defocus = defocus_of(table, rows, phase_flipped=mode.phase_flipped)
     return contrast_transfer(
-        points,
-        Defocus(*values),
-        optics,
-        phase_flipped=mode.phase_flipped,
-        ignore_until_first_peak=mode.ignore_until_first_peak,
+        points, defocus, optics, ignore_until_first_peak=mode.ignore_until_first_peak
     )
 
 

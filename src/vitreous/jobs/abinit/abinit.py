@@ -22,6 +22,7 @@ from vitreous.jobs.em.sorting import duplicates
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.options import AUTO, device_for, on_its_threads
+from vitreous.jobs.recorded import as_recorded
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.particles.grid import grid_warnings
 from vitreous.particles.stack import open_images
@@ -85,6 +86,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     source = open_images(table)
     config, limited = within_nyquist(config, table)
     mask_diameter, warnings, checked = check_abinit(config, table, source)
+    source = as_recorded(source, ctf=config.ctf)
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
     inputs = digest_of(table, source)

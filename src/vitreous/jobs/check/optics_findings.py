@@ -133,6 +133,12 @@ def _lens_findings(table: ParticleTable) -> Iterator[Finding]:
             )
 
 
+def reading_findings(table: ParticleTable) -> Iterator[Finding]:
+    """How the table was read where it does not say all."""
+    for note in table.notes:
+        yield Finding("warning", "read-otherwise", "Not in the table", note, "add it to the table")
+
+
 def _stated_sizes(table: ParticleTable) -> Iterator[tuple[str, np.ndarray]]:
     for block in blocks_of(table):
         for name in ("rlnImagePixelSize", "rlnPixelSize"):

@@ -20,6 +20,7 @@ from vitreous.jobs.check.optics_findings import (
     ctf_findings,
     grid_findings,
     pixel_size_findings,
+    reading_findings,
 )
 from vitreous.jobs.check.pick_findings import (
     distance_findings,
@@ -116,12 +117,12 @@ def preflight(
         *duplicate_findings(table, seen),
         *micrograph_findings(table, source),
         *view_findings(table),
+        *reading_findings(table),
     ]
     found = Estimates(0, resolution)
     if not any(f.level == "error" and f.code.startswith("implausible") for f in optics):
-        sample = read_sample(table, source, ctf=ctf)
-        mode = {"ctf": ctf, "phase_flipped": phase_flipped}
-        found = measure(table, sample.spectra, resolution, **mode)
+        sample = read_sample(table, source, ctf=ctf, phase_flipped=phase_flipped)
+        found = measure(table, sample.spectra, resolution, ctf=ctf)
         findings += pixel_findings(table, sample, seen)
         findings += contrast_findings(table, found)
         if ctf:

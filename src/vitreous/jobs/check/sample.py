@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from vitreous.jobs.images import CtfMode, optics_of, particle_ctf
+from vitreous.jobs.images import defocus_of, optics_of
+from vitreous.jobs.recorded import as_if_recorded, signed_ctf
 from vitreous.particles.grid import common_grid
 from vitreous.particles.selection import evenly
 from vitreous.particles.stack import ImageSource, normalise
@@ -90,7 +91,9 @@ def _ordinary_defocus(table: ParticleTable) -> Bool[np.ndarray, " n"]:
     return size <= _FAR * np.median(size)
 
 
-def read_sample(table: ParticleTable, source: ImageSource, *, ctf: bool = True) -> Sample:
+def read_sample(
+    table: ParticleTable, source: ImageSource, *, ctf: bool = True, phase_flipped: bool = False
+) -> Sample:
     """Read, look at and transform a sample of images.
 
     Parameters
@@ -99,6 +102,13 @@ def read_sample(table: ParticleTable, source: ImageSource, *, ctf: bool = True) 
     source : ImageSource
     ctf : bool
         Whether to give the spectra the table's CTF; they are taken to carry none otherwise.
+    phase_flipped : bool
+        Take the phases as flipped, whatever the table says.
+
+    Returns
+    -------
+    The spectra are those of the images as they were recorded, if the table says truly what was done
+    about the CTF since.
     """
     field = common_grid(table).field
     # Short of Nyquist in every group's own steps, of which one of the common field's has ``steps``.
@@ -119,12 +129,16 @@ def read_sample(table: ParticleTable, source: ImageSource, *, ctf: bool = True) 
         if not good.any():
             continue
         scaled = normalise(torch.from_numpy(images[good]), group.box / 2 - 1)
-        samples.append(spectrum_at(scaled, points, steps[number]))
-        transfers.append(
-            particle_ctf(table, batch[good], optics_of(group), points / field, CtfMode())
-            if ctf
-            else torch.ones(int(good.sum()), len(points))
+        seen, transfer = (
+            spectrum_at(scaled, points, steps[number]),
+            torch.ones(int(good.sum()), len(points)),
         )
+        if ctf and table.defocus_u is not None:
+            defocus = defocus_of(table, batch[good], phase_flipped=phase_flipped)
+            transfer = signed_ctf(points / field, defocus, optics_of(group))
+            seen = as_if_recorded(seen, transfer, defocus)
+        samples.append(seen)
+        transfers.append(transfer)
     spectra = ImageSpectra(torch.cat(samples), torch.cat(transfers), points, field)
     return Sample(np.concatenate(batches), joined(pixels), spectra)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from vitreous.errors import OptionError
@@ -16,7 +15,7 @@ from vitreous.jobs.config.particles import SubtractConfig
 from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.options import on_its_threads
-from vitreous.jobs.particles.revert import ORIGINAL, reverted
+from vitreous.jobs.particles.revert import reverted
 from vitreous.jobs.particles.subtraction import (
     Part,
     Subtraction,
@@ -27,6 +26,8 @@ from vitreous.jobs.particles.subtraction import (
     set_up,
 )
 from vitreous.jobs.record import job_record, write_record
+from vitreous.particles.groups import ORIGINAL
+from vitreous.particles.image_files import IMAGE_NAME, ImageFiles, name_from, project_root
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, image_names, read_particles, write_particles
 
@@ -96,7 +97,9 @@ def _subtract(
     with stack_writer(stack, box, len(found.table), found.table.optics[0].pixel_size) as writer:
         for images in found.batches(job.tell):
             writer.append(images)
-    write_particles(job.path / "particles.star", _described(found, stack))
+    # Its name is that of the folder when the job is done.
+    described = _described(found, config.out / stack.name)
+    write_particles(job.path / "particles.star", described)
     record = {
         **job_record("subtract", config),
         "input": {"particles": len(task.table), "box": task.part.box},
@@ -112,15 +115,13 @@ def _subtract(
 def _described(found: Subtraction, stack: Path) -> ParticleTable:
     """Table of the images written, with the names of those they were made from."""
     table = found.table
-    originals = image_names(table, stack.parent, keep=True).alias(ORIGINAL)
-    frame = table.block.frame.with_columns(originals)
-    return replace(
-        table,
-        block=table.block.with_frame(frame),
-        stacks=(stack,),
-        stack_of=np.zeros(len(table), dtype=np.int32),
-        index_in_stack=np.arange(len(table)),
+    originals = image_names(table, stack.parent)
+    root = project_root(table.block.frame[IMAGE_NAME], table.files)
+    files = ImageFiles.of_stack(stack, len(table))
+    frame = table.block.frame.with_columns(
+        originals.alias(ORIGINAL), files.named(name_from(stack.parent, stack, root))
     )
+    return replace(table, block=table.block.with_frame(frame), files=files)
 
 
 def _open_to_revert(config: SubtractConfig) -> Work:
@@ -131,7 +132,7 @@ def _open_to_revert(config: SubtractConfig) -> Work:
 def _revert(
     config: SubtractConfig, table: ParticleTable, warnings: tuple[str, ...], job: JobFolder
 ) -> Subtracted:
-    write_particles(job.path / "particles.star", table, keep_names=True)
+    write_particles(job.path / "particles.star", table)
     record = {**job_record("subtract", config), "scales": [], "warnings": warnings}
     write_record(job.path, record)
     return Subtracted(config.out / "particles.star", {}, warnings)
