@@ -46,6 +46,7 @@ from vitreous.math.fourier import frequency_radius
 from vitreous.math.rotations import angular_distance, euler_to_matrix
 from vitreous.math.symmetry import point_group
 from vitreous.particles.grid import common_grid
+from vitreous.particles.groups import image_numbers
 from vitreous.particles.poses import ANGLES
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles
