@@ -161,8 +161,8 @@ class ParticleTable:
             return table
         frame = self.optics_block.frame
         sizes = frame["rlnImageSize"].to_list()
-        for number, row in self.optics_rows.items():
-            sizes[row] = str(optics[number].box)
+        for place, row in self.optics_rows.items():
+            sizes[row] = str(boxes.get(optics[place].number, sizes[row]))
         block = self.optics_block.with_frame(frame.with_columns(rlnImageSize=pl.Series(sizes)))
         return replace(table, optics_block=block)
 
