@@ -44,12 +44,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 PARTICLES = "Refine3D/job020/run_data.star"
 JOBS = {
     "abinit": f"{PARTICLES} --starts 2 --initial-iterations 2 --between-iterations 2 "
-    "--final-iterations 1 --no-check --polish-passes 0 --mask-diameter 190",
-    "refine": f"{PARTICLES} --reference truth.mrc --iterations 1 --local-search 7.5 --no-check "
+    "--final-iterations 1 --no-check --polish-passes 1 --mask-diameter 190",
+    "refine": f"{PARTICLES} --reference truth.mrc --iterations 2 --local-search 7.5 --no-check "
     "--mask-diameter 190",
-    "classify3d": f"{PARTICLES} --reference truth.mrc --classes 2 --no-align --iterations 1 "
+    "classify3d": f"{PARTICLES} --reference truth.mrc --classes 2 --no-align --iterations 2 "
     "--no-check --mask-diameter 190",
-    "ctf-refine": f"{PARTICLES} --map truth.mrc --defocus",
+    "ctf-refine": f"{PARTICLES} --map truth.mrc --defocus --lowest-resolution 60",
     "subtract": f"{PARTICLES} --map truth.mrc --mask keep.mrc",
     "select": f"{PARTICLES} --random 100",
     "expand-symmetry": f"{PARTICLES} --symmetry C2",
