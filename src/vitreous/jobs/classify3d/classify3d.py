@@ -62,6 +62,7 @@ from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.threads import one_thread
 from vitreous.particles.grid import common_grid
+from vitreous.particles.groups import image_numbers
 from vitreous.particles.stack import ImageSource, open_images
 from vitreous.particles.table import ParticleTable, read_particles
 
@@ -104,20 +105,20 @@ def _by_poses(
 ) -> tuple[SearchState, Way, float]:
     """State that classes begin with, and how particles are then looked at: near their poses."""
     options, table, frame = task.options, task.table, task.frame
-    images = load_planes(table, task.source, frame, task.device, on_event, task.mode)
+    planes = load_planes(table, task.source, frame, task.device, on_event, task.mode)
     around = near_given(options, len(task.operators), frame)
-    way = NearPoses(images, given_poses(table, frame), around, task.operators)
+    way = NearPoses(planes, given_poses(table, frame), image_numbers(table), around, task.operators)
     state = saved
     if state is None:
-        state = begun(task.first_maps(), images.power(len(table.optics)), task.first_rings)
+        state = begun(task.first_maps(), planes.power(len(table.optics)), task.first_rings)
         state = with_grey(options, state, way.searched, len(table))
         if task.alone:
             rings = frame.rings_at(options.resolution_limit)
             state = consensus(way, state, task.making, rings, options.seed)
         else:
             index = some(len(table), options)
-            state = with_noise(state, way.searched, index, images.mask_share)
-    return state, way, images.mask_share
+            state = with_noise(state, way.searched, index, planes.mask_share)
+    return state, way, planes.mask_share
 
 
 def _keeping(checkpoint: Checkpoint | None, begun: SearchState) -> Callable[[Progress], None]:

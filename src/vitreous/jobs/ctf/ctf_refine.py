@@ -47,7 +47,7 @@ def _refine_into(job: JobFolder, problem: Problem, config: CtfRefineConfig, bega
     before, on_event = problem.table, job.tell
     on_event({"event": "start", "job": "ctf-refine", "particles": len(problem.table)})
     found: dict[str, Any] = {}
-    warnings = table_warnings(before)
+    warnings = [*table_warnings(before), *problem.warnings]
     if config.magnification:
         problem, found["magnification"], more = refine_magnification(problem, on_event)
         warnings += more

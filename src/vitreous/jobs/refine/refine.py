@@ -30,7 +30,7 @@ from vitreous.jobs.refine.passes import (
     told,
 )
 from vitreous.jobs.refine.state import FREE, RefineState, load_state, save_state
-from vitreous.jobs.refine.task import SCALE, Task
+from vitreous.jobs.refine.task import Task
 from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import (
@@ -38,6 +38,7 @@ from vitreous.math.fourier import (
     resample_map,
 )
 from vitreous.math.rotations import matrix_to_euler
+from vitreous.particles.contrast import SCALE
 from vitreous.particles.table import write_particles
 from vitreous.physics.filters import by_shells
 from vitreous.validate.sharpen import fsc_weight
@@ -72,7 +73,7 @@ def _write_particles(task: Task, state: RefineState, out: Path) -> None:
         "rlnMaxValueProbDistribution": state.probability.numpy(),
         "rlnLogLikeliContribution": state.log_evidence.numpy(),
     }
-    if task.config.per_particle_scale:
+    if task.config.per_particle_scale or len(task.table.optics) > 1:
         extra[SCALE] = state.scale.double().numpy()
     posed = task.table.with_poses(
         rot=angles[:, 0],
@@ -116,6 +117,12 @@ def _write(begun: Begun, state: RefineState, halves: Halves, out: Path, began: f
         **judged.record,
         "n_particles": len(task.table),
         "particles_in_halves": torch.bincount(task.half, minlength=2).tolist(),
+        "halves": task.halves.record(independent=task.locality is None or not task.halves.dealt),
+        "contrast": [
+            {"optics_group": group.number, "contrast": float(state.scale[own].mean())}
+            for number, group in enumerate(task.table.optics)
+            for own in [torch.from_numpy(task.table.group == number)]
+        ],
         "symmetry": config.symmetry,
         "mask_diameter": task.mask_diameter,
         "passes": state.iteration,
