@@ -15,7 +15,7 @@ from vitreous.jobs.config.particles import SubtractConfig
 from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.options import on_its_threads
-from vitreous.jobs.particles.revert import ORIGINAL, reverted
+from vitreous.jobs.particles.revert import reverted
 from vitreous.jobs.particles.subtraction import (
     Part,
     Subtraction,
@@ -26,6 +26,7 @@ from vitreous.jobs.particles.subtraction import (
     set_up,
 )
 from vitreous.jobs.record import job_record, write_record
+from vitreous.particles.groups import ORIGINAL
 from vitreous.particles.image_files import IMAGE_NAME, ImageFiles, name_from, project_root
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, image_names, read_particles, write_particles
@@ -96,7 +97,9 @@ def _subtract(
     with stack_writer(stack, box, len(found.table), found.table.optics[0].pixel_size) as writer:
         for images in found.batches(job.tell):
             writer.append(images)
-    write_particles(job.path / "particles.star", _described(found, stack))
+    # Its name is that of the folder when the job is done.
+    described = _described(found, config.out / stack.name)
+    write_particles(job.path / "particles.star", described)
     record = {
         **job_record("subtract", config),
         "input": {"particles": len(task.table), "box": task.part.box},

@@ -17,8 +17,8 @@ from vitreous.jobs.config.particles import SubtractOptions
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.particles.framing import Framing, framed
 from vitreous.jobs.particles.projections import Projector, batch_size
-from vitreous.jobs.particles.revert import ORIGINAL
 from vitreous.jobs.particles.scales import Scales, image_scales
+from vitreous.particles.groups import ORIGINAL
 from vitreous.particles.micrographs import coordinate_pixels
 from vitreous.particles.poses import Poses, has_coordinates, read_poses
 from vitreous.particles.selection import CLASS

@@ -116,6 +116,7 @@ def _write(begun: Begun, state: RefineState, halves: Halves, out: Path, began: f
         **judged.record,
         "n_particles": len(task.table),
         "particles_in_halves": torch.bincount(task.half, minlength=2).tolist(),
+        "halves": task.halves.record(independent=task.locality is None or not task.halves.dealt),
         "symmetry": config.symmetry,
         "mask_diameter": task.mask_diameter,
         "passes": state.iteration,
