@@ -244,7 +244,7 @@ def test_axes_agree_with_relion(relion: Find, tmp_path: Path, group: str) -> Non
 def test_command_aligns_and_imposes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     volume, *_ = symmetric_map("D2", seed=5)
     write_map(tmp_path / "in.mrc", volume.numpy(), PIXEL)
-    options = ["--align", "D2", "--impose", "--resolution", "20", "--mask-diameter", "160"]
+    options = ["--align", "D2", "--impose", "--resolution-limit", "20", "--mask-diameter", "160"]
     with pytest.raises(SystemExit, match="0"):
         app(["symmetry", str(tmp_path / "in.mrc"), "--out", str(tmp_path / "out.mrc"), *options])
     shown = capsys.readouterr().out
@@ -264,10 +264,10 @@ def test_command_aligns_and_imposes(tmp_path: Path, capsys: pytest.CaptureFixtur
         ({"align": "X4"}, "not a point group"),
         ({"align": "C1"}, "no axes"),
         ({"impose": True}, "add --align"),
-        ({"align": "auto", "resolution": 30.0}, "no point group holds"),
+        ({"align": "auto", "resolution_limit": 30.0}, "no point group holds"),
         ({"align": "C2", "out": Path("there.mrc")}, "--overwrite"),
         ({"mask_diameter": 900.0}, "does not fit the box"),
-        ({"resolution": 3.0}, "finer than two pixels"),
+        ({"resolution_limit": 3.0}, "finer than two pixels"),
         ({"half1": Path("half.mrc")}, "give both"),
         ({"half1": Path("half.mrc"), "half2": Path("half.mrc")}, "same box and pixel size"),
     ],

@@ -83,10 +83,19 @@ def verdict_lines(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def warning_lines(found: Mapping[str, Any]) -> list[str]:
+    """The warnings of ``result.json``."""
+    return [f"Warning: {warning}" for warning in found["warnings"]]
+
+
+def print_lines(*lines: str) -> None:
+    """Print lines as they are: paths in them are never wrapped, nor taken for markup."""
+    Console().print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
+
+
 def finished(job: Path, found: Mapping[str, Any], *lines: str) -> None:
     """Write the report of a validation and print what it found, its warnings and its place."""
     from vitreous.report.validation import write_validation_report
 
     report = f"Report: {write_validation_report(job)}"
-    said = [*lines, *(f"Warning: {warning}" for warning in found["warnings"]), report]
-    Console().print("\n".join(said), soft_wrap=True, markup=False, highlight=False)
+    print_lines(*lines, *warning_lines(found), report)

@@ -91,12 +91,13 @@ def chosen_mask_diameter(
     OptionError
         If it does not fit the box.
     """
-    width = min(g.box * g.pixel_size for g in table.optics)
+    widths = {g.box * g.pixel_size for g in table.optics}
+    width, several = min(widths), len(widths) > 1
     if given == AUTO:
-        return round(suggested or _DEFAULT_MASK * width, 1)
+        return round(min(suggested or _DEFAULT_MASK * width, width), 1)
     if not 0 < given <= width:
         raise OptionError(
-            f"the mask of {given:g} A is wider than the box of {width:g} A"
+            f"the mask of {given:g} A is wider than the {'smallest ' * several}box of {width:g} A"
             if given > 0
             else f"{given:g} A is not more than 0",
             where="--mask-diameter",

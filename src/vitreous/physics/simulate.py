@@ -12,7 +12,14 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from vitreous.math.fourier import to_real
-from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, contrast_transfer, magnified
+from vitreous.physics.ctf import (
+    Defocus,
+    Optics,
+    beam_tilt_phase,
+    contrast_transfer,
+    image_transfer,
+    magnified,
+)
 from vitreous.physics.project import (
     FourierCube,
     image_frequencies,
@@ -41,9 +48,7 @@ class Views:
 
     def take(self, part: slice) -> Views:
         """Some of the particles."""
-        d = self.defocus
-        some = Defocus(d.u[part], d.v[part], d.angle[part], d.phase_shift[part])
-        return Views(self.matrices[part], self.origins[part], some)
+        return Views(self.matrices[part], self.origins[part], self.defocus.take(part))
 
 
 def random_matrices(count: int, kind: str, rng: np.random.Generator) -> Float[Tensor, "n 3 3"]:
@@ -70,7 +75,6 @@ def clean_images(
     box: int,
     pixel_size: float,
     *,
-    phase_flipped: bool = False,
     read: Callable[[FourierCube, Tensor], Tensor] = read_cube,
 ) -> Float[Tensor, "n box box"]:
     """Noise-free images: slice, CTF, coma and shift; anisotropic magnification moves the slice.
@@ -88,7 +92,7 @@ def clean_images(
     points = slice_points(magnified(k, optics), views.matrices)
     slices = read(cube, points.reshape(-1, 3))[0].view(len(points), -1)
     metric = k / (box * pixel_size)
-    transfer = contrast_transfer(metric, views.defocus, optics, phase_flipped=phase_flipped)
+    transfer = image_transfer(contrast_transfer(metric, views.defocus, optics), views.defocus)
     transfer = transfer * beam_tilt_phase(metric, optics)
     spectrum = torch.zeros(len(points), box, box, dtype=slices.dtype)
     moved = torch.stack([shift_phase(k, -origin[None], box)[0] for origin in views.origins])

@@ -47,12 +47,13 @@ def _outcome(record: Record) -> str:
 
 
 def _lead(record: Record) -> str:
-    group = record.symmetry
-    imposed = (
-        "No symmetry was imposed."
-        if group.upper() == "C1"
-        else f"Symmetry {group} was imposed, not found: check that the molecule has it."
-    )
+    group, found = record.symmetry, record.result.get("symmetry_found")
+    if found:
+        imposed = str(found)
+    elif group.upper() == "C1":
+        imposed = "No symmetry was imposed."
+    else:
+        imposed = f"Symmetry {group} was imposed, not found: check that the molecule has it."
     hand = str(record.result.get("hand", "undetermined"))
     mirror = (
         "The hand is undetermined: particle images cannot tell a molecule from its mirror image, "
@@ -192,6 +193,7 @@ def build_page(record: Record) -> str:
         maps_section(record),
         page.section(
             "How far to trust it",
+            page.next_step(record.result.get("next_step")),
             page.bullets(_points(record, densities)),
             trust_tables(record.result),
         ),

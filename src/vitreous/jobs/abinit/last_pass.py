@@ -111,17 +111,25 @@ def last_pass(
     places = _on_grid(look, best)
     noisy = noise_probability(places.log_evidence)
     if (noisy > 0.5).double().mean() >= _MOSTLY:
-        polished = Polished(state.maps, state.noise, state.fractions, places.posed)
-        return Ended(places, polished, problem.frame, None, [])
-    frame = finer_frame(problem.table, problem.frame, config.final_resolution)
+        return _unpolished(problem, state, places)
+    frame = finer_frame(problem.frame, config.final_resolution)
     images = load_planes(problem.table, source, frame, problem.device, on_event, mode)
-    reach = config.offset_range * problem.table.optics[0].pixel_size / frame.pixel_size
+    reach = config.offset_range * frame.grid.pixel_size / frame.pixel_size
     material = Material(images, frame, problem.operators, config.flatten, reach)
     kept = torch.nonzero(noisy <= 0.5)[:, 0]
     folds = [kept[number::_FOLDS] for number in range(_FOLDS)]
     begun = Ended(places, _begun(problem, state, places.posed, frame), frame, material, folds)
     shells = min(problem.frame.polar.rings, frame.polar.rings)
     return polished_on(begun, material, shells, config.polish_passes, on_event)
+
+
+def coarse_end(problem: Problem, state: SearchState) -> Ended:
+    """A search that collapsed as it is, with the best place on the grid of every particle."""
+    look = coarse_look(problem, state, problem.config.final_resolution)
+    best, grid = look.best, look.coarse
+    matrices = grid.matrices(best.reference.cpu() % len(grid.directions), best.psi.cpu())
+    places = _places(Posed(matrices.contiguous(), look.origins), best)
+    return _unpolished(problem, state, places)
 
 
 def polished_on(
@@ -154,6 +162,7 @@ def _begun(problem: Problem, state: SearchState, posed: Posed, frame: Frame) -> 
     return Polished(
         resample_map(state.maps, frame.box),
         noise[:, : frame.polar.rings],
+        state.scale,
         state.fractions,
         Posed(posed.matrices, posed.origins * scale),
     )
@@ -212,8 +221,17 @@ def _all_in_order(
 
 
 def _on_grid(look: Look, best: Best) -> _Places:
+    return _places(look.posed(torch.arange(len(best.reference)), best), best)
+
+
+def _unpolished(problem: Problem, state: SearchState, places: _Places) -> Ended:
+    polished = Polished(state.maps, state.noise, state.scale, state.fractions, places.posed)
+    return Ended(places, polished, problem.frame, None, [])
+
+
+def _places(posed: Posed, best: Best) -> _Places:
     return _Places(
-        look.posed(torch.arange(len(best.reference)), best),
+        posed,
         best.map_probability.cpu(),
         best.probability.cpu(),
         best.log_evidence.cpu(),

@@ -64,7 +64,7 @@ class Problem(Search):
 
     @property
     def offsets(self) -> tuple[float, float]:
-        """Range and step of the shifts, pixels of the stack."""
+        """Range and step of the shifts, pixels of the maps' grid."""
         return self.config.offset_range, self.config.offset_step
 
     @property
@@ -103,14 +103,16 @@ def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
 
 def first_state(problem: Problem, start: int) -> SearchState:
     """Random maps and the images' own power as noise."""
-    classes = problem.config.classes
+    classes, groups = problem.config.classes, len(problem.table.optics)
+    power = image_power(problem.images, groups)
     return SearchState(
         start=start,
         iteration=0,
         seen=0,
         rings=problem.frame.rings_at(problem.initial_resolution),
         maps=random_maps(problem, iteration_seed(problem.config, start, 0)),
-        noise=image_power(problem.images, len(problem.table.optics)),
+        noise=power,
+        scale=power.new_ones(len(power)),
         fractions=torch.full((classes,), 1 / classes, device=problem.device),
         sums=None,
         evidence=-math.inf,

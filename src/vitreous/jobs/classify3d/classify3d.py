@@ -59,6 +59,7 @@ from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.threads import one_thread
+from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import ImageSource, open_images
 from vitreous.particles.table import ParticleTable, read_particles
 
@@ -99,7 +100,7 @@ def _by_poses(
     """State that classes begin with, and how particles are then looked at: near their poses."""
     options, table, frame = task.options, task.table, task.frame
     images = load_planes(table, task.source, frame, task.device, on_event, task.mode)
-    around = near_given(options, table, len(task.operators), frame)
+    around = near_given(options, len(task.operators), frame)
     way = NearPoses(images, given_poses(table, frame), around, task.operators)
     state = saved
     if state is None:
@@ -167,7 +168,7 @@ def _ended(
     record = {
         "seed": options.seed,
         "device": str(task.device),
-        "input": input_record(task.table),
+        "input": input_record(task.table, frame.grid),
         "classes": class_records(found, classes, labels, made, frame, making.fixed, laid),
         "decoys": sorted(n + 1 for n in junk),
         "effective_classes": effective_classes(found.by_map.mean(axis=0)),
@@ -243,7 +244,7 @@ def classify3d(
     options : Classify3dOptions, optional
         The defaults, if left out.
     mask : tensor (m, m, m), optional
-        From 0 to 1, on the particles' grid: maps are multiplied by it before they are compared
+        From 0 to 1, on the maps' grid: maps are multiplied by it before they are compared
         with images.
     checkpoint : Checkpoint, optional
         Written after every pass, and gone on from if it says so.
@@ -263,11 +264,12 @@ def _read(config: Classify3dConfig) -> tuple[Task, Mask | None]:
     """Read and check all that a configuration names."""
     check_options(config, len(config.reference), masked=config.mask is not None)
     table = read_particles(config.particles)
-    source, group = open_images(table), table.optics[0]
+    source = open_images(table)
     references = [read_reference(path) for path in config.reference]
     mask = None
     if config.mask is not None:
-        mask = read_mask(config.mask, table.path, group.box, group.pixel_size)
+        grid = common_grid(table, [reference.grid for reference in references])
+        mask = read_mask(config.mask, table.path, grid.box, grid.pixel_size)
     return set_up(table, source, references, config, None if mask is None else mask.volume), mask
 
 

@@ -31,7 +31,7 @@ class GridSearch(Search):
 
     @property
     def offsets(self) -> tuple[float, float]:
-        """Range and step of the shifts, pixels of the stack."""
+        """Range and step of the shifts, pixels of the maps' grid."""
         return self.options.offset_range, 2 * self.options.offset_step
 
     @property
@@ -105,7 +105,7 @@ class NearPoses:
         """What a state's maps tell of some particles."""
         return local_pass(
             state.maps,
-            self.images,
+            self.images.with_group_scales(state.scale),
             index,
             self.given.at(index),
             state.noise,
@@ -138,12 +138,10 @@ def given_poses(table: ParticleTable, frame: Frame) -> Posed:
     return Posed(torch.from_numpy(poses.matrices), origins)
 
 
-def near_given(
-    options: Classify3dOptions, table: ParticleTable, operators: int, frame: Frame
-) -> Neighbourhood:
+def near_given(options: Classify3dOptions, operators: int, frame: Frame) -> Neighbourhood:
     """Neighbourhood that the options ask for: one place, or all within the range."""
     step, shift = options.angular_sampling, options.offset_step
-    pixels = table.optics[0].pixel_size / frame.pixel_size
+    pixels = frame.grid.pixel_size / frame.pixel_size
     if not options.align:
         return neighbourhood(step, 0.0, torch.zeros(1, 2), operators, 1.0)
     assert options.local_search is not None

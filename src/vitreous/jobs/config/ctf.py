@@ -40,7 +40,7 @@ class CtfRefineConfig(ThreadOptions):
         Refine each optics group's three-fold astigmatism.
     magnification : bool
         Refine each optics group's anisotropic magnification.
-    resolution : float, optional
+    resolution_limit : float, optional
         Finest detail compared, angstrom; by default where the masked half-maps fall to an FSC of
         0.143, or Nyquist with a single map.
     lowest_resolution : float
@@ -67,7 +67,7 @@ class CtfRefineConfig(ThreadOptions):
     beam_tilt: bool = False
     trefoil: bool = False
     magnification: bool = False
-    resolution: float | None = None
+    resolution_limit: float | None = None
     lowest_resolution: float = 30.0
     defocus_range: float = 2000.0
     pixel_size: float | None = None

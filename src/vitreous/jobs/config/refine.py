@@ -69,7 +69,7 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
         Step of the in-plane shifts in the first passes, in pixels of the stack.
     iterations : int
         Most passes over the particles.
-    finest_resolution : float, optional
+    resolution_limit : float, optional
         Resolution in angstrom that no pass goes beyond; by default Nyquist.
     check : bool
         Stop at what vitreous check calls an error, such as inverted contrast.
@@ -95,5 +95,5 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
     offset_range: float = 6.0
     offset_step: float = 2.0
     iterations: int = 40
-    finest_resolution: float | None = None
+    resolution_limit: float | None = None
     check: bool = True

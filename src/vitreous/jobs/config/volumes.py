@@ -227,14 +227,14 @@ class MaskConfig(ChangeConfig):
         By how much the mask is grown, angstrom; by default 6, at least 3 pixels.
     edge : float, optional
         Width of its soft edge, angstrom; by default 10, at least 6 pixels.
-    low_pass : float, optional
+    lowpass : float, optional
         Resolution in angstrom that the map is filtered to before the threshold given.
     """
 
     threshold: float | None = None
     extend: float | None = None
     edge: float | None = None
-    low_pass: float | None = None
+    lowpass: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

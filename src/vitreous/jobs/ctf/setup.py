@@ -15,8 +15,8 @@ from vitreous.jobs.compare import cubic
 from vitreous.jobs.config.ctf import CtfRefineConfig
 from vitreous.jobs.ctf.comparison import Problem, reference
 from vitreous.jobs.maps.half_maps import open_half_maps
-from vitreous.particles.columns import numbers
 from vitreous.particles.poses import read_poses
+from vitreous.particles.selection import random_subsets
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles, require_ctf
 from vitreous.validate.fsc import fsc, resolution_at
@@ -50,7 +50,7 @@ def check_options(config: CtfRefineConfig) -> None:
             mend="give --half1 and --half2, or --map alone",
         )
     for value, where in (
-        (config.resolution, "--resolution"),
+        (config.resolution_limit, "--resolution-limit"),
         (config.lowest_resolution, "--lowest-resolution"),
         (config.defocus_range, "--defocus-range"),
     ):
@@ -87,23 +87,9 @@ def _halves(config: CtfRefineConfig, table: ParticleTable) -> Int[np.ndarray, " 
     """Index of the map that each particle is compared with."""
     if config.map is not None:
         return np.zeros(len(table), dtype=np.int64)
-    if "rlnRandomSubset" not in table.columns:
-        raise InputError(
-            "no column _rlnRandomSubset, which tells a particle's half",
-            where=table.path,
-            mend="give the particles of a gold-standard refinement, or one map with --map",
-        )
-    subset = numbers(table.block, "rlnRandomSubset", table.path)
-    bad = ~np.isin(subset, (1, 2))
-    if bad.any():
-        row = int(bad.argmax())
-        raise InputError(
-            f"column _rlnRandomSubset, row {row + 1} holds {subset[row]:g}, expected 1 or 2",
-            where=table.path,
-            mend="mend that cell",
-        )
+    mend = "give the particles of a gold-standard refinement, or one map with --map"
     # A particle's own noise is in the map of its half, where it speaks for the present values.
-    return 2 - subset.astype(np.int64)
+    return 2 - random_subsets(table, mend)
 
 
 def _maps(config: CtfRefineConfig) -> tuple[tuple[Float[Tensor, "n n n"], ...], float, float]:
@@ -144,12 +130,12 @@ def open_problem(config: CtfRefineConfig) -> Problem:
     _check_table(config, table)
     source, poses, half = open_images(table), read_poses(table), _halves(config, table)
     maps, pixel_size, held = _maps(config)
-    finest = max(config.resolution or held, 2 * pixel_size)
+    finest = max(config.resolution_limit or held, 2 * pixel_size)
     if finest > config.lowest_resolution / 2:
         raise OptionError(
             f"detail from {config.lowest_resolution:g} to {finest:.1f} A is too little to compare",
-            where="--resolution, --lowest-resolution",
-            mend="give better maps, a finer --resolution or a coarser --lowest-resolution",
+            where="--resolution-limit, --lowest-resolution",
+            mend="give better maps, a finer --resolution-limit or a coarser --lowest-resolution",
         )
     return Problem(
         table,

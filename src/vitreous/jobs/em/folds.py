@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitreous.jobs.em.engine import Residuals, renewed_noise, solved
+from vitreous.jobs.em.engine import Residuals, renewed_noise, renewed_scale, solved
 from vitreous.jobs.em.looks import Look
 from vitreous.jobs.em.search import Search
 from vitreous.jobs.em.state import SearchState
@@ -21,7 +21,7 @@ from vitreous.reconstruct.insert import Accumulator
 _FOLDS = 4
 
 _NOISE_RATE = 0.3
-"""Share of the noise spectrum renewed by each fold."""
+"""Share of the noise spectra and contrasts renewed by each fold."""
 
 Regulariser = Callable[[SearchState, Accumulator, int], Float[Tensor, "k s"]]
 """Prior power from the present state, the sums and the rings used."""
@@ -156,6 +156,7 @@ def folds_pass(
         state = replace(
             state,
             noise=renewed_noise(state.noise, result, step.mask_share, _NOISE_RATE),
+            scale=renewed_scale(state.scale, result, _NOISE_RATE),
             fractions=step.shares(state, result.best.map_probability),
         )
     return state, folds, found

@@ -13,6 +13,7 @@ from vitreous.jobs.em.junk import noise_probability
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.images import Frame
 from vitreous.math.rotations import matrix_to_euler
+from vitreous.particles.grid import Grid
 from vitreous.particles.table import ParticleTable
 
 
@@ -73,18 +74,17 @@ def found_at(
     )
 
 
-def input_record(table: ParticleTable) -> dict[str, Any]:
-    """For result.json: what the particles are."""
+def input_record(table: ParticleTable, grid: Grid) -> dict[str, Any]:
+    """For result.json: what the particles are, and the grid of the maps that they are beside."""
     groups = [
         {**asdict(group), "particles": int((table.group == number).sum())}
         for number, group in enumerate(table.optics)
     ]
-    first = table.optics[0]
     return {
         "particles": str(table.path),
         "n_particles": len(table),
-        "box": first.box,
-        "pixel_size": first.pixel_size,
+        "box": grid.box,
+        "pixel_size": grid.pixel_size,
         "optics_groups": groups,
     }
 

@@ -63,17 +63,17 @@ def _fit(
     centred = given.density_of(given.model.atoms.positions)
     pixel_size = given.pixel_size
     if not config.fit:
-        resolution = config.resolution or _resolution(given, as_given)
+        resolution = config.resolution_limit or _resolution(given, as_given)
         found = correlation_at(centred, given.volume, pixel_size, resolution, as_given)
         told(1)
         return RigidFit(as_given, found), None, resolution
-    first = config.resolution or max(_FIRST, 2 * pixel_size)
+    first = config.resolution_limit or max(_FIRST, 2 * pixel_size)
     fit = fit_rigidly(centred, given.volume, pixel_size, resolution=first, starts=[as_given])
     told(1)
     other = mirrored(given.volume)
     mirror = fit_rigidly(centred, other, pixel_size, resolution=first)
     told(2)
-    resolution = config.resolution or _resolution(given, fit.placement)
+    resolution = config.resolution_limit or _resolution(given, fit.placement)
     fits = []
     for number, (volume, start) in enumerate(((given.volume, fit), (other, mirror)), 3):
         begun = [start.placement]

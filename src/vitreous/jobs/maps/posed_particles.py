@@ -13,15 +13,14 @@ from jaxtyping import Float, Int
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.images import few_particles, optics_of
+from vitreous.jobs.images import defocus_of, few_particles, optics_of
 from vitreous.particles.columns import numbers
 from vitreous.particles.groups import halves
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.poses import Poses, read_poses
-from vitreous.particles.selection import codes
+from vitreous.particles.selection import codes, random_subsets
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf
-from vitreous.physics.ctf import Defocus
 from vitreous.reconstruct.backproject import PosedImages
 
 _PIXELS = 1 << 22
@@ -107,16 +106,7 @@ def _halves(
         half = halves(codes(table, _MICROGRAPH)[rows], config.seed)
     else:
         mend = "pass --halves random, --halves by-micrograph or, for the whole alone, none"
-        half = _column(table, "rlnRandomSubset", mend)[rows].astype(np.int64)
-        strange = ~np.isin(half, (1, 2))
-        if strange.any():
-            row = int(rows[strange.argmax()])
-            raise InputError(
-                f"{table.row_name(row)} has {half[strange.argmax()]} in the column "
-                "_rlnRandomSubset, expected 1 or 2",
-                where=table.path,
-                mend=mend,
-            )
+        half = random_subsets(table.take(rows), mend)
     for number in (1, 2):
         if not (half == number).any():
             raise InputError(
@@ -162,6 +152,7 @@ def _weights(
 
 
 def _warnings(table: ParticleTable, count: int, weight: np.ndarray | None) -> Iterator[str]:
+    yield from table.notes
     yield from few_particles(count)
     columns = set(table.columns)
     if not columns & {"rlnOriginXAngst", "rlnOriginX"}:
@@ -201,16 +192,13 @@ def _part(particles: PosedParticles, places: np.ndarray, config: ReconstructConf
           source: ImageSource) -> PosedImages:  # fmt: skip
     table, rows = particles.table, particles.rows[places]
     group = table.optics[table.group[rows[0]]]
-    columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
-    defocus = [torch.from_numpy(c[rows]).float() for c in columns if c is not None]
     images = PosedImages(
         torch.from_numpy(source.read(rows)),
         torch.from_numpy(particles.poses.matrices[rows]),
         torch.from_numpy(particles.poses.origins[rows]) / group.pixel_size,
-        Defocus(*defocus) if config.ctf else None,
+        defocus_of(table, rows, phase_flipped=config.phase_flipped) if config.ctf else None,
         optics_of(group),
         group.pixel_size,
-        phase_flipped=config.phase_flipped,
         ignore_until_first_peak=config.ignore_ctf_until_first_peak,
     )
     if particles.weight is not None:

@@ -48,7 +48,7 @@ def _check(config: PostprocessConfig) -> None:
         (config.fit_from, "--fit-from"),
         (config.fit_to, "--fit-to"),
         (config.mtf_pixel_size, "--mtf-pixel-size"),
-        (config.low_pass, "--low-pass"),
+        (config.lowpass, "--lowpass"),
     ):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise OptionError(
@@ -225,8 +225,8 @@ def run_postprocess(config: PostprocessConfig, on_event: OnEvent = ignore) -> Pa
             fit_to=config.fit_to,
             seed=config.seed,
         )
-        if config.low_pass is not None:
-            cut = low_pass(judged.sharpened, halves.pixel_size, config.low_pass)
+        if config.lowpass is not None:
+            cut = low_pass(judged.sharpened, halves.pixel_size, config.lowpass)
             judged = replace(judged, sharpened=cut)
         write_judged(job.path, halves, judged)
         result: dict[str, Any] = {

@@ -105,14 +105,14 @@ def _resolution(
 ) -> float:
     """Finest detail to look at, angstrom."""
     nyquist = 2 * pixel_size
-    if config.resolution is not None:
-        if config.resolution < nyquist:
+    if config.resolution_limit is not None:
+        if config.resolution_limit < nyquist:
             raise OptionError(
-                f"{config.resolution:g} A is finer than two pixels of {pixel_size:g} A",
-                where="--resolution",
+                f"{config.resolution_limit:g} A is finer than two pixels of {pixel_size:g} A",
+                where="--resolution-limit",
                 mend=f"give at least {nyquist:g}",
             )
-        return config.resolution
+        return config.resolution_limit
     if halves is None:
         return max(_DEFAULT_RESOLUTION, nyquist)
     box = halves[0].shape[-1]

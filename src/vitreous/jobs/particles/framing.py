@@ -7,9 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from vitreous.jobs.check.pick_findings import micrograph_pixel
 from vitreous.particles.columns import numbers
-from vitreous.particles.poses import Poses, read_coordinates, read_poses, with_coordinates
+from vitreous.particles.micrographs import coordinate_pixels
+from vitreous.particles.poses import (
+    Poses,
+    has_coordinates,
+    read_coordinates,
+    read_poses,
+    with_coordinates,
+)
 from vitreous.particles.table import ParticleTable
 
 SHIFT = ("vitreousShiftX", "vitreousShiftY")
@@ -91,7 +97,7 @@ def unframed(table: ParticleTable) -> ParticleTable:
 
 def _moved(table: ParticleTable, pixels: Float[np.ndarray, "n 2"]) -> ParticleTable:
     """Table whose coordinates, if it has any, are moved by pixels of the images."""
-    if not {"rlnCoordinateX", "rlnCoordinateY"} <= set(table.columns):
+    if not has_coordinates(table):
         return table
-    scale = table.pixel_sizes[:, None] / micrograph_pixel(table)
+    scale = table.pixel_sizes[:, None] / coordinate_pixels(table).sizes[:, None]
     return with_coordinates(table, read_coordinates(table) + pixels * scale)

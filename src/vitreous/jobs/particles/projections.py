@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.images import optics_of
+from vitreous.jobs.images import defocus_of, optics_of
 from vitreous.kernels.cubes import read
 from vitreous.particles.poses import Poses
 from vitreous.particles.table import ParticleTable
@@ -61,17 +61,17 @@ class Projector:
                 optics,
                 self.box,
                 group.pixel_size,
-                phase_flipped=self.phase_flipped,
                 read=read,
             )
         return images
 
     def _views(self, rows: Int[np.ndarray, " m"], pixel_size: float) -> Views:
-        table, nothing = self.table, np.zeros(len(self.table))
-        columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
         # Without defocus, and all contrast from amplitude, the CTF is one.
-        used = [nothing if column is None or not self.ctf else column for column in columns]
-        defocus = Defocus(*(torch.from_numpy(column[rows]).float() for column in used))
+        defocus = (
+            defocus_of(self.table, rows, phase_flipped=self.phase_flipped)
+            if self.ctf
+            else Defocus(*torch.zeros(4, len(rows)))
+        )
         some = Poses(self.poses.angles[rows], self.poses.origins[rows])
         origins = torch.from_numpy(some.origins / pixel_size).float()
         return Views(torch.from_numpy(some.matrices), origins, defocus)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from vitreous.errors import OptionError
@@ -27,6 +26,7 @@ from vitreous.jobs.particles.subtraction import (
     set_up,
 )
 from vitreous.jobs.record import job_record, write_record
+from vitreous.particles.image_files import IMAGE_NAME, ImageFiles, name_from, project_root
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, image_names, read_particles, write_particles
 
@@ -112,15 +112,13 @@ def _subtract(
 def _described(found: Subtraction, stack: Path) -> ParticleTable:
     """Table of the images written, with the names of those they were made from."""
     table = found.table
-    originals = image_names(table, stack.parent, keep=True).alias(ORIGINAL)
-    frame = table.block.frame.with_columns(originals)
-    return replace(
-        table,
-        block=table.block.with_frame(frame),
-        stacks=(stack,),
-        stack_of=np.zeros(len(table), dtype=np.int32),
-        index_in_stack=np.arange(len(table)),
+    originals = image_names(table, stack.parent)
+    root = project_root(table.block.frame[IMAGE_NAME], table.files)
+    files = ImageFiles.of_stack(stack, len(table))
+    frame = table.block.frame.with_columns(
+        originals.alias(ORIGINAL), files.named(name_from(stack.parent, stack, root))
     )
+    return replace(table, block=table.block.with_frame(frame), files=files)
 
 
 def _open_to_revert(config: SubtractConfig) -> Work:
@@ -131,7 +129,7 @@ def _open_to_revert(config: SubtractConfig) -> Work:
 def _revert(
     config: SubtractConfig, table: ParticleTable, warnings: tuple[str, ...], job: JobFolder
 ) -> Subtracted:
-    write_particles(job.path / "particles.star", table, keep_names=True)
+    write_particles(job.path / "particles.star", table)
     record = {**job_record("subtract", config), "scales": [], "warnings": warnings}
     write_record(job.path, record)
     return Subtracted(config.out / "particles.star", {}, warnings)

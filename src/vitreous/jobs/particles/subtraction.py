@@ -19,7 +19,8 @@ from vitreous.jobs.particles.framing import Framing, framed
 from vitreous.jobs.particles.projections import Projector, batch_size
 from vitreous.jobs.particles.revert import ORIGINAL
 from vitreous.jobs.particles.scales import Scales, image_scales
-from vitreous.particles.poses import Poses, read_poses
+from vitreous.particles.micrographs import coordinate_pixels
+from vitreous.particles.poses import Poses, has_coordinates, read_poses
 from vitreous.particles.selection import CLASS
 from vitreous.particles.stack import ImageSource, windows
 from vitreous.particles.table import ParticleTable, require_ctf
@@ -147,6 +148,14 @@ def class_warnings(table: ParticleTable) -> tuple[str, ...]:
     return (words,)
 
 
+def place_warnings(table: ParticleTable, framing: Framing | None) -> tuple[str, ...]:
+    """What is in doubt about coordinates that move with the images."""
+    if framing is None or not has_coordinates(table):
+        return ()
+    doubt = coordinate_pixels(table).doubt
+    return () if doubt is None else (f"Coordinates may be moved by a wrong factor: {doubt}.",)
+
+
 @dataclass(frozen=True)
 class Task:
     """What a subtraction begins with, checked.
@@ -252,7 +261,11 @@ def begun(task: Task, on_event: OnEvent) -> Subtraction:
     rest = map_to_cube((part.volume * (1 - part.mask))[None], part.box // 2)
     framing = _framing(task)
     table = task.table if framing is None else framing.described(task.table)
-    warnings = class_warnings(task.table)
+    warnings = (
+        *task.table.notes,
+        *class_warnings(task.table),
+        *place_warnings(task.table, framing),
+    )
     return Subtraction(table, scales, framing, warnings, task.source, project, rest)
 
 

@@ -12,16 +12,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.errors import OptionError
+from vitreous.io.mrc import read_map
 from vitreous.jobs.check.before import look_before
+from vitreous.jobs.compare import cubic
 from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.em.local_pass import Posed
-from vitreous.jobs.images import check_one_field, few_particles
+from vitreous.jobs.images import few_particles
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.options import chosen_mask_diameter, device_for, flag
+from vitreous.jobs.recorded import as_recorded
 from vitreous.jobs.refine.locality import Locality, check_locality, locality_of
-from vitreous.jobs.refine.reference import axes_warnings, read_reference
+from vitreous.jobs.refine.reference import axes_warnings, on_maps_grid
 from vitreous.jobs.refine.task import Task, halves_of
 from vitreous.math.symmetry import point_group
+from vitreous.particles.grid import Grid, common_grid, grid_warnings
 from vitreous.particles.poses import ANGLES, read_poses
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles, require_ctf
@@ -41,7 +45,7 @@ class Begun:
     ----------
     task : Task
     reference : tensor (n, n, n)
-        With all its detail, in the particles' box.
+        With all its detail, on the maps' grid.
     poses : Posed or None
         That the particles bring, origins in angstrom.
     warnings : list of str
@@ -70,14 +74,13 @@ def _check_options(config: RefineConfig) -> None:
         )
 
 
-def lowpass_warnings(lowpass: float, pixel_size: float) -> list[str]:
+def lowpass_warnings(lowpass: float, nyquist: float) -> list[str]:
     """Require a resolution that the pixels hold; a warning where it is fine.
 
     Raises
     ------
     OptionError
     """
-    nyquist = 2 * pixel_size
     if lowpass <= nyquist:
         raise OptionError(
             f"{lowpass:g} A is not coarser than the pixels' finest resolution, {nyquist:g} A",
@@ -123,30 +126,33 @@ def begin(config: RefineConfig) -> Begun:
     check_locality(config)
     table = read_particles(config.particles)
     source = open_images(table)
-    check_one_field(table)
     if config.ctf:
         require_ctf(table)
-    group = table.optics[0]
     chosen_mask_diameter(config.mask_diameter, table, None)
     operators = point_group(config.symmetry)
-    warnings = lowpass_warnings(config.lowpass, group.pixel_size)
-    reference, odd = read_reference(config, group.box, group.pixel_size)
-    warnings += odd + axes_warnings(config, reference, group.pixel_size, operators)
+    array, own = read_map(config.reference)
+    volume = cubic(array, config.reference)
+    grid = common_grid(table, [Grid(len(volume), own)])
+    warnings = lowpass_warnings(config.lowpass, grid.nyquist)
+    reference, odd = on_maps_grid(volume, own, grid)
+    warnings += [*odd, *axes_warnings(config, reference, grid, operators)]
+    warnings += grid_warnings(table, grid)
     mask = None
     if config.mask is not None:
-        found = read_mask(config.mask, table.path, group.box, group.pixel_size)
+        found = read_mask(config.mask, table.path, grid.box, grid.pixel_size)
         mask, warnings = found.volume, [*warnings, *found.warnings]
     diameter, oddities, record = look_before(config, table, source)
     warnings += few_particles(len(table))
     task = Task(
         config,
         table,
-        source,
+        as_recorded(source, ctf=config.ctf),
         torch.from_numpy(halves_of(table, config.halves, config.seed)),
         operators,
         diameter,
         mask,
         device_for(config.device),
+        grid,
         _locality(config, table),
     )
     poses = None if config.ignore_poses else brought_poses(table)

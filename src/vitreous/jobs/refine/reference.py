@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.errors import InputError
-from vitreous.io.mrc import read_map
-from vitreous.jobs.compare import cubic, on_grid
+from vitreous.jobs.compare import on_grid
 from vitreous.jobs.config.refine import RefineConfig
 from vitreous.math.fourier import resample_map, shell_index, shell_mean
+from vitreous.particles.grid import Grid
 from vitreous.physics.filters import low_pass
 from vitreous.physics.masks import soft_sphere
 from vitreous.validate.reproducibility import agreement_with_mirror
@@ -30,60 +30,53 @@ _OWN_MIRROR = 1.2
 """A map cut at some resolution shows no hand if it is its own mirror image to this many times it."""
 
 
-def read_reference(
-    config: RefineConfig, box: int, pixel_size: float
+def on_maps_grid(
+    volume: Float[Tensor, "m m m"], pixel_size: float, grid: Grid
 ) -> tuple[Float[Tensor, "n n n"], list[str]]:
-    """The reference on the particles' grid with all its detail, and a warning if it had another."""
-    array, own = read_map(config.reference)
-    volume = cubic(array, config.reference)
-    warnings = []
-    if abs(own / pixel_size - 1) > 1e-3 or volume.shape[-1] != box:
+    """The reference on the maps' grid with all its detail, and a warning if it had another."""
+    given, warnings = Grid(len(volume), pixel_size), []
+    if not given.like(grid):
         warnings.append(
-            f"The reference has {volume.shape[-1]} px of {own:.4g} A, the particles {box} px of "
-            f"{pixel_size:.4g} A: it was brought to their grid. If it looks too large or too "
-            "small, its header's pixel size is wrong."
+            f"The reference has {given}, the particles {grid}: it was brought to their grid. If it "
+            "looks too large or too small, its header's pixel size is wrong."
         )
-    return on_grid(volume, own, box, pixel_size), warnings
+    return on_grid(volume, pixel_size, grid.box, grid.pixel_size), warnings
 
 
-def _coarse(
-    volume: Float[Tensor, "n n n"], pixel_size: float, lowpass: float
-) -> Float[Tensor, "m m m"]:
+def _coarse(volume: Float[Tensor, "n n n"], grid: Grid, lowpass: float) -> Float[Tensor, "m m m"]:
     """The map cut at a resolution, in as small a box as holds it."""
-    box = volume.shape[-1]
-    field = box * pixel_size
     # The filter's edge is two shells wide: it is to end, not to begin, at the resolution given.
-    shell = max(1.0, field / lowpass - 1)
-    cut = low_pass(volume, pixel_size, field / shell)
-    return resample_map(cut, min(box, 2 * (math.ceil(shell) + _MARGIN)))
+    shell = max(1.0, grid.field / lowpass - 1)
+    cut = low_pass(volume, grid.pixel_size, grid.field / shell)
+    return resample_map(cut, min(grid.box, 2 * (math.ceil(shell) + _MARGIN)))
 
 
 def cut_reference(
-    volume: Float[Tensor, "n n n"],
-    pixel_size: float,
-    lowpass: float,
-    operators: Float[Tensor, "s 3 3"],
+    volume: Float[Tensor, "n n n"], grid: Grid, lowpass: float, operators: Float[Tensor, "s 3 3"]
 ) -> Float[Tensor, "n n n"]:
     """The reference without the detail beyond a resolution in angstrom, symmetry imposed."""
-    coarse = _coarse(volume, pixel_size, lowpass)
+    coarse = _coarse(volume, grid, lowpass)
     if len(operators) > 1:
         coarse = symmetrised(coarse, operators)
-    return resample_map(coarse, volume.shape[-1])
+    return resample_map(coarse, grid.box)
 
 
-def shows_no_hand(volume: Float[Tensor, "n n n"], pixel_size: float, lowpass: float) -> bool:
-    """Whether a reference, cut at a resolution, is its own mirror image: each view then has two
-    poses, and halves may fall into a false solution."""
-    coarse = _coarse(volume, pixel_size, lowpass)
-    box, field = coarse.shape[-1], volume.shape[-1] * pixel_size
+def shows_no_hand(volume: Float[Tensor, "n n n"], grid: Grid, lowpass: float) -> bool:
+    """Whether a reference, cut at a resolution, is its own mirror image.
+
+    Each view then has two poses, and the halves may fall into a false solution.
+    """
+    coarse = _coarse(volume, grid, lowpass)
+    box = coarse.shape[-1]
     ball = soft_sphere(box, 0.42 * box, 0.05 * box)
-    return agreement_with_mirror(coarse, ball, field / box, lowpass) <= _OWN_MIRROR * lowpass
+    alike = agreement_with_mirror(coarse, ball, grid.field / box, lowpass)
+    return alike <= _OWN_MIRROR * lowpass
 
 
 def axes_warnings(
     config: RefineConfig,
     volume: Float[Tensor, "n n n"],
-    pixel_size: float,
+    grid: Grid,
     operators: Float[Tensor, "s 3 3"],
 ) -> list[str]:
     """Require the group's axes where they should be; a warning where they may not be.
@@ -95,7 +88,7 @@ def axes_warnings(
     """
     if len(operators) == 1:
         return []
-    coarse = _coarse(volume, pixel_size, config.lowpass)
+    coarse = _coarse(volume, grid, config.lowpass)
     # Each by itself: one axis in its place would hide in a mean that the others are not.
     alike = min(_likeness(coarse, symmetrised(coarse, turn[None])) for turn in operators[1:])
     mend = f"vitreous symmetry {config.reference} --align {config.symmetry}"

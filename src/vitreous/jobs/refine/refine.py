@@ -56,13 +56,13 @@ def _iterated(
 
 
 def _half_maps(task: Task, halves: Halves) -> HalfMaps:
-    """Half-maps and mask in the particles' box."""
-    group = task.table.optics[0]
-    first, second = resample_map(halves.unfiltered, group.box)
-    mask = resample(halves.mask, group.box, 3).clamp(0, 1)
+    """Half-maps and mask on their grid."""
+    grid = task.grid
+    first, second = resample_map(halves.unfiltered, grid.box)
+    mask = resample(halves.mask, grid.box, 3).clamp(0, 1)
     given = task.config.mask
     source = "automatic" if given is None else str(given)
-    return HalfMaps(first, second, group.pixel_size, Mask(mask, {"source": source}))
+    return HalfMaps(first, second, grid.pixel_size, Mask(mask, {"source": source}))
 
 
 def _write_particles(task: Task, state: RefineState, out: Path) -> None:
@@ -162,7 +162,7 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
         job.tell({"event": "memory", **plan.record()})
         path = job.path / CHECKPOINT
         checkpoint = Checkpoint(path, config, config.resume, FREE, inputs, job.tell)
-        with one_thread(task.table.optics[0].box <= SMALL_BOX):
+        with one_thread(task.grid.box <= SMALL_BOX):
             state = load_state(checkpoint, task.device) if config.resume else first_state(begun)
             state = _iterated(task, state, loaded, checkpoint, job.tell)
             state, halves = last_pass(task, state, loaded)

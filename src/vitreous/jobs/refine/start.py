@@ -75,8 +75,7 @@ def from_reference(task: Task, reference: Float[Tensor, "n n n"], lowpass: float
 
     Particles are where a local search holds them, or nowhere.
     """
-    group = task.table.optics[0]
-    cut = cut_reference(reference, group.pixel_size, lowpass, task.operators)
+    cut = cut_reference(reference, task.grid, lowpass, task.operators)
     frame = task.frame(lowpass)
     images = load_rings(task.table, task.source, frame, task.device, ignore, task.mode)
     scale = signal_scale(cut[None], images, frame, frame.polar.rings, _FIRST_SHARE)

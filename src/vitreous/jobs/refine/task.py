@@ -13,8 +13,9 @@ from vitreous.errors import InputError
 from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.images import CtfMode, Frame, working_frame
 from vitreous.jobs.refine.locality import Locality
+from vitreous.particles.grid import Grid
 from vitreous.particles.groups import halves
-from vitreous.particles.selection import codes
+from vitreous.particles.selection import SUBSET, codes, random_subsets
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 
@@ -42,6 +43,8 @@ class Task:
     mask : tensor (m, m, m) or None
         Of the map, if one was given.
     device : torch.device
+    grid : Grid
+        Of the maps.
     locality : Locality or None
         Of a local search.
     """
@@ -54,6 +57,7 @@ class Task:
     mask_diameter: float
     mask: Float[Tensor, "m m m"] | None
     device: torch.device
+    grid: Grid
     locality: Locality | None = None
 
     @property
@@ -64,7 +68,7 @@ class Task:
     @property
     def field(self) -> float:
         """Width of the field of view, angstrom."""
-        return self.table.optics[0].box * self.table.optics[0].pixel_size
+        return self.grid.field
 
     @property
     def most_shells(self) -> int:
@@ -74,11 +78,11 @@ class Task:
     @property
     def widest(self) -> Frame:
         """Working box that holds all of these shells."""
-        return self.frame(self.config.finest_resolution or 1e-3)
+        return self.frame(self.config.resolution_limit or 1e-3)
 
     def frame(self, resolution: float) -> Frame:
         """Working box for a resolution in angstrom."""
-        return working_frame(self.table, self.mask_diameter, resolution)
+        return working_frame(self.grid, self.mask_diameter, resolution)
 
     def frame_of(self, shells: int) -> Frame:
         """Working box for a number of shells, or as many as there are."""
@@ -98,18 +102,10 @@ def halves_of(table: ParticleTable, unit: str, seed: int) -> Int[np.ndarray, " n
         If ``rlnRandomSubset`` holds anything but 1 and 2, or the column that a unit goes by is
         missing.
     """
-    if "rlnRandomSubset" in table.columns:
-        own = table.block.frame["rlnRandomSubset"].cast(str).to_numpy()
-        odd = ~np.isin(own, ["1", "2"])
-        if odd.any():
-            row = int(odd.argmax())
-            raise InputError(
-                f"rlnRandomSubset of {table.row_name(row)} is {own[row]}, expected 1 or 2",
-                where=table.path,
-                mend="mend the column, or leave it out to have halves made",
-            )
+    if SUBSET in table.columns:
+        own = random_subsets(table, "leave the column out to have halves made")
         if len(set(own)) == 2:
-            return np.asarray(own == "2").astype(np.int64)
+            return own - 1
     if unit == "particle":
         return halves(np.arange(len(table)), seed) - 1
     column = _UNITS[unit]

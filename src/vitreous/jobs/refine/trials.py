@@ -95,7 +95,9 @@ def sample_of(task: Task) -> Sample:
     return Sample(alone, rows, Loaded())
 
 
-def fit_to_other_half(sample: Sample, references: Float[Tensor, "2 n n n"]) -> Float[Tensor, " n"]:
+def fit_to_other_half(
+    sample: Sample, references: Float[Tensor, "2 n n n"], scale: Float[Tensor, " n"]
+) -> Float[Tensor, " n"]:
     """Log-evidence of each image over all poses, given the map that it is not in.
 
     All maps are compared under one noise, the images' own power, to the finest shell that the grid
@@ -104,10 +106,10 @@ def fit_to_other_half(sample: Sample, references: Float[Tensor, "2 n n n"]) -> F
     task = sample.task
     rings = min(shells_at(FINEST, task.widest), task.most_shells)
     frame = task.frame_of(rings)
-    images = sample.loaded.rings_in(task, frame)
+    images = replace(sample.loaded.rings_in(task, frame), scale=scale)
     noise = image_power(images, len(task.table.optics))
     maps, fit = resample_map(references, frame.box), torch.zeros(len(task.table))
-    pixel = task.table.optics[0].pixel_size / frame.pixel_size
+    pixel = task.grid.pixel_size / frame.pixel_size
     for half in (0, 1):
         index = task.members(half)
         result, _ = search_everywhere(
@@ -150,4 +152,4 @@ def run_trial(begun: Begun, sample: Sample, start: Start, on_event: OnEvent) -> 
                 "log_likelihood": state.evidence,
             }
         )
-    return Trial(start, state, fit_to_other_half(sample, state.references))
+    return Trial(start, state, fit_to_other_half(sample, state.references, state.scale))
