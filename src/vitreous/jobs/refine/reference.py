@@ -27,7 +27,7 @@ _MARGIN = 2
 """Shells beyond its last that a box is given to look at a low-passed map in."""
 
 _OWN_MIRROR = 1.2
-"""A map cut at some resolution shows no hand if it is its own mirror image to this many times it."""
+"""A map is its own mirror image if it agrees with it to this many times its resolution."""
 
 
 def on_maps_grid(

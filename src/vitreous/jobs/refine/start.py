@@ -14,11 +14,10 @@ from vitreous.jobs.em.search import image_power
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.images import load_rings
 from vitreous.jobs.refine.everywhere import FINEST
-from vitreous.jobs.refine.passes import Loaded, solved_halves, learnt
+from vitreous.jobs.refine.passes import Loaded, learnt, solved_halves
 from vitreous.jobs.refine.reference import cut_reference
 from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import SCALE, Task
-from vitreous.math.fourier import resample_map
 from vitreous.particles.columns import numbers
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.filters import low_pass

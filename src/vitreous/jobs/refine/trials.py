@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,8 +11,10 @@ from torch import Tensor
 from vitreous.jobs.em.search import image_power
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.refine.begin import Begun
+from vitreous.jobs.refine.choice import Choice, Start, first_of_the_best, is_better
 from vitreous.jobs.refine.everywhere import FINEST, search_everywhere, shells_at
 from vitreous.jobs.refine.passes import Loaded, pass_everywhere, pass_nearby
+from vitreous.jobs.refine.reference import shows_no_hand
 from vitreous.jobs.refine.start import from_poses, from_reference
 from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import Task
@@ -23,30 +24,15 @@ from vitreous.particles.selection import evenly
 _SAMPLE = 250
 """Particles of a half that a trial takes: a map takes shape from few."""
 
+_POSED_LOWPASS = 20.0
+"""Resolution in angstrom that maps made at given poses are cut at: finer detail is found anew by
+each half."""
+
+_FINER = (20.0, 15.0)
+"""Resolutions in angstrom that the reference is cut at where a coarser cut misses what is there."""
+
 _PASSES_NEARBY = 6
 """Passes round given poses: their map needs few."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a search starts.
-
-    Attributes
-    ----------
-    lowpass : float
-        Resolution in angstrom that the first maps are cut at.
-    posed : bool
-        From the particles' own poses, not from the reference.
-    """
-
-    lowpass: float
-    posed: bool = False
-
-    def __str__(self) -> str:
-        """Return it as messages have it."""
-        if self.posed:
-            return "round the particles' own poses"
-        return f"everywhere from the reference cut at {self.lowpass:g} A"
 
 
 @dataclass(frozen=True)
@@ -153,3 +139,39 @@ def run_trial(begun: Begun, sample: Sample, start: Start, on_event: OnEvent) -> 
             }
         )
     return Trial(start, state, fit_to_other_half(sample, state.references, state.scale))
+
+
+def choose_start(begun: Begun, sample: Sample, on_event: OnEvent) -> tuple[Choice, Trial]:
+    """Search a sample of the particles from several starts, and take the best of them.
+
+    Where two are as good, the search everywhere from the coarser map comes first, and the
+    particles' own poses last: the less the halves begin with in common, the more their agreement
+    says.
+
+    Returns
+    -------
+    choice : Choice
+    trial : Trial
+        The one chosen.
+    """
+    task, lowpass = begun.task, begun.task.config.lowpass
+    trials = [run_trial(begun, sample, Start(lowpass), on_event)]
+    missed = shows_no_hand(begun.reference, task.grid, lowpass)
+    posed = []
+    if begun.poses is not None:
+        posed.append(run_trial(begun, sample, Start(_POSED_LOWPASS, posed=True), on_event))
+        missed = is_better(posed[0].fit, trials[0].fit)
+    if missed:
+        finer = [cut for cut in _FINER if task.grid.nyquist < cut < lowpass]
+        trials += [run_trial(begun, sample, Start(cut), on_event) for cut in finer]
+    trials += posed
+    fits = torch.stack([trial.fit for trial in trials])
+    chosen = first_of_the_best(fits)
+    choice = Choice(
+        tuple(trial.start for trial in trials),
+        tuple(task.field / trial.state.shell for trial in trials),
+        fits,
+        chosen,
+    )
+    on_event({"event": "choice", **choice.record()})
+    return choice, trials[chosen]
