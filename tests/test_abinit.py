@@ -286,7 +286,11 @@ BAD = {
         {"symmetry": "auto", "classes": 2},
         "auto looks for the symmetry of one map",
     ),
-    "mixed pixel sizes": (two_pixel_sizes, {}, "mixed pixel sizes"),
+    "mask of two fields": (
+        two_pixel_sizes,
+        {"mask_diameter": 200.0},
+        "wider than the smallest box of 160 A",
+    ),
     "odd box": (boxed(31), {}, "a box of 31 px"),
     "tiny box": (boxed(2), {}, "a box of 2 px"),
     "wide mask": (lambda b, i: i, {"mask_diameter": 5000.0}, "wider than the box"),

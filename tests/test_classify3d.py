@@ -46,6 +46,7 @@ from vitreous.math.fourier import frequency_radius
 from vitreous.math.rotations import angular_distance, euler_to_matrix
 from vitreous.math.symmetry import point_group
 from vitreous.particles.grid import common_grid
+from vitreous.particles.groups import image_numbers
 from vitreous.particles.poses import ANGLES
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles
@@ -189,7 +190,7 @@ def test_grey_level_and_hard_classes(case: Case) -> None:
     device, operators = torch.device("cpu"), point_group("C1")
     images = load_planes(table, open_images(table), frame, device, ignore, CtfMode())
     around = near_given(config, 1, frame)
-    way = NearPoses(images, given_poses(table, frame), around, operators)
+    way = NearPoses(images, given_poses(table, frame), image_numbers(table), around, operators)
     references = framed(case.references, table, frame)
     maps = torch.stack([reference.volume for reference in references])
     state = begun(maps, images.power(1), frame.rings_at(20.0))

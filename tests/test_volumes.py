@@ -416,8 +416,11 @@ def test_several_maps_go_to_a_folder(tmp_path: Path) -> None:
         (tmp_path / "new" / "a.mrc").unlink()
         run_change(verbs.InvertConfig(sources, out=tmp_path / "new"))
     assert not (tmp_path / "new" / "a.mrc").exists()
-    run_change(verbs.InvertConfig(sources, out=tmp_path, overwrite=True))
-    assert torch.equal(read_density(sources[0]).values, -noisy(0))
+    run_change(verbs.InvertConfig(sources, out=tmp_path / "new", overwrite=True))
+    assert torch.equal(read_density(tmp_path / "new" / "a.mrc").values, -noisy(0))
+    with pytest.raises(VitreousError, match=r"a.mrc: is the input"):
+        run_change(verbs.InvertConfig(sources, out=tmp_path, overwrite=True))
+    assert torch.equal(read_density(sources[0]).values, noisy(0))
 
 
 def test_info_tells_what_is_odd(tmp_path: Path) -> None:
@@ -580,7 +583,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("invert map.mrc map.mrc --out folder", r"--out: 2 maps would be called map.mrc"),
         ("invert map.mrc --out out.png", r"--out: .*not named as a map; end it in .mrc"),
         ("invert map.mrc --out text.mrc/out.mrc", r"text.mrc/out.mrc: cannot be written"),
-        ("invert map.mrc --out map.mrc", r"map.mrc: is there already; pass --overwrite"),
+        ("invert map.mrc --out map.mrc --overwrite", r"map.mrc: is the input map.mrc"),
+        ("invert map.mrc --out other.mrc", r"other.mrc: is there already; pass --overwrite"),
         ("lowpass slab.mrc --resolution 20", r"slab.mrc: is 40 x 48 x 48, expected a cube"),
         ("lowpass map.mrc --resolution 9", r"--resolution: 9 A is not among .*10 to 240 A"),
         ("lowpass map.mrc --resolution -3", r"--resolution: -3 is given; give more than 0"),

@@ -15,10 +15,12 @@ from typing import Any, BinaryIO
 import mrcfile
 import numpy as np
 from jaxtyping import Float
+from mrcfile.dtypes import HEADER_DTYPE
 
 from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
 from vitreous.io.mrc_header import HEADER_BYTES, MrcHeader, parse_header
+from vitreous.io.regular import require_regular
 
 COMPRESSED = {".gz": ("gzip", gzip.decompress), ".bz2": ("bzip2", bz2.decompress)}
 """Suffix to mrcfile's name of the compression, and what undoes it."""
@@ -36,6 +38,7 @@ def read_header(path: Path | str) -> MrcHeader:
         For a missing, empty, foreign or truncated file, or a mode that holds no real numbers.
     """
     path = Path(path)
+    require_regular(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -68,6 +71,7 @@ def load(path: Path | str) -> tuple[MrcHeader, np.ndarray[Any, Any]]:
             path, dtype=header.dtype, mode="r", offset=header.offset, shape=header.shape
         )
     _, expand = COMPRESSED[path.suffix.lower()]
+    require_regular(path)
     try:
         content = expand(path.read_bytes())
     except (OSError, EOFError, ValueError, zlib.error) as error:
@@ -244,21 +248,29 @@ class StackWriter:
         self._file.write(np.ascontiguousarray(images, dtype="<f4").data)
 
 
+def _stack_header(box: int, n_images: int, pixel_size: float) -> bytes:
+    """Header of a stack of float32 images whose greatest and least values are not known."""
+    header = np.zeros((), dtype=HEADER_DTYPE)
+    header["nx"] = header["ny"] = header["mx"] = header["my"] = box
+    header["nz"], header["mz"], header["mode"] = n_images, 1, 2
+    header["cella"] = (box * pixel_size, box * pixel_size, pixel_size)
+    header["cellb"] = (90, 90, 90)
+    header["mapc"], header["mapr"], header["maps"] = 1, 2, 3
+    header["dmin"], header["dmax"], header["dmean"], header["rms"] = 0, -1, -2, -1
+    header["map"], header["machst"] = b"MAP ", (0x44, 0x44, 0, 0)
+    header["nversion"] = 20141
+    return header.tobytes()
+
+
 @contextmanager
 def stack_writer(
     path: Path | str, box: int, n_images: int, pixel_size: float
 ) -> Iterator[StackWriter]:
     """Open a new stack for streaming; it appears under its name when the block is done."""
     with atomic_path(path) as temporary:
-        with mrcfile.new(temporary, overwrite=True) as header:
-            header.set_data(np.zeros((1, box, box), dtype=np.float32))
-            header.set_image_stack()
-            header.voxel_size = pixel_size
-            header.header.nz = n_images
-            header.reset_header_stats()
         # Plain writes: on a full disk a memory map would end the program without a word.
-        with temporary.open("r+b") as file:
-            file.seek(HEADER_BYTES)
+        with temporary.open("wb") as file:
+            file.write(_stack_header(box, n_images, pixel_size))
             writer = StackWriter(file, (n_images, box, box))
             yield writer
         if writer.written != n_images:

@@ -15,6 +15,7 @@ import polars as pl
 
 from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
+from vitreous.io.regular import require_regular
 from vitreous.io.text import CARRIED, original, utf8
 
 _SPACE = r"[ \t\r\f\v]"
@@ -290,6 +291,7 @@ def read_star(path: Path | str) -> dict[str, StarBlock]:
         named).
     """
     path = Path(path)
+    require_regular(path)
     text = _read_text(path)
     starts = _block_starts(text)
     if not starts or b"\0" in text[:4096]:

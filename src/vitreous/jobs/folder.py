@@ -122,8 +122,9 @@ def _begin(job: str, config: ToFolder, resume: bool) -> tuple[_Begun, list[str]]
     path = working_folder(out, overwrite=config.overwrite, resume=resume)
     begun = _Begun(job, config, path, path == unfinished(out), resume)
     notes = []
-    if path.is_dir() and (owner := owner_of(path)) and not (path / RESULT).is_file():
-        notes.append(f"{path} was left by a job that was killed: {owner}.")
+    for folder in {out, path}:
+        if (owner := owner_of(folder)) and not (folder / RESULT).is_file():
+            notes.append(f"{folder} was left by a job that was killed: {owner}.")
     if begun.replaces and not resume and path.exists():
         begin_anew(path)
     if begun.replaces:
@@ -210,11 +211,7 @@ def job_folder(
     """
     out, resume = config.out, bool(getattr(config, "resume", False))
     spare_inputs(out, [*inputs_of(config), *inputs])
-    if out.exists():
-        working_folder(out, overwrite=config.overwrite, resume=resume)
-        _make(out)
-    else:
-        _make(out.parent)
+    _make(out.parent)
     with locked(out.resolve(), lambda: _owner_there(out)):
         begun, notes = _begin(job, config, resume)
         try:

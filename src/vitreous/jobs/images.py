@@ -124,9 +124,11 @@ class RingImages:
 def first_noise(power: Float[Tensor, "g rings"]) -> Float[Tensor, "g rings"]:
     """Power of the images as the first guess of their noise.
 
-    On rings that a group's pixels do not hold, where its CTFs are 0 and the noise counts for
-    nothing, it is only kept finite and positive.
+    A group without images gets the others' mean.  On rings that a group's pixels do not hold, where
+    its CTFs are 0 and the noise counts for nothing, it is only kept finite and positive.
     """
+    seen = power.isfinite().all(dim=1)
+    power = torch.where(seen[:, None], power, power[seen].mean(dim=0))
     return torch.where(power > 0, power, power.amax(dim=1, keepdim=True).clamp(min=1e-12))
 
 
@@ -324,7 +326,8 @@ def masked_images(
             done += len(batch)
             on_event({"event": "progress", "stage": "reading", "iteration": done, "of": len(table)})
 
-    for number, group in enumerate(table.optics):
+    for number in np.unique(table.group).tolist():
+        group = table.optics[number]
         own = group_box(group, frame)
         yield MaskedGroup(own, optics_of(group), masked(number, own))
 

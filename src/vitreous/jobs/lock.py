@@ -13,13 +13,13 @@ _NAME = ".{}.lock"
 
 
 def lock_path(out: Path) -> Path:
-    """File that is locked while a job writes to ``out``, which is there or its parent is.
+    """File that is locked while a job writes to ``out``.
 
     It lies beside the folder, which a job may replace, or within where nothing can be written
     beside it, as in a container's mounted folder.
     """
-    folder = out.parent if os.access(out.parent, os.W_OK) else out
-    return folder / _NAME.format(out.name)
+    within = out.is_dir() and not os.access(out.parent, os.W_OK)
+    return (out if within else out.parent) / _NAME.format(out.name)
 
 
 @contextmanager
@@ -51,8 +51,8 @@ def locked(out: Path, owner: Callable[[], str]) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise OutputError(
-            f"cannot be locked: {error.strerror or error}",
-            where=path,
+            f"cannot be written: {error.strerror or error}",
+            where=out,
             mend="give a folder that you may write to",
         ) from error
     try:

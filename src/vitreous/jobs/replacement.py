@@ -61,7 +61,7 @@ def _written(folder: Path) -> set[str]:
     for log in folder.rglob(LOG):
         place = log.parent.relative_to(folder)
         names = (event.get("file") for event in read_events(log) if event.get("event") == "wrote")
-        found |= {str(place / str(name)) for name in (LOG, _REPORT, *names)}
+        found |= {str(place / str(name)) for name in (LOG, RESULT, _REPORT, *names)}
     return found
 
 

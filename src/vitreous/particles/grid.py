@@ -48,12 +48,13 @@ class Grid:
 
 
 def grids(table: ParticleTable) -> dict[Grid, int]:
-    """Grids of the optics groups, and how many particles there are on each."""
+    """Grids of the images, and how many particles there are on each."""
     found: dict[Grid, int] = {}
     counts = np.bincount(table.group, minlength=len(table.optics)).tolist()
     for group, count in zip(table.optics, counts, strict=True):
-        grid = Grid(group.box, group.pixel_size)
-        found[grid] = found.get(grid, 0) + count
+        if count:
+            grid = Grid(group.box, group.pixel_size)
+            found[grid] = found.get(grid, 0) + count
     return found
 
 

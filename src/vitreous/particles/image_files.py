@@ -44,8 +44,16 @@ class ImageFiles:
     @classmethod
     def of_stack(cls, stack: Path, images: int) -> ImageFiles:
         """All images of one stack, in order."""
-        first = np.zeros(images, dtype=np.int32)
-        return cls((stack,), first, np.arange(images), np.empty(0, dtype=np.int64))
+        return cls.of_stacks((stack,), np.zeros(images, dtype=np.int32))
+
+    @classmethod
+    def of_stacks(cls, stacks: tuple[Path, ...], stack_of: Int[np.ndarray, " n"]) -> ImageFiles:
+        """All images of some stacks, in order in each."""
+        index = np.empty(len(stack_of), dtype=np.int64)
+        for number in range(len(stacks)):
+            own = stack_of == number
+            index[own] = np.arange(int(own.sum()))
+        return cls(stacks, stack_of.astype(np.int32), index, np.empty(0, dtype=np.int64))
 
     def named(self, *files: str) -> pl.Series:
         """Image names, given those of the files."""
@@ -144,10 +152,10 @@ def name_from(folder: Path, file: Path, root: Path | None = None) -> str:
 
 
 def project_root(names: pl.Series, files: ImageFiles) -> Path | None:
-    """Folder that the image names are relative to; None if they are absolute."""
+    """Folder that the image names are relative to; None if they are absolute, or lead upwards."""
     name = path_of(file_part(names[0]))
     stack = files.stacks[files.stack_of[0]]
-    return None if name.is_absolute() else stack.parents[len(name.parts) - 1]
+    return None if name.is_absolute() or ".." in name.parts else stack.parents[len(name.parts) - 1]
 
 
 def file_part(name: str) -> str:

@@ -50,6 +50,8 @@ class PosedImages:
         Angstrom; by default the map's.
     weights : tensor (n,), optional
         How much each image counts; by default all alike.
+    scale : tensor (n,), optional
+        How strong the density is in each; by default alike in all.
     maps : integer tensor (n,), optional
         Which map each image goes into; by default the first.
     ignore_until_first_peak : bool
@@ -63,6 +65,7 @@ class PosedImages:
     optics: Optics
     pixel_size: float | None = None
     weights: Float[Tensor, " n"] | None = None
+    scale: Float[Tensor, " n"] | None = None
     maps: Int[Tensor, " n"] | None = None
     ignore_until_first_peak: bool = False
 
@@ -191,9 +194,11 @@ def _insert_batch(
     count = len(batch.images)
     weights = torch.ones(count) if batch.weights is None else batch.weights.float()
     maps = torch.zeros(count, dtype=torch.long) if batch.maps is None else batch.maps
+    # In noise of standard deviation 1 the same density is fainter, the wider the field of view.
+    strength = steps * (torch.ones(count) if batch.scale is None else batch.scale.float())
     for points, data, shares in slices:
-        # In noise of standard deviation 1 the same density is fainter, the wider the field of view.
-        data, shares = data * (steps * weights)[:, None], shares * (steps**2 * weights)[:, None]
+        data = data * (strength * weights)[:, None]
+        shares = shares * (strength**2 * weights)[:, None]
         axes = batch.matrices[:, : points.shape[1]].float()
         for number, cube in enumerate(cubes):
             chosen = maps == number

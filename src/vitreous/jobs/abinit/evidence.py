@@ -14,10 +14,10 @@ from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.starts import Trial, tried
 from vitreous.jobs.abinit.verdict import Evidence, Sorted, Stopped
 from vitreous.jobs.check.preflight import contrast_score
-from vitreous.jobs.em.junk import roundness
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.images import Frame
 from vitreous.physics.masks import soft_sphere
+from vitreous.validate.decoys import roundness
 from vitreous.validate.labels import adjusted_rand_index, contingency, matched
 from vitreous.validate.reproducibility import (
     Agreement,

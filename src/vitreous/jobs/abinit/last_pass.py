@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.em.engine import power_beyond_noise
-from vitreous.jobs.em.folds import FoldStep, folds_pass, in_folds, with_maps
+from vitreous.jobs.em.folds import FoldStep, folds_pass, in_folds, index_of_folds, with_maps
 from vitreous.jobs.em.found import Found, found_at
 from vitreous.jobs.em.junk import noise_probability
 from vitreous.jobs.em.local_pass import Posed
@@ -32,8 +32,6 @@ _MOSTLY = 0.5
 
 _LEVEL = 0.04
 """Relative rise of the mean log-evidence below which passes on the grid are enough."""
-
-_FOLDS = 4
 
 
 @dataclass(frozen=True)
@@ -86,6 +84,7 @@ class Ended:
             places.probability,
             places.log_evidence,
             self.polished.noise,
+            self.polished.scale,
             self.frame,
         )
 
@@ -113,11 +112,11 @@ def last_pass(
     if (noisy > 0.5).double().mean() >= _MOSTLY:
         return _unpolished(problem, state, places)
     frame = finer_frame(problem.frame, config.final_resolution)
-    images = load_planes(problem.table, source, frame, problem.device, on_event, mode)
+    planes = load_planes(problem.table, source, frame, problem.device, on_event, mode)
     reach = config.offset_range * frame.grid.pixel_size / frame.pixel_size
-    material = Material(images, frame, problem.operators, config.flatten, reach)
+    material = Material(planes, frame, problem.operators, config.flatten, reach)
     kept = torch.nonzero(noisy <= 0.5)[:, 0]
-    folds = [kept[number::_FOLDS] for number in range(_FOLDS)]
+    folds = index_of_folds(kept, problem.image_numbers)
     begun = Ended(places, _begun(problem, state, places.posed, frame), frame, material, folds)
     shells = min(problem.frame.polar.rings, frame.polar.rings)
     return polished_on(begun, material, shells, config.polish_passes, on_event)
@@ -181,7 +180,7 @@ def _level(
 ) -> tuple[SearchState, Best]:
     """Passes on a look's fine grid until the evidence hardly rises; only some images are kept."""
     rings, most = problem.frame.polar.rings, problem.config.polish_passes
-    folds, mapped = in_folds(look, keep), partial(with_maps, problem, _prior)
+    folds, mapped = in_folds(look, problem.image_numbers, keep), partial(with_maps, problem, _prior)
     step = FoldStep(partial(near_look, problem, look), mapped, problem.images.mask_share)
     before = -math.inf
     for number in range(most):

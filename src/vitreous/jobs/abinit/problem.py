@@ -24,6 +24,7 @@ from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.online import Step
 from vitreous.jobs.em.search import Search, image_power
 from vitreous.jobs.em.state import SearchState
+from vitreous.particles import groups
 
 _BLOBS = 12
 """Gaussians in a random starting map."""
@@ -135,12 +136,12 @@ def _split(problem: Problem) -> tuple[Int[np.ndarray, " h"], Int[np.ndarray, " r
     count = len(problem.table)
     held = held_out_count(count)
     order = np.random.default_rng([problem.config.seed, count]).permutation(count)
-    return order[:held], np.sort(order[held:])
+    return groups.held_out(order, problem.image_numbers, held)
 
 
 def held_out(problem: Problem) -> Int[Tensor, " h"]:
     """Particles that no mini-batch contains: the starts are compared on them."""
-    return torch.from_numpy(np.sort(_split(problem)[0]))
+    return torch.from_numpy(_split(problem)[0])
 
 
 def mini_batch(problem: Problem, state: SearchState, size: int) -> Int[Tensor, " b"]:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.io.mrc import write_map
-from vitreous.jobs.abinit.at_last import compared_at_last
+from vitreous.jobs.abinit.at_last import compared_at_last, may_have_hand
 from vitreous.jobs.abinit.classify import Classified, classify
 from vitreous.jobs.abinit.evidence import gather_evidence, stopped_starts
 from vitreous.jobs.abinit.last_pass import Ended, coarse_end, last_pass
@@ -224,7 +224,7 @@ def search(task: Task, problem: Problem, states: list[SearchState], on_event: On
     chosen = ends[evidence.best]
     ended = coarse_end(problem, chosen) if evidence.collapsed else finish(problem, chosen)
     finding = _symmetry_found(task, ended, judgement)
-    if judgement.doubt in ("own mirror image", "poses differ"):
+    if judgement.doubt in ("own mirror image", "poses differ") and may_have_hand(ended):
         second = max(evidence.partners, key=lambda n: evidence.log_likelihoods[n])
         other, number = finish(problem, ends[second]), evidence.starts[second]
         mates = _mates(problem, finding)

@@ -34,7 +34,7 @@ _HANDED = 1.02
 """A map has a hand if it is unlike its mirror image at this many times the resolution that starts
 agree to; neither resolution is finer than the search's own."""
 
-_HANDED_AT_LAST = 1.25
+HANDED_AT_LAST = 1.25
 """The same of the maps after the last passes, which may be finer than the search's."""
 
 _SORTED = 0.95
@@ -330,7 +330,7 @@ def _of_last_maps(evidence: Evidence) -> tuple[Doubt | None, str]:
     """The same of two starts after their last passes."""
     last = evidence.at_last
     assert last is not None
-    if last.own_mirror <= _HANDED_AT_LAST * last.resolution:
+    if last.own_mirror <= HANDED_AT_LAST * last.resolution:
         return "own mirror image", _mirror_words(last.own_mirror)
     if last.posed_alike < _POSED:
         return "poses differ", _pose_words(last.posed_alike)

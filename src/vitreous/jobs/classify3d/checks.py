@@ -38,8 +38,8 @@ _POSITIVE = (
 )
 
 
-def fixed_maps(options: Classify3dOptions, references: int) -> list[int]:
-    """Of so many maps those (from 0) that stay as they were given.
+def asked_fixed(options: Classify3dOptions, references: int) -> list[int]:
+    """Of so many maps those (from 0) that --fixed names.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def check_options(options: Classify3dOptions, references: int, *, masked: bool) 
     """
     _check_choices(options, references, masked=masked)
     _check_numbers(options)
-    fixed_maps(options, references)
+    asked_fixed(options, references)
     normalise_name(options.symmetry)
 
 

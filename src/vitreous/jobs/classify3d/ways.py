@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -80,7 +81,7 @@ class NearLook:
 
     def folds(self, seed: int) -> Folds:
         """All particles, dealt out so that each fold has all views."""
-        return in_folds(self.look)
+        return in_folds(self.look, self.search.image_numbers)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class NearPoses:
     ----------
     images : PlaneImages
     given : Posed
+    image_numbers : int array (particles,)
+        Number of the image that each particle shows.
     around : Neighbourhood
         One turn and one shift where nothing is to be searched.
     operators : tensor (operators, 3, 3)
@@ -98,6 +101,7 @@ class NearPoses:
 
     images: PlaneImages
     given: Posed
+    image_numbers: Int[np.ndarray, " n"]
     around: Neighbourhood
     operators: Float[Tensor, "s 3 3"]
 
@@ -122,7 +126,9 @@ class NearPoses:
     def folds(self, seed: int) -> Folds:
         """All particles, dealt out at random."""
         generator = torch.Generator().manual_seed(seed)
-        return dealt(torch.randperm(len(self.given.origins), generator=generator))
+        return dealt(
+            torch.randperm(len(self.given.origins), generator=generator), self.image_numbers
+        )
 
 
 def given_poses(table: ParticleTable, frame: Frame) -> Posed:

@@ -46,9 +46,9 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     final_batch : int, optional
         Particles a mini-batch at the end.
     offset_range : float
-        Largest in-plane shift searched, in pixels of the stack.
+        Largest in-plane shift searched, in pixels of the maps' grid.
     offset_step : float
-        Step of the in-plane shifts, in pixels of the stack.
+        Step of the in-plane shifts, in pixels of the maps' grid.
     angular_sampling : float, optional
         Angular step in degrees, taken to the nearest of 30, 15, 7.5, 3.75; by default 15 or, as
         the resolution needs it and symmetry makes it cheap, finer, and halved in the last pass.

@@ -156,7 +156,7 @@ class SubtractOptions:
 
 
 @dataclass(frozen=True)
-class _Subtracted(ThreadOptions):
+class _Subtracted(ThreadOptions, OfParticles):
     """What comes first on the command line.
 
     Attributes
@@ -195,7 +195,7 @@ class SubtractConfig(SubtractOptions, _Subtracted):
 
 
 @dataclass(frozen=True)
-class CheckConfig(ThreadOptions):
+class CheckConfig(ThreadOptions, OfParticles):
     """Look at particles before a job: what is wrong with them, and what would suit them.
 
     Attributes

@@ -64,9 +64,9 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
         At last move each pose off the lattice of steps, to the top of its likelihood; not done
         where a prior holds it.
     offset_range : float
-        Largest in-plane shift searched, in pixels of the stack.
+        Largest in-plane shift searched, in pixels of the maps' grid.
     offset_step : float
-        Step of the in-plane shifts in the first passes, in pixels of the stack.
+        Step of the in-plane shifts in the first passes, in pixels of the maps' grid.
     iterations : int
         Most passes over the particles.
     resolution_limit : float, optional

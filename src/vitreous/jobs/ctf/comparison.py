@@ -77,6 +77,8 @@ class Problem:
     finest, coarsest : float
         Limits of the frequencies compared, angstrom.
     seed : int
+    warnings : tuple of str
+        On the maps and halves.
     """
 
     table: ParticleTable
@@ -87,6 +89,7 @@ class Problem:
     finest: float
     coarsest: float
     seed: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

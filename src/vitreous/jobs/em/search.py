@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,6 +15,7 @@ from vitreous.jobs.em.engine import PassResult, Places, search_pass
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.images import Frame, RingImages, first_noise
 from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
+from vitreous.particles.groups import image_numbers
 from vitreous.particles.table import ParticleTable
 from vitreous.search.grid import shift_grid
 from vitreous.search.tiles import Tiling
@@ -56,6 +59,11 @@ class Search(ABC):
     def to_working_pixels(self) -> float:
         """Working pixels in a pixel of the maps' grid."""
         return self.frame.grid.pixel_size / self.frame.pixel_size
+
+    @cached_property
+    def image_numbers(self) -> Int[np.ndarray, " n"]:
+        """Number of the image that each particle shows."""
+        return image_numbers(self.table)
 
     def shifts(self, reach: float, step: float) -> Float[Tensor, "t 2"]:
         """Shift lattice given in pixels of the maps' grid, in working pixels."""

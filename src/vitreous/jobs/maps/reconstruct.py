@@ -17,12 +17,12 @@ from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
 from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
+from vitreous.jobs.free_memory import free_memory
 from vitreous.jobs.maps.axes import axes_warnings
 from vitreous.jobs.maps.curvature import check_curvature, mean_fsc, sphere_told, trials
 from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.maps.posed_particles import PosedParticles, choose_particles, posed_batches
 from vitreous.jobs.maps.postprocess import curve_warnings, resolutions
-from vitreous.jobs.memory import free_memory
 from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.symmetry import normalise_name
@@ -65,9 +65,8 @@ def _check(config: ReconstructConfig) -> None:
 
 
 def _grid(particles: PosedParticles, config: ReconstructConfig) -> MapGrid:
-    """That of the optics group with the finest pixels."""
-    group = min(particles.optics, key=lambda g: (g.pixel_size, -g.box))
-    grid = map_grid(group.box, group.pixel_size, config.resolution_limit)
+    """The same that a search of these particles has."""
+    grid = map_grid(particles.grid.box, particles.grid.pixel_size, config.resolution_limit)
     if grid.radius < _LEAST_SHELLS:
         raise OptionError(
             f"{config.resolution_limit:g} A leaves fewer than {_LEAST_SHELLS} shells of a box "
@@ -244,6 +243,7 @@ def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Pa
             },
             "n_particles": len(particles.rows),
             "n_by_map": particles.counts,
+            "halves": particles.halves_record,
             "resolution_limit": grid.width / grid.radius,
             **made,
             "warnings": [*particles.warnings, *doubts, *made["warnings"]],

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from vitreous.jobs.images import defocus_of, optics_of
 from vitreous.kernels.cubes import read
+from vitreous.particles.grid import Grid
+from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.poses import Poses
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.ctf import Defocus, Optics
@@ -33,9 +35,9 @@ class Projector:
     Attributes
     ----------
     table : ParticleTable
-        All its optics groups have the map's box and pixel size.
     poses : Poses
-    box : int
+    grid : Grid
+        Of the map.
     ctf : bool
         Apply the CTF.
     phase_flipped : bool
@@ -43,14 +45,15 @@ class Projector:
 
     table: ParticleTable
     poses: Poses
-    box: int
+    grid: Grid
     ctf: bool
     phase_flipped: bool
 
     def __call__(self, cube: FourierCube, rows: Int[np.ndarray, " m"]) -> Float[Tensor, "m n n"]:
-        """Noise-free images of some particles, in their order."""
-        images = torch.empty(len(rows), self.box, self.box)
+        """Noise-free images of some particles in boxes of one size, in their order."""
         groups = self.table.group[rows]
+        box = self.table.optics[groups[0]].box
+        images = torch.empty(len(rows), box, box)
         for number in np.unique(groups):
             here = np.flatnonzero(groups == number)
             group = self.table.optics[number]
@@ -59,11 +62,17 @@ class Projector:
                 cube,
                 self._views(rows[here], group.pixel_size),
                 optics,
-                self.box,
+                box,
                 group.pixel_size,
+                steps=self.steps(group),
                 read=read,
             )
         return images
+
+    def steps(self, group: OpticsGroup) -> float:
+        """Frequency steps of the map in one of a group's images."""
+        own = Grid(group.box, group.pixel_size)
+        return 1.0 if own.like(self.grid) else self.grid.field / own.field
 
     def _views(self, rows: Int[np.ndarray, " m"], pixel_size: float) -> Views:
         # Without defocus, and all contrast from amplitude, the CTF is one.

@@ -11,7 +11,7 @@ import numpy as np
 from vitreous.errors import InputError
 from vitreous.jobs.config.particles import Criteria
 from vitreous.jobs.particles.classes import GROUP, GROUP_NAME, scale_corrections
-from vitreous.particles.groups import halves, regrouped
+from vitreous.particles.groups import Unit, dealt_halves, regrouped
 from vitreous.particles.micrographs import (
     MICROGRAPH,
     CoordinatePixels,
@@ -19,8 +19,9 @@ from vitreous.particles.micrographs import (
     origins_to_coordinates,
     positions,
 )
-from vitreous.particles.poses import recentred
+from vitreous.particles.poses import ANGLES, recentred
 from vitreous.particles.selection import (
+    SUBSET,
     at_most,
     class_numbers,
     class_posterior,
@@ -34,7 +35,10 @@ from vitreous.particles.selection import (
 from vitreous.particles.table import ParticleTable
 from vitreous.validate.particles.duplicates import redundant
 
-_SUBSET = "rlnRandomSubset"
+_AT_OLD_POSES = (
+    "the poses were found before these halves were dealt: refine the particles (vitreous refine) "
+    "before the halves' FSC is taken for a resolution"
+)
 
 Change = Callable[[ParticleTable], ParticleTable]
 
@@ -141,10 +145,12 @@ def _row_steps(
     yield from _limits(criteria)
 
 
-def _halved(criteria: Criteria, table: ParticleTable) -> ParticleTable:
-    """Table dealt into two random halves, rlnRandomSubset."""
-    unit = "rlnImageName" if criteria.halves == "particles" else MICROGRAPH
-    return table.with_cells(**{_SUBSET: halves(codes(table, unit), criteria.seed)})
+def _halved(criteria: Criteria, table: ParticleTable) -> tuple[ParticleTable, list[str]]:
+    """Table dealt into two random halves, rlnRandomSubset, and warnings."""
+    unit: Unit = "particle" if criteria.halves == "particles" else "micrograph"
+    found = dealt_halves(table, unit, criteria.seed)
+    posed = set(ANGLES) <= set(table.columns)
+    return table.with_cells(**{SUBSET: found.half}), [_AT_OLD_POSES] if posed else []
 
 
 def _likeness(table: ParticleTable) -> np.ndarray:
@@ -198,7 +204,8 @@ def select(table: ParticleTable, criteria: Criteria, classes: Collection[int] = 
     if criteria.origins_to_coordinates:
         warnings.append("the images are not where the coordinates are now: extract them again")
     if criteria.halves is not None:
-        table = _halved(criteria, table)
+        table, more = _halved(criteria, table)
+        warnings += more
     if criteria.regroup is not None:
         table, more = _with_groups(table, criteria.regroup)
         warnings += more

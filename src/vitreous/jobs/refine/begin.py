@@ -23,9 +23,10 @@ from vitreous.jobs.options import chosen_mask_diameter, device_for, flag
 from vitreous.jobs.recorded import as_recorded
 from vitreous.jobs.refine.locality import Locality, check_locality, locality_of
 from vitreous.jobs.refine.reference import axes_warnings, on_maps_grid
-from vitreous.jobs.refine.task import Task, halves_of
+from vitreous.jobs.refine.task import SHARED_POSES, Task
 from vitreous.math.symmetry import point_group
 from vitreous.particles.grid import Grid, common_grid, grid_warnings
+from vitreous.particles.groups import given_or_dealt
 from vitreous.particles.poses import ANGLES, read_poses
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles, require_ctf
@@ -143,11 +144,15 @@ def begin(config: RefineConfig) -> Begun:
         mask, warnings = found.volume, [*warnings, *found.warnings]
     diameter, oddities, record = look_before(config, table, source)
     warnings += few_particles(len(table))
+    halves = given_or_dealt(table, config.halves, config.seed)
+    warnings += halves.warnings
+    if config.local_search is not None and halves.dealt:
+        warnings.append(SHARED_POSES)
     task = Task(
         config,
         table,
         as_recorded(source, ctf=config.ctf),
-        torch.from_numpy(halves_of(table, config.halves, config.seed)),
+        halves,
         operators,
         diameter,
         mask,

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.io.mrc import write_map
-from vitreous.jobs.em.junk import roundness
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask
 from vitreous.jobs.maps.postprocess import judge_half_maps, write_judged
 from vitreous.jobs.record import job_record, write_record
@@ -20,12 +19,14 @@ from vitreous.jobs.refine.begin import Begun
 from vitreous.jobs.refine.choice import surplus
 from vitreous.jobs.refine.gold import Halves, claimed
 from vitreous.jobs.refine.state import RefineState
-from vitreous.jobs.refine.task import SCALE, Task
+from vitreous.jobs.refine.task import SHARED_POSES, Task
 from vitreous.jobs.refine.verdict import Evidence, Gain, judge
 from vitreous.math.fourier import resample, resample_map
 from vitreous.math.rotations import matrix_to_euler
+from vitreous.particles.contrast import SCALE
 from vitreous.particles.table import write_particles
 from vitreous.physics.filters import by_shells
+from vitreous.validate.decoys import roundness
 from vitreous.validate.reproducibility import agreement_with_mirror
 from vitreous.validate.sharpen import fsc_weight
 
@@ -47,7 +48,7 @@ def _write_particles(task: Task, state: RefineState, out: Path) -> None:
         "rlnMaxValueProbDistribution": state.probability.numpy(),
         "rlnLogLikeliContribution": state.log_evidence.numpy(),
     }
-    if task.config.per_particle_scale:
+    if task.config.per_particle_scale or len(task.table.optics) > 1:
         extra[SCALE] = state.scale.double().numpy()
     posed = task.table.with_poses(
         rot=angles[:, 0],
@@ -130,13 +131,19 @@ def write_results(begun: Begun, ended: Ended, out: Path, began: float) -> None:
         **judged.record,
         "n_particles": len(task.table),
         "particles_in_halves": torch.bincount(task.half, minlength=2).tolist(),
+        "halves": task.halves.record(independent=not _shares_poses(task, state)),
+        "contrast": [
+            {"optics_group": group.number, "contrast": float(state.scale[own].mean())}
+            for number, group in enumerate(task.table.optics)
+            for own in [torch.from_numpy(task.table.group == number)]
+        ],
         "symmetry": config.symmetry,
         "mask_diameter": task.mask_diameter,
         "passes": state.iteration,
         "settled": evidence.settled,
         "posterior_of_best": evidence.posterior_of_best,
         "preflight": begun.preflight,
-        "warnings": [*begun.warnings, *judged.warnings, *doubts, *_unsettled(state)],
+        "warnings": [*begun.warnings, *judged.warnings, *doubts, *_warnings(task, state)],
         "timings": {"total_s": round(time.monotonic() - began, 3)},
     }
     if doubts:
@@ -144,10 +151,20 @@ def write_results(begun: Begun, ended: Ended, out: Path, began: float) -> None:
     write_record(out, record)
 
 
-def _unsettled(state: RefineState) -> list[str]:
-    if state.stage == "done":
-        return []
-    return [
-        f"The resolution or the poses had not settled after {state.iteration - 1} passes: "
-        "resume with more --iterations."
-    ]
+def _shares_poses(task: Task, state: RefineState) -> bool:
+    """Whether the search began from poses that were not found in these halves."""
+    chosen = state.choice is not None and state.choice.start.posed
+    return (chosen or task.locality is not None) and task.halves.dealt
+
+
+def _warnings(task: Task, state: RefineState) -> list[str]:
+    """What the search itself must say; of a local search asked for it is said at the start."""
+    warnings = []
+    if task.locality is None and _shares_poses(task, state):
+        warnings.append(SHARED_POSES)
+    if state.stage != "done":
+        warnings.append(
+            f"The resolution or the poses had not settled after {state.iteration - 1} passes: "
+            "resume with more --iterations."
+        )
+    return warnings

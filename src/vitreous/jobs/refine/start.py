@@ -17,9 +17,8 @@ from vitreous.jobs.refine.everywhere import FINEST
 from vitreous.jobs.refine.passes import Loaded, learnt, solved_halves
 from vitreous.jobs.refine.reference import cut_reference
 from vitreous.jobs.refine.state import RefineState
-from vitreous.jobs.refine.task import SCALE, Task
-from vitreous.particles.columns import numbers
-from vitreous.particles.table import ParticleTable
+from vitreous.jobs.refine.task import Task
+from vitreous.particles.contrast import read_scales
 from vitreous.physics.filters import low_pass
 from vitreous.search.local import neighbourhood
 
@@ -31,12 +30,6 @@ _FIRST_SHARE = 0.3
 
 _FIRST_SHIFT = 1.0
 """First step of the shifts round the particles' places, over the pixel of the widest frame."""
-
-
-def _first_scales(table: ParticleTable) -> Float[Tensor, " n"]:
-    if SCALE not in table.columns:
-        return torch.ones(len(table))
-    return torch.from_numpy(numbers(table.block, SCALE, table.path)).float()
 
 
 def _nowhere(count: int) -> Posed:
@@ -60,7 +53,7 @@ def blank_state(task: Task, start: Posed | None) -> RefineState:
         origins=posed.origins,
         probability=torch.zeros(count),
         log_evidence=torch.zeros(count),
-        scale=_first_scales(task.table),
+        scale=torch.from_numpy(read_scales(task.table)).float(),
     )
 
 

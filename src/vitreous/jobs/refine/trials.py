@@ -76,8 +76,8 @@ def sample_of(task: Task) -> Sample:
     some = [(m := task.members(half))[evenly(len(m), _SAMPLE)] for half in (0, 1)]
     rows = torch.cat(some).sort().values
     table = task.table.take(rows.numpy())
-    source, half = task.source.of(table), task.half[rows]
-    alone = replace(task, table=table, source=source, half=half, locality=None)
+    halves = replace(task.halves, half=task.halves.half[rows.numpy()])
+    alone = replace(task, table=table, source=task.source.of(table), halves=halves, locality=None)
     return Sample(alone, rows, Loaded())
 
 
