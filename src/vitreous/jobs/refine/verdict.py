@@ -24,7 +24,7 @@ Doubt = Literal[
 ]
 """What keeps a map from being called solved."""
 
-_ROUND = 0.97
+_ROUND = 0.98
 """Share of a map's variance that its rotational average holds, from which it is a ball."""
 
 _HANDED = 1.25
