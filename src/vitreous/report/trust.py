@@ -14,8 +14,8 @@ _READ_STARTS = (
     "reached by then)."
 )
 _READ_TRIALS = (
-    "A sample of the particles is searched from each start. Log-evidence is that of each image given "
-    "the map of the half that it is not in, over that of noise: maps that fit better have more."
+    "A sample of the particles is searched from each start. The log-evidence is that of each image "
+    "given the map of the half that it is not in, over that of noise: better maps have more."
 )
 _READ_CHECKS = "What the images and their table tell before a search begins."
 
@@ -101,8 +101,8 @@ def _evidence_points(evidence: dict[str, Any]) -> list[str]:
     points = []
     if evidence["log_evidence"] is not None:
         points.append(
-            f"Images: log-evidence {evidence['log_evidence']:.1f} an image over noise; below 0 they "
-            "are likelier to be noise than views of the map."
+            f"Images: log-evidence {evidence['log_evidence']:.1f} an image over noise; below 0 "
+            "they are likelier to be noise than views of the map."
         )
     gain = evidence["gain"]
     if gain is not None:
@@ -117,8 +117,8 @@ def _evidence_points(evidence: dict[str, Any]) -> list[str]:
         else f"Hand: the map is its own mirror image down to {mirror:.1f} Å, unlike it beyond."
     )
     points.append(
-        f"Shape: its rotational average holds {evidence['roundness']:.0%} of its variance; a ball's "
-        "holds all."
+        f"Shape: its rotational average holds {evidence['roundness']:.0%} of its variance; that of "
+        "a ball holds all."
     )
     return points
 
