@@ -204,7 +204,7 @@ def test_poses_of_real_particles_beat_a_search_from_40_angstrom(
     write_map(tmp_path / "model.mrc", read_volume(model, 72, 3.0)[0], 3.0)
     config = RefineConfig(
         star, reference=tmp_path / "model.mrc", out=tmp_path / "posed", symmetry="O", lowpass=10.0,
-        iterations=2, finest_resolution=9.0,
+        iterations=2, resolution_limit=9.0,
     )  # fmt: skip
     posed = run_refine(config)
     assert any("cut at 10 A" in said for said in result_of(posed)["warnings"])
