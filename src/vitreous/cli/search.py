@@ -58,9 +58,12 @@ def refine(config: Annotated[RefineConfig, Parameter(name="*")]) -> None:
     from vitreous.jobs.refine.refine import run_refine
 
     job, found = ran(run_refine, config)
+    starts = [found["starts"]["sentence"]] if found["starts"] else []
     finished(
         job,
         found,
+        *verdict_lines(found),
+        *starts,
         f"FSC 0.143: {angstrom(found['resolution_0143'])}",
         f"FSC 0.5: {angstrom(found['resolution_05'])}",
         f"B-factor: {found['bfactor']:.1f} A^2 ({found['bfactor_source']})",
