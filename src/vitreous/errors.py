@@ -42,3 +42,28 @@ class OptionError(VitreousError):
 
 class OutputError(VitreousError):
     """Output cannot be written where it was asked for."""
+
+
+class ResourceError(VitreousError):
+    """The machine gives no more memory or space."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asks the program to end.
+
+    Parameters
+    ----------
+    number : int
+        Of the signal.
+
+    Attributes
+    ----------
+    again : str
+        Option that the same command needs to go on (--resume) or to begin anew (--overwrite);
+        empty if it needs none.
+    """
+
+    def __init__(self, number: int):
+        self.number = number
+        self.again = ""
+        super().__init__(number)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 
 from vitreous.cli import ctf, maps, particles, search, volumes
-from vitreous.cli.app import BAD_INPUT, INTERRUPTED, app
-from vitreous.errors import VitreousError
+from vitreous.cli.app import BAD_INPUT, app, arrange_commands
+from vitreous.cli.failures import interruption_line, line_of, number_of
+from vitreous.interruption import end_at_once, raise_on_signals
+from vitreous.report.terminal import print_lines
 
 __all__ = [
     "app",
@@ -18,17 +20,24 @@ __all__ = [
     "volumes",
 ]
 
+arrange_commands()
+
 
 def main() -> None:
-    """Run the command; what a user can mend ends in one line and exit code 2."""
+    """Run the command.
+
+    What a user can mend ends in one line and exit code 2; a signal in one line with the command
+    that goes on, and exit code 128 and the signal's number.
+    """
+    raise_on_signals()
     try:
         app()
-    except VitreousError as error:
-        print(f"error: {error.line()}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print_lines(interruption_line(error, sys.argv[1:]), stderr=True)
+        end_at_once(number_of(error))
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        print_lines(f"error: {line}", stderr=True)
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        print(
-            "interrupted; abinit, classify3d and refine go on from their checkpoint with --resume",
-            file=sys.stderr,
-        )
-        sys.exit(INTERRUPTED)

@@ -6,51 +6,62 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from cyclopts import App
-from rich.console import Console
+from cyclopts import App, Group
 
 from vitreous import __version__
-from vitreous.jobs.folder import OnEvent
+from vitreous.report.terminal import Terminal, print_lines
 
-BAD_INPUT, INTERRUPTED = 2, 130
-"""Exit codes."""
+if TYPE_CHECKING:
+    from vitreous.jobs.folder import OnEvent
+
+BAD_INPUT = 2
+"""Exit code."""
 
 app = App(
     name="vitreous",
     version=__version__,
     help="Single-particle cryo-EM images to 3D maps, and whether to believe them.",
+    suppress_keyboard_interrupt=False,  # main() tells how to go on
+    console=Terminal(),
+    error_console=Terminal(stderr=True),
 )
 
 
-class ToFolder(Protocol):
-    """Options of a job that leaves a folder."""
+_PANELS = {
+    "Particles": ("check", "select", "expand-symmetry", "subtract"),
+    "From particles to maps": ("abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),
+    "Maps": (
+        *("postprocess", "local-resolution", "anisotropy", "symmetry", "compare", "model-check"),
+        "map",
+    ),
+    "To try things out": ("demo", "simulate"),
+}
+"""All commands in the order of the work."""
 
-    @property
-    def out(self) -> Path: ...  # noqa: D102
+
+def arrange_commands() -> None:
+    """Show the commands of the help in the order of the work, once all are defined."""
+    for place, (panel, names) in enumerate(_PANELS.items()):
+        group = Group(panel, sort_key=place)
+        for order, name in enumerate(names):
+            app[name].group, app[name].sort_key = group, order
+    last = Group("Help", sort_key=len(_PANELS))
+    for name in (*app.help_flags, *app.version_flags):
+        app[name].group = last
 
 
-Options = TypeVar("Options", bound=ToFolder)
+Options = TypeVar("Options")
 
 
 @contextmanager
-def told(log: Path | None, append: bool = False) -> Iterator[OnEvent]:
-    """Send events to the progress display and, given a path, to the log."""
-    from vitreous.report.events import EventLog
+def told() -> Iterator[OnEvent]:
+    """Send events to the progress display."""
     from vitreous.report.progress import ProgressDisplay
 
     with ProgressDisplay() as progress:
-        if log is None:
-            yield progress
-            return
-        with EventLog(log, append) as events:
-
-            def both(event: object) -> None:
-                events(event)  # type: ignore[arg-type]
-                progress(event)  # type: ignore[arg-type]
-
-            yield both
+        yield progress
 
 
 def angstrom(value: float | None) -> str:
@@ -58,13 +69,25 @@ def angstrom(value: float | None) -> str:
     return "not reached" if value is None else f"{value:.2f} A"
 
 
-def ran(
-    run: Callable[[Options, OnEvent], Path], config: Options, append: bool = False
-) -> tuple[Path, dict[str, Any]]:
+def ran(run: Callable[[Options, OnEvent], Path], config: Options) -> tuple[Path, dict[str, Any]]:
     """Folder of a job, once it has run, and what its result.json tells."""
-    with told(config.out / "log.jsonl", append) as on_event:
+    with told() as on_event:
         job = run(config, on_event)
     return job, json.loads((job / "result.json").read_text())
+
+
+def verdict_lines(found: Mapping[str, Any]) -> list[str]:
+    """The verdict of ``result.json``, and what to do next where it is not solved."""
+    lines, step = [f"Verdict: {found['verdict']}. {found['sentence']}"], found["next_step"]
+    if step is not None:
+        lines.append(f"Next: {step['sentence']}")
+        lines += [f"  {step['command']}"] if step["command"] else []
+    return lines
+
+
+def warning_lines(found: Mapping[str, Any]) -> list[str]:
+    """The warnings of ``result.json``."""
+    return [f"Warning: {warning}" for warning in found["warnings"]]
 
 
 def finished(job: Path, found: Mapping[str, Any], *lines: str) -> None:
@@ -72,5 +95,4 @@ def finished(job: Path, found: Mapping[str, Any], *lines: str) -> None:
     from vitreous.report.validation import write_validation_report
 
     report = f"Report: {write_validation_report(job)}"
-    said = [*lines, *(f"Warning: {warning}" for warning in found["warnings"]), report]
-    Console().print("\n".join(said), soft_wrap=True, markup=False, highlight=False)
+    print_lines(*lines, *warning_lines(found), report)

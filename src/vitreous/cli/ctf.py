@@ -21,6 +21,8 @@ def _pair(record: Mapping[str, Any], unit: str) -> str:
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    from vitreous.validate.optics.significance import standing
+
     for record in found.get("magnification", ()):
         yield (
             f"Magnification of optics group {record['group']}: anisotropy "
@@ -35,12 +37,13 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         change, error = (record[name]["median"] for name in ("change", "error"))
         yield (
             f"Defocus of optics group {record['group']}: changed by {change:.0f} A (median), "
-            f"uncertain by {error:.0f} A{_stands(record)}"
+            f"uncertain by {error:.0f} A; above noise: {standing(record, change, error)}"
         )
     for record in found.get("astigmatism", ()):
+        change, error = (record[f"astigmatism_{n}"]["median"] for n in ("change", "error"))
         yield (
-            f"Astigmatism of optics group {record['group']}: changed by "
-            f"{record['astigmatism_change']['median']:.0f} A (median){_stands(record)}"
+            f"Astigmatism of optics group {record['group']}: changed by {change:.0f} A (median), "
+            f"uncertain by {error:.0f} A; above noise: {standing(record, change, error)}"
         )
 
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
-from vitreous.cli.app import angstrom, app, finished, ran, told
+from vitreous.cli.app import (
+    angstrom,
+    app,
+    finished,
+    ran,
+    told,
+    verdict_lines,
+    warning_lines,
+)
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.config.classify import Classify3dConfig
 from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.config.simulate import DemoConfig
+from vitreous.report.terminal import print_lines, print_view
 
 
 @app.command
@@ -21,26 +29,26 @@ def abinit(config: Annotated[AbinitConfig, Parameter(name="*")]) -> None:
     from vitreous.jobs.abinit.abinit import run_abinit
     from vitreous.report.html import write_report
 
-    job, verdict = ran(run_abinit, config, append=config.resume)
-    Console().print(f"Verdict: {verdict['verdict']}. {verdict['sentence']}", soft_wrap=True)
-    Console().print(f"Map: {job / 'class001.mrc'}\nReport: {write_report(job)}", soft_wrap=True)
+    job, found = ran(run_abinit, config)
+    places = (f"Map: {job / 'class001.mrc'}", f"Report: {write_report(job)}")
+    symmetry = [found["symmetry_found"]] if found["symmetry_found"] else []
+    print_lines(*verdict_lines(found), *symmetry, *warning_lines(found), *places)
 
 
 @app.command
 def demo(config: Annotated[DemoConfig | None, Parameter(name="*")] = None) -> None:
     """Simulate a small data set, reconstruct it and write a report, in about a minute."""
-    from vitreous.jobs.demo import job_folder, run_demo
+    from vitreous.jobs.demo import run_demo
     from vitreous.report.html import write_report
 
     config = config or DemoConfig()
-    with told(None) as shown, told(job_folder(config) / "log.jsonl") as logged:
-        result = run_demo(config, shown, logged)
+    with told() as on_event:
+        result = run_demo(config, on_event)
     found = result.comparison
-    Console().print(
+    print_lines(
         f"The map agrees with the simulated molecule to "
         f"{found.resolution_05 or float('nan'):.1f} A (FSC 0.5), hand {found.hand}.\n"
         f"Report: {write_report(result.job)}",
-        soft_wrap=True,
     )
 
 
@@ -49,10 +57,13 @@ def refine(config: Annotated[RefineConfig, Parameter(name="*")]) -> None:
     """Refine a map and all poses from two halves of the particles that never meet."""
     from vitreous.jobs.refine.refine import run_refine
 
-    job, found = ran(run_refine, config, append=config.resume)
+    job, found = ran(run_refine, config)
+    starts = [found["starts"]["sentence"]] if found["starts"] else []
     finished(
         job,
         found,
+        *verdict_lines(found),
+        *starts,
         f"FSC 0.143: {angstrom(found['resolution_0143'])}",
         f"FSC 0.5: {angstrom(found['resolution_05'])}",
         f"B-factor: {found['bfactor']:.1f} A^2 ({found['bfactor_source']})",
@@ -66,7 +77,7 @@ def classify3d(config: Annotated[Classify3dConfig, Parameter(name="*")]) -> None
     from vitreous.jobs.classify3d.classify3d import run_classify3d
     from vitreous.report.classes import write_classes_report
 
-    job, found = ran(run_classify3d, config, append=config.resume)
+    job, found = ran(run_classify3d, config)
     table = Table("class", "particles", "share", "FSC 0.143", "is", title="Classes")
     for entry in found["classes"]:
         noise = entry["label"] == "noise"
@@ -75,8 +86,6 @@ def classify3d(config: Annotated[Classify3dConfig, Parameter(name="*")]) -> None
         cells = (f"{entry['particles']:,}{sd}", f"{entry['fraction']:.1%}")
         limit = "" if noise or entry["fixed"] else angstrom(entry["resolution_0143"])
         table.add_row(str(entry["class"]), *cells, limit, decoy)
-    console = Console()
-    console.print(table)
-    warnings = (f"Warning: {warning}" for warning in found["warnings"])
-    last = (f"Particles: {job / 'particles.star'}", f"Report: {write_classes_report(job)}")
-    console.print("\n".join([*warnings, *last]), soft_wrap=True, markup=False, highlight=False)
+    print_view(table)
+    report = f"Report: {write_classes_report(job)}"
+    print_lines(*warning_lines(found), f"Particles: {job / 'particles.star'}", report)

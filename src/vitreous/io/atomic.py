@@ -3,37 +3,82 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from vitreous.errors import OutputError
+
+Announce = Callable[[Path], None]
+"""What is told of every file before it appears under its name."""
+
+_announce: ContextVar[Announce | None] = ContextVar("announce", default=None)
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.part")
+
+
+@contextmanager
+def announcing(announce: Announce) -> Iterator[None]:
+    """Tell ``announce`` of every file that is written within the block."""
+    token = _announce.set(announce)
+    try:
+        yield
+    finally:
+        _announce.reset(token)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is what a process left that was killed as it wrote."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 @contextmanager
 def atomic_path(target: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``target``, renamed onto it if the block succeeds.
 
+    The file has the permissions of one that is newly made, whatever the writer gave it.  Its
+    folder is made if it is missing.
+
     Raises
     ------
     OutputError
-        If the folder is missing or cannot be written to.
+        If the folder cannot be made or written to.
     """
     target = Path(target)
-    if not target.parent.is_dir():
-        raise OutputError("the folder does not exist", where=target.parent, mend="make it first")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
-        temporary.replace(target)
+        temporary.chmod(mode)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # some file systems tell only now that they are full
+        move(temporary, target)
     except OSError as error:
-        raise OutputError(
-            f"cannot be written: {error.strerror or error}",
-            where=target,
-            mend="check the folder's permissions and the free space",
-        ) from error
+        raise not_written(target, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def move(path: Path, target: Path) -> None:
+    """Give a file that is whole the name ``target``."""
+    announce = _announce.get()
+    if announce is not None:
+        announce(target)
+    path.replace(target)
+
+
+def not_written(target: Path, error: OSError) -> OutputError:
+    """What is said where the system refuses to write."""
+    return OutputError(
+        f"cannot be written: {error.strerror or error}",
+        where=target,
+        mend="check the folder's permissions and the free space",
+    )
 
 
 def write_text(target: Path | str, text: str) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
 from vitreous.io.mrc import read_map
+from vitreous.io.regular import require_regular
 
 _PDB_SUFFIXES = {".pdb", ".ent"}
 _MODEL_SUFFIXES = {*_PDB_SUFFIXES, ".cif", ".mmcif"}
@@ -57,6 +58,7 @@ def is_model(path: Path | str) -> bool:
 
 
 def _structure(path: Path) -> gemmi.Structure:
+    require_regular(path)
     try:
         return gemmi.read_structure(str(path))
     except (OSError, RuntimeError, ValueError) as error:

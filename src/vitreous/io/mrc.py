@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import mrcfile
 import numpy as np
 from jaxtyping import Float
+from mrcfile.dtypes import HEADER_DTYPE
 
 from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
 from vitreous.io.mrc_header import HEADER_BYTES, MrcHeader, parse_header
+from vitreous.io.regular import require_regular
 
 COMPRESSED = {".gz": ("gzip", gzip.decompress), ".bz2": ("bzip2", bz2.decompress)}
 """Suffix to mrcfile's name of the compression, and what undoes it."""
@@ -36,6 +38,7 @@ def read_header(path: Path | str) -> MrcHeader:
         For a missing, empty, foreign or truncated file, or a mode that holds no real numbers.
     """
     path = Path(path)
+    require_regular(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -68,6 +71,7 @@ def load(path: Path | str) -> tuple[MrcHeader, np.ndarray[Any, Any]]:
             path, dtype=header.dtype, mode="r", offset=header.offset, shape=header.shape
         )
     _, expand = COMPRESSED[path.suffix.lower()]
+    require_regular(path)
     try:
         content = expand(path.read_bytes())
     except (OSError, EOFError, ValueError, zlib.error) as error:
@@ -186,19 +190,35 @@ class StackFile:
         return self.header.pixel_size[0]
 
     def read(self, indices: np.ndarray, lines: slice = slice(None)) -> Float[np.ndarray, "n y x"]:
-        """Images, or some lines of them, at these 0-based indices: float32, in the order asked."""
-        data = np.memmap(
-            self.path,
-            dtype=self.header.dtype,
-            mode="r",
-            offset=self.header.offset,
-            shape=self.shape,
-        )
-        order = np.argsort(indices, kind="stable")
-        some = data[np.asarray(indices)[order], lines]
-        images = np.empty(some.shape, dtype=np.float32)
-        images[order] = some
-        return images
+        """Images, or some neighbouring lines of them, at these 0-based indices: float32.
+
+        Raises
+        ------
+        InputError
+            If the file has vanished or become shorter since it was opened.
+        """
+        _, height, width = self.shape
+        span, dtype = range(height)[lines], self.header.dtype
+        images = np.empty((len(indices), len(span), width), dtype=dtype)
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                # In the file's order.  A memory map would end the program where the file ends.
+                for place in np.argsort(indices, kind="stable"):
+                    line = int(indices[place]) * height + span.start
+                    start = self.header.offset + line * width * dtype.itemsize
+                    if os.preadv(file.fileno(), [images[place]], start) < images[place].nbytes:
+                        raise _shortened(self.path, int(indices[place]))
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+        return images.astype(np.float32, copy=False)
+
+
+def _shortened(path: Path, index: int) -> InputError:
+    return InputError(
+        f"ends before its image {index + 1}: it became shorter since it was opened",
+        where=path,
+        mend="restore the file",
+    )
 
 
 def open_stack(path: Path | str) -> StackFile:
@@ -209,14 +229,37 @@ def open_stack(path: Path | str) -> StackFile:
 class StackWriter:
     """Fills a new float32 stack batch by batch; made by :func:`stack_writer`."""
 
-    def __init__(self, data: np.ndarray):
-        self._data = data
-        self._next = 0
+    def __init__(self, file: BinaryIO, shape: tuple[int, int, int]):
+        self._file = file
+        self._shape = shape
+        self.written = 0
 
     def append(self, images: Float[np.ndarray, "m y x"]) -> None:
-        """Write the next images."""
-        self._data[self._next : self._next + len(images)] = images
-        self._next += len(images)
+        """Write the next images.
+
+        Raises
+        ------
+        ValueError
+            For images of another box, or more of them than were announced.
+        """
+        self.written += len(images)
+        if images.shape[1:] != self._shape[1:] or self.written > self._shape[0]:
+            raise ValueError(f"{images.shape} after {self.written} of {self._shape}")
+        self._file.write(np.ascontiguousarray(images, dtype="<f4").data)
+
+
+def _stack_header(box: int, n_images: int, pixel_size: float) -> bytes:
+    """Header of a stack of float32 images whose greatest and least values are not known."""
+    header = np.zeros((), dtype=HEADER_DTYPE)
+    header["nx"] = header["ny"] = header["mx"] = header["my"] = box
+    header["nz"], header["mz"], header["mode"] = n_images, 1, 2
+    header["cella"] = (box * pixel_size, box * pixel_size, pixel_size)
+    header["cellb"] = (90, 90, 90)
+    header["mapc"], header["mapr"], header["maps"] = 1, 2, 3
+    header["dmin"], header["dmax"], header["dmean"], header["rms"] = 0, -1, -2, -1
+    header["map"], header["machst"] = b"MAP ", (0x44, 0x44, 0, 0)
+    header["nversion"] = 20141
+    return header.tobytes()
 
 
 @contextmanager
@@ -225,8 +268,10 @@ def stack_writer(
 ) -> Iterator[StackWriter]:
     """Open a new stack for streaming; it appears under its name when the block is done."""
     with atomic_path(path) as temporary:
-        with mrcfile.new_mmap(temporary, (n_images, box, box), mrc_mode=2, overwrite=True) as file:
-            file.set_image_stack()
-            file.voxel_size = pixel_size
-            yield StackWriter(file.data)
-        os.sync()
+        # Plain writes: on a full disk a memory map would end the program without a word.
+        with temporary.open("wb") as file:
+            file.write(_stack_header(box, n_images, pixel_size))
+            writer = StackWriter(file, (n_images, box, box))
+            yield writer
+        if writer.written != n_images:
+            raise ValueError(f"{writer.written} images were written of {n_images}")

@@ -10,11 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.errors import InputError, OptionError, OutputError
+from vitreous.errors import InputError, OptionError
 from vitreous.io.models import read_volume
 from vitreous.io.mrc import read_map, write_map
 from vitreous.jobs.config.maps import CompareConfig
 from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.targets import inputs_of, spared
 from vitreous.math.fourier import crop_or_pad, frequency_radius, resample_map
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.physics.filters import low_pass
@@ -136,11 +138,7 @@ def _correlation(a: Tensor, b: Tensor, mask: Tensor) -> float:
 
 def _target(config: CompareConfig) -> Path:
     out = config.out or config.map.with_name(f"{config.map.stem}_aligned.mrc")
-    if out.exists() and not config.overwrite:
-        raise OutputError(
-            "the aligned map is there already", where=out, mend="pass --overwrite or another --out"
-        )
-    return out
+    return spared(out, inputs_of(config), config.overwrite)
 
 
 def compare(
@@ -197,6 +195,7 @@ def compare(
     )
 
 
+@on_its_threads
 def run_compare(config: CompareConfig, on_event: OnEvent = ignore) -> Comparison:
     """Align a map to the truth and tell how far they agree; writes the aligned map.
 

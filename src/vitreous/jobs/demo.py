@@ -10,7 +10,9 @@ from vitreous.jobs.compare import Comparison, run_compare
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.config.maps import CompareConfig
 from vitreous.jobs.config.simulate import DemoConfig, SimulateConfig
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.folder import OnEvent, ignore, job_folder
+from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.simulate import simulate_from
 from vitreous.physics.phantom import built_in_phantom
 
@@ -25,40 +27,37 @@ class DemoResult:
     comparison: Comparison
 
 
-def job_folder(config: DemoConfig) -> Path:
-    """Folder of the demonstration's ab initio job."""
-    return config.out / "abinit"
-
-
-def run_demo(
-    config: DemoConfig, on_event: OnEvent = ignore, on_job_event: OnEvent = ignore
-) -> DemoResult:
-    """Simulate, reconstruct, compare; ``on_job_event`` is told of the ab initio job alone.
+@on_its_threads
+def run_demo(config: DemoConfig, on_event: OnEvent = ignore) -> DemoResult:
+    """Simulate, reconstruct, compare.
 
     Raises
     ------
     OutputError
         If the output folder cannot be used.
     """
-    prepare_folder(config.out, overwrite=config.overwrite)
-    # Marks the folder as ours, so that --overwrite may replace it.
-    (config.out / "log.jsonl").touch()
-    simulation = SimulateConfig(
-        model=Path("built-in"), out=config.out / "particles", n=_PARTICLES, seed=config.seed
-    )
-    star = simulate_from(
-        lambda: (built_in_phantom(_BOX, _PIXEL_SIZE), _PIXEL_SIZE), simulation, on_event
-    )
-    job = run_abinit(
-        AbinitConfig(
-            star,
-            out=config.out / "abinit",
-            mask_diameter=_MASK,
-            starts=3,
-            polish_passes=1,
+    with job_folder("demo", config, on_event) as folder:
+        simulation = SimulateConfig(
+            model=Path("built-in"),
+            out=folder.path / "particles",
+            n=_PARTICLES,
             seed=config.seed,
-        ),
-        on_event,
-    )
-    comparison = run_compare(CompareConfig(job / "class001.mrc", simulation.out / "truth.mrc"))
-    return DemoResult(job, comparison)
+        )
+        star = simulate_from(
+            lambda: (built_in_phantom(_BOX, _PIXEL_SIZE), _PIXEL_SIZE), simulation, folder.tell
+        )
+        job = run_abinit(
+            AbinitConfig(
+                star,
+                out=folder.path / "abinit",
+                mask_diameter=_MASK,
+                starts=3,
+                polish_passes=1,
+                seed=config.seed,
+            ),
+            folder.tell,
+        )
+        compared = CompareConfig(job / "class001.mrc", simulation.out / "truth.mrc")
+        comparison = run_compare(compared)
+        write_record(folder.path, job_record("demo", config))
+    return DemoResult(config.out / "abinit", comparison)

@@ -11,6 +11,7 @@ import torch
 
 from vitreous.errors import InputError
 from vitreous.jobs.em.engine import GATHERED, PADDING
+from vitreous.jobs.free_memory import free_memory
 from vitreous.jobs.images import READ_BATCH, Frame
 from vitreous.kernels.precision import product_dtype
 from vitreous.kernels.threads import workers_on
@@ -27,8 +28,6 @@ _COMPILED = 0.25e9
 
 _LARGEST_TILE = 100_000_000
 """The most scores that a GPU is given at once."""
-
-_MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -81,20 +80,6 @@ class MemoryPlan:
             where=particles,
             mend="take fewer particles or classes, or a coarser resolution",
         )
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be had on a device; None if the system does not say."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    if not _MEMINFO.is_file():
-        return None
-    lines = dict(line.split(":") for line in _MEMINFO.read_text().splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024
-    limit, used = _CGROUP / "memory.max", _CGROUP / "memory.current"
-    if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
-        free = min(free, int(limit.read_text()) - int(used.read_text()))
-    return free
 
 
 def half_planes(particles: int, shells: int) -> float:

@@ -24,6 +24,7 @@ def job_record(job: str, config: DataclassInstance) -> dict[str, Any]:
     """Name of the job, the versions that ran it and its options."""
     return {
         "job": job,
+        "status": "finished",
         "version": __version__,
         "versions": {
             "python": platform.python_version(),

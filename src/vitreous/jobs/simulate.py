@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,9 @@ from vitreous.io.models import density, is_model, read_model
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import StarBlock, write_star
 from vitreous.jobs.config.simulate import SimulateConfig
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
+from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import crop_or_pad, good_box, resample_map
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.physics.ctf import Defocus, Optics
@@ -145,46 +146,41 @@ def particle_blocks(
 
 
 def simulate_particles(
-    volume: Float[Tensor, "n n n"], pixel_size: float, config: SimulateConfig, on_event: OnEvent
-) -> Path:
-    """Fill ``config.out`` with particles of a map; returns the STAR file's path."""
+    volume: Float[Tensor, "n n n"], pixel_size: float, config: SimulateConfig, job: JobFolder
+) -> None:
+    """Fill a folder with particles of a map."""
     box = int(volume.shape[-1])
     optics = Optics(config.voltage, config.cs, config.amplitude_contrast)
     views = random_poses(config)
     cube = map_to_cube(volume[None], box // 2)
     variance = mean_signal_variance(cube, views, optics, box, pixel_size)
     generator = torch.Generator().manual_seed(config.seed)
-    with stack_writer(config.out / "particles.mrcs", box, config.n, pixel_size) as stack:
+    with stack_writer(job.path / "particles.mrcs", box, config.n, pixel_size) as stack:
         for start in range(0, config.n, _BATCH):
             part = views.take(slice(start, start + _BATCH))
             clean = clean_images(cube, part, optics, box, pixel_size)
             stack.append(noisy(clean, variance, config.snr, generator).numpy())
             done = min(start + _BATCH, config.n)
-            on_event(
+            job.tell(
                 {"event": "progress", "stage": "simulating", "iteration": done, "of": config.n}
             )
     scaled = volume * (config.snr / variance) ** 0.5
-    write_map(config.out / "truth.mrc", scaled.numpy(), pixel_size)
-    star = config.out / "particles.star"
-    write_star(star, particle_blocks(config, views, box, pixel_size))
-    return star
+    write_map(job.path / "truth.mrc", scaled.numpy(), pixel_size)
+    write_star(job.path / "particles.star", particle_blocks(config, views, box, pixel_size))
 
 
 def simulate_from(
     make_volume: Callable[[], tuple[Tensor, float]], config: SimulateConfig, on_event: OnEvent
 ) -> Path:
-    """Simulate into a fresh folder that is removed again if anything fails."""
+    """Simulate into a folder that holds nothing if anything fails."""
     _check(config)
     volume, pixel_size = make_volume()
-    prepare_folder(config.out, overwrite=config.overwrite)
-    try:
-        on_event({"event": "start", "job": "simulate", "particles": config.n})
-        star = simulate_particles(volume, pixel_size, config, on_event)
-        on_event({"event": "done", "out": str(config.out)})
-    except BaseException:
-        shutil.rmtree(config.out, ignore_errors=True)
-        raise
-    return star
+    with job_folder("simulate", config, on_event) as job:
+        job.tell({"event": "start", "job": "simulate", "particles": config.n})
+        simulate_particles(volume, pixel_size, config, job)
+        write_record(job.path, {**job_record("simulate", config), "box": volume.shape[-1]})
+        job.tell({"event": "done", "out": str(config.out)})
+    return config.out / "particles.star"
 
 
 def simulate(
@@ -207,6 +203,7 @@ def simulate(
     return simulate_from(lambda: (volume, pixel_size), config, on_event)
 
 
+@on_its_threads
 def run_simulate(config: SimulateConfig, on_event: OnEvent = ignore) -> Path:
     """Simulate particle images from a model or a map.
 

@@ -12,12 +12,27 @@ import torch
 
 T = TypeVar("T")
 
-_CORES = torch.get_num_threads()
+_cores = torch.get_num_threads()
 
 
 def cores() -> int:
-    """Cores that torch was started with, whatever its operations spread over now."""
-    return _CORES
+    """Cores that a job may use, whatever torch's operations spread over now."""
+    return _cores
+
+
+@contextmanager
+def limited_to(count: int | None) -> Iterator[None]:
+    """Use so many cores within, in every thread; None for as many as before."""
+    global _cores
+    before, threads = _cores, torch.get_num_threads()
+    if count is not None:
+        _cores = count
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        _cores = before
+        torch.set_num_threads(threads)
 
 
 @contextmanager
@@ -35,6 +50,19 @@ def one_thread(when: bool = True) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that are waited for, unless the program is interrupted: a pass may take minutes."""
+    pool, wait = ThreadPoolExecutor(workers), True
+    try:
+        yield pool
+    except KeyboardInterrupt:
+        wait = False
+        raise
+    finally:
+        pool.shutdown(wait=wait, cancel_futures=not wait)
+
+
 def on_every_core(work: Callable[[int, int], T]) -> list[T]:
     """What ``work`` gives on each core that torch's operations spread over.
 
@@ -43,7 +71,7 @@ def on_every_core(work: Callable[[int, int], T]) -> list[T]:
     count = torch.get_num_threads()
     if count == 1:
         return [work(0, 1)]
-    with ThreadPoolExecutor(count) as pool:
+    with _pool(count) as pool:
         return list(pool.map(work, range(count), repeat(count)))
 
 
@@ -56,5 +84,5 @@ def side_by_side(work: Callable[[int], T], workers: int) -> list[T]:
     """Results of every worker, in order; each keeps torch's operations on its own core."""
     if workers == 1:
         return [work(0)]
-    with one_thread(), ThreadPoolExecutor(workers) as pool:
+    with one_thread(), _pool(workers) as pool:
         return list(pool.map(work, range(workers)))

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from vitreous.errors import InputError
 from vitreous.io.mrc import read_map
 from vitreous.io.star import read_star
-from vitreous.report.events import read_events
+from vitreous.jobs.log import read_events
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,27 @@ def read_result(path: Path) -> dict[str, Any]:
         raise InputError("is not JSON", where=path, mend="run the job again") from error
     if not isinstance(result, dict):
         raise InputError("holds no JSON object", where=path, mend="run the job again")
+    if result.get("status") == "interrupted":
+        raise InputError(
+            "is of a job that was interrupted, so there is no report yet",
+            where=path,
+            mend="let the job finish: abinit, classify3d and refine go on with --resume",
+        )
     return result
 
 
-def iterations_by_start(events: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
-    """Iteration events of each start, in order; a resumed job's repeats replace the first tries."""
+def iterations_by_start(
+    events: list[dict[str, Any]], symmetry: str | None = None
+) -> dict[int, list[dict[str, Any]]]:
+    """Iteration events of each start, in order; a resumed job's repeats replace the first tries.
+
+    Of several searches those under ``symmetry``.
+    """
     latest: dict[int, dict[int, dict[str, Any]]] = defaultdict(dict)
     for event in events:
-        if event.get("event") == "iteration" and event.get("iteration") is not None:
+        if event.get("event") != "iteration" or event.get("iteration") is None:
+            continue
+        if symmetry is None or event.get("symmetry", symmetry) == symmetry:
             latest[int(event.get("start") or 1)][int(event["iteration"])] = event
     return {
         start: [found[number] for number in sorted(found)]
@@ -190,4 +203,6 @@ def read_record(folder: Path) -> Record:
         absent.append(f"The particles' poses are not shown: {error.what}.")
     if (folder / "log.jsonl").exists():
         events = read_events(folder / "log.jsonl")
-    return Record(folder, result, iterations_by_start(events), poses, absent)
+    return Record(
+        folder, result, iterations_by_start(events, result.get("searched_under")), poses, absent
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from vitreous.report.progress import duration
 from vitreous.report.record import read_result
 from vitreous.report.story import Facts, Result, Story, angstrom, numbers
 from vitreous.report.svg import colour
+from vitreous.report.trust import refinement_trust
 from vitreous.report.viewer import make_view, script, viewer
 from vitreous.validate.anisotropy import HALF_ANGLE, ORDER
 
@@ -109,6 +111,20 @@ def _postprocess(folder: Path, result: Result) -> Story:
         "fsc.xml": "the corrected FSC, for deposition in EMDB",
     }
     return Story(f"The halves agree to {found} (FSC 0.143)", facts, sections, files)
+
+
+def _refine(folder: Path, result: Result) -> Story:
+    """As postprocessing, after whether to believe the map."""
+    story = _postprocess(folder, result)
+    verdict = ("Verdict", str(result["verdict"]), str(result["sentence"]))
+    believed = page.section("How far to trust it", refinement_trust(result))
+    files = {"map.mrc": "the map, filtered by the FSC", "half1.mrc, half2.mrc": "its halves"}
+    return replace(
+        story,
+        facts=[verdict, *story.facts],
+        sections=[believed, *story.sections],
+        files=story.files | files | {"particles.star": "the particles with their poses"},
+    )
 
 
 def _local_resolution(folder: Path, result: Result) -> Story:
@@ -296,7 +312,7 @@ def _model_check(folder: Path, result: Result) -> Story:
 
 _STORIES: dict[str, tuple[str, Callable[[Path, Result], Story]]] = {
     "postprocess": ("postprocessing", _postprocess),
-    "refine": ("refinement", _postprocess),
+    "refine": ("refinement", _refine),
     "local-resolution": ("local resolution", _local_resolution),
     "anisotropy": ("anisotropy", _anisotropy),
     "reconstruct": ("reconstruction", _reconstruct),

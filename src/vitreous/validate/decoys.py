@@ -40,7 +40,7 @@ _CUTS = (15.0, 20.0, 30.0, 40.0)
 
 _SKEW, _KURTOSIS = 0.4, 1.0
 """Largest of a whitened map of noise.  Seventeen had 0.28 and 0.38 at most, over all cuts;
-molecules 0.9 and 3.5 or more at one of them, with as much noise on them as their density."""
+molecules 1.1 and 3.5 or more at one of them, with as much noise on them as their density."""
 
 _LEAST_POWER = 1e-8
 """Of the largest shell's power: what is below is rounding and not whitened."""

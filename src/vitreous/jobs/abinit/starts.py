@@ -59,6 +59,7 @@ def _steps_of(
             {
                 "event": "iteration",
                 "start": state.start + 1,
+                "symmetry": problem.config.symmetry,
                 "stage": step.stage,
                 "resolution": round(step.resolution, 2),
                 "angular_sampling": problem.angular_step(step.resolution),
@@ -89,10 +90,43 @@ def _compared(problem: Problem, states: list[SearchState], keep: int) -> list[Se
     resolution = problem.steps[states[0].iteration - 1].resolution
     evidences = [trial.evidence for trial in tried(problem, states, resolution)]
     through = sorted(range(len(states)), key=lambda i: -evidences[i])[:keep]
+    least = evidences[through[-1]]
     return [
-        replace(state, evidence=evidence, rounds=state.rounds + (i in through))
-        for i, (state, evidence) in enumerate(zip(states, evidences, strict=True))
+        replace(state, evidence=evidence, rounds=state.rounds + (i in through), behind=behind)
+        for i, (state, evidence, behind) in enumerate(
+            zip(states, evidences, (max(0.0, least - one) for one in evidences), strict=True)
+        )
     ]
+
+
+def _run_rounds(problem: Problem, states: list[SearchState], on_event: OnEvent, save: Save) -> None:
+    """Bring all starts on in the list itself, round by round."""
+    rounds = problem.rounds
+    total = sum(r.contenders * (r.until - r.since) for r in rounds)
+    for number, this in enumerate(rounds):
+        going = [i for i, state in enumerate(states) if state.rounds >= number]
+        if any(states[i].rounds > number for i in going):
+            continue  # decided before the job was interrupted
+        for i in going:
+            for state, event in _steps_of(problem, states[i].to(problem.device), this.until):
+                states[i] = state
+                done = sum(state.iteration for state in states)
+                on_event({**event, "iteration": done, "of": total})
+                if state.iteration % problem.config.write_every == 0:
+                    save(states)
+        compared = _compared(problem, [states[i] for i in going], this.keep)
+        after = dict(zip(going, compared, strict=True))
+        # At once: a job that is interrupted here saves what is decided for all or for none.
+        states[:] = [after.get(i, state) for i, state in enumerate(states)]
+        save(states)
+        on_event(
+            {
+                "event": "comparison",
+                "resolution": round(problem.steps[this.until - 1].resolution, 2),
+                "held_out_log_likelihood": {states[i].start + 1: states[i].evidence for i in going},
+                "going_on": [states[i].start + 1 for i in going if states[i].rounds > number],
+            }
+        )
 
 
 def run_starts(
@@ -107,33 +141,12 @@ def run_starts(
     -------
     The states of all starts: those with the most ``rounds`` were finished, the others stopped.
     """
-    rounds = problem.rounds
-    total = sum(r.contenders * (r.until - r.since) for r in rounds)
     states = list(states) or [first_state(problem, number) for number in range(problem.starts)]
-    for number, this in enumerate(rounds):
-        going = [i for i, state in enumerate(states) if state.rounds >= number]
-        if any(states[i].rounds > number for i in going):
-            continue  # decided before the job was interrupted
-        for i in going:
-            for state, event in _steps_of(problem, states[i].to(problem.device), this.until):
-                states[i] = state
-                done = sum(state.iteration for state in states)
-                on_event({**event, "iteration": done, "of": total})
-                if state.iteration % problem.config.write_every == 0:
-                    save(states)
-        for i, state in zip(
-            going, _compared(problem, [states[i] for i in going], this.keep), strict=True
-        ):
-            states[i] = state
+    try:
+        _run_rounds(problem, states, on_event, save)
+    except KeyboardInterrupt:
         save(states)
-        on_event(
-            {
-                "event": "comparison",
-                "resolution": round(problem.steps[this.until - 1].resolution, 2),
-                "held_out_log_likelihood": {states[i].start + 1: states[i].evidence for i in going},
-                "going_on": [states[i].start + 1 for i in going if states[i].rounds > number],
-            }
-        )
+        raise
     return states
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
-from vitreous.errors import OptionError, OutputError
+from vitreous.errors import OptionError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
 from vitreous.jobs.check.preflight import Preflight, preflight
 from vitreous.jobs.config.particles import CheckConfig
 from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.jobs.options import flag
+from vitreous.jobs.options import flag, on_its_threads
+from vitreous.jobs.targets import inputs_of, spare_inputs, spared
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 
@@ -24,14 +25,11 @@ def _check_options(config: CheckConfig) -> None:
                 where=flag(name),
                 mend="give it in angstrom",
             )
-    if config.out is not None and config.out.exists() and not config.overwrite:
-        raise OutputError(
-            "the record is there already",
-            where=config.out,
-            mend="pass --overwrite or another --out",
-        )
+    if config.out is not None:
+        spared(config.out, inputs_of(config), config.overwrite)
 
 
+@on_its_threads
 def run_check(config: CheckConfig, on_event: OnEvent = ignore) -> Preflight:
     """Check a particle stack; writes the record if a file is asked for.
 
@@ -43,6 +41,8 @@ def run_check(config: CheckConfig, on_event: OnEvent = ignore) -> Preflight:
     _check_options(config)
     table = read_particles(config.particles)
     source = open_images(table)
+    if config.out is not None:
+        spare_inputs(config.out, table.stacks)
     on_event({"event": "start", "job": "check", "particles": len(table)})
     found = preflight(
         table,

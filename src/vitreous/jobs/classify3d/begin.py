@@ -45,7 +45,8 @@ def begun(
 ) -> SearchState:
     """State of these maps before anything was searched."""
     fractions = torch.full((len(maps),), 1 / len(maps), device=maps.device)
-    return SearchState(0, 0, 0, rings, maps, noise, fractions, None, -math.inf)
+    scale = noise.new_ones(len(noise))
+    return SearchState(0, 0, 0, rings, maps, noise, scale, fractions, None, -math.inf)
 
 
 def _seed(options: Classify3dOptions, *numbers: int) -> int:

@@ -45,6 +45,7 @@ from vitreous.jobs.classify3d.ways import (
     near_given,
 )
 from vitreous.jobs.config.classify import Classify3dConfig, Classify3dOptions
+from vitreous.jobs.contents import digest_of
 from vitreous.jobs.em.found import input_record, noise_record, posed_table
 from vitreous.jobs.em.junk import class_labels, effective_classes
 from vitreous.jobs.em.looks import coarse_look
@@ -52,16 +53,18 @@ from vitreous.jobs.em.planes import load_planes
 from vitreous.jobs.em.search import SMALL_BOX, image_power
 from vitreous.jobs.em.sorting import MARCH, SETTLED, duplicates, pass_resolution
 from vitreous.jobs.em.state import SearchState
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.images import load_rings
 from vitreous.jobs.maps.half_maps import Mask, read_mask
 from vitreous.jobs.memory import search_memory
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
+from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.threads import one_thread
+from vitreous.particles.grid import common_grid
+from vitreous.particles.groups import image_numbers
 from vitreous.particles.stack import ImageSource, open_images
 from vitreous.particles.table import ParticleTable, read_particles
-
-_CHECKPOINT = "checkpoint.safetensors"
 
 
 def _by_grid(
@@ -102,20 +105,20 @@ def _by_poses(
 ) -> tuple[SearchState, Way, float]:
     """State that classes begin with, and how particles are then looked at: near their poses."""
     options, table, frame = task.options, task.table, task.frame
-    images = load_planes(table, task.source, frame, task.device, on_event, task.mode)
-    around = near_given(options, table, len(task.operators), frame)
-    way = NearPoses(images, given_poses(table, frame), around, task.operators)
+    planes = load_planes(table, task.source, frame, task.device, on_event, task.mode)
+    around = near_given(options, len(task.operators), frame)
+    way = NearPoses(planes, given_poses(table, frame), image_numbers(table), around, task.operators)
     state = saved
     if state is None:
-        state = begun(task.first_maps(), images.power(len(table.optics)), task.first_rings)
+        state = begun(task.first_maps(), planes.power(len(table.optics)), task.first_rings)
         state = with_grey(options, state, way.searched, len(table))
         if task.alone:
             rings = frame.rings_at(options.resolution_limit)
             state = consensus(way, state, task.making, rings, options.seed)
         else:
             index = some(len(table), options)
-            state = with_noise(state, way.searched, index, images.mask_share)
-    return state, way, images.mask_share
+            state = with_noise(state, way.searched, index, planes.mask_share)
+    return state, way, planes.mask_share
 
 
 def _keeping(checkpoint: Checkpoint | None, begun: SearchState) -> Callable[[Progress], None]:
@@ -123,11 +126,18 @@ def _keeping(checkpoint: Checkpoint | None, begun: SearchState) -> Callable[[Pro
     return partial(save_progress, checkpoint, begun) if checkpoint else lambda _: None
 
 
+def _bound(checkpoint: Checkpoint, task: Task, on_event: OnEvent) -> Checkpoint:
+    """The checkpoint, of this input alone."""
+    volumes = (task.making.mask, *(reference.volume for reference in task.references))
+    return replace(checkpoint, inputs=digest_of(task.table, task.source, *volumes), tell=on_event)
+
+
 def _sorted(
     task: Task, checkpoint: Checkpoint | None, on_event: OnEvent
 ) -> tuple[Progress, Way, float]:
     """Sort the particles, or go on with it."""
     options = task.options
+    checkpoint = checkpoint and _bound(checkpoint, task, on_event)
     saved = load_saved(checkpoint) if checkpoint and checkpoint.resume else None
     prepare = _by_poses if options.placed else _by_grid
     state, way, share = prepare(task, None if saved is None else saved.begun, on_event)
@@ -166,7 +176,7 @@ def _ended(
     record = {
         "seed": options.seed,
         "device": str(task.device),
-        "input": input_record(task.table),
+        "input": input_record(task.table, frame.grid),
         "classes": class_records(found, classes, labels, made, frame, making.fixed, laid),
         "decoys": sorted(n + 1 for n in junk),
         "recognised_decoys": task.recognised(),
@@ -252,7 +262,7 @@ def classify3d(
     options : Classify3dOptions, optional
         The defaults, if left out.
     mask : tensor (m, m, m), optional
-        From 0 to 1, on the particles' grid: maps are multiplied by it before they are compared
+        From 0 to 1, on the maps' grid: maps are multiplied by it before they are compared
         with images.
     checkpoint : Checkpoint, optional
         Written after every pass, and gone on from if it says so.
@@ -272,14 +282,16 @@ def _read(config: Classify3dConfig) -> tuple[Task, Mask | None]:
     """Read and check all that a configuration names."""
     check_options(config, len(config.reference), masked=config.mask is not None)
     table = read_particles(config.particles)
-    source, group = open_images(table), table.optics[0]
+    source = open_images(table)
     references = [read_reference(path) for path in config.reference]
     mask = None
     if config.mask is not None:
-        mask = read_mask(config.mask, table.path, group.box, group.pixel_size)
+        grid = common_grid(table, [reference.grid for reference in references])
+        mask = read_mask(config.mask, table.path, grid.box, grid.pixel_size)
     return set_up(table, source, references, config, None if mask is None else mask.volume), mask
 
 
+@on_its_threads
 def run_classify3d(config: Classify3dConfig, on_event: OnEvent = ignore) -> Path:
     """Sort the particles of a file among maps made from those of others.
 
@@ -303,13 +315,12 @@ def run_classify3d(config: Classify3dConfig, on_event: OnEvent = ignore) -> Path
     task, mask = _read(config)
     if mask is not None:
         task = replace(task, warnings=[*task.warnings, *mask.warnings])
-    prepare_folder(config.out, overwrite=config.overwrite, resume=config.resume)
-    checkpoint = Checkpoint(config.out / _CHECKPOINT, config, config.resume)
-    found = _classified(task, checkpoint, on_event)
-    write_classified(config.out, found)
-    timings = {**found.record["timings"], "total_s": round(time.monotonic() - began, 3)}
-    write_record(
-        config.out, {**job_record("classify3d", config), **found.record, "timings": timings}
-    )
-    on_event({"event": "done", "out": str(config.out)})
+    with job_folder("classify3d", config, on_event, task.table.stacks) as job:
+        checkpoint = Checkpoint(job.path / CHECKPOINT, config, config.resume)
+        found = _classified(task, checkpoint, job.tell)
+        write_classified(job.path, found)
+        timings = {**found.record["timings"], "total_s": round(time.monotonic() - began, 3)}
+        record = {**job_record("classify3d", config), **found.record, "timings": timings}
+        write_record(job.path, record)
+        job.tell({"event": "done", "out": str(config.out)})
     return config.out

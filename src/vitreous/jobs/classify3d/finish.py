@@ -74,6 +74,7 @@ def last_pass(
         torch.cat([best.probability for best in bests]).cpu()[order],
         after.log_evidence,
         after.state.noise,
+        after.state.scale,
         frame,
     )
 

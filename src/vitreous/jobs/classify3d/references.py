@@ -18,7 +18,7 @@ from vitreous.jobs.em.engine import PADDING
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.images import Frame
 from vitreous.math.fourier import resample_map
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.grid import Grid
 from vitreous.physics.filters import low_pass
 from vitreous.physics.masks import soft_sphere
 from vitreous.physics.project import map_to_cube
@@ -59,6 +59,11 @@ class Reference:
     pixel_size: float
     name: str = "the reference"
 
+    @property
+    def grid(self) -> Grid:
+        """Its box and pixel size."""
+        return Grid(int(self.volume.shape[-1]), self.pixel_size)
+
 
 @dataclass(frozen=True)
 class Framed:
@@ -89,9 +94,7 @@ def read_reference(path: Path) -> Reference:
     return Reference(torch.from_numpy(array), pixel_size, str(path))
 
 
-def in_frame(
-    references: Sequence[Reference], table: ParticleTable, frame: Frame
-) -> tuple[list[Framed], list[str]]:
+def in_frame(references: Sequence[Reference], frame: Frame) -> tuple[list[Framed], list[str]]:
     """Bring references to the working frame; also returns warnings.
 
     Raises
@@ -100,7 +103,7 @@ def in_frame(
         For one that is no cube, or empty without others beside it, or whose density is wider than
         the particles' images.
     """
-    group, found, warnings = table.optics[0], list[Framed](), list[str]()
+    found, warnings = list[Framed](), list[str]()
     for reference in references:
         decoy = recognised_decoy(reference.volume, reference.pixel_size)
         if decoy is not None and decoy.kind == "empty" and len(references) > 1:
@@ -122,7 +125,7 @@ def in_frame(
                 f"{reference.name} is {across:.0f} A across at its header's {own:g} A/px, the "
                 f"particles' mask {across / share:.0f} A: check the pixel size."
             )
-        gridded = on_grid(volume, own, group.box, group.pixel_size)
+        gridded = on_grid(volume, own, frame.grid.box, frame.grid.pixel_size)
         found.append(Framed(reference, resample_map(gridded, frame.box), decoy))
     return found, warnings
 

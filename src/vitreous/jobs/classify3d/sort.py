@@ -115,7 +115,7 @@ def sort(
                 "event": "classification",
                 "stage": "classes",
                 "iteration": number + 1,
-                "of": options.iterations,
+                "at_most": options.iterations,
                 "resolution": round(resolution, 2),
                 "changed": after.changed[-1],
                 "class_fractions": shares.tolist(),
@@ -190,8 +190,11 @@ def load_saved(checkpoint: Checkpoint) -> Saved:
     Raises
     ------
     InputError
-        If there is none, it is damaged, or it was made with other options.
+        As :meth:`vitreous.jobs.checkpoint.Checkpoint.read`.
     """
-    tensors, record = checkpoint.read()
-    begun = state_from("begun", tensors, record["begun"], record["padding"])
-    return Saved(begun, tensors, record)
+
+    def build(tensors: dict[str, Tensor], record: dict[str, Any]) -> Saved:
+        begun = state_from("begun", tensors, record["begun"], record["padding"])
+        return Saved(begun, tensors, record)
+
+    return checkpoint.read(build)

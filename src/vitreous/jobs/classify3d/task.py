@@ -24,9 +24,11 @@ from vitreous.jobs.config.classify import Classify3dOptions
 from vitreous.jobs.em.junk import Label
 from vitreous.jobs.images import BEYOND, CtfMode, Frame, working_frame
 from vitreous.jobs.options import device_for
+from vitreous.jobs.recorded import as_recorded
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.math.fourier import resample
 from vitreous.math.symmetry import point_group
+from vitreous.particles.grid import common_grid, grid_warnings
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 
@@ -120,16 +122,14 @@ class Task:
         return self.making.allowed(maps.to(self.device))
 
 
-def _in_working_box(
-    mask: Float[Tensor, "m m m"], table: ParticleTable, box: int
-) -> Float[Tensor, "n n n"]:
-    """A mask on the particles' grid, brought to the working box."""
-    own = table.optics[0].box
+def _in_working_box(mask: Float[Tensor, "m m m"], frame: Frame) -> Float[Tensor, "n n n"]:
+    """A mask on the maps' grid, brought to the working box."""
+    own, box = frame.grid.box, frame.box
     if tuple(mask.shape) != (own,) * 3:
         raise InputError(
-            f"is {' x '.join(map(str, mask.shape))}, but the images are {own} px wide",
+            f"is {' x '.join(map(str, mask.shape))}, but the maps' grid is {own} px wide",
             where="the mask",
-            mend="give a mask on the particles' grid",
+            mend="give a mask on the maps' grid, which is that of the particles",
         )
     # Values of a mask stay: the unitary transform would scale them with the box.
     return (resample(mask, box, 3) * (box / own) ** 1.5).clamp(0, 1)
@@ -191,21 +191,23 @@ def set_up(
     mask_diameter, warnings, checked = check_classify3d(
         options, table, source, len(references), masked=mask is not None
     )
-    options = within_box(options, table)
+    grid = common_grid(table, [reference.grid for reference in references])
+    warnings += grid_warnings(table, grid)
+    options = within_box(options, grid)
     device = device_for(options.device)
-    frame = working_frame(table, mask_diameter, options.resolution_limit, BEYOND)
-    framed, more = in_frame(references, table, frame)
+    frame = working_frame(grid, mask_diameter, options.resolution_limit, BEYOND)
+    framed, more = in_frame(references, frame)
     warnings += [*more, *compare_references(framed, frame, stop=options.check)]
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
-    kept = None if mask is None else _in_working_box(mask, table, frame.box).to(device)
+    kept = None if mask is None else _in_working_box(mask, frame).to(device)
     fixed = _fixed_maps(options, framed)
     warnings += _told_of_decoys(framed, fixed)
     making = MapMaking(frame, options.flatten, options.regularisation, kept, fixed)
     return Task(
         options,
         table,
-        source,
+        as_recorded(source, ctf=options.ctf),
         frame,
         framed,
         making,

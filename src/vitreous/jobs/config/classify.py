@@ -44,9 +44,9 @@ class Classify3dOptions(CtfOptions, SearchOptions):
         Angular step in degrees that classes are told apart at: 15, 7.5, 3.75; all orientations
         are tried at twice that step, and these near the best of them.
     offset_range : float
-        Largest in-plane shift searched, in pixels of the stack.
+        Largest in-plane shift searched, in pixels of the maps' grid.
     offset_step : float
-        Step of the in-plane shifts, in pixels of the stack; all are tried at twice that.
+        Step of the in-plane shifts, in pixels of the maps' grid; all are tried at twice that.
     local_search : float, optional
         Try only orientations within so many degrees of the STAR file's, and shifts near its own.
     align : bool
@@ -65,7 +65,7 @@ class Classify3dOptions(CtfOptions, SearchOptions):
     flatten : bool
         Mask the solvent and keep density non-negative.
     check : bool
-        Stop at what ``vitreous check`` calls an error, and at references that differ in pixel size
+        Stop at what vitreous check calls an error, and at references that differ in pixel size
         or hand.
     """
 

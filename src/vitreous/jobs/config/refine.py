@@ -16,7 +16,7 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
     Attributes
     ----------
     reference : Path
-        Map that the first poses are found with, MRC; only its density down to ``lowpass`` is used.
+        Map that the first poses are found with, MRC; only its density down to --lowpass is used.
     out : Path
         Folder for the results.
     symmetry : str
@@ -28,8 +28,9 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
         Soft mask of the map from 0 to 1; by default one is made anew round the density in every
         pass.
     lowpass : float
-        Resolution in angstrom that the reference is cut at before the first pass, from 30 to 60:
-        so no detail of the reference can end in the map.
+        Resolution in angstrom that the reference is cut at before the first pass; where that
+        misses what the particles' own poses show, 20 and 15 are tried, too.  Detail of the
+        reference that is finer than 20 can end in the map, which is warned of.
     halves : str
         What is dealt out between the halves: particle, or micrograph or filament, whose particles
         stay together.  Halves that the particles have (rlnRandomSubset) are kept.
@@ -41,34 +42,37 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
         other; spherical, by the FSC.
     local_search : float, optional
         Begin from the particles' own poses with this angular step in degrees, and search only
-        round them; by default the first passes search everywhere.
+        round them; by default a sample of the particles is searched both round their poses, if
+        they have any, and everywhere, and the search goes on from what fits the images better.
+    ignore_poses : bool
+        Search everywhere whatever poses the particles have.
     angle_prior : float, optional
         Standard deviation in degrees of a Gaussian prior on the angle from the particles' own
-        orientations; only with ``local_search``.
+        orientations; only with --local-search.
     shift_prior : float, optional
         Standard deviation in angstrom of a Gaussian prior on the shift from their own places, of
-        the fulcrum if there is one; only with ``local_search``.
+        the fulcrum if there is one; only with --local-search.
     fulcrum : tuple of float, optional
         Point x, y, z of the map in angstrom from its centre, that particles turn about, such as
-        the middle of the domain in ``mask``; by default the centre.
+        the middle of the domain in --mask; by default the centre.
     relax_symmetry : str, optional
         Point group whose mates of each particle's orientation are searched, too, for a map in C1;
-        only with ``local_search``.
+        only with --local-search.
     per_particle_scale : bool
         Find the strength of each particle's contrast, as vitreousScale, and use it.
     between_steps : bool
         At last move each pose off the lattice of steps, to the top of its likelihood; not done
         where a prior holds it.
     offset_range : float
-        Largest in-plane shift searched, in pixels of the stack.
+        Largest in-plane shift searched, in pixels of the maps' grid.
     offset_step : float
-        Step of the in-plane shifts in the first passes, in pixels of the stack.
+        Step of the in-plane shifts in the first passes, in pixels of the maps' grid.
     iterations : int
         Most passes over the particles.
-    finest_resolution : float, optional
+    resolution_limit : float, optional
         Resolution in angstrom that no pass goes beyond; by default Nyquist.
     check : bool
-        Stop at what ``vitreous check`` calls an error, such as inverted contrast.
+        Stop at what vitreous check calls an error, such as inverted contrast.
     """
 
     reference: Path
@@ -81,6 +85,7 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
     join_halves: float = 40.0
     regulariser: Literal["spherical", "nonuniform"] = "nonuniform"
     local_search: float | None = None
+    ignore_poses: bool = False
     angle_prior: float | None = None
     shift_prior: float | None = None
     fulcrum: tuple[float, float, float] | None = None
@@ -90,5 +95,5 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
     offset_range: float = 6.0
     offset_step: float = 2.0
     iterations: int = 40
-    finest_resolution: float | None = None
+    resolution_limit: float | None = None
     check: bool = True

@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 
 from vitreous.jobs.config.ctf import CtfRefineConfig
+from vitreous.jobs.ctf.comparison import Problem
 from vitreous.jobs.ctf.defocus import refine_astigmatism, refine_defocus
 from vitreous.jobs.ctf.magnification import refine_magnification
 from vitreous.jobs.ctf.odd_aberrations import OddModel, refine_odd
 from vitreous.jobs.ctf.outputs import write_changes, write_phases, written_table
-from vitreous.jobs.ctf.setup import open_problem
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.ctf.setup import open_problem, table_warnings
+from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.particles.table import write_particles
 
 
+@on_its_threads
 def run_ctf_refine(config: CtfRefineConfig, on_event: OnEvent = ignore) -> Path:
     """Refine what the options ask for.
 
@@ -34,17 +37,24 @@ def run_ctf_refine(config: CtfRefineConfig, on_event: OnEvent = ignore) -> Path:
     """
     began = time.monotonic()
     problem = open_problem(config)
-    before = problem.table
-    prepare_folder(config.out, overwrite=config.overwrite)
+    with job_folder("ctf-refine", config, on_event, problem.table.stacks) as job:
+        _refine_into(job, problem, config, began)
+    return config.out
+
+
+def _refine_into(job: JobFolder, problem: Problem, config: CtfRefineConfig, began: float) -> None:
+    """Refine what the options ask for, in the order that it builds on, and write it."""
+    before, on_event = problem.table, job.tell
     on_event({"event": "start", "job": "ctf-refine", "particles": len(problem.table)})
     found: dict[str, Any] = {}
-    warnings: list[str] = []
+    warnings = [*table_warnings(before), *problem.warnings]
     if config.magnification:
-        problem, found["magnification"], warnings = refine_magnification(problem, on_event)
+        problem, found["magnification"], more = refine_magnification(problem, on_event)
+        warnings += more
     if config.beam_tilt or config.trefoil:
         model = OddModel(config.beam_tilt, config.trefoil)
         problem, found["odd_aberrations"], pictures = refine_odd(problem, model, on_event)
-        write_phases(config.out, found["odd_aberrations"], pictures)
+        write_phases(job.path, found["odd_aberrations"], pictures)
     if config.defocus:
         problem, found["defocus"], more = refine_defocus(problem, config.defocus_range, on_event)
         warnings += more
@@ -53,10 +63,10 @@ def run_ctf_refine(config: CtfRefineConfig, on_event: OnEvent = ignore) -> Path:
         micrograph = names.rank("dense").to_numpy().astype(np.int64)
         problem, found["astigmatism"] = refine_astigmatism(problem, micrograph, on_event)
     if config.defocus or config.astigmatism:
-        write_changes(config.out, before, problem.table)
-    write_particles(config.out / "particles.star", written_table(problem, config))
+        write_changes(job.path, before, problem.table)
+    write_particles(job.path / "particles.star", written_table(problem, config))
     write_record(
-        config.out,
+        job.path,
         {
             **job_record("ctf-refine", config),
             "seed": config.seed,
@@ -68,4 +78,3 @@ def run_ctf_refine(config: CtfRefineConfig, on_event: OnEvent = ignore) -> Path:
         },
     )
     on_event({"event": "done", "out": str(config.out)})
-    return config.out

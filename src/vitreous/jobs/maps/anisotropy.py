@@ -12,8 +12,9 @@ from jaxtyping import Float
 from vitreous.errors import InputError
 from vitreous.io.star import read_star
 from vitreous.jobs.config.maps import AnisotropyConfig
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import half_maps_given
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.symmetry import normalise_name, point_group
 from vitreous.particles.columns import numbers
@@ -91,6 +92,7 @@ def _views_record(views: Views, rot: np.ndarray) -> dict[str, Any]:
     }
 
 
+@on_its_threads
 def run_anisotropy(config: AnisotropyConfig, on_event: OnEvent = ignore) -> Path:
     """Conical FSC, cFAR and sphericity of two half-maps, the score of the views, and advice.
 
@@ -107,25 +109,25 @@ def run_anisotropy(config: AnisotropyConfig, on_event: OnEvent = ignore) -> Path
     symmetry = normalise_name(config.symmetry)
     angles = None if config.particles is None else read_views(config.particles)
     halves = half_maps_given(config)
-    prepare_folder(config.out, overwrite=config.overwrite)
-    on_event({"event": "progress", "stage": "conical FSC", "iteration": 0, "of": 2})
-    mask = halves.mask.volume
-    cones = conical_fsc(halves.half1 * mask, halves.half2 * mask, halves.pixel_size)
-    on_event({"event": "progress", "stage": "views", "iteration": 1, "of": 2})
-    views = None if angles is None else spread_of_views(*angles, symmetry, config.seed)
-    result: dict[str, Any] = {
-        **job_record("anisotropy", config),
-        "seed": config.seed,
-        "symmetry": symmetry,
-        **halves.record(),
-        **_map_record(cones),
-        "views": None if views is None or angles is None else _views_record(views, angles[0]),
-        "anisotropic": cones.area_ratio < LEAST_AREA_RATIO,
-        "uneven": None if views is None else views.sampling.score < LEAST_SCORE,
-        "advice": advice(cones, views),
-        "warnings": list(halves.mask.warnings),
-        "timings": {"total_s": round(time.monotonic() - began, 3)},
-    }
-    write_record(config.out, result)
-    on_event({"event": "progress", "stage": "views", "iteration": 2, "of": 2})
+    with job_folder("anisotropy", config, on_event) as job:
+        job.tell({"event": "progress", "stage": "conical FSC", "iteration": 0, "of": 2})
+        mask = halves.mask.volume
+        cones = conical_fsc(halves.half1 * mask, halves.half2 * mask, halves.pixel_size)
+        job.tell({"event": "progress", "stage": "views", "iteration": 1, "of": 2})
+        views = None if angles is None else spread_of_views(*angles, symmetry, config.seed)
+        result: dict[str, Any] = {
+            **job_record("anisotropy", config),
+            "seed": config.seed,
+            "symmetry": symmetry,
+            **halves.record(),
+            **_map_record(cones),
+            "views": None if views is None or angles is None else _views_record(views, angles[0]),
+            "anisotropic": cones.area_ratio < LEAST_AREA_RATIO,
+            "uneven": None if views is None else views.sampling.score < LEAST_SCORE,
+            "advice": advice(cones, views),
+            "warnings": list(halves.mask.warnings),
+            "timings": {"total_s": round(time.monotonic() - began, 3)},
+        }
+        write_record(job.path, result)
+        job.tell({"event": "progress", "stage": "views", "iteration": 2, "of": 2})
     return config.out

@@ -13,13 +13,13 @@ from torch import Tensor
 from vitreous.errors import InputError, OptionError
 from vitreous.io.mrc import write_map
 from vitreous.jobs.config.maps import LocalResolutionConfig, PostprocessConfig
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, half_maps_given
 from vitreous.jobs.maps.postprocess import choose_b_factor, curve_warnings, resolutions
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
 from vitreous.validate.fsc import crossing
-from vitreous.validate.half_maps import half_map_curves
 from vitreous.validate.local_resolution import (
     FIRST_SHELL,
     LocalWindow,
@@ -99,6 +99,7 @@ def local_resolution(
     return 1 / spread(frequency, points, shape, window.step, halves.box)
 
 
+@on_its_threads
 def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = ignore) -> Path:
     """Local resolution of two half-maps, and their mean sharpened and filtered to it.
 
@@ -117,7 +118,7 @@ def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = igno
     _check(config)
     halves = half_maps_given(config)
     pixel_size, mask = halves.pixel_size, halves.mask.volume
-    curves = half_map_curves(halves.half1, halves.half2, mask, config.seed)
+    curves = halves.curves(config.seed)
     found = resolutions(curves, halves.box, pixel_size)
     resolution = found["resolution_0143_interpolated"]
     if resolution is None:
@@ -127,31 +128,31 @@ def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = igno
             mend="check that both are halves of one refinement and lie in the mask",
         )
     window = _window(config, halves, resolution)
-    prepare_folder(config.out, overwrite=config.overwrite)
-    local = local_resolution(halves, window, config.threshold, on_event)
+    with job_folder("local-resolution", config, on_event) as job:
+        local = local_resolution(halves, window, config.threshold, job.tell)
 
-    spectrum, weight = to_half_fourier(halves.mean), fsc_weight(curves.corrected)
-    fit = guinier_fit(spectrum, weight, pixel_size, PostprocessConfig.fit_from)
-    b_factor, source, b_warnings = choose_b_factor(config.bfactor, fit)
-    volume = sharpened(spectrum, np.ones_like(weight), b_factor, pixel_size)
-    write_map(config.out / "mask.mrc", mask.numpy(), pixel_size)
-    write_map(config.out / "local_resolution.mrc", local.numpy(), pixel_size)
-    filtered = locally_filtered(volume, 1 / local, pixel_size)
-    write_map(config.out / "locally_filtered.mrc", filtered.numpy(), pixel_size)
-    percentiles = np.percentile(local[mask > _INSIDE].numpy(), _PERCENTILES)
-    result: dict[str, Any] = {
-        **job_record("local-resolution", config),
-        "seed": config.seed,
-        **halves.record(),
-        **found,
-        "window": {"diameter": window.diameter * pixel_size, "step": window.step * pixel_size},
-        "local_resolution": {
-            f"percentile_{p}": v for p, v in zip(_PERCENTILES, percentiles, strict=True)
-        },
-        "bfactor": b_factor,
-        "bfactor_source": source,
-        "warnings": [*halves.mask.warnings, *curve_warnings(curves), *b_warnings],
-        "timings": {"total_s": round(time.monotonic() - began, 3)},
-    }
-    write_record(config.out, result)
+        spectrum, weight = to_half_fourier(halves.mean), fsc_weight(curves.corrected)
+        fit = guinier_fit(spectrum, weight, pixel_size, PostprocessConfig.fit_from)
+        b_factor, source, b_warnings = choose_b_factor(config.bfactor, fit)
+        volume = sharpened(spectrum, np.ones_like(weight), b_factor, pixel_size)
+        write_map(job.path / "mask.mrc", mask.numpy(), pixel_size)
+        write_map(job.path / "local_resolution.mrc", local.numpy(), pixel_size)
+        filtered = locally_filtered(volume, 1 / local, pixel_size)
+        write_map(job.path / "locally_filtered.mrc", filtered.numpy(), pixel_size)
+        percentiles = np.percentile(local[mask > _INSIDE].numpy(), _PERCENTILES)
+        result: dict[str, Any] = {
+            **job_record("local-resolution", config),
+            "seed": config.seed,
+            **halves.record(),
+            **found,
+            "window": {"diameter": window.diameter * pixel_size, "step": window.step * pixel_size},
+            "local_resolution": {
+                f"percentile_{p}": v for p, v in zip(_PERCENTILES, percentiles, strict=True)
+            },
+            "bfactor": b_factor,
+            "bfactor_source": source,
+            "warnings": [*halves.mask.warnings, *curve_warnings(curves, halves), *b_warnings],
+            "timings": {"total_s": round(time.monotonic() - began, 3)},
+        }
+        write_record(job.path, result)
     return config.out

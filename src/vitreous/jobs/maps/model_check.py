@@ -16,8 +16,9 @@ from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.models import write_moved
 from vitreous.io.mrc import write_map
 from vitreous.jobs.config.maps import ModelCheckConfig
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.model_and_map import ModelAndMap, compared, read_model_and_map
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.physics.filters import low_pass
 from vitreous.validate.fsc import fsc, resolution_at, shell_frequency
@@ -62,17 +63,17 @@ def _fit(
     centred = given.density_of(given.model.atoms.positions)
     pixel_size = given.pixel_size
     if not config.fit:
-        resolution = config.resolution or _resolution(given, as_given)
+        resolution = config.resolution_limit or _resolution(given, as_given)
         found = correlation_at(centred, given.volume, pixel_size, resolution, as_given)
         told(1)
         return RigidFit(as_given, found), None, resolution
-    first = config.resolution or max(_FIRST, 2 * pixel_size)
+    first = config.resolution_limit or max(_FIRST, 2 * pixel_size)
     fit = fit_rigidly(centred, given.volume, pixel_size, resolution=first, starts=[as_given])
     told(1)
     other = mirrored(given.volume)
     mirror = fit_rigidly(centred, other, pixel_size, resolution=first)
     told(2)
-    resolution = config.resolution or _resolution(given, fit.placement)
+    resolution = config.resolution_limit or _resolution(given, fit.placement)
     fits = []
     for number, (volume, start) in enumerate(((given.volume, fit), (other, mirror)), 3):
         begun = [start.placement]
@@ -168,6 +169,7 @@ def _warnings(result: dict[str, Any], outside: float) -> list[str]:
     return found
 
 
+@on_its_threads
 def run_model_check(config: ModelCheckConfig, on_event: OnEvent = ignore) -> Path:
     """Fit a model to a map as a rigid body and tell how far they agree.
 
@@ -183,55 +185,55 @@ def run_model_check(config: ModelCheckConfig, on_event: OnEvent = ignore) -> Pat
     """
     began = time.monotonic()
     given = read_model_and_map(config)
-    prepare_folder(config.out, overwrite=config.overwrite)
-    on_event({"event": "start", "job": "model-check"})
-    fit, mirror, resolution = _fit(given, config, on_event)
-    placement, box, pixel_size = fit.placement, given.box, given.pixel_size
-    made, source = compared(given, placement)
-    mask = source.volume
-    curves = _curves(given, made, mask)
-    chains, residues = _by_part(given, placement, made, resolution)
-    inside = np.where(mask.numpy() > 0.5, 0, -1)
-    correlation, _ = correlation_by_part(*_low_passed(given, made, resolution), inside, 1)
+    with job_folder("model-check", config, on_event) as job:
+        job.tell({"event": "start", "job": "model-check"})
+        fit, mirror, resolution = _fit(given, config, job.tell)
+        placement, box, pixel_size = fit.placement, given.box, given.pixel_size
+        made, source = compared(given, placement)
+        mask = source.volume
+        curves = _curves(given, made, mask)
+        chains, residues = _by_part(given, placement, made, resolution)
+        inside = np.where(mask.numpy() > 0.5, 0, -1)
+        correlation, _ = correlation_by_part(*_low_passed(given, made, resolution), inside, 1)
 
-    suffix = ".pdb" if ".pdb" in config.model.name.lower() else ".cif"
-    moved = placement.shift + given.middle - placement.matrix @ given.model.atoms.centre
-    write_moved(config.model, config.out / f"fitted{suffix}", placement.matrix, moved)
-    write_map(config.out / "model.mrc", made.numpy(), pixel_size)
-    _write_residues(config.out / "residues.csv", residues)
-    frequency = shell_frequency(box, pixel_size)
-    write_fsc_xml(config.out / "fsc.xml", frequency, curves["masked"], _XML_TITLE)
-    far = np.abs(given.placed(placement)).max(axis=1) > box / 2 * pixel_size
-    result: dict[str, Any] = {
-        **job_record("model-check", config),
-        "input": {
-            "box": box,
-            "pixel_size": pixel_size,
-            "origin": given.origin,
-            "atoms": len(given.model.atoms.positions),
-        },
-        "mask": {**source.record, "volume_fraction": float(mask.mean())},
-        "fitted": f"fitted{suffix}",
-        "fit": {"matrix": placement.matrix, "shift": moved} if config.fit else None,
-        "fit_resolution": resolution,
-        "correlation": float(correlation[0]),
-        "correlation_by_hand": {
-            "same": fit.correlation,
-            "mirrored": None if mirror is None else mirror.correlation,
-        },
-        "resolution_05": resolution_at(curves["masked"], 0.5, box, pixel_size),
-        "resolution_05_unmasked": resolution_at(curves["unmasked"], 0.5, box, pixel_size),
-        "resolution_0143": resolution_at(curves["masked"], 0.143, box, pixel_size),
-        "work_less_free": _gap(curves, resolution, box * pixel_size),
-        "fsc": {"frequency": frequency, **curves},
-        "chains": chains,
-        "worst_residues": sorted(residues, key=lambda row: row["correlation"])[:10],
-    }
-    warnings = [*source.warnings, *_warnings(result, float(far.mean()))]
-    result |= {
-        "warnings": warnings,
-        "timings": {"total_s": round(time.monotonic() - began, 3)},
-    }
-    write_record(config.out, result)
-    on_event({"event": "done", "out": str(config.out)})
+        suffix = ".pdb" if ".pdb" in config.model.name.lower() else ".cif"
+        moved = placement.shift + given.middle - placement.matrix @ given.model.atoms.centre
+        write_moved(config.model, job.path / f"fitted{suffix}", placement.matrix, moved)
+        write_map(job.path / "model.mrc", made.numpy(), pixel_size)
+        _write_residues(job.path / "residues.csv", residues)
+        frequency = shell_frequency(box, pixel_size)
+        write_fsc_xml(job.path / "fsc.xml", frequency, curves["masked"], _XML_TITLE)
+        far = np.abs(given.placed(placement)).max(axis=1) > box / 2 * pixel_size
+        result: dict[str, Any] = {
+            **job_record("model-check", config),
+            "input": {
+                "box": box,
+                "pixel_size": pixel_size,
+                "origin": given.origin,
+                "atoms": len(given.model.atoms.positions),
+            },
+            "mask": {**source.record, "volume_fraction": float(mask.mean())},
+            "fitted": f"fitted{suffix}",
+            "fit": {"matrix": placement.matrix, "shift": moved} if config.fit else None,
+            "fit_resolution": resolution,
+            "correlation": float(correlation[0]),
+            "correlation_by_hand": {
+                "same": fit.correlation,
+                "mirrored": None if mirror is None else mirror.correlation,
+            },
+            "resolution_05": resolution_at(curves["masked"], 0.5, box, pixel_size),
+            "resolution_05_unmasked": resolution_at(curves["unmasked"], 0.5, box, pixel_size),
+            "resolution_0143": resolution_at(curves["masked"], 0.143, box, pixel_size),
+            "work_less_free": _gap(curves, resolution, box * pixel_size),
+            "fsc": {"frequency": frequency, **curves},
+            "chains": chains,
+            "worst_residues": sorted(residues, key=lambda row: row["correlation"])[:10],
+        }
+        warnings = [*source.warnings, *_warnings(result, float(far.mean()))]
+        result |= {
+            "warnings": warnings,
+            "timings": {"total_s": round(time.monotonic() - began, 3)},
+        }
+        write_record(job.path, result)
+        job.tell({"event": "done", "out": str(config.out)})
     return config.out

@@ -17,18 +17,20 @@ from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
 from vitreous.io.mtf import read_mtf
 from vitreous.jobs.config.maps import PostprocessConfig
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, half_maps_given
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
 from vitreous.physics.filters import low_pass
 from vitreous.validate.fsc import (
+    dip_warnings,
     first_below,
     resolution_at,
     resolution_of_shell,
     shell_frequency,
 )
-from vitreous.validate.half_maps import HalfMapCurves, half_map_curves
+from vitreous.validate.half_maps import HalfMapCurves
 from vitreous.validate.sharpen import GuinierFit, fsc_weight, guinier_fit, sharpened
 
 _MASKS_OWN = 0.1
@@ -47,7 +49,7 @@ def _check(config: PostprocessConfig) -> None:
         (config.fit_from, "--fit-from"),
         (config.fit_to, "--fit-to"),
         (config.mtf_pixel_size, "--mtf-pixel-size"),
-        (config.low_pass, "--low-pass"),
+        (config.lowpass, "--lowpass"),
     ):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise OptionError(
@@ -82,11 +84,17 @@ def resolutions(curves: HalfMapCurves, box: int, pixel_size: float) -> dict[str,
     }
 
 
-def curve_warnings(curves: HalfMapCurves) -> list[str]:
+def curve_warnings(curves: HalfMapCurves, halves: HalfMaps) -> list[str]:
     """What the curves say against the mask, the sampling or the halves' independence."""
-    found, shells = [], len(curves.corrected)
+    found = dip_warnings(curves.corrected, halves.box, halves.pixel_size)
+    shells, before = len(curves.corrected), halves.masked_before is not None
     fall = first_below(curves.corrected, 0.143)
-    if fall < first_below(curves.unmasked, 0.143):
+    if before and fall == 1:
+        return [
+            "The resolution is not judged: inside of the earlier mask, the mask alone makes the "
+            "halves agree."
+        ]
+    if not before and fall < first_below(curves.unmasked, 0.143):
         found.append(
             "The masked resolution is worse than the unmasked one: the mask cuts into the molecule "
             "or lies beside it."
@@ -163,7 +171,7 @@ def judge_half_maps(
     seed : int
         Of the random phases.
     """
-    curves = half_map_curves(halves.half1, halves.half2, halves.mask.volume, seed)
+    curves = halves.curves(seed)
     weight = fsc_weight(curves.corrected) / (1.0 if mtf is None else mtf)
     spectrum = to_half_fourier(halves.mean)
     fit = guinier_fit(spectrum, weight, halves.pixel_size, fit_from, fit_to)
@@ -179,7 +187,7 @@ def judge_half_maps(
         "fsc": {"frequency": frequency, **asdict(curves)},
     }
     volume = sharpened(spectrum, weight, b_factor, halves.pixel_size)
-    warnings = [*halves.mask.warnings, *curve_warnings(curves), *b_warnings]
+    warnings = [*halves.mask.warnings, *curve_warnings(curves, halves), *b_warnings]
     return Judged(volume, curves, record, warnings)
 
 
@@ -196,6 +204,7 @@ def write_judged(out: Path, halves: HalfMaps, judged: Judged) -> None:
     write_fsc_xml(out / "fsc.xml", frequency, judged.curves.corrected, _XML_TITLE)
 
 
+@on_its_threads
 def run_postprocess(config: PostprocessConfig, on_event: OnEvent = ignore) -> Path:
     """Resolution, B-factor, and the sharpened map of two half-maps.
 
@@ -213,28 +222,28 @@ def run_postprocess(config: PostprocessConfig, on_event: OnEvent = ignore) -> Pa
     _check(config)
     halves = half_maps_given(config)
     mtf = _mtf_of_shells(config, halves)
-    prepare_folder(config.out, overwrite=config.overwrite)
-    on_event({"event": "progress", "stage": "sharpening", "iteration": 0, "of": 1})
-    judged = judge_half_maps(
-        halves,
-        mtf,
-        b_factor=config.bfactor,
-        fit_from=config.fit_from,
-        fit_to=config.fit_to,
-        seed=config.seed,
-    )
-    if config.low_pass is not None:
-        cut = low_pass(judged.sharpened, halves.pixel_size, config.low_pass)
-        judged = replace(judged, sharpened=cut)
-    write_judged(config.out, halves, judged)
-    result: dict[str, Any] = {
-        **job_record("postprocess", config),
-        "seed": config.seed,
-        **halves.record(),
-        **judged.record,
-        "warnings": judged.warnings,
-        "timings": {"total_s": round(time.monotonic() - began, 3)},
-    }
-    write_record(config.out, result)
-    on_event({"event": "progress", "stage": "sharpening", "iteration": 1, "of": 1})
+    with job_folder("postprocess", config, on_event) as job:
+        job.tell({"event": "progress", "stage": "sharpening", "iteration": 0, "of": 1})
+        judged = judge_half_maps(
+            halves,
+            mtf,
+            b_factor=config.bfactor,
+            fit_from=config.fit_from,
+            fit_to=config.fit_to,
+            seed=config.seed,
+        )
+        if config.lowpass is not None:
+            cut = low_pass(judged.sharpened, halves.pixel_size, config.lowpass)
+            judged = replace(judged, sharpened=cut)
+        write_judged(job.path, halves, judged)
+        result: dict[str, Any] = {
+            **job_record("postprocess", config),
+            "seed": config.seed,
+            **halves.record(),
+            **judged.record,
+            "warnings": judged.warnings,
+            "timings": {"total_s": round(time.monotonic() - began, 3)},
+        }
+        write_record(job.path, result)
+        job.tell({"event": "progress", "stage": "sharpening", "iteration": 1, "of": 1})
     return config.out

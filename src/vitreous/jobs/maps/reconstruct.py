@@ -12,16 +12,18 @@ from typing import Any
 import torch
 
 from vitreous.errors import InputError, OptionError
+from vitreous.io.atomic import move
 from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
 from vitreous.jobs.config.maps import ReconstructConfig
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
+from vitreous.jobs.free_memory import free_memory
 from vitreous.jobs.maps.axes import axes_warnings
 from vitreous.jobs.maps.curvature import check_curvature, mean_fsc, sphere_told, trials
 from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.maps.posed_particles import PosedParticles, choose_particles, posed_batches
 from vitreous.jobs.maps.postprocess import curve_warnings, resolutions
-from vitreous.jobs.memory import free_memory
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.symmetry import normalise_name
 from vitreous.particles.stack import ImageSource, open_images
@@ -30,7 +32,6 @@ from vitreous.reconstruct.backproject import MapGrid, backproject, map_grid
 from vitreous.reconstruct.half_cube import HalfCube, half_cube_shape
 from vitreous.reconstruct.least_squares import least_squares_map
 from vitreous.validate.fsc import shell_frequency
-from vitreous.validate.half_maps import half_map_curves
 
 _LEAST_SHELLS = 4
 """Shells that a map must have."""
@@ -52,7 +53,7 @@ def _check(config: ReconstructConfig) -> None:
             mend="leave it at 2",
         )
     for value, where in (
-        (config.max_resolution, "--max-resolution"),
+        (config.resolution_limit, "--resolution-limit"),
         (config.mask_diameter, "--mask-diameter"),
     ):
         if value is not None and not (math.isfinite(value) and value > 0):
@@ -63,14 +64,13 @@ def _check(config: ReconstructConfig) -> None:
 
 
 def _grid(particles: PosedParticles, config: ReconstructConfig) -> MapGrid:
-    """That of the optics group with the finest pixels."""
-    group = min(particles.optics, key=lambda g: (g.pixel_size, -g.box))
-    grid = map_grid(group.box, group.pixel_size, config.max_resolution)
+    """The same that a search of these particles has."""
+    grid = map_grid(particles.grid.box, particles.grid.pixel_size, config.resolution_limit)
     if grid.radius < _LEAST_SHELLS:
         raise OptionError(
-            f"{config.max_resolution:g} A leaves fewer than {_LEAST_SHELLS} shells of a box "
+            f"{config.resolution_limit:g} A leaves fewer than {_LEAST_SHELLS} shells of a box "
             f"{grid.width:g} A wide",
-            where="--max-resolution",
+            where="--resolution-limit",
             mend=f"give at most {grid.width / _LEAST_SHELLS:g}",
         )
     for diameter, where in (
@@ -94,18 +94,20 @@ def needed_memory(grid: MapGrid, maps: int, padding: int, symmetric: bool) -> fl
     return _LIBRARIES + maps * cube + max(solving, cube * symmetric)
 
 
-def _check_memory(needed: float, config: ReconstructConfig, on_event: OnEvent) -> None:
+def _check_memory(needed: float, config: ReconstructConfig) -> dict[str, float | None]:
+    """Require the job to fit; for the log, the gigabytes."""
     free = free_memory(torch.device("cpu"))
-    if free is None:
-        return
-    in_gb = {"needed_GB": round(needed / 1e9, 1), "free_GB": round(free / 1e9, 1)}
-    on_event({"event": "memory", **in_gb})
-    if needed > free:
+    in_gb = {
+        "needed_GB": round(needed / 1e9, 1),
+        "free_GB": None if free is None else round(free / 1e9, 1),
+    }
+    if free is not None and needed > free:
         raise OptionError(
             f"needs {in_gb['needed_GB']} GB of memory, {in_gb['free_GB']} GB are free",
             where=config.particles,
-            mend="give a coarser --max-resolution, or --subset 1 and 2 one after the other",
+            mend="give a coarser --resolution-limit, or --subset 1 and 2 one after the other",
         )
+    return in_gb
 
 
 def _halves_compared(folder: Path, config: ReconstructConfig, grid: MapGrid) -> HalfMaps:
@@ -123,7 +125,7 @@ def _judged(
     folder: Path, halves: HalfMaps, config: ReconstructConfig, grid: MapGrid
 ) -> dict[str, Any]:
     """Entries of ``result.json`` on the halves in a folder; writes their FSC."""
-    curves = half_map_curves(halves.half1, halves.half2, halves.mask.volume, config.seed)
+    curves = halves.curves(config.seed)
     frequency = shell_frequency(grid.box, grid.pixel_size)
     write_fsc_xml(folder / "fsc.xml", frequency, curves.corrected, _XML_TITLE)
     return {
@@ -131,7 +133,7 @@ def _judged(
         "mean_fsc": mean_fsc(curves.corrected[: int(grid.radius) + 1]),
         **resolutions(curves, grid.box, grid.pixel_size),
         "fsc": {"frequency": frequency, **asdict(curves)},
-        "warnings": [*halves.mask.warnings, *curve_warnings(curves)],
+        "warnings": [*halves.mask.warnings, *curve_warnings(curves, halves)],
     }
 
 
@@ -154,7 +156,7 @@ def _kept(folders: dict[str, Path], name: str, out: Path) -> None:
             continue
         if folder == folders[name]:
             for path in folder.iterdir():
-                path.replace(out / path.name)
+                move(path, out / path.name)
         shutil.rmtree(folder)
 
 
@@ -176,14 +178,14 @@ def _made(
     source: ImageSource,
     config: ReconstructConfig,
     grid: MapGrid,
-    on_event: OnEvent,
+    job: JobFolder,
 ) -> dict[str, Any]:
     """Write the maps; entries of ``result.json`` on them."""
     ways = trials(config, grid)
-    folders = {name: config.out / (name if len(ways) > 1 else "") for name in ways}
+    folders = {name: job.path / (name if len(ways) > 1 else "") for name in ways}
     for name, way in ways.items():
         cubes = backproject(
-            posed_batches(particles, source, config, on_event),
+            posed_batches(particles, source, config, job.tell),
             grid,
             particles.maps,
             symmetry=normalise_name(config.symmetry),
@@ -191,17 +193,18 @@ def _made(
             curvature=way,
         )
         folders[name].mkdir(exist_ok=True)
-        _solve(cubes, grid, folders[name], on_event)
+        _solve(cubes, grid, folders[name], job.tell)
     by_trial = {} if particles.half is None else _all_judged(folders, config, grid)
     best = max(ways, key=lambda name: by_trial[name]["mean_fsc"] if by_trial else 0.0)
-    _kept(folders, best, config.out)
+    _kept(folders, best, job.path)
     judged = by_trial.get(best, {"warnings": []})
     sphere, doubts = sphere_told(ways[best], particles.optics, by_trial, grid)
     if sphere is not None:
-        on_event({"event": "ewald", **sphere})
+        job.tell({"event": "ewald", **sphere})
     return {**judged, "ewald": sphere, "warnings": [*judged["warnings"], *doubts]}
 
 
+@on_its_threads
 def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Path:
     """Map of particles at their poses, and maps of their halves with the FSC between them.
 
@@ -221,33 +224,30 @@ def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Pa
     particles = choose_particles(config, table)
     source = open_images(table)
     grid = _grid(particles, config)
-    prepare_folder(config.out, overwrite=config.overwrite)
-    try:
-        on_event({"event": "start", "job": "reconstruct", "particles": len(particles.rows)})
-        symmetric = symmetry != "C1"
-        needed = needed_memory(grid, particles.maps, config.padding, symmetric)
-        _check_memory(needed, config, on_event)
-        doubts = axes_warnings(particles, source, config, grid, on_event)
-        made = _made(particles, source, config, grid, on_event)
-    except BaseException:
-        shutil.rmtree(config.out, ignore_errors=True)
-        raise
-    result: dict[str, Any] = {
-        **job_record("reconstruct", config),
-        "seed": config.seed,
-        "symmetry": symmetry,
-        "input": {
-            "box": grid.box,
-            "pixel_size": grid.pixel_size,
-            "optics_groups": len(particles.optics),
-        },
-        "n_particles": len(particles.rows),
-        "n_by_map": particles.counts,
-        "max_resolution": grid.width / grid.radius,
-        **made,
-        "warnings": [*particles.warnings, *doubts, *made["warnings"]],
-        "timings": {"total_s": round(time.monotonic() - began, 3)},
-    }
-    write_record(config.out, result)
-    on_event({"event": "done", "out": str(config.out)})
+    needed = needed_memory(grid, particles.maps, config.padding, symmetry != "C1")
+    memory = _check_memory(needed, config)
+    with job_folder("reconstruct", config, on_event, table.stacks) as job:
+        job.tell({"event": "start", "job": "reconstruct", "particles": len(particles.rows)})
+        job.tell({"event": "memory", **memory})
+        doubts = axes_warnings(particles, source, config, grid, job.tell)
+        made = _made(particles, source, config, grid, job)
+        result: dict[str, Any] = {
+            **job_record("reconstruct", config),
+            "seed": config.seed,
+            "symmetry": symmetry,
+            "input": {
+                "box": grid.box,
+                "pixel_size": grid.pixel_size,
+                "optics_groups": len(particles.optics),
+            },
+            "n_particles": len(particles.rows),
+            "n_by_map": particles.counts,
+            "halves": particles.halves_record,
+            "resolution_limit": grid.width / grid.radius,
+            **made,
+            "warnings": [*particles.warnings, *doubts, *made["warnings"]],
+            "timings": {"total_s": round(time.monotonic() - began, 3)},
+        }
+        write_record(job.path, result)
+        job.tell({"event": "done", "out": str(config.out)})
     return config.out

@@ -12,6 +12,7 @@ import polars as pl
 from jaxtyping import Float
 
 from vitreous.errors import InputError
+from vitreous.io.regular import require_regular
 from vitreous.io.star import StarBlock, read_star
 from vitreous.particles.columns import numbers, numbers_if_any
 from vitreous.particles.table import ParticleTable
@@ -60,6 +61,7 @@ def _from_model(model: Path) -> list[ClassRecord]:
 
 
 def _from_result(path: Path) -> list[ClassRecord]:
+    require_regular(path)
     try:
         result: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return [

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitreous.errors import OptionError, OutputError
+from vitreous.errors import OptionError
 from vitreous.jobs.config.particles import ExpandSymmetryConfig
 from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.jobs.targets import inputs_of, spare_inputs, spared
 from vitreous.math.symmetry import normalise_name
+from vitreous.particles.groups import image_numbers
 from vitreous.particles.symmetry_expansion import expand_symmetry
 from vitreous.particles.table import read_particles, write_particles
 from vitreous.validate.particles.duplicates import repeats
@@ -58,20 +60,17 @@ def run_expand_symmetry(config: ExpandSymmetryConfig, on_event: OnEvent = ignore
         raise OptionError(
             "C1 has one pose for each particle", where="--symmetry", mend="name the map's group"
         )
-    if config.out.exists() and not config.overwrite:
-        raise OutputError(
-            "is there already", where=config.out, mend="pass --overwrite or another --out"
-        )
+    spared(config.out, inputs_of(config), config.overwrite)
     table = read_particles(config.particles, need_images=False)
-    images = list(zip(table.stack_of.tolist(), table.index_in_stack.tolist(), strict=True))
-    twice = len(repeats(images))
+    spare_inputs(config.out, table.stacks)
+    twice = len(repeats(image_numbers(table).tolist()))
     warnings = (
         (f"{twice} rows repeat the image of another: was the table expanded before?",)
         if twice
         else ()
     )
     expanded = expand_symmetry(table, group)
-    write_particles(config.out, expanded, keep_names=True)
+    write_particles(config.out, expanded)
     result = Expansion(config.out, group, len(table), len(expanded), warnings)
     on_event({"event": "expanded", "particles": result.particles, "rows": result.rows})
     return result

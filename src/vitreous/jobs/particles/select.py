@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitreous.errors import InputError, OptionError, OutputError
+from vitreous.errors import InputError, OptionError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
 from vitreous.jobs.config.particles import SelectConfig
@@ -19,6 +19,8 @@ from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.particles.classes import read_classes
 from vitreous.jobs.particles.steps import Step, select
 from vitreous.jobs.record import job_record
+from vitreous.jobs.replacement import RESULT
+from vitreous.jobs.targets import inputs_of, spared
 from vitreous.particles.selection import class_numbers, parts
 from vitreous.particles.table import ParticleTable, read_particles, write_particles
 from vitreous.validate.class_quality import ClassQuality, class_qualities
@@ -112,11 +114,6 @@ def _check(config: SelectConfig) -> None:
             raise OptionError(what, where=option, mend="see vitreous select --help")
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise OutputError("is there already", where=path, mend="pass --overwrite or another --out")
-
-
 def _good_classes(
     config: SelectConfig, table: ParticleTable
 ) -> tuple[tuple[ClassQuality, ...], list[int]]:
@@ -167,8 +164,15 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
     """
     _check(config)
     record = config.out.with_suffix(".json")
+    if record == config.out:
+        raise OptionError(
+            f"{record} is where the record of what was done goes",
+            where="--out",
+            mend="name a STAR file",
+        )
+    inputs = [*inputs_of(config), config.particles.with_name(RESULT)]
     for path in [record] + ([config.out] if config.split is None else []):
-        _refuse_existing(path, config.overwrite)
+        spared(path, inputs, config.overwrite)
     table = read_particles(config.particles, need_images=False)
     ranking: tuple[ClassQuality, ...] = ()
     chosen = [] if config.classes is None else class_list(config.classes)
@@ -176,10 +180,10 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
         ranking, chosen = _good_classes(config, table)
     kept = select(table, config, chosen)
     outputs = dict(_split(config, kept.table))
-    for path in outputs:
-        _refuse_existing(path, config.overwrite)
+    for path in [record, *outputs]:
+        spared(path, [*inputs, *table.stacks], config.overwrite)
     for path, part in outputs.items():
-        write_particles(path, part, keep_names=True)
+        write_particles(path, part)
     result = Selection(kept.steps, ranking, tuple(outputs), record, kept.warnings)
     on_event({"event": "selected", **asdict(result)})
     write_text(

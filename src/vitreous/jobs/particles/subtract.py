@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,27 +11,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vitreous.errors import OptionError, OutputError
+from vitreous.errors import OptionError
 from vitreous.io.mrc import read_map, stack_writer
 from vitreous.jobs.config.particles import SubtractConfig
-from vitreous.jobs.folder import OnEvent, ignore, prepare_folder
+from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import read_mask
-from vitreous.jobs.particles.revert import ORIGINAL, reverted
+from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.particles.revert import reverted
 from vitreous.jobs.particles.subtraction import (
     Part,
     Subtraction,
     Task,
     begun,
-    check_grid,
     check_options,
+    map_grid,
     set_up,
 )
 from vitreous.jobs.record import job_record, write_record
+from vitreous.particles.grid import Grid, grids
+from vitreous.particles.groups import ORIGINAL
+from vitreous.particles.image_files import IMAGE_NAME, ImageFiles, name_from, project_root
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, image_names, read_particles, write_particles
-
-Work = Callable[[OnEvent], "Subtracted"]
-"""What remains to be done once the input is read and checked."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,22 @@ class Subtracted:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Work:
+    """What remains to be done once the input is read and checked.
+
+    Attributes
+    ----------
+    run : callable
+        Writes into a job's folder.
+    stacks : tuple of Path
+        That images are read from.
+    """
+
+    run: Callable[[JobFolder], Subtracted]
+    stacks: tuple[Path, ...]
+
+
 def _check(config: SubtractConfig) -> None:
     check_options(config)
     for bad, what, option in (
@@ -61,84 +78,88 @@ def _check(config: SubtractConfig) -> None:
             raise OptionError(what, where=option, mend="see vitreous subtract --help")
 
 
-def _spare(out: Path, inputs: Iterable[Path]) -> None:
-    """Refuse to write into a folder that the input lies in."""
-    for path in inputs:
-        if path.resolve().is_relative_to(out.resolve()):
-            raise OutputError(f"holds the input {path}", where=out, mend="give another --out")
-
-
 def _open(config: SubtractConfig) -> Work:
     assert config.map is not None and config.mask is not None
     table = read_particles(config.particles)
     array, pixel_size = read_map(config.map)
     volume, names = torch.from_numpy(array), (str(config.map), str(config.mask))
-    check_grid(volume, pixel_size, table, names[0])
+    map_grid(volume, pixel_size, table, names[0])
     mask = read_mask(config.mask, config.map, len(volume), pixel_size)
     part = Part(volume, mask.volume, pixel_size, *names)
     task = set_up(table, open_images(table), part, config)
-    _spare(config.out, (config.particles, config.map, config.mask, *table.stacks))
-    return partial(_subtract, config, task, mask.warnings)
+    return Work(partial(_subtract, config, task, mask.warnings), table.stacks)
 
 
 def _subtract(
-    config: SubtractConfig, task: Task, warnings: tuple[str, ...], on_event: OnEvent
+    config: SubtractConfig, task: Task, warnings: tuple[str, ...], job: JobFolder
 ) -> Subtracted:
-    found = begun(task, on_event)
+    found = begun(task, job.tell)
     warnings += found.warnings
-    box = found.table.optics[0].box
-    star, stack = config.out / "particles.star", config.out / "particles.mrcs"
-    with stack_writer(stack, box, len(found.table), found.table.optics[0].pixel_size) as writer:
-        for images in found.batches(on_event):
-            writer.append(images)
-    write_particles(star, _described(found, stack))
+    write_particles(job.path / "particles.star", _written(found, job, config.out))
+    boxes = [group.box for group in found.table.optics]
     record = {
         **job_record("subtract", config),
         "input": {"particles": len(task.table), "box": task.part.box},
         "scales": found.scales.record,
         "centre": found.framing and found.framing.centre,
-        "box": box,
+        "box": boxes[0] if len(set(boxes)) == 1 else boxes,
         "warnings": warnings,
     }
-    write_record(config.out, record)
-    return Subtracted(star, found.scales.of_group, warnings)
+    write_record(job.path, record)
+    return Subtracted(config.out / "particles.star", found.scales.of_group, warnings)
 
 
-def _described(found: Subtraction, stack: Path) -> ParticleTable:
-    """Table of the images written, with the names of those they were made from."""
-    table = found.table
-    originals = image_names(table, stack.parent, keep=True).alias(ORIGINAL)
-    frame = table.block.frame.with_columns(originals)
-    return replace(
-        table,
-        block=table.block.with_frame(frame),
-        stacks=(stack,),
-        stack_of=np.zeros(len(table), dtype=np.int32),
-        index_in_stack=np.arange(len(table)),
+def _written(found: Subtraction, job: JobFolder, out: Path) -> ParticleTable:
+    """Write the images, a stack for each grid, and give their table.
+
+    It keeps the names of the images that these were made from; the new ones' names are those of
+    the folder ``out``, as it will be when the job is done.
+    """
+    table, sizes = found.table, grids(found.table)
+    numbers = [""] if len(sizes) == 1 else [str(n) for n in range(1, len(sizes) + 1)]
+    stacks = [out / f"particles{number}.mrcs" for number in numbers]
+    order = list(sizes)
+    own = np.array([order.index(Grid(g.box, g.pixel_size)) for g in table.optics])[table.group]
+    with ExitStack() as opened:
+        writers = [
+            opened.enter_context(
+                stack_writer(job.path / stack.name, grid.box, count, grid.pixel_size)
+            )
+            for stack, (grid, count) in zip(stacks, sizes.items(), strict=True)
+        ]
+        done = 0
+        for images in found.batches(job.tell):
+            writers[own[done]].append(images)
+            done += len(images)
+    files = ImageFiles.of_stacks(tuple(stacks), own)
+    root = project_root(table.block.frame[IMAGE_NAME], table.files)
+    frame = table.block.frame.with_columns(
+        image_names(table, out).alias(ORIGINAL),
+        files.named(*(name_from(out, stack, root) for stack in stacks)),
     )
+    return replace(table, block=table.block.with_frame(frame), files=files)
 
 
 def _open_to_revert(config: SubtractConfig) -> Work:
     table, warnings = reverted(read_particles(config.particles, need_images=False))
-    _spare(config.out, (config.particles, *table.stacks))
-    return partial(_revert, config, table, warnings)
+    return Work(partial(_revert, config, table, warnings), table.stacks)
 
 
 def _revert(
-    config: SubtractConfig, table: ParticleTable, warnings: tuple[str, ...], _: OnEvent
+    config: SubtractConfig, table: ParticleTable, warnings: tuple[str, ...], job: JobFolder
 ) -> Subtracted:
-    star = config.out / "particles.star"
-    write_particles(star, table, keep_names=True)
+    write_particles(job.path / "particles.star", table)
     record = {**job_record("subtract", config), "scales": [], "warnings": warnings}
-    write_record(config.out, record)
-    return Subtracted(star, {}, warnings)
+    write_record(job.path, record)
+    return Subtracted(config.out / "particles.star", {}, warnings)
 
 
+@on_its_threads
 def run_subtract(config: SubtractConfig, on_event: OnEvent = ignore) -> Subtracted:
     """Subtract a part of a map from particles, or give them their images back.
 
-    Writes particles.star, result.json and, but for a reversion, particles.mrcs into a fresh folder
-    that is removed again if anything fails.
+    Writes particles.star, result.json and, but for a reversion, particles.mrcs (particles1.mrcs and
+    so on where optics groups differ in box or pixel size); nothing of them if anything fails.
 
     Raises
     ------
@@ -147,12 +168,8 @@ def run_subtract(config: SubtractConfig, on_event: OnEvent = ignore) -> Subtract
     """
     _check(config)
     work = (_open_to_revert if config.revert else _open)(config)
-    prepare_folder(config.out, overwrite=config.overwrite)
-    try:
-        on_event({"event": "start", "job": "subtract"})
-        done = work(on_event)
-        on_event({"event": "done", "out": str(config.out)})
-    except BaseException:
-        shutil.rmtree(config.out, ignore_errors=True)
-        raise
+    with job_folder("subtract", config, on_event, work.stacks) as job:
+        job.tell({"event": "start", "job": "subtract"})
+        done = work.run(job)
+        job.tell({"event": "done", "out": str(config.out)})
     return done

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.jobs.checkpoint import Checkpoint
-from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.em.local_pass import Posed
+from vitreous.jobs.refine.choice import Choice
 
-_FREE = ("iterations",)
+FREE = ("iterations",)
 """Options that a resumed refinement may change."""
 
 
@@ -27,7 +26,7 @@ class RefineState:
     iteration : int
         Passes done.
     stage : str
-        sketch, everywhere, nearby or done.
+        everywhere, nearby or done.
     step : float
         Angular step in degrees of the next pass round the particles' places.
     shift_step : float
@@ -48,6 +47,8 @@ class RefineState:
         Posterior of the best place, and the image's fit.
     scale : tensor (particles,)
         Of the particles' contrast, 1 on the average.
+    choice : Choice or None
+        Which start was chosen; None for a local search that was asked for.
     """
 
     iteration: int
@@ -63,29 +64,37 @@ class RefineState:
     probability: Float[Tensor, " n"]
     log_evidence: Float[Tensor, " n"]
     scale: Float[Tensor, " n"]
+    choice: Choice | None = None
 
     def posed(self, pixel_size: float) -> Posed:
         """Places of all particles, in pixels of that size."""
         return Posed(self.matrices, self.origins / pixel_size)
 
 
-def save_state(path: Path, state: RefineState, config: RefineConfig) -> None:
+def save_state(checkpoint: Checkpoint, state: RefineState) -> None:
     """Write a checkpoint."""
-    values = {field.name: getattr(state, field.name) for field in fields(state)}
+    values = {one.name: getattr(state, one.name) for one in fields(state) if one.name != "choice"}
     tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     scalars = {name: value for name, value in values.items() if name not in tensors}
-    Checkpoint(path, config, free=_FREE).write(tensors, scalars)
+    if state.choice is not None:
+        tensors["fits"] = state.choice.fits
+        scalars["choice"] = state.choice.scalars()
+    checkpoint.write(tensors, scalars)
 
 
-def load_state(path: Path, config: RefineConfig, device: torch.device) -> RefineState:
+def load_state(checkpoint: Checkpoint, device: torch.device) -> RefineState:
     """Read it back.
 
     Raises
     ------
     InputError
-        If there is none, it is damaged, or it was made with other options.
+        As :meth:`vitreous.jobs.checkpoint.Checkpoint.read`.
     """
-    tensors, record = Checkpoint(path, config, free=_FREE).read()
-    scalars = {name: value for name, value in record.items() if name != "fingerprint"}
-    moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
-    return RefineState(**moved, **scalars)
+
+    def build(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> RefineState:
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
+        fits, chosen = moved.pop("fits", None), scalars.pop("choice", None)
+        choice = None if chosen is None else Choice.of(chosen, fits.cpu())
+        return RefineState(**moved, **scalars, choice=choice)
+
+    return checkpoint.read(build)

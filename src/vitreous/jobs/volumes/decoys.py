@@ -10,6 +10,7 @@ from torch import Tensor
 from vitreous.errors import InputError, OptionError
 from vitreous.io.density import read_density, write_density
 from vitreous.jobs.config.volumes import DecoyConfig, NoiseConfig, SphereConfig
+from vitreous.jobs.targets import inputs_of
 from vitreous.jobs.volumes.change import Written
 from vitreous.jobs.volumes.files import check_numbers, check_resolution, map_target, whole_cube
 from vitreous.physics.decoys import blob, grey_level, noise_like
@@ -56,7 +57,7 @@ def run_decoy(config: DecoyConfig) -> Written:
         For options or a map that cannot be used.
     """
     check_numbers(config, positive=("radius", "resolution"), not_negative=("edge", "seed"))
-    out = map_target(config.out, config.overwrite)
+    out = map_target(config.out, inputs_of(config), config.overwrite)
     like = read_density(config.like)
     volume, said = whole_cube(like, config.like), ""
     if isinstance(config, SphereConfig):

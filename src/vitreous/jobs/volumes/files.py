@@ -16,6 +16,7 @@ from vitreous.errors import OptionError, OutputError
 from vitreous.io.density import MAP_SUFFIXES, Density
 from vitreous.io.mrc import COMPRESSED
 from vitreous.jobs.compare import cubic
+from vitreous.jobs.targets import spared
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -96,31 +97,18 @@ def whole_cube(density: Density, path: Path) -> Float[Tensor, "n n n"]:
     return cubic(density.values.numpy(), path)
 
 
-def free(path: Path, overwrite: bool) -> Path:
-    """The path, once it is seen that nothing is lost by writing there.
-
-    Raises
-    ------
-    OutputError
-        If there is a file and it is not to be replaced.
-    """
-    if path.exists() and not (overwrite and path.is_file()):
-        raise OutputError("is there already", where=path, mend="pass --overwrite or another name")
-    return path
-
-
 def _is_map(path: Path) -> bool:
     kind = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     return kind.suffix.lower() in MAP_SUFFIXES
 
 
-def map_target(out: Path, overwrite: bool) -> Path:
+def map_target(out: Path, inputs: Sequence[Path], overwrite: bool) -> Path:
     """A path that a map may be written to.
 
     Raises
     ------
     VitreousError
-        If it is not named as a map, or there already.
+        If it is not named as a map, is one of the inputs, or there already.
     """
     if not _is_map(out):
         raise OptionError(
@@ -128,7 +116,7 @@ def map_target(out: Path, overwrite: bool) -> Path:
             where="--out",
             mend=f"end it in {', '.join(MAP_SUFFIXES[:-1])} or {MAP_SUFFIXES[-1]}",
         )
-    return free(out, overwrite)
+    return spared(out, inputs, overwrite)
 
 
 def targets(inputs: Sequence[Path], out: Path, overwrite: bool) -> list[Path]:
@@ -142,7 +130,7 @@ def targets(inputs: Sequence[Path], out: Path, overwrite: bool) -> list[Path]:
         If several maps would go to one file, or one is there already.
     """
     if not out.is_dir() and out.suffix:
-        target = map_target(out, overwrite)
+        target = map_target(out, inputs, overwrite)
         if len(inputs) > 1:
             raise OptionError(
                 f"{out} is one file, but there are {len(inputs)} maps",
@@ -156,7 +144,7 @@ def targets(inputs: Sequence[Path], out: Path, overwrite: bool) -> list[Path]:
             raise OptionError(
                 f"{times} maps would be called {name}", where="--out", mend="give one at a time"
             )
-    found = [map_target(out / name, overwrite) for name in names]
+    found = [map_target(out / name, inputs, overwrite) for name in names]
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

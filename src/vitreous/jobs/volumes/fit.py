@@ -15,13 +15,9 @@ from vitreous.io.density import Density, read_density, write_density
 from vitreous.io.models import density, is_model, read_model, write_moved
 from vitreous.jobs.config.volumes import FitConfig
 from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.jobs.volumes.files import (
-    check_numbers,
-    check_resolution,
-    free,
-    map_target,
-    whole_cube,
-)
+from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.targets import inputs_of, spared
+from vitreous.jobs.volumes.files import check_numbers, check_resolution, map_target, whole_cube
 from vitreous.math.fourier import crop_or_pad
 from vitreous.math.resampling import even_box, read_between
 from vitreous.validate.truth import align
@@ -70,14 +66,14 @@ class Fit:
 def _target(config: FitConfig) -> Path:
     """Where the result goes: a model for a model, a map for a map."""
     if not is_model(config.moving):
-        return map_target(config.out, config.overwrite)
+        return map_target(config.out, inputs_of(config), config.overwrite)
     if not is_model(config.out) or config.out.suffix == ".gz":
         raise OptionError(
             f"{config.out} is not named as a model, but {config.moving} is one",
             where="--out",
             mend="end it in .pdb or .cif",
         )
-    return free(config.out, config.overwrite)
+    return spared(config.out, inputs_of(config), config.overwrite)
 
 
 def _moving(path: Path, target: Density) -> tuple[Float[Tensor, "n n n"], Float[np.ndarray, " 3"]]:
@@ -104,6 +100,7 @@ def _warnings(config: FitConfig, as_it_is: float, mirror_image: float) -> tuple[
     return ()
 
 
+@on_its_threads
 def run_fit(config: FitConfig, on_event: OnEvent = ignore) -> Fit:
     """Fit a map or a model into a map and write it in its new place.
 

@@ -11,7 +11,7 @@ from vitreous.io.mrc import load
 from vitreous.io.mrc_header import MrcHeader
 from vitreous.io.plain import plain
 from vitreous.jobs.config.volumes import InfoConfig
-from vitreous.jobs.volumes.files import free
+from vitreous.jobs.targets import spared
 from vitreous.validate.oddities import Statistics, header_oddities, statistics, value_oddities
 
 
@@ -52,7 +52,7 @@ def run_info(config: InfoConfig) -> list[MapInfo]:
     VitreousError
         For files that cannot be read or written.
     """
-    target = config.json and free(config.json, config.overwrite)
+    target = config.json and spared(config.json, config.inputs, config.overwrite)
     found = [map_info(path) for path in config.inputs]
     if target:
         records = [

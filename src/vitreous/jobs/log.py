@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from vitreous.io.atomic import not_written
 from vitreous.io.plain import plain
+
+LOG = "log.jsonl"
+"""Name of the log in a job's folder."""
 
 
 class EventLog:
@@ -39,17 +44,28 @@ class EventLog:
     ) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # lines that a full disk refused, which was told already
+                self._file.close()
             self._file = None
 
     def __call__(self, event: str | Mapping[str, Any], **fields: Any) -> None:
-        """Write one event, given as a name with fields or as a mapping, with the time it came."""
-        if self._file is None:
-            self._file = self._open()
+        """Write one event, given as a name with fields or as a mapping, with the time it came.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written, as on a full disk.
+        """
         named = {"event": event} if isinstance(event, str) else event
         record = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **named, **fields}
-        self._file.write(json.dumps(plain(record)) + "\n")
-        self._file.flush()
+        line = json.dumps(plain(record)) + "\n"
+        try:
+            if self._file is None:
+                self._file = self._open()
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            raise not_written(self._path, error) from error
 
     def _open(self) -> IO[str]:
         torn = self._append and _ends_torn(self._path)

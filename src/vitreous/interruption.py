@@ -1,0 +1,61 @@
+"""Signals that ask the program to end: Ctrl-C, SIGTERM (of SLURM and kill) and SIGHUP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+from vitreous.errors import Interrupted
+
+_IMPORTS = "<frozen importlib"
+_PATIENCE = 3
+"""Signals after which the program no longer waits for what it is writing."""
+
+_asked = 0
+
+
+def raise_on_signals() -> None:
+    """Raise :class:`Interrupted` in the main thread when a signal asks the program to end.
+
+    A program that was started to outlive its terminal (nohup) goes on doing so.
+    """
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
+
+
+def exit_code(number: int) -> int:
+    """As shells have it."""
+    return 128 + number
+
+
+def end_at_once(number: int) -> None:
+    """End without waiting for worker threads, which finish a pass before they look up."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code(number))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _asked
+    _asked += 1
+    if _asked >= _PATIENCE:
+        os._exit(exit_code(number))
+    if _asked > 1:
+        return  # what is being written now is what the first signal asked for
+    if _importing(frame):
+        # Modules half loaded may turn an exception into another; nothing is begun yet.
+        os.write(2, f"interrupted by {signal.Signals(number).name}; nothing was begun\n".encode())
+        os._exit(exit_code(number))
+    raise Interrupted(number)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_IMPORTS):
+            return True
+        frame = frame.f_back
+    return False

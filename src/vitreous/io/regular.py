@@ -1,0 +1,20 @@
+"""Input must be a file: a pipe or a device would be waited for, or read, for ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vitreous.errors import InputError
+
+
+def require_regular(path: Path) -> None:
+    """Refuse what is there but no file.
+
+    Raises
+    ------
+    InputError
+        For pipes, devices, sockets and folders.
+    """
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        raise InputError(f"is {kind}, expected a file", where=path, mend="give the path of a file")
