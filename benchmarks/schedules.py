@@ -30,6 +30,7 @@ from vitreous.jobs.images import BEYOND, CtfMode, load_rings, working_frame
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
+from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 from vitreous.physics.masks import soft_sphere
@@ -64,7 +65,9 @@ def option(case: Case, name: str, default: str) -> str:
 def problem_of(star: Path, config: AbinitConfig) -> Problem:
     """A search made ready, as the job does."""
     table = read_particles(star)
-    frame = working_frame(table, float(config.mask_diameter), config.final_resolution, BEYOND)
+    frame = working_frame(
+        common_grid(table), float(config.mask_diameter), config.final_resolution, BEYOND
+    )
     operators, cpu = point_group(config.symmetry), torch.device("cpu")
     plan = memory_plan(config, table, frame, len(operators), cpu)
     images = load_rings(table, open_images(table), frame, cpu, ignore, CtfMode())

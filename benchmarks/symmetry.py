@@ -40,7 +40,10 @@ from vitreous.validate.symmetry.turning import symmetrised
 PIXEL, WIDTH, SHIFT = 4.0, 3.5, 1.5
 RELION = "relion_align_symmetry --i map.mrc --o relion.mrc --sym {group}"
 FINER = " --nr_uniform 1600 --local_search_range 4 --local_search_step 1"
-OURS = "{python} -m vitreous symmetry map.mrc --out ours.mrc --overwrite --resolution 12 --align "
+OURS = (
+    "{python} -m vitreous symmetry map.mrc --out ours.mrc --overwrite "
+    "--resolution-limit 12 --align "
+)
 FIELDS = (
     *("group", "box", "program", "options", "cpu_s", "cpu_ratio", "wall_s", "error_deg"),
     *("worst_error_deg", "from_ours_deg", "correlation", "gemm"),

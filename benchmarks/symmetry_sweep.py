@@ -93,7 +93,7 @@ def row_of(name: str, data: Path, noise: float, seed: int) -> dict[str, object]:
         path = Path(folder) / "map.mrc"
         write_map(path, volume.numpy(), case.pixel_size)
         began = time.process_time()
-        finding = run_symmetry(SymmetryConfig(path, resolution=RESOLUTION)).finding
+        finding = run_symmetry(SymmetryConfig(path, resolution_limit=RESOLUTION)).finding
         spent = time.process_time() - began
     best = max(finding.scores, key=lambda score: score.relative)
     held = None if finding.group == "C1" else finding.score_of(finding.group)

@@ -74,7 +74,7 @@ def first_map(star: Path, options: argparse.Namespace) -> Path:
 def symmetry(first: Path, resolution: float) -> None:
     """vitreous symmetry MAP."""
     found = api.run_symmetry(
-        api.SymmetryConfig(first / "class001.mrc", resolution=resolution)
+        api.SymmetryConfig(first / "class001.mrc", resolution_limit=resolution)
     ).finding
     best = max(found.scores, key=lambda score: score.relative)
     print(

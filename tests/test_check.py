@@ -32,6 +32,7 @@ from vitreous.jobs.folder import ignore
 from vitreous.jobs.images import CtfMode, load_rings, working_frame
 from vitreous.jobs.simulate import run_simulate, simulate_from
 from vitreous.math.fourier import frequency_radius, to_fourier
+from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 from vitreous.physics.ctf import Optics, delocalisation, electron_wavelength
@@ -161,7 +162,7 @@ def test_hollow_particles_score_as_white(hollow: Path) -> None:
     assert check(hollow).estimates.contrast > 20
     table = read_particles(hollow)
     for share in (0.6, 0.7, 0.85, 1.0):
-        frame = working_frame(table, share * 240, 20.0)
+        frame = working_frame(common_grid(table), share * 240, 20.0)
         cpu = torch.device("cpu")
         rings = load_rings(table, open_images(table), frame, cpu, ignore, CtfMode())
         assert contrast_score(rings, frame) > 20
@@ -311,8 +312,8 @@ FAULTS = {
     "implausible-voltage": ("error", optic(rlnVoltage=300000), "300000 kV"),
     "implausible-spherical-aberration": ("warning", optic(rlnSphericalAberration=27), "27 mm"),
     "implausible-amplitude-contrast": ("error", optic(rlnAmplitudeContrast=10), "of 10,"),
-    "premultiplied": ("error", optic(rlnCtfDataAreCtfPremultiplied=1), "table says so"),
-    "not-phase-flipped": ("warning", optic(rlnCtfDataArePhaseFlipped=1), "standard errors"),
+    "not-premultiplied": ("error", optic(rlnCtfDataAreCtfPremultiplied=1), "table says so"),
+    "not-phase-flipped": ("error", optic(rlnCtfDataArePhaseFlipped=1), "standard errors"),
     "implausible-pixel-size": ("error", optic(rlnImagePixelSize=0.04), "0.04 A/px"),
     "contradictory-pixel-size": (
         "warning",
@@ -381,8 +382,8 @@ def test_what_the_job_is_going_to_do(clean: Path, tmp_path: Path) -> None:
         lambda f: f.head(50),
         lit(rlnCtfDataArePhaseFlipped=1),
     )
-    assert levels(check(few)) == {"phase-flipped": "error"}
-    assert levels(check(few, ctf=False)) == levels(check(few, phase_flipped=True)) == {}
+    assert levels(check(few)) == levels(check(few, ctf=False)) == {}
+    assert levels(check(few, phase_flipped=True)) == {}
     narrow = altered(
         clean, tmp_path / "narrow", lambda i: i[:, 12:52, 12:52].copy(), optics=lit(rlnImageSize=40)
     )

@@ -45,6 +45,8 @@ from vitreous.jobs.images import CtfMode, Frame, working_frame
 from vitreous.math.fourier import frequency_radius
 from vitreous.math.rotations import angular_distance, euler_to_matrix
 from vitreous.math.symmetry import point_group
+from vitreous.particles.grid import common_grid
+from vitreous.particles.groups import image_numbers
 from vitreous.particles.poses import ANGLES
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles
@@ -61,7 +63,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 
 def framed(paths: tuple[Path, ...], table: ParticleTable, frame: Frame) -> list[Framed]:
-    return in_frame([read_reference(path) for path in paths], table, frame)[0]
+    return in_frame([read_reference(path) for path in paths], frame)[0]
 
 
 @pytest.fixture(scope="module")
@@ -183,12 +185,12 @@ def test_near_poses_that_are_somewhat_wrong(case: Case, tmp_path: Path) -> None:
 
 def test_grey_level_and_hard_classes(case: Case) -> None:
     table = read_particles(case.star)
-    frame = working_frame(table, MASK, 20.0)
+    frame = working_frame(common_grid(table), MASK, 20.0)
     config = case.config(Path("-"), align=False)
     device, operators = torch.device("cpu"), point_group("C1")
     images = load_planes(table, open_images(table), frame, device, ignore, CtfMode())
-    around = near_given(config, table, 1, frame)
-    way = NearPoses(images, given_poses(table, frame), around, operators)
+    around = near_given(config, 1, frame)
+    way = NearPoses(images, given_poses(table, frame), image_numbers(table), around, operators)
     references = framed(case.references, table, frame)
     maps = torch.stack([reference.volume for reference in references])
     state = begun(maps, images.power(1), frame.rings_at(20.0))
@@ -216,7 +218,7 @@ def test_grey_level_and_hard_classes(case: Case) -> None:
 
 def test_references_come_to_the_particles_grid(case: Case, tmp_path: Path) -> None:
     table = read_particles(case.star)
-    frame = working_frame(table, MASK, 20.0)
+    frame = working_frame(common_grid(table), MASK, 20.0)
     write_map(tmp_path / "finer.mrc", density(0, 48, 6.0).numpy(), 6.0)
     finer, same = framed((tmp_path / "finer.mrc", case.references[0]), table, frame)
     pair = torch.stack([finer.volume.flatten(), same.volume.flatten()])
@@ -239,7 +241,7 @@ def test_references_that_differ_in_hand_or_pixel_size(
 ) -> None:
     make(tmp_path / "other.mrc")
     table = read_particles(case.star)
-    frame = working_frame(table, MASK, 16.5)
+    frame = working_frame(common_grid(table), MASK, 16.5)
     paths = (case.references[1], tmp_path / "other.mrc")
     references = framed(paths, table, frame)
     with pytest.raises(VitreousError, match=words):

@@ -290,7 +290,7 @@ def test_as_relion_ctf_refine(relion: Callable[[str], str], odd: Stack) -> None:
         out=folder / "ours",
         **halves,
         mask=folder / "mask.mrc",
-        resolution=2 * PIXEL,
+        resolution_limit=2 * PIXEL,
         beam_tilt=True,
         trefoil=True,
     )
@@ -322,7 +322,9 @@ def test_a_particles_own_noise_does_not_hold_it_back(tmp_path: Path) -> None:
         volume = reconstruct_at_poses([posed], BOX, PIXEL)
         write_map(tmp_path / f"half{half + 1}.mrc", volume.numpy(), PIXEL)
     halves = {f"half{n}": tmp_path / f"half{n}.mrc" for n in (1, 2)}
-    _, result = refined(replace(stack, truth=None), "out", beam_tilt=True, resolution=8.0, **halves)
+    _, result = refined(
+        replace(stack, truth=None), "out", beam_tilt=True, resolution_limit=8.0, **halves
+    )
     tilt = result["odd_aberrations"][0]["beam_tilt"]
     within(tilt["change"], true, tilt["errors"])
     assert max(tilt["errors"]) < 1.5
@@ -419,8 +421,8 @@ def edited(stack: Stack, name: str, edit: Callable[[pl.DataFrame], pl.DataFrame]
     [
         ({}, "nothing to refine"),
         ({"defocus": True, "half1": Path("h.mrc")}, "two half-maps or one map"),
-        ({"defocus": True, "resolution": -1.0}, "-1 A"),
-        ({"defocus": True, "resolution": 20.0}, "too little to compare"),
+        ({"defocus": True, "resolution_limit": -1.0}, "-1 A"),
+        ({"defocus": True, "resolution_limit": 20.0}, "too little to compare"),
     ],
 )
 def test_bad_options(plain: Stack, options: dict[str, Any], words: str) -> None:

@@ -18,6 +18,7 @@ from vitreous.io.star import read_star
 from vitreous.physics.ctf import beam_tilt_phase
 from vitreous.validate.optics.phase_fit import PhaseSums
 from vitreous.validate.optics.phase_picture import on_plane, phase_pictures
+from vitreous.validate.optics.significance import standing
 
 SECTIONS = {
     "--defocus": "Defocus",
@@ -125,3 +126,10 @@ def test_pictures_of_known_phases() -> None:
     assert np.abs(left).max() < 1e-6
     assert on_plane(first, steps)[0, 6] == on_plane(first, steps)[12, 6].conj()
     assert math.isclose(float(fitted[6, 6]), 0.0)
+
+
+def test_a_change_below_its_own_error_does_not_stand_by_itself() -> None:
+    sure = {"significant": True}
+    assert standing(sure, 90.0, 30.0) == "yes"
+    assert standing(sure, 20.0, 30.0).startswith("only taken together")
+    assert standing({"significant": False}, 90.0, 30.0) == "no"

@@ -186,7 +186,7 @@ def test_flipped_phases_are_turned_back(thick: Thick, tmp_path: Path) -> None:
 
 
 def test_a_thin_particle_at_low_resolution_is_told(star: Path, tmp_path: Path) -> None:
-    job = made(star, tmp_path / "j", ewald=True, ewald_diameter=20.0, max_resolution=12.0)
+    job = made(star, tmp_path / "j", ewald=True, ewald_diameter=20.0, resolution_limit=12.0)
     (said,) = (w for w in json.loads((job / "result.json").read_text())["warnings"] if "Ewald" in w)
     assert "cannot be told" in said
 

@@ -83,7 +83,8 @@ def test_nothing_is_left_half_written(tmp_path: Path) -> None:
         temporary.write_text("half")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(OutputError), atomic_path(tmp_path / "no" / "x"):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError), atomic_path(tmp_path / "file" / "x"):
         pass
 
 

@@ -112,7 +112,7 @@ def test_fsc_of_a_model_in_noise(tmp_path: Path) -> None:
     write_map(tmp_path / "mask.mrc", np.ones((BOX,) * 3), PIXEL)
     signal, grain = density_of(atoms()), noise(3, 2.0)
     result, out = checked(
-        tmp_path, model, signal + grain, fit=False, mask=tmp_path / "mask.mrc", resolution=8.0
+        tmp_path, model, signal + grain, fit=False, mask=tmp_path / "mask.mrc", resolution_limit=8.0
     )
     power, grain_power = (
         shell_mean(to_fourier(volume, 3).abs() ** 2, shell_index(BOX, 3), BOX // 2 + 1).numpy()
@@ -148,7 +148,7 @@ def test_origin_of_the_map_is_the_frame_of_the_model(tmp_path: Path) -> None:
 def test_a_missing_chain_shows(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m.cif", atoms() + BOX // 2 * PIXEL)
     volume = density_of(atoms()[~chain_b()]) + noise(1, 0.5)
-    result, out = checked(tmp_path, model, volume, fit=False, resolution=8.0)
+    result, out = checked(tmp_path, model, volume, fit=False, resolution_limit=8.0)
     found = {row["chain"]: row["correlation"] for row in result["chains"]}
     assert found["A"] > 0.85 and found["B"] < 0.5
     assert any("chain B" in warning for warning in result["warnings"])
@@ -212,7 +212,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         ({"half1": Path("half.mrc")}, "give both or none"),
         ({"half1": Path("half.mrc"), "half2": Path("half.mrc")}, "a box of 20 px"),
-        ({"resolution": 2.0}, "finer than two pixels"),
+        ({"resolution_limit": 2.0}, "finer than two pixels"),
         ({"mask": Path("half.mrc")}, "a box of 20 px"),
         ({"fit": False}, "no atom lies within"),
         ({"map": Path("none.mrc")}, "cannot be read"),

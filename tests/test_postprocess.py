@@ -278,7 +278,7 @@ def test_given_b_factor_and_cut(files: Path, tmp_path: Path) -> None:
         read_map(run_postprocess(config(files, tmp_path / name, **options)) / "sharpened.mrc")[0]
         for name, options in (
             ("flat", {"bfactor": 0.0}),
-            ("sharp", {"bfactor": -80.0, "low_pass": 5.0}),
+            ("sharp", {"bfactor": -80.0, "lowpass": 5.0}),
         )
     )
     ratio = (to_fourier(torch.from_numpy(sharp), 3) / to_fourier(torch.from_numpy(flat), 3)).real

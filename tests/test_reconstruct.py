@@ -305,7 +305,7 @@ def test_images_of_other_grids_are_brought_to_one() -> None:
 
 
 def test_nothing_beyond_the_resolution_asked_for(stack: Path, tmp_path: Path) -> None:
-    job = made(stack, tmp_path / "job", max_resolution=24.0)
+    job = made(stack, tmp_path / "job", resolution_limit=24.0)
     spectrum = torch.fft.fftshift(torch.fft.fftn(volume(job / "map.mrc"))).abs()
     beyond = frequency_radius(BOX, 3) > BOX * PIXEL / 24 + 2
     assert spectrum[beyond].max() < 2e-2 * spectrum[~beyond].max()
@@ -368,8 +368,8 @@ def test_command(stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ({"rlnMicrographName": None}, {"halves": "by-micrograph"}, "no column _rlnMicrographName"),
         ({"rlnDefocusU": None}, {}, "_rlnDefocusU are missing"),
         ({}, {"padding": 1}, "expected 2, 3, 4"),
-        ({}, {"max_resolution": 100.0}, "fewer than 4 shells"),
-        ({}, {"max_resolution": -1.0}, "expected more than 0"),
+        ({}, {"resolution_limit": 100.0}, "fewer than 4 shells"),
+        ({}, {"resolution_limit": -1.0}, "expected more than 0"),
         ({}, {"mask_diameter": 900.0}, "does not fit the box"),
         ({}, {"symmetry": "Q"}, "not a point group"),
     ],
@@ -383,5 +383,5 @@ def test_refuses(stack: Path, tmp_path: Path, columns: dict, options: dict, mess
 
 def test_warns_of_missing_origins(stack: Path, tmp_path: Path) -> None:
     star = rewritten(stack, "centred.star", rlnOriginXAngst=None, rlnOriginYAngst=None)
-    job = made(star, tmp_path / "job", halves="none", max_resolution=30.0)
+    job = made(star, tmp_path / "job", halves="none", resolution_limit=30.0)
     assert "no origins" in json.loads((job / "result.json").read_text())["warnings"][0]

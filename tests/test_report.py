@@ -24,6 +24,7 @@ from vitreous.report.directions import cell_order, direction_density
 from vitreous.report.html import write_report
 from vitreous.report.progress import ProgressDisplay, duration
 from vitreous.report.record import iterations_by_start
+from vitreous.report.stages import STAGES, share_done
 from vitreous.report.viewer import SIDE, default_level, fitted, make_view
 
 BOX, PIXEL = 32, 4.0
@@ -406,6 +407,46 @@ def test_plain_progress_of_a_resumed_job() -> None:
     lines = plain_lines(range(81, 101), 100)
     assert 2 <= len(lines) <= 4
     assert "81/100" in lines[0] and "100/100" in lines[-1]
+
+
+def test_counts_that_are_upper_bounds_are_called_so() -> None:
+    text = io.StringIO()
+    with ProgressDisplay(Console(file=text, force_terminal=False, width=80)) as display:
+        display({"event": "refinement", "stage": "passes", "iteration": 3, "at_most": 40})
+        display({"event": "done"})
+    assert "passes: 3 of at most 40," in text.getvalue()
+    assert text.getvalue().splitlines()[-1] == "done in 0 s"
+
+
+def test_one_estimate_for_the_whole_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a steady pace the time left falls steadily, also where a new stage begins."""
+    (job, stages), now = next(iter(STAGES.items())), 0.0
+    monkeypatch.setattr("vitreous.report.progress.time.monotonic", lambda: now)
+    text = io.StringIO()
+    with ProgressDisplay(Console(file=text, force_terminal=False, width=80)) as display:
+        display({"event": "start", "job": job})
+        for stage, share in stages:
+            for i in range(11):
+                display({"event": "iteration" if stage == "iteration" else "pass",
+                         "stage": stage, "iteration": i, "of": 10})  # fmt: skip
+                now += 1000 * share / 10 if i < 10 else 0.0
+    told = [line for line in text.getvalue().splitlines() if "about" in line]
+    assert len(told) >= 20
+    for line in told:
+        gone, left = (_seconds(part) for part in re.findall(r", (?:about )?([\d][\w ]*)", line))
+        assert gone + left == pytest.approx(1000, abs=60)
+
+
+def _seconds(words: str) -> int:
+    units = {"s": 1, "min": 60, "h": 3600}
+    return sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+) (s|min|h)\b", words))
+
+
+@pytest.mark.parametrize("job", STAGES)
+def test_stages_make_up_the_whole_job(job: str) -> None:
+    last = STAGES[job][-1][0]
+    assert share_done(job, last, 1.0) == pytest.approx(1)
+    assert share_done(job, "of no job", 0.5) is None
 
 
 def test_terminal_progress_shows_a_bar() -> None:

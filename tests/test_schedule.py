@@ -22,6 +22,7 @@ from vitreous.jobs.abinit.schedule import (
 )
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.images import Frame, working_frame
+from vitreous.particles.grid import Grid, common_grid
 from vitreous.particles.table import read_particles
 from vitreous.physics.polar import polar_grid
 
@@ -41,7 +42,8 @@ def config(**options: object) -> AbinitConfig:
 
 
 def frame(mask_diameter: float, pixel_size: float = 4.0) -> Frame:
-    return Frame(64, pixel_size, mask_diameter / 2 / pixel_size, 3.0, polar_grid(17, 0.85))
+    radius, grid = mask_diameter / 2 / pixel_size, Grid(64, pixel_size)
+    return Frame(64, pixel_size, radius, 3.0, polar_grid(17, 0.85), grid)
 
 
 def test_relions_tutorial_settings_mean_the_same_here() -> None:
@@ -97,7 +99,7 @@ def test_a_job_that_does_not_fit_says_so_before_it_runs(
 
 def test_memory_grows_with_the_particles_and_classes(small_stack: Path) -> None:
     table = read_particles(small_stack)
-    here = working_frame(table, 200.0, 20.0)
+    here = working_frame(common_grid(table), 200.0, 20.0)
     cpu = torch.device("cpu")
     one = memory_plan(config(), table, here, 1, cpu)
     three = memory_plan(config(classes=3), table, here, 1, cpu)

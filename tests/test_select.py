@@ -22,7 +22,8 @@ from vitreous.jobs.particles.select import Selection, class_list, run_select
 from vitreous.math.rotations import euler_to_matrix
 from vitreous.particles.expression import fulfilled
 from vitreous.particles.groups import halves, regrouped
-from vitreous.particles.poses import positions, read_coordinates, read_origins
+from vitreous.particles.micrographs import positions
+from vitreous.particles.poses import read_coordinates, read_origins
 from vitreous.particles.table import read_particles
 from vitreous.validate.class_quality import ClassRecord, class_qualities
 from vitreous.validate.particles.duplicates import redundant
@@ -193,7 +194,8 @@ def test_posterior_of_the_class(project: Path) -> None:
 def test_distances_as_relion(project: Path, relion) -> None:
     options = ("--remove_duplicates", "60", "--image_angpix", str(PIXEL))
     theirs = set(relion_star_handler(project, relion, *options)["rlnImageName"])
-    frame, places = table_frame(), positions(read_particles(project), PIXEL)
+    frame, table = table_frame(), read_particles(project)
+    places = positions(table, np.full(len(table), PIXEL))
     apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
     near = (apart <= 60) & np.equal.outer(*[frame["rlnMicrographName"].to_numpy()] * 2)
     # RELION removes a particle that has any later one near, be that removed itself or not.
@@ -229,7 +231,11 @@ def test_recentring_as_relion(project: Path, relion) -> None:
 def test_origins_move_into_coordinates(project: Path) -> None:
     found, _ = select(project, origins_to_coordinates=True)
     before, after = (read_particles(path) for path in (project, found.outputs[0]))
-    np.testing.assert_allclose(positions(before, PIXEL), positions(after, PIXEL), atol=1e-4)
+    np.testing.assert_allclose(
+        positions(before, np.full(len(before), PIXEL)),
+        positions(after, np.full(len(after), PIXEL)),
+        atol=1e-4,
+    )
     assert np.abs(read_origins(after)).max() <= PIXEL / 2 + 1e-6
     moved = read_coordinates(after) - read_coordinates(before)
     np.testing.assert_allclose(moved, moved.round(), atol=1e-6)

@@ -22,7 +22,8 @@ from vitreous.jobs.particles.subtract import run_subtract
 from vitreous.math.fourier import frequency_radius, to_fourier
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix
-from vitreous.particles.poses import positions, read_coordinates, read_poses
+from vitreous.particles.micrographs import positions
+from vitreous.particles.poses import read_coordinates, read_poses
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 from vitreous.physics.subtract import Match, common_scale, particle_scales
@@ -117,8 +118,10 @@ def test_reverting_undoes_it_all_by_the_angles_of_now(stack: Path, tmp_path: Pat
     mask, _ = read_map(stack.with_name("mask.mrc"))
     axes = (np.indices(mask.shape) - BOX // 2)[::-1]
     centre = np.array([(axis * mask).sum() / mask.sum() for axis in axes]) * PIXEL
-    there = positions(before, PIXEL) + read_poses(before).projected(centre[None])
-    np.testing.assert_allclose(positions(table, PIXEL), there, atol=1e-3)
+    there = positions(before, np.full(len(before), PIXEL)) + read_poses(before).projected(
+        centre[None]
+    )
+    np.testing.assert_allclose(positions(table, np.full(len(table), PIXEL)), there, atol=1e-3)
     back = subtract(moved, tmp_path / "back", revert=True)
     after = read_particles(back)
     np.testing.assert_allclose(read_poses(after).origins, read_poses(before).origins, atol=1e-4)
@@ -252,8 +255,8 @@ def test_a_map_that_the_images_do_not_show(bright: Path, tmp_path: Path) -> None
         ({"mask": "fine.mrc"}, (), "fine.mrc: has pixels of 4 A"),
         ({"mask": "truth.mrc"}, (), "expected a mask from 0 to 1"),
         ({"mask": "all.mrc"}, (), "nothing to subtract"),
-        ({"map": "small.mrc"}, (), "has 24 px of 8 A, but the images of optics group 1 32 px"),
-        ({"map": "fine.mrc"}, (), "has 32 px of 4 A, but the images of optics group 1 32 px"),
+        ({"map": "small.mrc"}, (), "has 24 px of 8 A, but the images have 32 px"),
+        ({"map": "fine.mrc"}, (), "has 32 px of 4 A, but the images have 32 px"),
         ({"revert": True}, (), "no column _rlnImageOriginalName"),
         ({}, ("rlnAngleTilt",), "no column _rlnAngleTilt"),
         ({}, ("rlnDefocusU",), "no CTF"),

@@ -401,6 +401,12 @@ def test_convert_mends_a_header(tmp_path: Path) -> None:
     np.testing.assert_allclose(made.origin, (1, 2.5, -3.1), atol=1e-6)
 
 
+def test_the_folder_of_an_output_is_made(tmp_path: Path) -> None:
+    source = written(tmp_path / "map.mrc", noisy())
+    made = one(verbs.InvertConfig((source,), out=tmp_path / "new" / "deep" / "out.mrc"))
+    torch.testing.assert_close(torch.as_tensor(made.values), -noisy(), check_dtype=False)
+
+
 def test_several_maps_go_to_a_folder(tmp_path: Path) -> None:
     sources = tuple(written(tmp_path / f"{name}.mrc", noisy(n)) for n, name in enumerate("ab"))
     written_ = run_change(verbs.InvertConfig(sources, out=tmp_path / "new"))
@@ -440,6 +446,12 @@ def test_info_tells_what_is_odd(tmp_path: Path) -> None:
         file.voxel_size = (1, 2, 1)
     said = odd(tmp_path / "odd.mrc")
     assert "stack" in said and "not cubes" in said and "mode 0" in said and "but 1" in said
+    with mrcfile.new(tmp_path / "long.mrcs") as file:  # a cell of one section
+        file.set_data(noisy()[:, :32, :32].numpy().astype(np.float32))
+        file.set_image_stack()
+        file.voxel_size = (3, 3, 3)
+        file.header.cella.z = 48 * 3
+    assert "pixel" not in odd(tmp_path / "long.mrcs")
     found = map_info(tmp_path / "good.mrc").statistics
     assert found.mean == pytest.approx(float(noisy().mean()), abs=1e-6)
     assert found.standard_deviation == pytest.approx(float(noisy().std()), rel=1e-4)
@@ -570,7 +582,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("invert map.mrc other.mrc --out out.mrc", r"--out: .* one file, but there are 2 maps"),
         ("invert map.mrc map.mrc --out folder", r"--out: 2 maps would be called map.mrc"),
         ("invert map.mrc --out out.png", r"--out: .*not named as a map; end it in .mrc"),
-        ("invert map.mrc --out none/out.mrc", r"none: the folder does not exist"),
+        ("invert map.mrc --out text.mrc/out.mrc", r"text.mrc/out.mrc: cannot be written"),
         ("invert map.mrc --out map.mrc --overwrite", r"map.mrc: is the input map.mrc"),
         ("invert map.mrc --out other.mrc", r"other.mrc: is there already; pass --overwrite"),
         ("lowpass slab.mrc --resolution 20", r"slab.mrc: is 40 x 48 x 48, expected a cube"),
@@ -592,7 +604,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("pad map.mrc --box 44", r"--box: 44 px is smaller than .*map crop"),
         ("symmetrise map.mrc --symmetry K2", r"--symmetry: 'K2' is not a point group"),
         ("mask map.mrc --threshold 99", r"map.mrc: nowhere reaches 99"),
-        ("mask map.mrc --low-pass 20", r"--low-pass: goes with a threshold"),
+        ("mask map.mrc --lowpass 20", r"--lowpass: goes with a threshold"),
         ("mask map.mrc --extend -2", r"--extend: -2 is given; give 0 or more"),
         ("convert map.mrc --pixel-size 0", r"--pixel-size: 0 is given"),
         ("sphere --like map.mrc --radius 118", r"--radius: a ball of 118 A .* 240 A"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from vitreous.cli import ctf, maps, particles, search, volumes
-from vitreous.cli.app import BAD_INPUT, app
+from vitreous.cli.app import BAD_INPUT, app, arrange_commands
 from vitreous.cli.failures import interruption_line, line_of, number_of
 from vitreous.interruption import end_at_once, raise_on_signals
 
@@ -18,6 +18,8 @@ __all__ = [
     "search",
     "volumes",
 ]
+
+arrange_commands()
 
 
 def main() -> None:

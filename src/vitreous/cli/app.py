@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cyclopts import App
+from cyclopts import App, Group
 from rich.console import Console
 
 from vitreous import __version__
@@ -25,6 +25,29 @@ app = App(
     help="Single-particle cryo-EM images to 3D maps, and whether to believe them.",
     suppress_keyboard_interrupt=False,  # main() tells how to go on
 )
+
+
+_PANELS = {
+    "Particles": ("check", "select", "expand-symmetry", "subtract"),
+    "From particles to maps": ("abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),
+    "Maps": (
+        *("postprocess", "local-resolution", "anisotropy", "symmetry", "compare", "model-check"),
+        "map",
+    ),
+    "To try things out": ("demo", "simulate"),
+}
+"""All commands in the order of the work."""
+
+
+def arrange_commands() -> None:
+    """Show the commands of the help in the order of the work, once all are defined."""
+    for place, (panel, names) in enumerate(_PANELS.items()):
+        group = Group(panel, sort_key=place)
+        for order, name in enumerate(names):
+            app[name].group, app[name].sort_key = group, order
+    last = Group("Help", sort_key=len(_PANELS))
+    for name in (*app.help_flags, *app.version_flags):
+        app[name].group = last
 
 
 Options = TypeVar("Options")
@@ -51,10 +74,28 @@ def ran(run: Callable[[Options, OnEvent], Path], config: Options) -> tuple[Path,
     return job, json.loads((job / "result.json").read_text())
 
 
+def verdict_lines(found: Mapping[str, Any]) -> list[str]:
+    """The verdict of ``result.json``, and what to do next where it is not solved."""
+    lines, step = [f"Verdict: {found['verdict']}. {found['sentence']}"], found["next_step"]
+    if step is not None:
+        lines.append(f"Next: {step['sentence']}")
+        lines += [f"  {step['command']}"] if step["command"] else []
+    return lines
+
+
+def warning_lines(found: Mapping[str, Any]) -> list[str]:
+    """The warnings of ``result.json``."""
+    return [f"Warning: {warning}" for warning in found["warnings"]]
+
+
+def print_lines(*lines: str) -> None:
+    """Print lines as they are: paths in them are never wrapped, nor taken for markup."""
+    Console().print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
+
+
 def finished(job: Path, found: Mapping[str, Any], *lines: str) -> None:
     """Write the report of a validation and print what it found, its warnings and its place."""
     from vitreous.report.validation import write_validation_report
 
     report = f"Report: {write_validation_report(job)}"
-    said = [*lines, *(f"Warning: {warning}" for warning in found["warnings"]), report]
-    Console().print("\n".join(said), soft_wrap=True, markup=False, highlight=False)
+    print_lines(*lines, *warning_lines(found), report)

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from vitreous.cli.app import app, finished, ran
 from vitreous.jobs.config.ctf import CtfRefineConfig
+from vitreous.validate.optics.significance import standing
 
 
 def _stands(record: Mapping[str, Any]) -> str:
@@ -35,12 +36,13 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         change, error = (record[name]["median"] for name in ("change", "error"))
         yield (
             f"Defocus of optics group {record['group']}: changed by {change:.0f} A (median), "
-            f"uncertain by {error:.0f} A{_stands(record)}"
+            f"uncertain by {error:.0f} A; above noise: {standing(record, change, error)}"
         )
     for record in found.get("astigmatism", ()):
+        change, error = (record[f"astigmatism_{n}"]["median"] for n in ("change", "error"))
         yield (
-            f"Astigmatism of optics group {record['group']}: changed by "
-            f"{record['astigmatism_change']['median']:.0f} A (median){_stands(record)}"
+            f"Astigmatism of optics group {record['group']}: changed by {change:.0f} A (median), "
+            f"uncertain by {error:.0f} A; above noise: {standing(record, change, error)}"
         )
 
 

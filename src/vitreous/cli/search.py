@@ -8,7 +8,16 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from vitreous.cli.app import angstrom, app, finished, ran, told
+from vitreous.cli.app import (
+    angstrom,
+    app,
+    finished,
+    print_lines,
+    ran,
+    told,
+    verdict_lines,
+    warning_lines,
+)
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.config.classify import Classify3dConfig
 from vitreous.jobs.config.refine import RefineConfig
@@ -21,9 +30,10 @@ def abinit(config: Annotated[AbinitConfig, Parameter(name="*")]) -> None:
     from vitreous.jobs.abinit.abinit import run_abinit
     from vitreous.report.html import write_report
 
-    job, verdict = ran(run_abinit, config)
-    Console().print(f"Verdict: {verdict['verdict']}. {verdict['sentence']}", soft_wrap=True)
-    Console().print(f"Map: {job / 'class001.mrc'}\nReport: {write_report(job)}", soft_wrap=True)
+    job, found = ran(run_abinit, config)
+    places = (f"Map: {job / 'class001.mrc'}", f"Report: {write_report(job)}")
+    symmetry = [found["symmetry_found"]] if found["symmetry_found"] else []
+    print_lines(*verdict_lines(found), *symmetry, *warning_lines(found), *places)
 
 
 @app.command
@@ -75,8 +85,6 @@ def classify3d(config: Annotated[Classify3dConfig, Parameter(name="*")]) -> None
         cells = (f"{entry['particles']:,}{sd}", f"{entry['fraction']:.1%}")
         limit = "" if noise or entry["fixed"] else angstrom(entry["resolution_0143"])
         table.add_row(str(entry["class"]), *cells, limit, decoy)
-    console = Console()
-    console.print(table)
-    warnings = (f"Warning: {warning}" for warning in found["warnings"])
-    last = (f"Particles: {job / 'particles.star'}", f"Report: {write_classes_report(job)}")
-    console.print("\n".join([*warnings, *last]), soft_wrap=True, markup=False, highlight=False)
+    Console().print(table)
+    report = f"Report: {write_classes_report(job)}"
+    print_lines(*warning_lines(found), f"Particles: {job / 'particles.star'}", report)

@@ -38,18 +38,18 @@ def is_temporary(name: str) -> bool:
 def atomic_path(target: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``target``, renamed onto it if the block succeeds.
 
-    The file has the permissions of one that is newly made, whatever the writer gave it.
+    The file has the permissions of one that is newly made, whatever the writer gave it.  Its
+    folder is made if it is missing.
 
     Raises
     ------
     OutputError
-        If the folder is missing or cannot be written to.
+        If the folder cannot be made or written to.
     """
     target = Path(target)
-    if not target.parent.is_dir():
-        raise OutputError("the folder does not exist", where=target.parent, mend="make it first")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary

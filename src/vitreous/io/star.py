@@ -16,6 +16,7 @@ import polars as pl
 from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
 from vitreous.io.regular import require_regular
+from vitreous.io.text import CARRIED, original, utf8
 
 _SPACE = r"[ \t\r\f\v]"
 _TOKEN = re.compile(
@@ -27,6 +28,9 @@ _BLOCK = re.compile(rb"data_([^\s#]*)")
 _MARKED = re.compile(rb"""(?:^|\s)['"#]""")
 _UNSAFE = r"""^$|^['"#_]|[\x00-\x20]|\s|^(?:data_|loop_)"""
 """A cell that would not read back as one plain token."""
+
+_ODD = rf"{_UNSAFE}|{CARRIED}"
+"""A cell that is not written as it stands."""
 
 _PIECE = 1 << 22
 """Bytes of rows parsed at a time."""
@@ -173,6 +177,17 @@ def _end_of_rows(text: bytes, start: int, stop: int) -> int:
     return stop
 
 
+def _column_name(tokens: Sequence[str], number: int, block: str, path: Path) -> str:
+    """Name of a column from its line, which may hold its number too."""
+    if tokens[0] == "_" or tokens[1:] not in ([], [str(number)]):
+        raise InputError(
+            f"the line {' '.join(tokens)!r} in the head of data_{block} is no column name",
+            where=path,
+            mend="write _name alone on the line",
+        )
+    return tokens[0][1:]
+
+
 def _parse_loop(text: bytes, start: int, stop: int, name: str, path: Path) -> StarBlock:
     """Column names, then rows, from ``text[start:stop]`` (after the word loop_)."""
     names: list[str] = []
@@ -182,7 +197,7 @@ def _parse_loop(text: bytes, start: int, stop: int, name: str, path: Path) -> St
         if tokens and not tokens[0].startswith("_"):
             row = begin
             break
-        names += [tokens[0][1:]] if tokens else []
+        names += [_column_name(tokens, len(names) + 1, name, path)] if tokens else []
     twice = {n for n in names if names.count(n) > 1}
     if twice or not names:
         raise InputError(
@@ -204,7 +219,7 @@ def _parse_pairs(text: bytes, start: int, stop: int, name: str, path: Path) -> S
         tokens = _raw_tokens(line)
         if not tokens:
             continue
-        if len(tokens) != 2 or not tokens[0].startswith("_"):
+        if len(tokens) != 2 or not tokens[0].startswith("_") or tokens[0] == "_":
             raise InputError(
                 f"line {number} is neither a name with one value nor the start of a table",
                 where=path,
@@ -242,6 +257,29 @@ def _block_starts(text: bytes) -> list[re.Match[bytes]]:
     return starts
 
 
+def _refuse_strays(text: bytes, start: int, stop: int, path: Path) -> None:
+    """Require nothing but blanks and comments, outside a block or after its name."""
+    for begin, _, line in _lines(text, start, stop):
+        if _raw_tokens(line):
+            number = text.count(b"\n", 0, begin) + 1
+            raise InputError(
+                f"line {number} belongs to no block: {line.strip()[:60]!r}",
+                where=path,
+                mend="move it into a block, or remove it",
+            )
+
+
+def _read_text(path: Path) -> bytes:
+    try:
+        return utf8(path.read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror}", where=path, mend="check the path"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError("not a text file", where=path, mend="give a STAR file") from error
+
+
 def read_star(path: Path | str) -> dict[str, StarBlock]:
     """Read all data blocks of a STAR file, by name without ``data_``.
 
@@ -249,16 +287,12 @@ def read_star(path: Path | str) -> dict[str, StarBlock]:
     ------
     InputError
         For a file that is missing, binary, without a data block, with a block, column or name
-        twice, or with a row of the wrong width (its line is named).
+        twice, with lines that belong to no block, or with a row of the wrong width (its line is
+        named).
     """
     path = Path(path)
     require_regular(path)
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot be read: {error.strerror}", where=path, mend="check the path"
-        ) from error
+    text = _read_text(path)
     starts = _block_starts(text)
     if not starts or b"\0" in text[:4096]:
         raise InputError(
@@ -266,23 +300,23 @@ def read_star(path: Path | str) -> dict[str, StarBlock]:
             where=path,
             mend="give the particles' .star file",
         )
+    _refuse_strays(text, 0, starts[0].start(), path)
     blocks: dict[str, StarBlock] = {}
     ends = [match.start() for match in starts[1:]] + [len(text)]
-    try:
-        for match, stop in zip(starts, ends, strict=True):
-            name = match.group(1).decode()
-            if name in blocks:
-                line = text.count(b"\n", 0, match.start()) + 1
-                raise InputError(
-                    f"line {line}: block data_{name} stands twice",
-                    where=path,
-                    mend="rename or remove one of them",
-                )
-            line_end = text.find(b"\n", match.end())
-            is_loop, start = _body_of(text, stop if line_end < 0 else line_end + 1, stop)
-            blocks[name] = (_parse_loop if is_loop else _parse_pairs)(text, start, stop, name, path)
-    except UnicodeDecodeError as error:
-        raise InputError("not a text file", where=path, mend="give a STAR file") from error
+    for match, stop in zip(starts, ends, strict=True):
+        name = match.group(1).decode()
+        if name in blocks:
+            line = text.count(b"\n", 0, match.start()) + 1
+            raise InputError(
+                f"line {line}: block data_{name} stands twice",
+                where=path,
+                mend="rename or remove one of them",
+            )
+        line_end = text.find(b"\n", match.end(), stop)
+        names_from = stop if line_end < 0 else line_end + 1
+        _refuse_strays(text, match.end(), names_from, path)
+        is_loop, start = _body_of(text, names_from, stop)
+        blocks[name] = (_parse_loop if is_loop else _parse_pairs)(text, start, stop, name, path)
     return blocks
 
 
@@ -299,32 +333,46 @@ def _quoted_cell(cell: str, path: Path) -> str:
     )
 
 
-def _quoted(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Quote the cells that need it; a missing cell becomes an empty one."""
+def _quoted(frame: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, bool]:
+    """Quote the cells that need it; a missing cell becomes an empty one.
+
+    Returns
+    -------
+    Cells, and whether any carries bytes that are not UTF-8.
+    """
     frame = frame.select(pl.all().cast(pl.String).fill_null(""))
-    unsafe = frame.select(pl.all().str.contains(_UNSAFE).any())
-    columns = [name for name in frame.columns if unsafe[name].item()]
-    return frame.with_columns(
+    odd = frame.select(pl.all().str.contains(_ODD).any())
+    columns = [name for name in frame.columns if odd[name].item()]
+    carries = frame.select(pl.any_horizontal(pl.col(columns).str.contains(CARRIED).any()))
+    quoted = frame.with_columns(
         pl.when(pl.col(name).str.contains(_UNSAFE))
         .then(pl.col(name).map_elements(lambda c: _quoted_cell(c, path), return_dtype=pl.String))
         .otherwise(pl.col(name))
         for name in columns
     )
+    return quoted, bool(columns) and bool(carries.item())
 
 
 def _write_block(file: BinaryIO, block: StarBlock, path: Path) -> None:
-    file.write(f"\n# version 30001\n\ndata_{block.name}\n\n".encode())
+    def write(text: str) -> None:
+        file.write(original(text.encode()))
+
+    write(f"\n# version 30001\n\ndata_{block.name}\n\n")
     if not block.frame.columns:
         return
-    frame = block.frame if block.frame.is_empty() else _quoted(block.frame, path)
+    empty = block.frame.is_empty()
+    frame, carries = (block.frame, False) if empty else _quoted(block.frame, path)
     if not block.is_loop and len(frame) == 1:
         pairs = zip(frame.columns, frame.row(0), strict=True)
-        file.write("".join(f"_{name} {value}\n" for name, value in pairs).encode())
+        write("".join(f"_{name} {value}\n" for name, value in pairs))
         return
     header = [f"_{name} #{i}\n" for i, name in enumerate(frame.columns, 1)]
-    file.write(("loop_\n" + "".join(header)).encode())
+    write("loop_\n" + "".join(header))
     file.flush()
-    frame.write_csv(file, separator=" ", include_header=False, quote_style="never")
+    rows = io.BytesIO() if carries else file
+    frame.write_csv(rows, separator=" ", include_header=False, quote_style="never")
+    if isinstance(rows, io.BytesIO):
+        file.write(original(rows.getvalue()))
     file.write(b"\n")
 
 

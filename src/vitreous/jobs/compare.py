@@ -15,6 +15,7 @@ from vitreous.io.models import read_volume
 from vitreous.io.mrc import read_map, write_map
 from vitreous.jobs.config.maps import CompareConfig
 from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.targets import inputs_of, spared
 from vitreous.math.fourier import crop_or_pad, frequency_radius, resample_map
 from vitreous.math.rotations import matrix_to_euler
@@ -194,6 +195,7 @@ def compare(
     )
 
 
+@on_its_threads
 def run_compare(config: CompareConfig, on_event: OnEvent = ignore) -> Comparison:
     """Align a map to the truth and tell how far they agree; writes the aligned map.
 

@@ -11,6 +11,7 @@ from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.config.maps import CompareConfig
 from vitreous.jobs.config.simulate import DemoConfig, SimulateConfig
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.simulate import simulate_from
 from vitreous.physics.phantom import built_in_phantom
@@ -26,6 +27,7 @@ class DemoResult:
     comparison: Comparison
 
 
+@on_its_threads
 def run_demo(config: DemoConfig, on_event: OnEvent = ignore) -> DemoResult:
     """Simulate, reconstruct, compare.
 

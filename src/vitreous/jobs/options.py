@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar
 
 import torch
 
 from vitreous.errors import OptionError
+from vitreous.kernels.threads import limited_to
 from vitreous.particles.table import ParticleTable
 
 _DEFAULT_MASK = 0.85
@@ -36,6 +39,43 @@ def device_for(name: str) -> torch.device:
     return device
 
 
+class Threaded(Protocol):
+    """Options of a job that says how many cores it uses."""
+
+    @property
+    def threads(self) -> int | None: ...  # noqa: D102
+
+
+Options = TypeVar("Options", bound=Threaded)
+Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
+
+
+def on_its_threads(
+    run: Callable[Concatenate[Options, Rest], Result],
+) -> Callable[Concatenate[Options, Rest], Result]:
+    """Let a job use as many cores as its options say.
+
+    Raises
+    ------
+    OptionError
+        If these are less than one.
+    """
+
+    @wraps(run)
+    def limited(config: Options, /, *args: Rest.args, **kwargs: Rest.kwargs) -> Result:
+        if config.threads is not None and config.threads < 1:
+            raise OptionError(
+                f"{config.threads} is less than 1",
+                where="--threads",
+                mend="give the number of cores to use, or leave it out",
+            )
+        with limited_to(config.threads):
+            return run(config, *args, **kwargs)
+
+    return limited
+
+
 def flag(name: str) -> str:
     """Option of that field of a configuration."""
     return "--" + name.replace("_", "-")
@@ -51,12 +91,13 @@ def chosen_mask_diameter(
     OptionError
         If it does not fit the box.
     """
-    width = min(g.box * g.pixel_size for g in table.optics)
+    widths = {g.box * g.pixel_size for g in table.optics}
+    width, several = min(widths), len(widths) > 1
     if given == AUTO:
-        return round(suggested or _DEFAULT_MASK * width, 1)
+        return round(min(suggested or _DEFAULT_MASK * width, width), 1)
     if not 0 < given <= width:
         raise OptionError(
-            f"the mask of {given:g} A is wider than the box of {width:g} A"
+            f"the mask of {given:g} A is wider than the {'smallest ' * several}box of {width:g} A"
             if given > 0
             else f"{given:g} A is not more than 0",
             where="--mask-diameter",

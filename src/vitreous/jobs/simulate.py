@@ -19,6 +19,7 @@ from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import StarBlock, write_star
 from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import crop_or_pad, good_box, resample_map
 from vitreous.math.rotations import matrix_to_euler
@@ -202,6 +203,7 @@ def simulate(
     return simulate_from(lambda: (volume, pixel_size), config, on_event)
 
 
+@on_its_threads
 def run_simulate(config: SimulateConfig, on_event: OnEvent = ignore) -> Path:
     """Simulate particle images from a model or a map.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from vitreous.kernels.bfloat16 import FAST
+from vitreous.kernels.jit import kernel
 
 
-@njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
+@kernel(fastmath=FAST, error_model="numpy")
 def insert_planes(
     data: Any,
     weight: Any,
@@ -72,7 +72,7 @@ def insert_planes(
                     weight[k + up, j + back, i + 1] += share * u
 
 
-@njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
+@kernel(fastmath=FAST, error_model="numpy")
 def add_turned(
     data: Any,
     weight: Any,

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from vitreous.kernels.jit import kernel
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
+@kernel(error_model="numpy")
 def join_mates(data: Any, weight: Any, side: int, turns: Any, core: int, cores: int) -> None:
     """Replace every voxel by the sum of its mates, in place.
 

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from vitreous.kernels.bfloat16 import FAST
+from vitreous.kernels.jit import kernel
 
 _FAR, _NEAR, _OWN = np.float32(1 / 16), np.float32(4 / 16), np.float32(6 / 16)
 
@@ -27,7 +28,7 @@ def _at_an_end(line: Any, q: int, step: int) -> Any:
     return total
 
 
-@njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
+@kernel(fastmath=FAST, error_model="numpy")
 def share(lines: Any, step: int, out: Any, first: int, stop: int) -> None:
     """Means of neighbours along one axis, weights 1, 4, 6, 4, 1.
 

@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 
 from vitreous.kernels.bfloat16 import FAST
+from vitreous.kernels.jit import kernel
 
 _ONE = np.uint64(1)
 
@@ -72,7 +73,7 @@ def _add(
             data[q + _ONE] += imaginary * far
 
 
-@njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
+@kernel(fastmath=FAST, error_model="numpy")
 def read_points(cube: Any, side: int, points: Any, padding: int, out: Any) -> None:
     """Trilinear interpolation.
 
@@ -100,7 +101,7 @@ def read_points(cube: Any, side: int, points: Any, padding: int, out: Any) -> No
             q += np.uint64(side) * sheet
 
 
-@njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
+@kernel(fastmath=FAST, error_model="numpy")
 def read_slices(cube: Any, side: int, plane: Any, matrices: Any, padding: int, out: Any) -> None:
     """The same at the points of slices.
 
@@ -128,7 +129,7 @@ def read_slices(cube: Any, side: int, plane: Any, matrices: Any, padding: int, o
                 q += np.uint64(side) * sheet
 
 
-@njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
+@kernel(fastmath=FAST, error_model="numpy")
 def insert_points(
     data: Any,
     weight: Any,
@@ -171,7 +172,7 @@ def insert_points(
                 q += np.uint64(side) * sheet
 
 
-@njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
+@kernel(fastmath=FAST, error_model="numpy")
 def insert_slices(
     data: Any,
     weight: Any,

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from vitreous.kernels.bfloat16 import FAST, narrowed
+from vitreous.kernels.jit import kernel
 
 
-@njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
+@kernel(fastmath=FAST, error_model="numpy")
 def shifted(
     images: Any, contrast: Any, cosines: Any, sines: Any, real: Any, imaginary: Any
 ) -> None:
@@ -46,7 +46,7 @@ def shifted(
                 )
 
 
-@njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
+@kernel(fastmath=FAST, error_model="numpy")
 def picked(everywhere: Any, places: Any, out: Any) -> None:
     """Chosen columns of an array."""
     for x in range(everywhere.shape[0]):

@@ -21,6 +21,7 @@ import numpy as np
 from numba import njit
 
 from vitreous.kernels.bfloat16 import FAST, bits_of_float, float_of_bits, narrowed, widened
+from vitreous.kernels.jit import kernel
 from vitreous.math.constants import LOWEST
 
 _LOWEST = np.float32(LOWEST)
@@ -113,7 +114,7 @@ def _angle_of(s: Any, reference: int, score: Any) -> int:
     return 0
 
 
-@njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
+@kernel(fastmath=FAST, error_model="numpy")
 def sweep(
     products: Any,
     norms: Any,

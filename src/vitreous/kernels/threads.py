@@ -12,12 +12,27 @@ import torch
 
 T = TypeVar("T")
 
-_CORES = torch.get_num_threads()
+_cores = torch.get_num_threads()
 
 
 def cores() -> int:
-    """Cores that torch was started with, whatever its operations spread over now."""
-    return _CORES
+    """Cores that a job may use, whatever torch's operations spread over now."""
+    return _cores
+
+
+@contextmanager
+def limited_to(count: int | None) -> Iterator[None]:
+    """Use so many cores within, in every thread; None for as many as before."""
+    global _cores
+    before, threads = _cores, torch.get_num_threads()
+    if count is not None:
+        _cores = count
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        _cores = before
+        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -72,12 +72,28 @@ def half_shell_means(*values: Float[Tensor, "n n h"]) -> tuple[Float[Tensor, " s
 
 
 @lru_cache(maxsize=16)
-def waves(side: int, box: int, period: int, device: torch.device) -> Complex[Tensor, "s n"]:
+def waves(side: int, box: int, period: float, device: torch.device) -> Complex[Tensor, "s n"]:
     """exp(-2 pi i k x / period) at ``side`` frequencies and ``box`` pixels, both centred."""
     k = torch.arange(side, dtype=torch.float64, device=device) - side // 2
     x = torch.arange(box, dtype=torch.float64, device=device) - box // 2
     phase = k[:, None] * x * (-2 * math.pi / period)
     return torch.complex(torch.cos(phase), torch.sin(phase)).to(torch.complex64)
+
+
+def plane_frequencies(
+    images: Float[Tensor, "n b b"], side: int, steps: float
+) -> Complex[Tensor, "n s h"]:
+    """Unitary transforms of centred images at multiples of ``steps`` frequency steps, exactly.
+
+    Those with x from 0 on of the central ``side`` (odd) along each axis, ``(y, x)`` at
+    ``[side // 2 + y, x]``.  ``steps`` need not be whole: products with small matrices, one for each
+    axis, take an image to the frequencies of any other field of view.
+    """
+    box, middle = images.shape[-1], side // 2
+    wave = waves(side, box, box / steps, images.device)
+    positive = wave[middle:].T
+    lines = torch.complex(images @ positive.real, images @ positive.imag)
+    return wave @ lines / box
 
 
 def low_frequencies(

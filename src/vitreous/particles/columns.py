@@ -1,15 +1,25 @@
-"""Between a STAR file's text and numbers."""
+"""Between a STAR file's text and numbers: every typed cell of a table is read here."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from vitreous.errors import InputError
 from vitreous.io.star import StarBlock
+
+_TRUTHS = {"true": 1.0, "t": 1.0, "yes": 1.0, "false": 0.0, "f": 0.0, "no": 0.0}
+"""Words that table tools write in the place of 1 and 0."""
+
+_LARGEST = 2.0**53
+"""Whole numbers beyond it are not exact as reals."""
+
+Values = TypeVar("Values", bound=np.ndarray)
 
 
 def as_cells(name: str, values: np.ndarray) -> pl.Series:
@@ -18,12 +28,26 @@ def as_cells(name: str, values: np.ndarray) -> pl.Series:
     return (series.round(6) if series.dtype.is_float() else series).cast(pl.String)
 
 
+def _require(good: pl.Series, block: StarBlock, name: str, path: Path, expected: str) -> None:
+    if not good.all():
+        row = int((~good).arg_max() or 0)
+        raise InputError(
+            f"column _{name}, row {row + 1} holds {block.frame[name][row]!r}, expected {expected}",
+            where=path,
+            mend="mend that cell",
+        )
+
+
+def _finite(values: pl.Series) -> pl.Series:
+    return values.is_finite().fill_null(False)
+
+
 def numbers_if_any(block: StarBlock, name: str) -> Float[np.ndarray, " n"] | None:
     """Read a column that nothing depends on; None if it is missing or holds anything else."""
     if name not in block.frame.columns:
         return None
     values = block.frame[name].cast(pl.Float64, strict=False)
-    return values.to_numpy() if values.is_finite().fill_null(False).all() else None
+    return values.to_numpy() if _finite(values).all() else None
 
 
 def numbers(block: StarBlock, name: str, path: Path) -> Float[np.ndarray, " n"]:
@@ -34,14 +58,87 @@ def numbers(block: StarBlock, name: str, path: Path) -> Float[np.ndarray, " n"]:
     InputError
         Naming the first row that holds none.
     """
-    cells = block.frame[name]
-    values = cells.cast(pl.Float64, strict=False)
-    bad = values.is_null() | ~values.is_finite().fill_null(False)
-    if bad.any():
-        row = int(bad.arg_max() or 0)
-        raise InputError(
-            f"column _{name}, row {row + 1} holds {cells[row]!r}, expected a number",
-            where=path,
-            mend="mend that cell",
-        )
+    values = block.frame[name].cast(pl.Float64, strict=False)
+    _require(_finite(values), block, name, path, "a number")
     return values.to_numpy()
+
+
+def whole_numbers(block: StarBlock, name: str, path: Path) -> Int[np.ndarray, " n"]:
+    """Read a column as whole numbers, which may be written as reals: ``1.000000`` or ``1e0``.
+
+    Raises
+    ------
+    InputError
+        Naming the first row that holds none.
+    """
+    values = block.frame[name].cast(pl.Float64, strict=False)
+    whole = _finite(values) & ((values == values.round()) & (values.abs() <= _LARGEST))
+    _require(whole.fill_null(False), block, name, path, "a whole number")
+    return values.to_numpy().astype(np.int64)
+
+
+def truths(block: StarBlock, name: str, path: Path) -> Bool[np.ndarray, " n"]:
+    """Read a column of 1 and 0, or true and false.
+
+    Raises
+    ------
+    InputError
+        Naming the first row that holds neither.
+    """
+    cells = block.frame[name]
+    words = cells.str.to_lowercase().replace_strict(_TRUTHS, default=None, return_dtype=pl.Float64)
+    values = cells.cast(pl.Float64, strict=False).fill_null(words)
+    _require(values.is_in([0.0, 1.0]).fill_null(False), block, name, path, "1 or 0")
+    return values.to_numpy() == 1
+
+
+@dataclass(frozen=True)
+class JoinedBlocks:
+    """Particles beside their optics groups: a particle's own column counts before its group's.
+
+    Attributes
+    ----------
+    path : Path
+        The STAR file.
+    particles : StarBlock
+    optics : StarBlock or None
+        None for RELION 3.0 files.
+    row : int array (particles,)
+        Row of each particle's group in ``optics``; meaningless without it.
+    """
+
+    path: Path
+    particles: StarBlock
+    optics: StarBlock | None
+    row: Int[np.ndarray, " n"]
+
+    def _block_with(self, name: str) -> StarBlock | None:
+        blocks = (block for block in (self.particles, self.optics) if block is not None)
+        return next((block for block in blocks if name in block.frame.columns), None)
+
+    def _of_each(self, block: StarBlock, values: Values) -> Values:
+        return values if block is self.particles else values[self.row]
+
+    def frame(self) -> pl.DataFrame:
+        """All columns, as text."""
+        own = self.particles.frame
+        if self.optics is None:
+            return own
+        others = [name for name in self.optics.frame.columns if name not in own.columns]
+        return own.hstack(self.optics.frame.select(others)[self.row])
+
+    def numbers(self, name: str) -> Float[np.ndarray, " n"] | None:
+        """Read a column as numbers; None if neither block has it. Errors are as :func:`numbers`."""
+        block = self._block_with(name)
+        return None if block is None else self._of_each(block, numbers(block, name, self.path))
+
+    def truths(self, name: str) -> Bool[np.ndarray, " n"] | None:
+        """Read a column as :func:`truths`; None if neither block has it."""
+        block = self._block_with(name)
+        return None if block is None else self._of_each(block, truths(block, name, self.path))
+
+    def numbers_if_any(self, name: str) -> Float[np.ndarray, " n"] | None:
+        """Read a column as :func:`numbers_if_any`."""
+        block = self._block_with(name)
+        values = None if block is None else numbers_if_any(block, name)
+        return None if block is None or values is None else self._of_each(block, values)

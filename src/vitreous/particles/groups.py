@@ -1,11 +1,58 @@
-"""Particles put into halves, and micrographs into groups."""
+"""Particles put into halves and folds by the images they show, and micrographs into groups."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 from jaxtyping import Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from vitreous.errors import InputError
+from vitreous.particles.columns import numbers
+from vitreous.particles.selection import SUBSET, codes, random_subsets
+from vitreous.particles.table import ParticleTable
+
+ORIGINAL = "rlnImageOriginalName"
+
+Unit = Literal["particle", "micrograph", "filament"]
+"""What is dealt out between halves: images, or all images of a micrograph or filament together."""
+
+_COLUMNS = {"micrograph": "rlnMicrographName", "filament": "rlnHelicalTubeID"}
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Half of each particle, and where the halves came from.
+
+    Attributes
+    ----------
+    half : int64 array (particles,)
+        1 or 2.
+    dealt : bool
+        Whether they were dealt here, rather than read from rlnRandomSubset.
+    images_in_both : int
+        Images that particles of both halves show.
+    warnings : tuple of str
+    """
+
+    half: Int[np.ndarray, " n"]
+    dealt: bool
+    images_in_both: int = 0
+    warnings: tuple[str, ...] = ()
+
+    def record(self, *, independent: bool) -> dict[str, Any]:
+        """Entries of ``result.json``; ``independent`` if the poses were found in these halves."""
+        return {
+            "source": "dealt by image" if self.dealt else SUBSET,
+            "images_in_both": self.images_in_both,
+            "independent": independent and not self.images_in_both,
+        }
 
 
 @dataclass(frozen=True)
@@ -22,6 +69,59 @@ class Grouping:
 
     group: Int[np.ndarray, " n"]
     sizes: Int[np.ndarray, " g"]
+
+
+def _identity(path: Path) -> str:
+    """The same for all paths to one file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return str(path.resolve())
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def image_numbers(table: ParticleTable) -> Int[np.ndarray, " n"]:
+    """Number, from 0, of the image that each particle shows.
+
+    Particles show one image if their names lead to one place in one file, however written. After
+    a subtraction (rlnImageOriginalName) it is the image before it, whose noise is still there.
+    """
+    if ORIGINAL in table.columns:
+        names, frame = table.block.frame[ORIGINAL], table.block.frame
+        known = names.str.contains("@").fill_null(False)  # joined tables may lack some
+        originals = names.zip_with(known, frame["rlnImageName"].cast(pl.String))
+        table = table.with_images(originals, need_images=False)
+    _, file = np.unique([_identity(stack) for stack in table.stacks], return_inverse=True)
+    index = table.index_in_stack.astype(np.int64)
+    place = file[table.stack_of] * (int(index.max()) + 1) + index
+    return np.unique(place, return_inverse=True)[1]
+
+
+def turns(order: Int[np.ndarray, " m"], image: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
+    """When, from 0, the image of each particle of an order comes up first, counted in images."""
+    _, first, local = np.unique(image[order], return_index=True, return_inverse=True)
+    turn: Int[np.ndarray, " m"] = first.argsort().argsort()[local]
+    return turn
+
+
+def folds(
+    order: Int[np.ndarray, " m"], image: Int[np.ndarray, " n"], number: int
+) -> list[Int[np.ndarray, " f"]]:
+    """Particles dealt out into folds in an order; those that show one image stay together."""
+    turn = turns(order, image) % number
+    return [order[turn == fold] for fold in range(number)]
+
+
+def held_out(
+    order: Int[np.ndarray, " n"], image: Int[np.ndarray, " n"], wanted: int
+) -> tuple[Int[np.ndarray, " h"], Int[np.ndarray, " r"]]:
+    """Some ``wanted`` particles, the first in an order, and those that show none of their images.
+
+    Both are sorted. Of the images as many are held out as have no more than ``wanted`` particles.
+    """
+    turn = turns(order, image)
+    held = int((np.cumsum(np.bincount(turn)) <= wanted).sum())
+    return np.sort(order[turn < held]), np.sort(order[turn >= held])
 
 
 def halves(unit: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:
@@ -42,6 +142,110 @@ def halves(unit: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:
         half[one] = 1 + second
         lead += -int(sizes[one]) if second else int(sizes[one])
     return half[unit]
+
+
+def _whole(a: Int[np.ndarray, " n"], b: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Units that split up neither those of ``a`` nor those of ``b``."""
+    nodes = int(a.max()) + int(b.max()) + 2
+    links = coo_array((np.ones(len(a)), (a, int(a.max()) + 1 + b)), shape=(nodes, nodes))
+    return np.unique(connected_components(links, directed=False)[1][a], return_inverse=True)[1]
+
+
+def units(table: ParticleTable, unit: Unit) -> Int[np.ndarray, " n"]:
+    """Number, from 0, of what each particle is dealt out with.
+
+    Raises
+    ------
+    InputError
+        Without the column that tells micrographs or filaments.
+    """
+    image = image_numbers(table)
+    if unit == "particle":
+        return image
+    for column in (_COLUMNS[unit], _COLUMNS["micrograph"]):
+        if column not in table.columns:
+            raise InputError(
+                f"no column _{column} to keep each {unit} in one half by",
+                where=table.path,
+                mend="deal out the particles one by one",
+            )
+    apart = codes(table, _COLUMNS["micrograph"])
+    if unit == "filament":  # tubes are numbered anew in every micrograph
+        tube = codes(table, _COLUMNS["filament"])
+        apart = np.unique(apart * (int(tube.max()) + 1) + tube, return_inverse=True)[1]
+    return _whole(apart, image)
+
+
+def dealt_halves(table: ParticleTable, unit: Unit, seed: int) -> Halves:
+    """Halves dealt out at random, no image in both.
+
+    Raises
+    ------
+    InputError
+        As :func:`units`, and if all particles are of one unit.
+    """
+    unit_of = units(table, unit)
+    if int(unit_of.max()) == 0:
+        what = "image" if unit == "particle" else unit
+        raise InputError(
+            f"all particles are of one {what}, which makes no two halves",
+            where=table.path,
+            mend="give more particles, or deal out the particles one by one",
+        )
+    return Halves(halves(unit_of, seed), True)
+
+
+def given_halves(table: ParticleTable, mend: str) -> Halves:
+    """Halves that the particles have, rlnRandomSubset.
+
+    Parameters
+    ----------
+    table : ParticleTable
+    mend : str
+        What to do without them.
+
+    Raises
+    ------
+    InputError
+        Without the column, and for other numbers than 1 and 2, naming the first row.
+    """
+    half, image = random_subsets(table, mend), image_numbers(table)
+    both = np.bincount(image[half == 1], minlength=image.max() + 1) > 0
+    shared = int(both[np.unique(image[half == 2])].sum())
+    return Halves(half, False, shared, tuple(_shared(shared, int(image.max()) + 1)))
+
+
+def _shared(both: int, images_there: int) -> Iterator[str]:
+    if both:
+        yield (
+            f"{both:,} of {images_there:,} images are in both halves (_{SUBSET}), which then share "
+            "their noise: the FSC between them and the resolution are too good. Deal the particles "
+            "anew, by image, with vitreous select --halves, and refine them again."
+        )
+
+
+def given_or_dealt(table: ParticleTable, unit: Unit, seed: int) -> Halves:
+    """Halves that the particles have, or dealt out where they have none or only one of them.
+
+    Raises
+    ------
+    InputError
+        As :func:`given_halves` and :func:`dealt_halves`.
+    """
+    if SUBSET not in table.columns:
+        return dealt_halves(table, unit, seed)
+    there = np.unique(numbers(table.block, SUBSET, table.path))
+    if len(there) > 1 or there[0] not in (0, 1, 2):
+        return given_halves(table, f"remove the column _{SUBSET} to have halves dealt")
+    found = dealt_halves(table, unit, seed)
+    if there[0] == 0:  # as RELION writes it before it deals halves
+        return found
+    warning = (
+        f"All {len(table):,} particles have {there[0]:g} in the column _{SUBSET}, as those of one "
+        "half have: they were dealt into two halves anew. If you meant to refine all particles, "
+        "give the table with both halves."
+    )
+    return Halves(found.half, True, 0, (warning,))
 
 
 def regrouped(

@@ -107,6 +107,14 @@ def recentred(table: ParticleTable, point: Float[np.ndarray, " 3"]) -> ParticleT
     return table.with_origins(*read_poses(table).centred_on(np.asarray(point, float)).origins.T)
 
 
+_COORDINATES = ("rlnCoordinateX", "rlnCoordinateY")
+
+
+def has_coordinates(table: ParticleTable) -> bool:
+    """Whether the table says where the particles lie on their micrographs."""
+    return set(_COORDINATES) <= set(table.columns)
+
+
 def read_coordinates(table: ParticleTable) -> Float[np.ndarray, "n 2"]:
     """Coordinates (x, y) in pixels of the micrographs.
 
@@ -115,38 +123,10 @@ def read_coordinates(table: ParticleTable) -> Float[np.ndarray, "n 2"]:
     InputError
         Without them, or for a cell that holds no number.
     """
-    names = ("rlnCoordinateX", "rlnCoordinateY")
-    require_columns(table, names, "give particles with their places on the micrographs")
-    return np.stack([numbers(table.block, name, table.path) for name in names], axis=1)
+    require_columns(table, _COORDINATES, "give particles with their places on the micrographs")
+    return np.stack([numbers(table.block, name, table.path) for name in _COORDINATES], axis=1)
 
 
 def with_coordinates(table: ParticleTable, xy: Float[np.ndarray, "n 2"]) -> ParticleTable:
     """Table with these coordinates, in pixels of the micrographs."""
     return table.with_cells(rlnCoordinateX=xy[:, 0], rlnCoordinateY=xy[:, 1])
-
-
-def positions(table: ParticleTable, pixel_size: float) -> Float[np.ndarray, "n 2"]:
-    """Where the particles lie on their micrographs: coordinates less origins, angstrom.
-
-    Parameters
-    ----------
-    table : ParticleTable
-    pixel_size : float
-        Angstrom a pixel of the coordinates.
-    """
-    return read_coordinates(table) * pixel_size - read_origins(table)
-
-
-def origins_to_coordinates(table: ParticleTable, pixel_size: float) -> ParticleTable:
-    """Move the whole pixels of the origins into the coordinates, ready for extraction.
-
-    Parameters
-    ----------
-    table : ParticleTable
-    pixel_size : float
-        Angstrom a pixel of the coordinates.
-    """
-    origins = read_origins(table)
-    whole = np.round(origins / pixel_size)
-    moved = with_coordinates(table, read_coordinates(table) - whole)
-    return moved.with_origins(*(origins - whole * pixel_size).T)

@@ -9,12 +9,12 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from vitreous.errors import InputError, OptionError
-from vitreous.particles.columns import numbers
+from vitreous.particles.columns import numbers, whole_numbers
 from vitreous.particles.expression import fulfilled
 from vitreous.particles.poses import require_columns
 from vitreous.particles.table import ParticleTable
 
-CLASS, POSTERIOR = "rlnClassNumber", "rlnMaxValueProbDistribution"
+CLASS, POSTERIOR, SUBSET = "rlnClassNumber", "rlnMaxValueProbDistribution", "rlnRandomSubset"
 
 _CLASS_POSTERIOR, _NOISE_POSTERIOR = "vitreousClassPosterior", "vitreousNoiseProbability"
 
@@ -37,7 +37,34 @@ def class_numbers(table: ParticleTable) -> Int[np.ndarray, " n"]:
         Without the column rlnClassNumber.
     """
     require_columns(table, (CLASS,), "give the particles of a classification")
-    return numbers(table.block, CLASS, table.path).astype(np.int64)
+    return whole_numbers(table.block, CLASS, table.path)
+
+
+def random_subsets(table: ParticleTable, mend: str) -> Int[np.ndarray, " n"]:
+    """Half, 1 or 2, that each particle is in: rlnRandomSubset.
+
+    Parameters
+    ----------
+    table : ParticleTable
+    mend : str
+        What to do without that column.
+
+    Raises
+    ------
+    InputError
+        Without the column, and for other numbers, naming the first row.
+    """
+    require_columns(table, (SUBSET,), mend)
+    subset = whole_numbers(table.block, SUBSET, table.path)
+    odd = ~np.isin(subset, (1, 2))
+    if odd.any():
+        row = int(odd.argmax())
+        raise InputError(
+            f"{table.row_name(row)} has {subset[row]} in the column _{SUBSET}, expected 1 or 2",
+            where=table.path,
+            mend=f"mend that cell, or {mend}",
+        )
+    return subset
 
 
 def in_classes(table: ParticleTable, wanted: Collection[int]) -> Bool[np.ndarray, " n"]:
@@ -97,12 +124,7 @@ def where(table: ParticleTable, condition: str) -> Bool[np.ndarray, " n"]:
 
     See :func:`vitreous.particles.expression.fulfilled`.
     """
-    frame = table.block.frame
-    if table.optics_block is not None and "rlnOpticsGroup" in frame.columns:
-        frame = frame.join(
-            table.optics_block.frame, on="rlnOpticsGroup", how="left", maintain_order="left"
-        )
-    return fulfilled(condition, frame, table.path)
+    return fulfilled(condition, table.joined.frame(), table.path)
 
 
 def merit(table: ParticleTable) -> Float[np.ndarray, " n"]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +12,13 @@ from jaxtyping import Float, Int
 
 from vitreous.errors import InputError
 from vitreous.io.star import StarBlock, read_star, write_star
-from vitreous.particles.columns import as_cells, numbers
+from vitreous.particles.columns import JoinedBlocks, as_cells, numbers
+from vitreous.particles.image_files import IMAGE_NAME, ImageFiles, names_in, read_image_files
+from vitreous.particles.meaning import CtfState, ctf_state, require_projections
 from vitreous.particles.optics import OpticsGroup, optics_from_block, optics_from_rows
+
+_BLOCKS = ("particles", "images", "")
+"""Names of the block of particles, the first there counts."""
 
 _CTF_COLUMNS = ("rlnDefocusU", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 
@@ -36,14 +40,16 @@ class ParticleTable:
     optics : tuple of OpticsGroup
     group : int32 array (particles,)
         Index into ``optics``.
-    stacks : tuple of Path
-        Image files found.
-    stack_of : int32 array (particles,)
-        Index into ``stacks``.
-    index_in_stack : int64 array (particles,)
-        0-based.
+    files : ImageFiles
+        Where the images are.
     defocus_u, defocus_v, defocus_angle, phase_shift : float64 arrays or None
         Angstrom and degrees; None without CTF columns.
+    state : CtfState
+        What was done about the CTF in the images.
+    optics_row : int array (particles,)
+        Row of each particle's group in the optics block.
+    notes : tuple of str
+        What a user should know of how the table was read.
     """
 
     path: Path
@@ -52,17 +58,26 @@ class ParticleTable:
     other_blocks: tuple[StarBlock, ...]
     optics: tuple[OpticsGroup, ...]
     group: Int[np.ndarray, " n"]
-    stacks: tuple[Path, ...]
-    stack_of: Int[np.ndarray, " n"]
-    index_in_stack: Int[np.ndarray, " n"]
+    files: ImageFiles
     defocus_u: Float[np.ndarray, " n"] | None
     defocus_v: Float[np.ndarray, " n"] | None
     defocus_angle: Float[np.ndarray, " n"] | None
     phase_shift: Float[np.ndarray, " n"] | None
+    state: CtfState
+    optics_row: Int[np.ndarray, " n"]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of particles."""
         return len(self.group)
+
+    def __repr__(self) -> str:
+        """In one line: the file, and how many particles in how many optics groups."""
+        groups = len(self.optics)
+        return (
+            f"ParticleTable({str(self.path)!r}: {len(self):,} particles, "
+            f"{groups} optics group{'s' if groups != 1 else ''}, {len(self.columns)} columns)"
+        )
 
     @property
     def columns(self) -> list[str]:
@@ -73,6 +88,32 @@ class ParticleTable:
     def pixel_sizes(self) -> Float[np.ndarray, " n"]:
         """Pixel size of each particle's image, angstrom."""
         return np.array([group.pixel_size for group in self.optics])[self.group]
+
+    @property
+    def stacks(self) -> tuple[Path, ...]:
+        """Image files found."""
+        return self.files.stacks
+
+    @property
+    def stack_of(self) -> Int[np.ndarray, " n"]:
+        """Index into ``stacks`` of each particle."""
+        return self.files.stack_of
+
+    @property
+    def index_in_stack(self) -> Int[np.ndarray, " n"]:
+        """Index of each image in its file, from 0."""
+        return self.files.index
+
+    @property
+    def joined(self) -> JoinedBlocks:
+        """Particles' columns and those of their optics groups."""
+        return JoinedBlocks(self.path, self.block, self.optics_block, self.optics_row)
+
+    @property
+    def optics_rows(self) -> dict[int, int]:
+        """Row in the optics block of each group that has particles, by its place in ``optics``."""
+        places, first = np.unique(self.group, return_index=True)
+        return dict(zip(places.tolist(), self.optics_row[first].tolist(), strict=True))
 
     def row_name(self, row: int) -> str:
         """Name a particle for a message: its row and image."""
@@ -88,12 +129,13 @@ class ParticleTable:
             self,
             block=self.block.with_frame(self.block.frame[rows]),
             group=self.group[rows],
-            stack_of=self.stack_of[rows],
-            index_in_stack=self.index_in_stack[rows],
+            files=self.files.take(rows),
             defocus_u=some(self.defocus_u),
             defocus_v=some(self.defocus_v),
             defocus_angle=some(self.defocus_angle),
             phase_shift=some(self.phase_shift),
+            state=self.state.take(rows),
+            optics_row=self.optics_row[rows],
         )
 
     def with_images(self, names: pl.Series, *, need_images: bool = True) -> ParticleTable:
@@ -106,8 +148,8 @@ class ParticleTable:
         """
         frame = self.block.frame.with_columns(names.alias("rlnImageName"))
         block = self.block.with_frame(frame)
-        stacks, stack_of, index = _images(block, self.path, need_images)
-        return replace(self, block=block, stacks=stacks, stack_of=stack_of, index_in_stack=index)
+        files = read_image_files(block, self.path, need_images)
+        return replace(self, block=block, files=files)
 
     def with_boxes(self, boxes: Mapping[int, int]) -> ParticleTable:
         """Table whose optics groups (their numbers) have these boxes, pixels."""
@@ -118,8 +160,9 @@ class ParticleTable:
         if self.optics_block is None or "rlnImageSize" not in self.optics_block.frame.columns:
             return table
         frame = self.optics_block.frame
-        old = zip(frame["rlnOpticsGroup"], frame["rlnImageSize"], strict=True)
-        sizes = [str(boxes.get(int(number), size)) for number, size in old]
+        sizes = frame["rlnImageSize"].to_list()
+        for number, row in self.optics_rows.items():
+            sizes[row] = str(optics[number].box)
         block = self.optics_block.with_frame(frame.with_columns(rlnImageSize=pl.Series(sizes)))
         return replace(table, optics_block=block)
 
@@ -159,58 +202,35 @@ class ParticleTable:
         return self.with_cells(rlnOriginX=origin_x / pixel, rlnOriginY=origin_y / pixel)
 
 
-def find_file(name: str, star: Path) -> Path | None:
-    """Resolve a path against the STAR file's folder, its parents and the current one."""
-    folder = star.resolve().parent
-    places = [folder, *folder.parents, Path.cwd()]
-    if Path(name).is_absolute():
-        places = [Path("/")]
-    return next((place / name for place in places if (place / name).is_file()), None)
-
-
-def _find_stack(name: str, star: Path) -> Path:
-    found = find_file(name, star)
-    if found is not None:
-        return found
-    folder = star.resolve().parent
-    looked = (
-        "as given" if Path(name).is_absolute() else f"in {folder}, its parents and {Path.cwd()}"
-    )
-    raise InputError(
-        f"the image file {name} was looked for {looked} and is not there",
-        where=star,
-        mend="copy it there or mend _rlnImageName",
+def _best_named(blocks: Iterable[StarBlock], names: Sequence[str]) -> StarBlock | None:
+    """The block with the first of these names; programs differ in capitals."""
+    found = [block for block in blocks if block.name.casefold() in names]
+    return min(
+        found,
+        key=lambda block: (names.index(block.name.casefold()), block.name not in names),
+        default=None,
     )
 
 
-def _images(
-    block: StarBlock, path: Path, needed: bool
-) -> tuple[tuple[Path, ...], np.ndarray, np.ndarray]:
-    """Stacks, each particle's stack, and its 0-based index there, from rlnImageName.
-
-    Stacks that are not ``needed`` and not there keep their names.
-    """
-    names = block.frame["rlnImageName"]
-    parts = names.str.extract_groups(r"^(?:(?<index>\d+)@)?(?<file>[^@]+)$").struct.unnest()
-    index = parts["index"].fill_null("1").cast(pl.Int64, strict=False)
-    bad = parts["file"].is_null() | (index.fill_null(0) < 1)
-    if bad.any():
-        row = int(bad.arg_max() or 0)
+def _particles_block(blocks: Mapping[str, StarBlock], path: Path) -> StarBlock:
+    """The block of particles: by its name, or the only one that has images."""
+    having = [block for block in blocks.values() if IMAGE_NAME in block.frame.columns]
+    block = _best_named(having, _BLOCKS) or (having[0] if len(having) == 1 else None)
+    if block is None:
+        found = ", ".join(f"data_{b.name} with {len(b.frame.columns)} columns" for b in
+                          blocks.values())  # fmt: skip
+        which = "several blocks with" if having else "no particles: no block with"
         raise InputError(
-            f"row {row + 1}: {names[row]!r} is no image name, expected NUMBER@FILE from 1",
+            f"{which} a column _{IMAGE_NAME}, and none of them is named data_particles (found "
+            f"{found})",
             where=path,
-            mend="mend that cell",
+            mend="name the block of particles data_particles"
+            if having
+            else "give the STAR file of extracted particles",
         )
-    files = parts["file"].unique(maintain_order=True)
-    stack_of = parts["file"].replace_strict(files, range(len(files)), return_dtype=pl.Int32)
-    return (
-        tuple(
-            _find_stack(name, path) if needed else find_file(name, path) or Path(name)
-            for name in files
-        ),
-        stack_of.to_numpy(),
-        index.to_numpy() - 1,
-    )
+    if len(block.frame) == 0:
+        raise InputError("zero particles", where=path, mend="give a table with particles in it")
+    return block
 
 
 def read_particles(path: Path | str, *, need_images: bool = True) -> ParticleTable:
@@ -226,49 +246,42 @@ def read_particles(path: Path | str, *, need_images: bool = True) -> ParticleTab
     ------
     InputError
         For a table without particles or image names, cells that do not parse, unknown optics
-        groups and image files that are not there.
+        groups, image files that are not there, and images that are no single projections.
     """
     path = Path(path)
     blocks = read_star(path)
-    optics_block = blocks.get("optics")
-    name = next((n for n in ("particles", "images", "") if n in blocks), None)
-    block = blocks[name] if name is not None else None
-    if block is None or "rlnImageName" not in block.frame.columns:
-        found = {b.name: b.frame.columns for b in blocks.values()}
-        raise InputError(
-            "no particles: no block particles, images or data_ with a column _rlnImageName "
-            f"(found {', '.join(f'data_{n} with {len(c)} columns' for n, c in found.items())})",
-            where=path,
-            mend="give the STAR file of extracted particles",
-        )
-    if len(block.frame) == 0:
-        raise InputError("zero particles", where=path, mend="give a table with particles in it")
-    stacks, stack_of, index = _images(block, path, need_images)
-    if optics_block is None:
-        optics, group = optics_from_rows(block, stack_of, stacks, path)
-    else:
-        optics, group = optics_from_block(optics_block, block, stack_of, stacks, path)
+    block = _particles_block(blocks, path)
+    optics_block = _best_named((b for b in blocks.values() if b is not block), ["optics"])
+    files = read_image_files(block, path, need_images)
+    grouped = (
+        optics_from_rows(block, files, path)
+        if optics_block is None
+        else optics_from_block(optics_block, block, files, path)
+    )
+    joined = JoinedBlocks(path, block, optics_block, grouped.row)
+    others = {n: b for n, b in blocks.items() if b is not block and b is not optics_block}
+    require_projections(joined, others, files)
 
     def column(label: str, default: np.ndarray) -> np.ndarray:
         return numbers(block, label, path) if label in block.frame.columns else default
 
     zeros = np.zeros(len(block.frame))
     u = numbers(block, "rlnDefocusU", path) if "rlnDefocusU" in block.frame.columns else None
-    others = tuple(b for b in blocks.values() if b is not block and b is not optics_block)
     return ParticleTable(
         path,
         block,
         optics_block,
-        others,
-        optics,
-        group,
-        stacks,
-        stack_of,
-        index,
+        tuple(others.values()),
+        grouped.optics,
+        grouped.group,
+        files,
         u,
         None if u is None else column("rlnDefocusV", u),
         None if u is None else column("rlnDefocusAngle", zeros),
         None if u is None else column("rlnPhaseShift", zeros),
+        ctf_state(joined),
+        grouped.row,
+        grouped.notes,
     )
 
 
@@ -297,45 +310,15 @@ def require_ctf(table: ParticleTable) -> None:
         )
 
 
-def image_names(table: ParticleTable, folder: Path, *, keep: bool = False) -> pl.Series:
-    """Image names that resolve from a STAR file in ``folder``: relative when near, else absolute.
-
-    Names that lead to the same file from there, or to none, stay as they are with ``keep``: a
-    RELION project gives all of them from its root.
-    """
-    names = []
-    for stack in table.stacks:
-        absolute = stack.resolve()
-        relative = Path(os.path.relpath(absolute, folder.resolve()))
-        names.append(str(relative if relative.parts.count("..") < 3 else absolute))
-    numbers_there = pl.Series(table.index_in_stack + 1).cast(pl.String).str.zfill(6)
-    files = pl.Series(names, dtype=pl.String).gather(table.stack_of)
-    made = (numbers_there + "@" + files).alias("rlnImageName")
-    if not keep:
-        return made
-    used, first = np.unique(table.stack_of, return_index=True)
-    given = table.block.frame["rlnImageName"]
-    same = np.zeros(len(table.stacks), dtype=bool)
-    same[used] = [
-        _leads_to(given[int(row)].rpartition("@")[2], folder, table.stacks[stack])
-        for stack, row in zip(used, first, strict=True)
-    ]
-    return given.zip_with(pl.Series(same[table.stack_of]), made)
+def image_names(table: ParticleTable, folder: Path) -> pl.Series:
+    """Image names for a table in another folder: :func:`~.image_files.names_in`."""
+    return names_in(folder, table.block.frame[IMAGE_NAME], table.files)
 
 
-def _leads_to(name: str, folder: Path, stack: Path) -> bool:
-    """Whether a file's name in a STAR file in ``folder`` means ``stack``, or that is nowhere."""
-    found = find_file(name, folder / "particles.star")
-    return not stack.is_file() or (found is not None and found.samefile(stack))
-
-
-def write_particles(path: Path | str, table: ParticleTable, *, keep_names: bool = False) -> None:
-    """Write a table beside its new images' paths; RELION reads it from the output's folder.
-
-    With ``keep_names`` image names that hold in both places stay as they are.
-    """
+def write_particles(path: Path | str, table: ParticleTable) -> None:
+    """Write a table whose images are found from its new place, here and by RELION."""
     path = Path(path)
-    frame = table.block.frame.with_columns(image_names(table, path.parent, keep=keep_names))
+    frame = table.block.frame.with_columns(image_names(table, path.parent))
     blocks = [*table.other_blocks, table.block.with_frame(frame)]
     if table.optics_block is not None:
         blocks.insert(0, table.optics_block)

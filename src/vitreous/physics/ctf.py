@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from vitreous.physics.aberrations import zernike_sum
@@ -61,12 +61,47 @@ class Optics:
 
 @dataclass(frozen=True)
 class Defocus:
-    """Per-particle defocus: U and V in angstrom, azimuth of U and phase shift in degrees."""
+    """Per-particle defocus, and what else sets an image's CTF apart from others.
+
+    Attributes
+    ----------
+    u, v : tensors (n,)
+        Angstrom.
+    angle, phase_shift : tensors (n,)
+        Azimuth of U, and that of a phase plate, degrees.
+    scale, bfactor : tensors (n,), optional
+        What the CTF is multiplied by: scale and exp(-B k^2 / 4), B in angstrom^2.
+    flipped, premultiplied : bool tensors (n,), optional
+        What was done to the image: its phases were flipped, or it was multiplied by its CTF.
+    """
 
     u: Float[Tensor, " n"]
     v: Float[Tensor, " n"]
     angle: Float[Tensor, " n"]
     phase_shift: Float[Tensor, " n"]
+    scale: Float[Tensor, " n"] | None = None
+    bfactor: Float[Tensor, " n"] | None = None
+    flipped: Bool[Tensor, " n"] | None = None
+    premultiplied: Bool[Tensor, " n"] | None = None
+
+    def take(self, part: slice | Tensor) -> Defocus:
+        """That of some particles."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{n: value[part] for n, value in given.items() if value is not None})
+
+    @property
+    def some_premultiplied(self) -> bool:
+        """Whether any image was multiplied by its CTF."""
+        return self.premultiplied is not None and bool(self.premultiplied.any())
+
+    def amplitude(self, k2: Float[Tensor, "*p"]) -> Float[Tensor, "n ..."] | None:
+        """What the CTF's sine is multiplied by at squared frequencies; None for 1."""
+        if self.scale is None and self.bfactor is None:
+            return None
+        shape = (-1, *[1] * k2.ndim)
+        scale = torch.ones_like(self.u) if self.scale is None else self.scale
+        b = torch.zeros_like(self.u) if self.bfactor is None else self.bfactor
+        return scale.view(shape) * torch.exp(-b.view(shape) / 4 * k2)
 
 
 def magnified(points: Float[Tensor, "*p 2"], optics: Optics) -> Float[Tensor, "*p 2"]:
@@ -101,10 +136,12 @@ def contrast_transfer(
     defocus: Defocus,
     optics: Optics,
     *,
-    phase_flipped: bool = False,
     ignore_until_first_peak: bool = False,
 ) -> Float[Tensor, "n ..."]:
-    """CTF of every particle at the given image frequencies.
+    """CTF of every particle at the given image frequencies, its absolute value where flipped.
+
+    It is what noise of one strength at all frequencies was added to; images multiplied by their CTF
+    since carry its square.  See :func:`image_transfer`.
 
     Parameters
     ----------
@@ -114,29 +151,37 @@ def contrast_transfer(
         One value a particle.
     optics : Optics
         The particles' optics group.
-    phase_flipped : bool
-        The images' phases were already corrected: take the absolute value.
     ignore_until_first_peak : bool
         One up to the first maximum of the absolute value.
 
     Returns
     -------
-    tensor (particles, ...) of values in [-1, 1], positive at low frequency.
+    tensor (particles, ...) of values in [-1, 1] unless scaled, positive at low frequency.
 
     Notes
     -----
     sin(pi lambda df k^2 - pi/2 Cs lambda^3 k^4 + asin(w) + phase shift) with
     df = (U + V + (U - V) cos 2(theta - angle)) / 2: Rohou & Grigorieff, J. Struct. Biol. 192,
     216 (2015), equations 3 to 5, in RELION's sign.  Even Zernike terms are taken from the argument,
-    as RELION adds them to its negative.
+    as RELION adds them to its negative.  rlnCtfScalefactor and rlnCtfBfactor multiply the sine as
+    ``relion_project`` has it.
     """
     phase = ctf_phase(frequencies, defocus, optics)
     value = torch.sin(phase)
-    if phase_flipped:
-        value = value.abs()
+    if defocus.flipped is not None:
+        flipped = defocus.flipped.view(-1, *[1] * (value.ndim - 1))
+        value = torch.where(flipped, value.abs(), value)
     if ignore_until_first_peak:
         value = torch.where(phase.abs() < math.pi / 2, torch.ones_like(value), value)
-    return value
+    amplitude = defocus.amplitude((magnified(frequencies, optics) ** 2).sum(-1))
+    return value if amplitude is None else value * amplitude
+
+
+def image_transfer(ctf: Float[Tensor, "n ..."], defocus: Defocus) -> Float[Tensor, "n ..."]:
+    """What the signal in each image is multiplied by: the CTF, or its square if premultiplied."""
+    if defocus.premultiplied is None:
+        return ctf
+    return torch.where(defocus.premultiplied.view(-1, *[1] * (ctf.ndim - 1)), ctf**2, ctf)
 
 
 def coma_scale(optics: Optics) -> float:

@@ -87,10 +87,13 @@ def polar_grid(rings: int, support: float) -> PolarGrid:
 
 
 def polar_matrix(
-    box: int, grid: PolarGrid, device: torch.device | None = None
+    box: int, grid: PolarGrid, steps: float = 1.0, device: torch.device | None = None
 ) -> Float[Tensor, "q p"]:
-    """Matrix from pixels of centred images to (real, imaginary) ring samples, unitary scale."""
-    points = grid.points(device).reshape(-1, 2)
+    """Matrix from pixels of centred images to (real, imaginary) ring samples, unitary scale.
+
+    The rings of ``grid`` count in ``steps`` frequency steps of the images' own box.
+    """
+    points = grid.points(device).reshape(-1, 2) * steps
     axis = torch.arange(box, device=device, dtype=torch.float32) - box // 2
     along_x = points[:, :1] * axis * (2 * math.pi / box)
     along_y = points[:, 1:] * axis * (2 * math.pi / box)

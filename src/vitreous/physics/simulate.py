@@ -12,7 +12,14 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from vitreous.math.fourier import to_real
-from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, contrast_transfer, magnified
+from vitreous.physics.ctf import (
+    Defocus,
+    Optics,
+    beam_tilt_phase,
+    contrast_transfer,
+    image_transfer,
+    magnified,
+)
 from vitreous.physics.project import (
     FourierCube,
     image_frequencies,
@@ -41,9 +48,7 @@ class Views:
 
     def take(self, part: slice) -> Views:
         """Some of the particles."""
-        d = self.defocus
-        some = Defocus(d.u[part], d.v[part], d.angle[part], d.phase_shift[part])
-        return Views(self.matrices[part], self.origins[part], some)
+        return Views(self.matrices[part], self.origins[part], self.defocus.take(part))
 
 
 def random_matrices(count: int, kind: str, rng: np.random.Generator) -> Float[Tensor, "n 3 3"]:
@@ -70,25 +75,27 @@ def clean_images(
     box: int,
     pixel_size: float,
     *,
-    phase_flipped: bool = False,
+    steps: float = 1.0,
     read: Callable[[FourierCube, Tensor], Tensor] = read_cube,
 ) -> Float[Tensor, "n box box"]:
     """Noise-free images: slice, CTF, coma and shift; anisotropic magnification moves the slice.
 
     Image frequencies k read the volume, the CTF and the coma at M k with M the rlnMagMat; the
     shift is that of the recorded image.  Frequencies that the cube does not hold stay empty.
-    ``read`` is the interpolation, or a faster one.
+    A frequency step of the images is ``steps`` of the map's where their fields of view differ; they
+    are then as bright as if both were in noise of one standard deviation a pixel.  ``read`` is the
+    interpolation, or a faster one.
     """
     frequencies = image_frequencies(box)
     x, y = frequencies.unbind(-1)
     half = (x > 0) | ((x == 0) & (y >= 0))
-    known = min(box // 2 - 1, cube.side // 2 / cube.padding - 1)
+    known = min(box // 2 - 1, (cube.side // 2 / cube.padding - 1) / steps)
     inside = half & (frequencies.norm(dim=-1) <= known)
     k = frequencies[inside]
-    points = slice_points(magnified(k, optics), views.matrices)
-    slices = read(cube, points.reshape(-1, 3))[0].view(len(points), -1)
+    points = slice_points(magnified(k, optics) * steps, views.matrices)
+    slices = read(cube, points.reshape(-1, 3))[0].view(len(points), -1) * steps
     metric = k / (box * pixel_size)
-    transfer = contrast_transfer(metric, views.defocus, optics, phase_flipped=phase_flipped)
+    transfer = image_transfer(contrast_transfer(metric, views.defocus, optics), views.defocus)
     transfer = transfer * beam_tilt_phase(metric, optics)
     spectrum = torch.zeros(len(points), box, box, dtype=slices.dtype)
     moved = torch.stack([shift_phase(k, -origin[None], box)[0] for origin in views.origins])

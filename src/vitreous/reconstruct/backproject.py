@@ -50,9 +50,11 @@ class PosedImages:
         Angstrom; by default the map's.
     weights : tensor (n,), optional
         How much each image counts; by default all alike.
+    scale : tensor (n,), optional
+        How strong the density is in each; by default alike in all.
     maps : integer tensor (n,), optional
         Which map each image goes into; by default the first.
-    phase_flipped, ignore_until_first_peak : bool
+    ignore_until_first_peak : bool
         See :func:`vitreous.physics.ctf.contrast_transfer`.
     """
 
@@ -63,8 +65,8 @@ class PosedImages:
     optics: Optics
     pixel_size: float | None = None
     weights: Float[Tensor, " n"] | None = None
+    scale: Float[Tensor, " n"] | None = None
     maps: Int[Tensor, " n"] | None = None
-    phase_flipped: bool = False
     ignore_until_first_peak: bool = False
 
 
@@ -121,17 +123,23 @@ def centred_spectra(
 def _flat_slice(
     batch: PosedImages, spectra: Complex[Tensor, "n p"], metric: Float[Tensor, "p 2"]
 ) -> tuple[Float[Tensor, "p 2"], Complex[Tensor, "n p"], Float[Tensor, "n p"]]:
-    """Frequencies, data and weight of images that are central slices."""
+    """Frequencies, data and weight of images that are central slices.
+
+    An image that was multiplied by its CTF is data as it is, and the weight is the same: its noise
+    was multiplied too.
+    """
     ctf = torch.ones(spectra.shape)
     if batch.defocus is not None:
         ctf = contrast_transfer(
             metric,
             batch.defocus,
             batch.optics,
-            phase_flipped=batch.phase_flipped,
             ignore_until_first_peak=batch.ignore_until_first_peak,
         )
-    return magnified(metric, batch.optics), spectra * ctf, ctf**2
+    data = spectra * ctf
+    if batch.defocus is not None and batch.defocus.premultiplied is not None:
+        data = torch.where(batch.defocus.premultiplied[:, None], spectra, data)
+    return magnified(metric, batch.optics), data, ctf**2
 
 
 def _curved_slices(
@@ -146,11 +154,22 @@ def _curved_slices(
             "the sphere's two halves are told apart by the whole CTF, which is not to be used",
             mend="give particles with defocus columns, and correct for all of the CTF",
         )
+    if batch.defocus.some_premultiplied:
+        raise OptionError(
+            "images that were multiplied by their CTF have lost what tells the sphere's two halves "
+            "apart",
+            mend="reconstruct without the sphere, or extract them without multiplying",
+        )
     phase = ctf_phase(metric, batch.defocus, batch.optics)
-    if batch.phase_flipped:
-        spectra = spectra * torch.sin(phase).sign()
+    if batch.defocus.flipped is not None:
+        turned = spectra * torch.sin(phase).sign()
+        spectra = torch.where(batch.defocus.flipped[:, None], turned, spectra)
     points = magnified(metric, batch.optics)
-    return sphere_halves(spectra, phase, points, batch.optics.voltage, curvature)
+    amplitude = batch.defocus.amplitude((points**2).sum(-1))
+    if amplitude is None:
+        return sphere_halves(spectra, phase, points, batch.optics.voltage, curvature)
+    halves = sphere_halves(spectra * amplitude, phase, points, batch.optics.voltage, curvature)
+    return [(places, data, weight * amplitude**2) for places, data, weight in halves]
 
 
 def _insert_batch(
@@ -175,9 +194,11 @@ def _insert_batch(
     count = len(batch.images)
     weights = torch.ones(count) if batch.weights is None else batch.weights.float()
     maps = torch.zeros(count, dtype=torch.long) if batch.maps is None else batch.maps
+    # In noise of standard deviation 1 the same density is fainter, the wider the field of view.
+    strength = steps * (torch.ones(count) if batch.scale is None else batch.scale.float())
     for points, data, shares in slices:
-        # In noise of standard deviation 1 the same density is fainter, the wider the field of view.
-        data, shares = data * (steps * weights)[:, None], shares * (steps**2 * weights)[:, None]
+        data = data * (strength * weights)[:, None]
+        shares = shares * (strength**2 * weights)[:, None]
         axes = batch.matrices[:, : points.shape[1]].float()
         for number, cube in enumerate(cubes):
             chosen = maps == number

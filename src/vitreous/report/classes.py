@@ -45,10 +45,17 @@ def _in_common_frame(record: Record) -> Record:
     return replace(record, result={**record.result, "classes": entries})
 
 
-def _kind(entry: dict[str, Any], decoys: list[int]) -> str:
-    if entry["class"] in decoys:
-        return "decoy, kept as given" if entry.get("fixed") else "decoy"
-    return str(entry["label"])
+_DECOYS = {"ball": "a ball", "noise": "noise", "empty": "an empty map"}
+"""Kinds of decoy in words."""
+
+
+def _kind(entry: dict[str, Any], result: dict[str, Any]) -> str:
+    if entry["class"] not in result["decoys"]:
+        return str(entry["label"])
+    kinds = {found["class"]: found["kind"] for found in result["recognised_decoys"]}
+    kind = kinds.get(entry["class"])
+    words = ["decoy", *([_DECOYS[kind]] if kind else [])]
+    return ", ".join([*words, "kept as given"] if entry.get("fixed") else words)
 
 
 def _table(record: Record) -> str:
@@ -65,7 +72,7 @@ def _table(record: Record) -> str:
                 counted,
                 None if entry.get("confidence") is None else f"{entry['confidence']:.2f}",
                 None if limit is None else f"{limit:.1f} Å",
-                _kind(entry, record.result["decoys"]),
+                _kind(entry, record.result),
             )
         )
     header = (
@@ -123,12 +130,18 @@ def _flow(record: Record) -> str:
 
 def _facts(record: Record) -> list[tuple[str, str, str]]:
     result = record.result
-    passes, last = result["passes"], result["changed"][-1]
-    settled = "settled" if result["settled"] else "not settled"
+    passes, changed = result["passes"], f"{result['changed'][-1]:.1%} changed class in the last"
+    limit = f"settled is less than {result['settled_below']:.0%}"
+    if not result["passes_at_limit"]:
+        settled = "ended before the finest detail was compared"
+    elif result["settled"]:
+        settled = f"settled: {changed}"
+    else:
+        settled = f"not settled: {changed}, {limit}"
     return [
         ("Classes", str(len(record.classes)), f"{result['effective_classes']:.1f} effective"),
         ("Particles", f"{result['input']['n_particles']:,}", ""),
-        ("Passes", str(passes), f"{settled}: {last:.1%} changed class in the last"),
+        ("Passes", str(passes), settled),
         ("Told apart by", f"{result['resolution_limit']:.1f} Å", "finest detail compared"),
         ("Symmetry", record.symmetry, "" if record.symmetry == "C1" else "imposed"),
         ("Time", duration(result["timings"]["total_s"]), f"on {result['device']}"),

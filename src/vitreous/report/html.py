@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import MISSING, fields
 from pathlib import Path
 
 import numpy as np
 
 from vitreous.io.atomic import write_text
+from vitreous.jobs.command import shell_command
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.report import page
 from vitreous.report.directions import DirectionDensity
@@ -47,12 +47,13 @@ def _outcome(record: Record) -> str:
 
 
 def _lead(record: Record) -> str:
-    group = record.symmetry
-    imposed = (
-        "No symmetry was imposed."
-        if group.upper() == "C1"
-        else f"Symmetry {group} was imposed, not found: check that the molecule has it."
-    )
+    group, found = record.symmetry, record.result.get("symmetry_found")
+    if found:
+        imposed = str(found)
+    elif group.upper() == "C1":
+        imposed = "No symmetry was imposed."
+    else:
+        imposed = f"Symmetry {group} was imposed, not found: check that the molecule has it."
     hand = str(record.result.get("hand", "undetermined"))
     mirror = (
         "The hand is undetermined: particle images cannot tell a molecule from its mirror image, "
@@ -127,28 +128,7 @@ def command_line(record: Record) -> str:
     given = record.result.get("command")
     if isinstance(given, list) and given:
         return shlex.join([Path(str(given[0])).name, *map(str, given[1:])])
-    words = ["vitreous", str(record.result.get("job", "abinit"))]
-    options = record.options
-    if "particles" in options:
-        words.append(shlex.quote(str(options["particles"])))
-    defaults = {
-        f.name: f.default
-        for f in fields(AbinitConfig)
-        if f.name not in ("_", "particles", "overwrite", "resume")
-    }
-    for name, default in defaults.items():
-        value = options.get(name)
-        if name not in options or value is None or (default is not MISSING and value == default):
-            continue
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            words += [
-                f"--{flag}",
-                shlex.quote(f"{value:g}" if isinstance(value, float) else str(value)),
-            ]
-    return " ".join(words)
+    return shell_command(str(record.result.get("job", "abinit")), record.options, AbinitConfig)
 
 
 def _repeat(record: Record) -> str:
@@ -213,6 +193,7 @@ def build_page(record: Record) -> str:
         maps_section(record),
         page.section(
             "How far to trust it",
+            page.next_step(record.result.get("next_step")),
             page.bullets(_points(record, densities)),
             trust_tables(record.result),
         ),

@@ -11,6 +11,7 @@ import polars as pl
 from vitreous.io.mrc import open_stack
 from vitreous.report import optics_figures, page
 from vitreous.report.story import Facts, Result, Story
+from vitreous.validate.optics.significance import standing
 
 _MICROGRAPHS = 3
 """Shown: those with the most particles."""
@@ -54,11 +55,11 @@ def _rows(result: Result) -> Iterator[tuple[int, str, str, str]]:
     for record in result.get("defocus", ()):
         change, error = (record[name]["median"] for name in ("change", "error"))
         found = f"{change:.0f} Å (median), uncertain by {error:.0f} Å"
-        yield record["group"], "defocus", found, _sure(record)
+        yield record["group"], "defocus", found, standing(record, change, error)
     for record in result.get("astigmatism", ()):
         change, error = (record[f"astigmatism_{n}"]["median"] for n in ("change", "error"))
         found = f"{change:.0f} Å (median), uncertain by {error:.0f} Å"
-        yield record["group"], "astigmatism", found, _sure(record)
+        yield record["group"], "astigmatism", found, standing(record, change, error)
     for record in result.get("odd_aberrations", ()):
         for name, said in _PARTS.items():
             if name in record:

@@ -75,6 +75,14 @@ def bullets(sentences: Iterable[str]) -> str:
     return f'<ul class="points">{"".join(f"<li>{escape(s)}</li>" for s in sentences)}</ul>'
 
 
+def next_step(step: Mapping[str, Any] | None) -> str:
+    """What to do next after a verdict that is not solved: a sentence and a command; or nothing."""
+    if step is None:
+        return ""
+    command = f"<pre>{escape(step['command'])}</pre>" if step["command"] else ""
+    return paragraph(f"Next: {step['sentence']}") + command
+
+
 def warnings_box(warnings: Sequence[str]) -> str:
     """Prominent box of warnings, or nothing."""
     if not warnings:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from vitreous.report.stages import share_done
 
 _PLAIN_LINES = 10
 """Lines for a whole stage where there is no terminal."""
+
+_LEAST_SHARE = 0.02
+"""Share of the work after which the time that it took tells the time left."""
 
 
 def duration(seconds: float) -> str:
@@ -32,14 +31,77 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
 
 
-def _words(event: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class Step:
+    """How far a job is.
+
+    Attributes
+    ----------
+    stage : str
+        Name of the stage; all iterations of a search are one.
+    words : str
+        What is shown of it.
+    done, total : int
+    bounded : bool
+        The stage may end before ``total`` is reached.
+    """
+
+    stage: str
+    words: str
+    done: int
+    total: int
+    bounded: bool
+
+    @property
+    def count(self) -> str:
+        """Steps done, of how many."""
+        return (
+            f"{self.done} of at most {self.total}" if self.bounded else f"{self.done}/{self.total}"
+        )
+
+    @property
+    def share(self) -> float:
+        """Share of the stage that is done."""
+        return min(self.done / max(self.total, 1), 1.0)
+
+
+def step_of(event: Mapping[str, Any]) -> Step | None:
+    """How far a job is, by one of its events; None if the event does not say.
+
+    An event gives the number of steps as ``of``, or as ``at_most`` where there may be fewer.
+    """
+    bounded = "at_most" in event
+    done, total = event.get("iteration"), event.get("at_most" if bounded else "of")
+    if done is None or total is None:
+        return None
     words = str(event.get("stage") or event.get("event") or "")
-    resolution = event.get("resolution")
-    return words if resolution is None else f"{words}, {resolution:.0f} A"
+    search = event.get("event") == "iteration"
+    stage = "iteration" if search else words
+    if event.get("resolution") is not None:
+        words = f"{words}, {event['resolution']:.0f} A"
+    return Step(stage, words, int(done), int(total), bounded)
+
+
+class Estimate:
+    """Time left, from the share of the work that is done and the time since it was first known."""
+
+    def __init__(self) -> None:
+        self._share: float | None = None
+        self._began = 0.0
+
+    def left(self, share: float) -> float | None:
+        """Seconds left now that this share of the work is done; None as long as nothing tells."""
+        now = time.monotonic()
+        if self._share is None:
+            self._share, self._began = share, now
+        gone = share - self._share
+        return (now - self._began) / gone * (1 - share) if gone >= _LEAST_SHARE else None
 
 
 class ProgressDisplay:
     """Shows events as a bar on a terminal, and as a line now and then elsewhere.
+
+    One bar and one estimate serve a whole job whose stages are known; else each stage has its own.
 
     Parameters
     ----------
@@ -50,20 +112,21 @@ class ProgressDisplay:
     def __init__(self, console: Console | None = None):
         self._console = console or Console(stderr=True)
         self._bar = Progress(
-            TextColumn("{task.description:<24}"),
+            TextColumn("{task.description:<36}"),
             BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._kind = ""
-        self._began = 0.0
-        self._first = 0
-        self._told = 0
+        self._job = ""
+        self._stage = ""
+        self._whole = Estimate()
+        self._own = Estimate()
+        self._furthest = 0.0
+        self._began = time.monotonic()
+        self._told = -1
 
     def __enter__(self) -> ProgressDisplay:
         """Start the bar."""
@@ -81,39 +144,55 @@ class ProgressDisplay:
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Show an event that says how far things are, or what they take; pass over the others."""
+        if event.get("event") == "start":
+            self._begin_job(str(event.get("job", "")))
+        if event.get("event") == "done":
+            self._end_job()
         if event.get("event") == "memory":
             line = f"memory: about {event['needed_GB']} GB needed, {event['free_GB']} GB free"
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
         if event.get("event") == "note":
             self._console.print(event["text"], soft_wrap=True, highlight=False, markup=False)
-        if event.get("iteration") is None or event.get("of") is None:
+        step = step_of(event)
+        if step is None:
             return
-        done, total = int(event["iteration"]), int(event["of"])
-        # The stages of one search share a bar, reading and the last pass have their own.
-        search = event.get("event") == "iteration"
-        kind = "iteration" if search else str(event.get("stage") or event.get("event"))
-        if kind != self._kind:
-            self._begin(kind, done, total)
-        if self._task is not None:
-            self._bar.update(self._task, completed=done, total=total, description=_words(event))
-        else:
-            self._tell(event, done, total)
-
-    def _begin(self, kind: str, done: int, total: int) -> None:
-        self._kind, self._began, self._first = kind, time.monotonic(), done
-        self._told = -1
+        if step.stage != self._stage:
+            self._stage, self._own, self._told = step.stage, Estimate(), -1
+        whole = share_done(self._job, step.stage, step.share)
+        if whole is None:
+            share, left = step.share, self._own.left(step.share)
+            bound = "at most" if step.bounded else "about"
+        else:  # a stage may come twice, such as reading: the job is no less far then
+            self._furthest = share = max(self._furthest, whole)
+            left, bound = self._whole.left(share), "about"
+        words = "time left unknown" if left is None else f"{bound} {duration(left)} left"
         if self._console.is_terminal:
-            self._task = self._bar.add_task(kind, total=total, completed=done)
+            self._draw(step, share, words)
+        else:
+            self._tell(step, words if share < 1 else "")
 
-    def _tell(self, event: Mapping[str, Any], done: int, total: int) -> None:
-        due = _PLAIN_LINES * done // max(total, 1)
+    def _begin_job(self, job: str) -> None:
+        self._job, self._stage, self._whole, self._furthest = job, "", Estimate(), 0.0
+        self._began, self._task = time.monotonic(), None
+
+    def _end_job(self) -> None:
+        took = f"done in {duration(time.monotonic() - self._began)}"
+        if self._task is not None:
+            self._bar.update(self._task, completed=1.0, description=took, left="")
+        elif not self._console.is_terminal:
+            self._console.print(took, soft_wrap=True, highlight=False, markup=False)
+
+    def _draw(self, step: Step, share: float, left: str) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task("", total=1.0, left="")
+        description = f"{step.words}: {step.count}"
+        self._bar.update(self._task, completed=share, description=description, left=left)
+
+    def _tell(self, step: Step, left: str) -> None:
+        due = int(_PLAIN_LINES * step.share)
         if due == self._told:
             return
         self._told = due
-        elapsed = time.monotonic() - self._began
-        steps = done - self._first
-        line = f"{_words(event)}: {done}/{total}, {duration(elapsed)}"
-        if done < total:
-            left = duration(elapsed / steps * (total - done)) if steps else "unknown time"
-            line += f", {left} left"
+        elapsed = duration(time.monotonic() - self._began)
+        line = ", ".join(filter(None, (f"{step.words}: {step.count}", elapsed, left)))
         self._console.print(line, soft_wrap=True, highlight=False, markup=False)

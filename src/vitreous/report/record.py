@@ -141,11 +141,18 @@ def read_result(path: Path) -> dict[str, Any]:
     return result
 
 
-def iterations_by_start(events: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
-    """Iteration events of each start, in order; a resumed job's repeats replace the first tries."""
+def iterations_by_start(
+    events: list[dict[str, Any]], symmetry: str | None = None
+) -> dict[int, list[dict[str, Any]]]:
+    """Iteration events of each start, in order; a resumed job's repeats replace the first tries.
+
+    Of several searches those under ``symmetry``.
+    """
     latest: dict[int, dict[int, dict[str, Any]]] = defaultdict(dict)
     for event in events:
-        if event.get("event") == "iteration" and event.get("iteration") is not None:
+        if event.get("event") != "iteration" or event.get("iteration") is None:
+            continue
+        if symmetry is None or event.get("symmetry", symmetry) == symmetry:
             latest[int(event.get("start") or 1)][int(event["iteration"])] = event
     return {
         start: [found[number] for number in sorted(found)]
@@ -196,4 +203,6 @@ def read_record(folder: Path) -> Record:
         absent.append(f"The particles' poses are not shown: {error.what}.")
     if (folder / "log.jsonl").exists():
         events = read_events(folder / "log.jsonl")
-    return Record(folder, result, iterations_by_start(events), poses, absent)
+    return Record(
+        folder, result, iterations_by_start(events, result.get("searched_under")), poses, absent
+    )

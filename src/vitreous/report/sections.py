@@ -39,6 +39,7 @@ _READ_DIRECTIONS = (
 _LABELS = {
     "empty": ": hardly any particles",
     "sphere": ": a featureless ball",
+    "decoy": ": a decoy, for images of junk",
     "duplicate": ": nothing that a larger class does not show",
 }
 _MISSING_VIEWS = "Large dark regions are missing views, along which the map may be smeared."

@@ -8,9 +8,10 @@ from vitreous.report import page
 
 _READ_STARTS = (
     "Starts begin from different random densities and see the same images. True maps come out "
-    "alike; each false one goes wrong in its own way. The weaker starts are stopped early. The "
-    "log-likelihood is that of particles held out of the search (of starts that were stopped, at "
-    "the detail reached by then)."
+    "alike; each false one goes wrong in its own way. The weaker starts are stopped early: their "
+    "log-likelihood was so far behind that of the weakest start that went on. The log-likelihood "
+    "is that of particles held out of the search (of starts that were stopped, at the detail "
+    "reached by then)."
 )
 _READ_CHECKS = "What the images and their table tell before a search begins."
 
@@ -25,6 +26,11 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.0%}"
 
 
+def _stopped(start: dict[str, Any]) -> str:
+    behind = start.get("behind")
+    return "stopped" if behind is None else f"stopped, {behind:.2g} behind"
+
+
 def _start_rows(result: dict[str, Any]) -> list[list[Any]]:
     """A row for each start: how far it came, and how it compares with the others."""
     evidence = result.get("evidence") or {}
@@ -34,7 +40,7 @@ def _start_rows(result: dict[str, Any]) -> list[list[Any]]:
         row = [start.get("start"), start.get("iterations"), start.get("log_likelihood")]
         i = place.get(start.get("start"))
         if i is None:
-            rows.append([*row, "stopped", "", *[""] * len(place)])
+            rows.append([*row, _stopped(start), "", *[""] * len(place)])
             continue
         alike = (evidence.get("sorted_alike") or [None] * len(place))[i] or {}
         same = [_percent(evidence["posed_alike"][i]), _percent(alike.get("share"))]

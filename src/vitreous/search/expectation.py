@@ -91,11 +91,16 @@ class RingSums:
         Sum of posterior * CTF^2.
     residual : tensor (rings,)
         Mean over the rings of the expected squared residual, summed over images.
+    product, power : tensors (rings,)
+        The same of the expected product of images and maps, and of the maps' power: the ratio of
+        the two is the images' contrast beside the maps'.
     """
 
     data: Complex[Tensor, "d rings half"]
     weight: Float[Tensor, "d rings half"]
     residual: Float[Tensor, " rings"]
+    product: Float[Tensor, " rings"]
+    power: Float[Tensor, " rings"]
 
 
 def direction_points(
@@ -253,10 +258,9 @@ def _on_rings(refs: References, images: Tensor, sums: TileSums) -> RingSums:
     rings = refs.polar.rings
     data = [turned_back(part, basis) for part, basis in zip(sums.data, refs.bases, strict=True)]
     weight = turned_back(sums.weight, refs.bases[0])
-    residual = (
-        (images.abs() ** 2).mean(dim=2).sum(dim=0)
-        - 2 * ring_inner_products(data, refs.slices, refs.bases, rings)
-        + ring_inner_products([weight], [refs.power], refs.bases[:1], rings)
-    )
+    product = ring_inner_products(data, refs.slices, refs.bases, rings)
+    power = ring_inner_products([weight], [refs.power], refs.bases[:1], rings)
+    residual = (images.abs() ** 2).mean(dim=2).sum(dim=0) - 2 * product + power
     samples = ring_samples(data, refs.bases, rings)
-    return RingSums(samples, real_samples(weight, refs.bases[0], rings), residual)
+    smoothed = real_samples(weight, refs.bases[0], rings)
+    return RingSums(samples, smoothed, residual, product, power)

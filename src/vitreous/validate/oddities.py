@@ -49,7 +49,9 @@ def statistics(values: np.ndarray[Any, Any]) -> Statistics:
 
 def header_oddities(header: MrcHeader) -> list[str]:
     """What a header says that some program, or this one, will not take as meant."""
-    low, high = min(header.pixel_size), max(header.pixel_size)
+    # Between the images of a stack there is no distance: programs write anything there.
+    axes = header.pixel_size[:2] if header.is_stack else header.pixel_size
+    low, high = min(axes), max(axes)
     sections, rows, columns = header.shape
     shape = f"{columns} x {rows} x {sections}"
     found = []
@@ -67,7 +69,7 @@ def header_oddities(header: MrcHeader) -> list[str]:
             f"an unlikely pixel size, {low:g} A",
         ),
         (
-            header.pixel_size == (1.0, 1.0, 1.0),
+            low == high == 1.0,
             "a pixel size of exactly 1 A, which programs write that do not know it",
         ),
         (

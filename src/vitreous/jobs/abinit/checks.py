@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.check.before import look_before
 from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.images import check_one_field
 from vitreous.jobs.options import AUTO, chosen_mask_diameter, flag
 from vitreous.math.symmetry import normalise_name
+from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf
 
@@ -81,15 +82,21 @@ def _check_batches(config: AbinitConfig, table: ParticleTable) -> None:
         )
 
 
-def _warnings(config: AbinitConfig, table: ParticleTable) -> list[str]:
-    found = []
-    finest = max(2 * g.pixel_size for g in table.optics)
-    if config.final_resolution < finest:
-        found.append(
-            f"final resolution {config.final_resolution:g} A is beyond Nyquist ({finest:g} A): "
-            f"the search ends there."
-        )
-    return found
+def within_nyquist(config: AbinitConfig, table: ParticleTable) -> tuple[AbinitConfig, list[str]]:
+    """The same options, no resolution finer than the pixels hold, and a warning if one was."""
+    finest = common_grid(table).nyquist
+    if not 0 < config.final_resolution < finest:
+        return config, []
+    first = config.initial_resolution
+    limited = replace(
+        config,
+        final_resolution=finest,
+        initial_resolution=first if first is None else max(first, finest),
+    )
+    return limited, [
+        f"The final resolution of {config.final_resolution:g} A is beyond what pixels of "
+        f"{finest / 2:g} A hold: the search ends at their Nyquist resolution, {finest:g} A."
+    ]
 
 
 def check_options(config: AbinitConfig, table: ParticleTable) -> None:
@@ -109,7 +116,6 @@ def check_options(config: AbinitConfig, table: ParticleTable) -> None:
             where="--symmetry",
             mend="name the group, or make one class",
         )
-    check_one_field(table)
     if config.ctf:
         require_ctf(table)
     chosen_mask_diameter(config.mask_diameter, table, None)
@@ -136,4 +142,4 @@ def check_abinit(
     """
     check_options(config, table)
     diameter, warnings, record = look_before(config, table, source, config.final_resolution)
-    return diameter, [*warnings, *_warnings(config, table)], record
+    return diameter, warnings, record

@@ -93,7 +93,7 @@ def classify(problem: Problem, state: SearchState, on_event: OnEvent) -> Classif
     look = coarse_look(problem, state, pass_resolution(final, 0), any_map=True)
     mapped = partial(with_maps, problem, partial(class_prior, _TRUST))
     step = FoldStep(partial(near_look, problem, look), mapped, problem.images.mask_share)
-    sorting = unsorted(state, in_folds(look), len(problem.table))
+    sorting = unsorted(state, in_folds(look, problem.image_numbers), len(problem.table))
     for number in range(_MOST_PASSES):
         resolution = pass_resolution(final, number)
         sorting, _ = sorting_pass(sorting, step, problem.frame.rings_at(resolution))
@@ -103,7 +103,7 @@ def classify(problem: Problem, state: SearchState, on_event: OnEvent) -> Classif
                 "stage": f"classes of start {state.start + 1}",
                 "start": state.start + 1,
                 "iteration": number + 1,
-                "of": _MOST_PASSES,
+                "at_most": _MOST_PASSES,
                 "resolution": round(resolution, 2),
                 "changed": sorting.changed[-1],
                 "class_fractions": sorting.state.fractions.tolist(),

@@ -12,11 +12,12 @@ from torch import Tensor
 from vitreous.jobs.abinit.classify import Classified
 from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.starts import Trial, tried
-from vitreous.jobs.abinit.verdict import Evidence, Sorted
+from vitreous.jobs.abinit.verdict import Evidence, Sorted, Stopped
 from vitreous.jobs.check.preflight import contrast_score
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.images import Frame
 from vitreous.physics.masks import soft_sphere
+from vitreous.validate.decoys import roundness
 from vitreous.validate.labels import adjusted_rand_index, contingency, matched
 from vitreous.validate.reproducibility import (
     Agreement,
@@ -28,7 +29,7 @@ from vitreous.validate.reproducibility import (
 _HELD = 0.3
 """Part of an even share of the particles below which a class is not compared between starts."""
 
-_SAME_POSE = 2.0
+SAME_POSE = 2.0
 """Poses count as the same within this many angular steps: each may be one off its true place."""
 
 Volume = Float[Tensor, "n n n"]
@@ -74,7 +75,7 @@ def _posed_alike(problem: Problem, trial: Trial, best: Trial, laid: _Laid) -> fl
         return grid.matrices(place, one.best.psi.cpu())
 
     angles = pose_differences(poses(trial), poses(best), laid.agreements[0], problem.operators)
-    limit = _SAME_POSE * problem.angular_step(problem.config.final_resolution)
+    limit = SAME_POSE * problem.angular_step(problem.config.final_resolution)
     return float((angles <= limit).double().mean())
 
 
@@ -83,8 +84,21 @@ def _sorted_alike(one: Int[Tensor, " n"], other: Int[Tensor, " n"], classes: int
     return Sorted(matched(table)[1], adjusted_rand_index(table))
 
 
+def stopped_starts(problem: Problem, states: list[SearchState]) -> tuple[Stopped, ...]:
+    """Those of all starts that were not finished, and why."""
+    most, of = max(state.rounds for state in states), len(problem.steps)
+    return tuple(
+        Stopped(state.start + 1, state.iteration, of, state.behind)
+        for state in states
+        if state.rounds < most
+    )
+
+
 def gather_evidence(
-    problem: Problem, states: list[SearchState], classified: list[Classified]
+    problem: Problem,
+    states: list[SearchState],
+    classified: list[Classified],
+    stopped: tuple[Stopped, ...],
 ) -> Evidence:
     """Compare the maps, poses and classes of all finished starts.
 
@@ -95,6 +109,8 @@ def gather_evidence(
         Of the finished starts.
     classified : list of Classified
         What the sorting into classes made of them; empty for a single class.
+    stopped : tuple of Stopped
+        The starts that were not finished.
     """
     frame = problem.frame
     mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
@@ -107,8 +123,8 @@ def gather_evidence(
         laid[less][more] = laid[more][less] = found
     labels = [c.by_map.argmax(dim=1) for c in classified]
     own = float("inf")  # a single start is not judged by it
+    first = states[best].maps[_held(states[best])[0]].cpu()
     if len(states) > 1:
-        first = states[best].maps[_held(states[best])[0]].cpu()
         finest = frame.field / states[best].rings
         own = agreement_with_mirror(first, mask, frame.pixel_size, finest)
     return Evidence(
@@ -128,4 +144,7 @@ def gather_evidence(
         own_mirror=own,
         contrast=contrast_score(problem.images, frame),
         final_resolution=problem.config.final_resolution,
+        stopped=stopped,
+        roundness=roundness(first),
+        certainty=float(trials[best].best.probability.mean()),
     )

@@ -1,27 +1,66 @@
-"""Symmetry found in the maps made without it, laid on its axes and imposed."""
+"""Symmetry found in a map made without it, and whether the particles bear it out.
+
+A group that the map holds is laid on its axes and imposed, if particles are then explained better
+by maps made without them.  Errors of its own may hide what the particle has in a map that is in
+doubt: the group that stands out is then searched under from new random densities.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from vitreous.jobs.abinit.last_pass import Ended, polished_on
+from vitreous.jobs.abinit.next_step import resolution_under
 from vitreous.jobs.abinit.outputs import LookedFor
-from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.abinit.searched import Searched, Task, posed_problem, search
+from vitreous.jobs.abinit.starts import tried
+from vitreous.jobs.abinit.state import states_from
+from vitreous.jobs.abinit.verdict import OF_SHAPE
 from vitreous.jobs.em.local_pass import Posed
+from vitreous.jobs.em.polish import Material, held_out_evidence
 from vitreous.jobs.folder import OnEvent
+from vitreous.jobs.replacement import has_checkpoint
+from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
-from vitreous.validate.symmetry.point_groups import SymmetryFinding, find_symmetry
+from vitreous.validate.symmetry.group_score import GroupScore
+from vitreous.validate.symmetry.point_groups import SymmetryFinding
 from vitreous.validate.symmetry.turning import symmetrised
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better particles are explained by one map than by another, both made without them.
+
+    Attributes
+    ----------
+    mean, error : float
+        Difference of the log-likelihood a particle, and its standard error.
+    """
+
+    mean: float
+    error: float
+
+    @classmethod
+    def between(cls, before: Float[Tensor, " n"], after: Float[Tensor, " n"]) -> Gain:
+        """Of the same particles."""
+        change = (after - before).double()
+        return cls(float(change.mean()), float(change.std() / len(change) ** 0.5))
+
+    def __str__(self) -> str:
+        """Return it as sentences have it."""
+        return f"{self.mean:+.2f} +- {self.error:.2f} a particle"
 
 
 def _record(finding: SymmetryFinding) -> dict[str, Any]:
     return {
         "group": finding.group,
+        "suggested": finding.suggested,
         "resolution": finding.resolution,
         "warnings": list(finding.warnings),
         "scores": [
@@ -29,21 +68,12 @@ def _record(finding: SymmetryFinding) -> dict[str, Any]:
                 "group": score.group,
                 "score": score.score,
                 "allowed_by_noise": score.allowed,
+                "evidence": score.evidence,
                 "verdict": finding.verdict(score),
             }
             for score in finding.scores
         ],
     }
-
-
-def _sentence(finding: SymmetryFinding) -> str:
-    if finding.group == "C1":
-        return "No symmetry was found in the map, and none imposed."
-    score = finding.score_of(finding.group)
-    return (
-        f"Symmetry {finding.group} was found in the map made without it (score "
-        f"{score.score:.2f}, where noise would allow {score.allowed:.2f}) and imposed."
-    )
 
 
 def laid_on_axes(
@@ -59,36 +89,128 @@ def laid_on_axes(
     return Posed(matrices, posed.origins + moved.to(posed.origins))
 
 
-def impose_found(
-    ended: Ended, config: AbinitConfig, mask_diameter: float, on_event: OnEvent
-) -> tuple[Ended, LookedFor]:
-    """Look for a point group in the map; if there is one, lay it on its axes and polish under it.
-
-    Parameters
-    ----------
-    ended : Ended
-        Without symmetry, one map.
-    config : AbinitConfig
-    mask_diameter : float
-        Angstrom.
-    on_event : callable
-    """
-    frame, volume = ended.frame, ended.polished.maps[0].cpu()
-    finding = find_symmetry(
-        volume, frame.pixel_size, mask_diameter, resolution=config.final_resolution
-    )
-    looked_for = LookedFor(finding.group, _sentence(finding), _record(finding))
-    on_event({"event": "symmetry", "sentence": looked_for.sentence, **looked_for.record})
-    if finding.group == "C1" or ended.material is None:
-        return ended, replace(looked_for, group="C1")
-    operators, score = point_group(finding.group), finding.score_of(finding.group)
-    laid = symmetrised(volume, operators, score.matrix, score.shift)[None]
+def _laid(ended: Ended, material: Material, score: GroupScore) -> Ended:
+    """Map and poses laid on the axes of a group, and the map averaged over it."""
+    laid = symmetrised(ended.polished.maps[0].cpu(), material.operators, score.matrix, score.shift)[
+        None
+    ]
     polished = replace(
         ended.polished,
         maps=laid.to(ended.polished.maps),
         posed=laid_on_axes(ended.polished.posed, score.matrix, score.shift),
     )
-    material = replace(ended.material, operators=operators)
-    shells = frame.polar.rings
-    begun = replace(ended, polished=polished)
-    return polished_on(begun, material, shells, config.polish_passes, on_event), looked_for
+    return replace(ended, polished=polished)
+
+
+def _impose(
+    task: Task, first: Searched, score: GroupScore, on_event: OnEvent
+) -> tuple[Searched, LookedFor]:
+    """Polish all poses under a group that the map holds, if that explains particles better."""
+    finding, ended = first.finding, first.ended
+    assert finding is not None and ended.material is not None
+    material = replace(ended.material, operators=point_group(score.group))
+    begun, shells = _laid(ended, material, score), ended.frame.polar.rings
+    before = held_out_evidence(ended.material, ended.polished, ended.folds, shells)
+    after = held_out_evidence(material, begun.polished, ended.folds, shells)
+    gain = Gain.between(before, after)
+    record = {**_record(finding), "gain": gain.mean, "gain_error": gain.error}
+    held = (
+        f"Symmetry {score.group} was found in the map made without it (score {score.score:.2f}, "
+        f"where noise would allow {score.allowed:.2f})"
+    )
+    if gain.mean <= 0:
+        return first, LookedFor(
+            "C1",
+            f"{held}, but not imposed: it explains particles less well by maps made without them "
+            f"(log-likelihood {gain}), as a pseudosymmetry would.",
+            record,
+            refuted=True,
+        )
+    ended = polished_on(begun, material, shells, task.config.polish_passes, on_event)
+    sentence = (
+        f"{held} and imposed: it explains particles better by maps made without them "
+        f"(log-likelihood {gain})."
+    )
+    return replace(first, ended=ended), LookedFor(score.group, sentence, record)
+
+
+def _imposed(task: Task, first: Searched, on_event: OnEvent) -> tuple[Searched, LookedFor]:
+    """The same of all groups that the map holds, the one with the most evidence first."""
+    assert first.finding is not None
+    found = None
+    for score in first.finding.holding:
+        found = _impose(task, first, score, on_event)
+        if not found[1].refuted:
+            break
+    assert found is not None
+    return found
+
+
+def _gain_of_search(first: Searched, second: Searched) -> Gain:
+    """Of the particles held out of both searches, on the first one's grid under its noise."""
+    problem, state = first.problem, first.chosen
+    maps = resample_map(second.chosen.maps, problem.frame.box)
+    states = [state, replace(state, maps=maps.to(state.maps))]
+    trials = tried(problem, states, problem.config.final_resolution)
+    before, after = (trial.best.log_evidence.cpu() for trial in trials)
+    return Gain.between(before, after)
+
+
+def _search_under(
+    task: Task, first: Searched, group: str, on_event: OnEvent
+) -> tuple[Searched, LookedFor]:
+    """Search anew under a group that stands out; its map is taken if it is solved and better."""
+    finding = first.finding
+    assert finding is not None
+    evidence = finding.score_of(group).evidence
+    stood = (
+        f"The axes of {group} stand out in the map made without symmetry "
+        f"(evidence {evidence:.0f}, by chance at most 15)"
+    )
+    on_event({"event": "note", "text": f"{stood}: now searching under {group}."})
+    under = task.under(
+        group, resolution_under(group, task.config.final_resolution, task.grid.nyquist)
+    )
+    under.folder.mkdir(exist_ok=True)
+    states = under.checkpoint(on_event).read(states_from) if has_checkpoint(under.folder) else []
+    second = search(under, posed_problem(under, on_event), states, on_event)
+    gain = _gain_of_search(first, second)
+    tested = {
+        "group": group,
+        "verdict": second.judgement.word,
+        "sentence": second.judgement.sentence,
+        "gain": gain.mean,
+        "gain_error": gain.error,
+    }
+    record = {**_record(finding), "tested": tested}
+    ended = f"{stood}, and a search under {group} ended {second.judgement.word}"
+    said = f"log-likelihood of particles held out of both searches {gain}"
+    if second.judgement.word == "solved" and gain.mean > 0:
+        return second, LookedFor(group, f"{ended} and explains them better ({said}).", record)
+    return first, LookedFor(
+        "C1", f"{ended} ({said}): it is not borne out, and not imposed.", record, refuted=True
+    )
+
+
+def symmetrised_search(
+    task: Task, first: Searched, on_event: OnEvent
+) -> tuple[Searched, LookedFor]:
+    """Impose or test the symmetry of a map made without it.
+
+    Returns
+    -------
+    The search whose map is to be kept, and what was found.
+    """
+    finding = first.finding
+    assert finding is not None
+    found: tuple[Searched, LookedFor]
+    in_doubt = first.judgement.doubt in OF_SHAPE
+    if in_doubt and finding.suggested is not None:
+        found = _search_under(task, first, finding.suggested, on_event)
+    elif finding.group != "C1" and first.ended.material is not None:
+        found = _imposed(task, first, on_event)
+    else:
+        sentence = "No symmetry was found in the map, and none imposed."
+        found = first, LookedFor("C1", sentence, _record(finding))
+    on_event({"event": "symmetry", "sentence": found[1].sentence, **found[1].record})
+    return found

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.em.engine import power_beyond_noise
-from vitreous.jobs.em.folds import FoldStep, folds_pass, in_folds, with_maps
+from vitreous.jobs.em.folds import FoldStep, folds_pass, in_folds, index_of_folds, with_maps
 from vitreous.jobs.em.found import Found, found_at
 from vitreous.jobs.em.junk import noise_probability
 from vitreous.jobs.em.local_pass import Posed
@@ -32,8 +32,6 @@ _MOSTLY = 0.5
 
 _LEVEL = 0.04
 """Relative rise of the mean log-evidence below which passes on the grid are enough."""
-
-_FOLDS = 4
 
 
 @dataclass(frozen=True)
@@ -86,6 +84,7 @@ class Ended:
             places.probability,
             places.log_evidence,
             self.polished.noise,
+            self.polished.scale,
             self.frame,
         )
 
@@ -103,7 +102,7 @@ def last_pass(
     """
     config = problem.config
     on_event({"event": "final_pass", "stage": "last passes", "iteration": 0,
-              "of": config.polish_passes + 1})  # fmt: skip
+              "at_most": config.polish_passes + 1})  # fmt: skip
     look = coarse_look(problem, state, config.final_resolution)
     noisy = noise_probability(look.best.log_evidence.cpu())
     keep = (noisy <= 0.5) | bool((noisy > 0.5).all())
@@ -111,17 +110,25 @@ def last_pass(
     places = _on_grid(look, best)
     noisy = noise_probability(places.log_evidence)
     if (noisy > 0.5).double().mean() >= _MOSTLY:
-        polished = Polished(state.maps, state.noise, state.fractions, places.posed)
-        return Ended(places, polished, problem.frame, None, [])
-    frame = finer_frame(problem.table, problem.frame, config.final_resolution)
-    images = load_planes(problem.table, source, frame, problem.device, on_event, mode)
-    reach = config.offset_range * problem.table.optics[0].pixel_size / frame.pixel_size
-    material = Material(images, frame, problem.operators, config.flatten, reach)
+        return _unpolished(problem, state, places)
+    frame = finer_frame(problem.frame, config.final_resolution)
+    planes = load_planes(problem.table, source, frame, problem.device, on_event, mode)
+    reach = config.offset_range * frame.grid.pixel_size / frame.pixel_size
+    material = Material(planes, frame, problem.operators, config.flatten, reach)
     kept = torch.nonzero(noisy <= 0.5)[:, 0]
-    folds = [kept[number::_FOLDS] for number in range(_FOLDS)]
+    folds = index_of_folds(kept, problem.image_numbers)
     begun = Ended(places, _begun(problem, state, places.posed, frame), frame, material, folds)
     shells = min(problem.frame.polar.rings, frame.polar.rings)
     return polished_on(begun, material, shells, config.polish_passes, on_event)
+
+
+def coarse_end(problem: Problem, state: SearchState) -> Ended:
+    """A search that collapsed as it is, with the best place on the grid of every particle."""
+    look = coarse_look(problem, state, problem.config.final_resolution)
+    best, grid = look.best, look.coarse
+    matrices = grid.matrices(best.reference.cpu() % len(grid.directions), best.psi.cpu())
+    places = _places(Posed(matrices.contiguous(), look.origins), best)
+    return _unpolished(problem, state, places)
 
 
 def polished_on(
@@ -154,6 +161,7 @@ def _begun(problem: Problem, state: SearchState, posed: Posed, frame: Frame) -> 
     return Polished(
         resample_map(state.maps, frame.box),
         noise[:, : frame.polar.rings],
+        state.scale,
         state.fractions,
         Posed(posed.matrices, posed.origins * scale),
     )
@@ -172,7 +180,7 @@ def _level(
 ) -> tuple[SearchState, Best]:
     """Passes on a look's fine grid until the evidence hardly rises; only some images are kept."""
     rings, most = problem.frame.polar.rings, problem.config.polish_passes
-    folds, mapped = in_folds(look, keep), partial(with_maps, problem, _prior)
+    folds, mapped = in_folds(look, problem.image_numbers, keep), partial(with_maps, problem, _prior)
     step = FoldStep(partial(near_look, problem, look), mapped, problem.images.mask_share)
     before = -math.inf
     for number in range(most):
@@ -180,7 +188,7 @@ def _level(
         best = joined(found)
         evidence = float(best.log_evidence.mean())
         on_event({"event": "final_pass", "stage": "last passes", "iteration": number + 2,
-                  "of": most + 1, "angular_sampling": look.step,
+                  "at_most": most + 1, "angular_sampling": look.step,
                   "log_likelihood": evidence})  # fmt: skip
         if evidence - before < _LEVEL * abs(evidence):
             break
@@ -212,8 +220,17 @@ def _all_in_order(
 
 
 def _on_grid(look: Look, best: Best) -> _Places:
+    return _places(look.posed(torch.arange(len(best.reference)), best), best)
+
+
+def _unpolished(problem: Problem, state: SearchState, places: _Places) -> Ended:
+    polished = Polished(state.maps, state.noise, state.scale, state.fractions, places.posed)
+    return Ended(places, polished, problem.frame, None, [])
+
+
+def _places(posed: Posed, best: Best) -> _Places:
     return _Places(
-        look.posed(torch.arange(len(best.reference)), best),
+        posed,
         best.map_probability.cpu(),
         best.probability.cpu(),
         best.log_evidence.cpu(),

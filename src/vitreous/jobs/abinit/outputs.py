@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.io.mrc import write_map
-from vitreous.jobs.abinit.verdict import Verdict
+from vitreous.jobs.abinit.verdict import Judgement
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.found import Found, input_record, noise_record, posed_table
 from vitreous.jobs.em.junk import Label, effective_classes
 from vitreous.jobs.record import job_record, write_record
+from vitreous.particles.grid import Grid
 from vitreous.particles.table import ParticleTable, write_particles
 
 
@@ -31,11 +32,14 @@ class LookedFor:
         What was found, for the report.
     record : dict
         The scores of all groups, for result.json.
+    refuted : bool
+        A group was tried that the particles did not bear out.
     """
 
     group: str
     sentence: str
     record: dict[str, Any]
+    refuted: bool = False
 
 
 def _mean(values: Float[np.ndarray, " n"]) -> float | None:
@@ -70,6 +74,7 @@ def _class_records(
 def write_results(
     config: AbinitConfig,
     table: ParticleTable,
+    grid: Grid,
     found: Found,
     maps: Float[np.ndarray, "k n n n"],
     labels: Sequence[Label],
@@ -78,9 +83,10 @@ def write_results(
     mask_diameter: float,
     resolution: float,
     starts: list[dict[str, Any]],
-    verdict: Verdict,
+    verdict: Judgement,
     preflight: dict[str, Any],
     symmetry: str,
+    searched_under: str,
     looked_for: LookedFor | None,
     timings: Mapping[str, float],
     device: str,
@@ -88,20 +94,21 @@ def write_results(
 ) -> None:
     """Write class001.mrc ..., particles.star and, last, result.json into ``out``."""
     for number, volume in enumerate(maps, 1):
-        write_map(out / f"class{number:03d}.mrc", volume, table.optics[0].pixel_size)
+        write_map(out / f"class{number:03d}.mrc", volume, grid.pixel_size)
     posed = posed_table(table, found, found.classes)
     write_particles(out / "particles.star", posed)
     result = {
         **job_record("abinit", config),
         "seed": config.seed,
         "device": device,
-        "input": input_record(table),
+        "input": input_record(table, grid),
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
         "classes": _class_records(found, labels, resolution),
         "effective_classes": effective_classes(found.by_map.mean(axis=0)),
         "noise": noise_record(table, found),
         "mask_diameter": mask_diameter,
         "symmetry": symmetry,
+        "searched_under": searched_under,
         "symmetry_found": looked_for and looked_for.sentence,
         "symmetry_scores": looked_for and looked_for.record,
         "starts": starts,

@@ -24,6 +24,7 @@ from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.online import Step
 from vitreous.jobs.em.search import Search, image_power
 from vitreous.jobs.em.state import SearchState
+from vitreous.particles import groups
 
 _BLOBS = 12
 """Gaussians in a random starting map."""
@@ -64,7 +65,7 @@ class Problem(Search):
 
     @property
     def offsets(self) -> tuple[float, float]:
-        """Range and step of the shifts, pixels of the stack."""
+        """Range and step of the shifts, pixels of the maps' grid."""
         return self.config.offset_range, self.config.offset_step
 
     @property
@@ -103,14 +104,16 @@ def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
 
 def first_state(problem: Problem, start: int) -> SearchState:
     """Random maps and the images' own power as noise."""
-    classes = problem.config.classes
+    classes, groups = problem.config.classes, len(problem.table.optics)
+    power = image_power(problem.images, groups)
     return SearchState(
         start=start,
         iteration=0,
         seen=0,
         rings=problem.frame.rings_at(problem.initial_resolution),
         maps=random_maps(problem, iteration_seed(problem.config, start, 0)),
-        noise=image_power(problem.images, len(problem.table.optics)),
+        noise=power,
+        scale=power.new_ones(len(power)),
         fractions=torch.full((classes,), 1 / classes, device=problem.device),
         sums=None,
         evidence=-math.inf,
@@ -133,12 +136,12 @@ def _split(problem: Problem) -> tuple[Int[np.ndarray, " h"], Int[np.ndarray, " r
     count = len(problem.table)
     held = held_out_count(count)
     order = np.random.default_rng([problem.config.seed, count]).permutation(count)
-    return order[:held], np.sort(order[held:])
+    return groups.held_out(order, problem.image_numbers, held)
 
 
 def held_out(problem: Problem) -> Int[Tensor, " h"]:
     """Particles that no mini-batch contains: the starts are compared on them."""
-    return torch.from_numpy(np.sort(_split(problem)[0]))
+    return torch.from_numpy(_split(problem)[0])
 
 
 def mini_batch(problem: Problem, state: SearchState, size: int) -> Int[Tensor, " b"]:

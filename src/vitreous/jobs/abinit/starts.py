@@ -59,6 +59,7 @@ def _steps_of(
             {
                 "event": "iteration",
                 "start": state.start + 1,
+                "symmetry": problem.config.symmetry,
                 "stage": step.stage,
                 "resolution": round(step.resolution, 2),
                 "angular_sampling": problem.angular_step(step.resolution),
@@ -89,9 +90,12 @@ def _compared(problem: Problem, states: list[SearchState], keep: int) -> list[Se
     resolution = problem.steps[states[0].iteration - 1].resolution
     evidences = [trial.evidence for trial in tried(problem, states, resolution)]
     through = sorted(range(len(states)), key=lambda i: -evidences[i])[:keep]
+    least = evidences[through[-1]]
     return [
-        replace(state, evidence=evidence, rounds=state.rounds + (i in through))
-        for i, (state, evidence) in enumerate(zip(states, evidences, strict=True))
+        replace(state, evidence=evidence, rounds=state.rounds + (i in through), behind=behind)
+        for i, (state, evidence, behind) in enumerate(
+            zip(states, evidences, (max(0.0, least - one) for one in evidences), strict=True)
+        )
     ]
 
 

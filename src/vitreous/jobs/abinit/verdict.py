@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from vitreous.validate.reproducibility import Agreement
+from vitreous.validate.verdict import Verdict, Word
 
-Word = Literal["solved", "ambiguous", "failed"]
+Doubt = Literal[
+    "inverted",
+    "no density",
+    "one start",
+    "collapsed",
+    "starts disagree",
+    "few starts agree",
+    "own mirror image",
+    "classes differ",
+    "poses differ",
+]
+"""What keeps a map from being called solved."""
+
+OF_SHAPE: Final[frozenset[Doubt]] = frozenset(
+    ("collapsed", "starts disagree", "few starts agree", "own mirror image", "poses differ")
+)
+"""Doubts that a symmetry which was not imposed may be the cause of."""
 
 _AGREES = 1.5
 """Starts agree if they do so to this many times the final resolution."""
@@ -17,14 +34,24 @@ _HANDED = 1.02
 """A map has a hand if it is unlike its mirror image at this many times the resolution that starts
 agree to; neither resolution is finer than the search's own."""
 
+HANDED_AT_LAST = 1.25
+"""The same of the maps after the last passes, which may be finer than the search's."""
+
 _SORTED = 0.95
 """Share of the particles that starts must put into the same classes."""
+
+_POSED = 0.5
+"""Share of the particles that starts must give the same pose."""
 
 _DARK = -5.0
 """Contrast score below which the particles are taken to be dark: five standard errors."""
 
 _SEEN = 5.0
 """Contrast score that particles, unlike noise, reach."""
+
+_ROUND, _FLAT = 0.97, 0.05
+"""Roundness of a map, and mean posterior of the best poses, from which and up to which a search has
+collapsed."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +68,48 @@ class Sorted:
 
     share: float
     rand_index: float
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A start that was stopped when the starts were compared.
+
+    Attributes
+    ----------
+    start : int
+        Its number, from 1.
+    iteration, of : int
+        After which iteration, of how many.
+    behind : float
+        Nats a held-out particle by which it fell short of the least likely start that went on.
+    """
+
+    start: int
+    iteration: int
+    of: int
+    behind: float
+
+
+@dataclass(frozen=True)
+class AtLast:
+    """Two starts that agree, compared after their last passes.
+
+    Attributes
+    ----------
+    start : int
+        Number of the second start.
+    resolution : float
+        Angstrom that the two last maps agree to.
+    own_mirror : float
+        Angstrom down to which the likelier start's last map is its own mirror image.
+    posed_alike : float
+        Share of all particles that have the same pose in both.
+    """
+
+    start: int
+    resolution: float
+    own_mirror: float
+    posed_alike: float
 
 
 @dataclass(frozen=True)
@@ -68,6 +137,14 @@ class Evidence:
         Mean density at the particles' place, in standard errors.
     final_resolution : float
         Angstrom.
+    stopped : list of Stopped
+        The starts that were not finished.
+    roundness : float
+        Share of the likeliest map's variance that its rotational average holds.
+    certainty : float
+        Mean posterior of the held-out particles' best poses in the likeliest start.
+    at_last : AtLast or None
+        Where the search's own maps leave a doubt that finer ones may remove.
     """
 
     starts: list[int]
@@ -79,6 +156,10 @@ class Evidence:
     own_mirror: float
     contrast: float
     final_resolution: float
+    stopped: tuple[Stopped, ...] = ()
+    roundness: float = 0.0
+    certainty: float = 1.0
+    at_last: AtLast | None = None
 
     @property
     def limit(self) -> float:
@@ -99,22 +180,30 @@ class Evidence:
             if found is not None and found.resolution <= self.limit
         ]
 
+    @property
+    def worst(self) -> float:
+        """Resolution in angstrom that all partners agree to."""
+        return max(a.resolution for n in self.partners if (a := self.with_best[n]) is not None)
 
-@dataclass(frozen=True)
-class Verdict:
-    """A word, and a sentence that says why.
+    @property
+    def collapsed(self) -> bool:
+        """Whether the search ended in a ball that shows the same from everywhere."""
+        return self.roundness >= _ROUND and self.certainty <= _FLAT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement(Verdict):
+    """The verdict of a search, and what it rests on.
 
     Attributes
     ----------
-    word : str
-        solved, ambiguous or failed.
-    sentence : str
     evidence : Evidence
+    doubt : str or None
+        What keeps the map from being called solved.
     """
 
-    word: Word
-    sentence: str
     evidence: Evidence
+    doubt: Doubt | None
 
     def record(self) -> dict[str, Any]:
         """For result.json."""
@@ -124,61 +213,140 @@ class Verdict:
             for row in self.evidence.pairwise
         ]
         found["own_mirror"] = _finite(self.evidence.own_mirror)
-        return {"verdict": self.word, "sentence": self.sentence, "evidence": found}
+        if self.evidence.at_last is not None:
+            found["at_last"]["resolution"] = _finite(self.evidence.at_last.resolution)
+            found["at_last"]["own_mirror"] = _finite(self.evidence.at_last.own_mirror)
+        return {**super().record(), "doubt": self.doubt, "evidence": found}
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def judge(evidence: Evidence) -> Verdict:
+def judge(evidence: Evidence) -> Judgement:
     """Solved, ambiguous or failed.
 
     Solved takes half of the finished starts, and two at the least, that agree, also on which
-    particle belongs to which class; a map with a hand; and particles that are brighter than what
-    is round them.  Failed is where no two starts agree, or the particles are dark or not to be
-    seen.
+    particle belongs to which class; a map with a hand; particles that have the same pose in two
+    starts, and are brighter than what is round them.  Failed is where no two starts agree, the
+    search collapsed, or the particles are dark or not to be seen.
     """
-    return Verdict(*_judged(evidence), evidence)
+    word, doubt, sentence = _judged(evidence)
+    others = became_of_others(evidence.stopped)
+    return Judgement(word, f"{sentence} {others}".strip(), evidence=evidence, doubt=doubt)
 
 
-def _judged(evidence: Evidence) -> tuple[Word, str]:
-    starts, partners = len(evidence.starts), evidence.partners
+def became_of_others(stopped: tuple[Stopped, ...]) -> str:
+    """What became of the starts that were not finished: a sentence, or nothing without any."""
+    if not stopped:
+        return ""
+    at = sorted({one.iteration for one in stopped})
+    when = " and ".join(str(iteration) for iteration in at)
+    low, high = min(one.behind for one in stopped), max(one.behind for one in stopped)
+    by = f"{low:.2g} to {high:.2g}" if f"{low:.2g}" != f"{high:.2g}" else f"{low:.2g}"
+    if len(stopped) == 1:
+        subject, they, was = "Another start", "it", "was"
+    else:
+        subject, they, was = f"{len(stopped)} more starts", "they", "were"
+    return (
+        f"{subject} {was} stopped after iteration {when} of {stopped[0].of}, as {they} explained "
+        f"the held-out particles less well (log-likelihood {by} lower a particle)."
+    )
+
+
+def _judged(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
+    starts = len(evidence.starts)
     if evidence.contrast < _DARK:
-        return "failed", (
-            "The particles are darker than what is round them: their contrast looks inverted. "
-            "Invert the images and run again."
+        return (
+            "failed",
+            "inverted",
+            ("The particles are darker than what is round them: their contrast looks inverted."),
         )
     if evidence.contrast < _SEEN:
-        return "failed", (
-            "The images hold no density at the particles' place: they may be noise alone."
+        return (
+            "failed",
+            "no density",
+            ("The images hold no density at the particles' place: they may be noise alone."),
+        )
+    if evidence.collapsed:
+        return (
+            "failed",
+            "collapsed",
+            (
+                "The search collapsed: the likeliest map is a ball without features, and a "
+                f"particle's best pose holds {evidence.certainty:.1%} of its posterior on average."
+            ),
         )
     if starts == 1:
-        return "ambiguous", (
-            "Only one random start was made: nothing tells a true map from a false one."
+        return (
+            "ambiguous",
+            "one start",
+            ("Only one random start was finished: nothing tells a true map from a false one."),
         )
-    if not partners:
-        return "failed", f"No two of {starts} starts agree to {evidence.limit:.0f} A."
-    return _judged_by_partners(evidence, partners)
+    if not evidence.partners:
+        return (
+            "failed",
+            "starts disagree",
+            (f"No two of {starts} finished starts agree to {evidence.limit:.0f} A."),
+        )
+    return _judged_by_partners(evidence)
 
 
-def _judged_by_partners(evidence: Evidence, partners: list[int]) -> tuple[Word, str]:
+def _judged_by_partners(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
     """The word and sentence where some starts agree."""
-    starts = len(evidence.starts)
-    worst = max(a.resolution for n in partners if (a := evidence.with_best[n]) is not None)
-    sentence = f"{len(partners) + 1} of {starts} starts agree to {worst:.0f} A"
+    starts, partners, worst = len(evidence.starts), evidence.partners, evidence.worst
+    agreeing = f"{len(partners) + 1} of {starts} finished starts agree to {worst:.0f} A"
     if 2 * (len(partners) + 1) < starts:
-        return "ambiguous", f"Only {sentence}; the others found something else."
-    if evidence.own_mirror <= _HANDED * worst:
-        return "ambiguous", (
-            f"{sentence}, but the map is its own mirror image to {evidence.own_mirror:.0f} A: it "
-            "may be a false solution, or too coarse to have a hand."
+        return (
+            "ambiguous",
+            "few starts agree",
+            (f"Only {agreeing}; the others found something else."),
         )
     alike = [s.share for n in partners if (s := evidence.sorted_alike[n]) is not None]
     if alike and min(alike) < _SORTED:
-        return "ambiguous", (
-            f"{sentence}, but put only {min(alike):.0%} of the particles into the same classes."
+        return (
+            "ambiguous",
+            "classes differ",
+            (f"{agreeing}, but put only {min(alike):.0%} of the particles into the same classes."),
         )
-    if len(partners) + 1 < starts:
-        return "solved", f"{sentence}; the others are less likely."
-    return "solved", f"{sentence}."
+    doubt, why = _of_last_maps(evidence) if evidence.at_last else _of_search(evidence)
+    if doubt is not None:
+        return "ambiguous", doubt, f"{agreeing}, but {why}."
+    less = "; the others are less likely" if len(partners) + 1 < starts else ""
+    return "solved", None, f"{agreeing}{less}{why}."
+
+
+def _of_search(evidence: Evidence) -> tuple[Doubt | None, str]:
+    """Doubt, and its words, about hand and poses of the search's maps."""
+    if evidence.own_mirror <= _HANDED * evidence.worst:
+        return "own mirror image", _mirror_words(evidence.own_mirror)
+    posed = [s for n in evidence.partners if (s := evidence.posed_alike[n]) is not None]
+    # Of several classes the particles' sorting is asked for instead: poses go by one class's map.
+    if not any(evidence.sorted_alike) and posed and max(posed) < _POSED:
+        return "poses differ", _pose_words(max(posed))
+    return None, ""
+
+
+def _of_last_maps(evidence: Evidence) -> tuple[Doubt | None, str]:
+    """The same of two starts after their last passes."""
+    last = evidence.at_last
+    assert last is not None
+    if last.own_mirror <= HANDED_AT_LAST * last.resolution:
+        return "own mirror image", _mirror_words(last.own_mirror)
+    if last.posed_alike < _POSED:
+        return "poses differ", _pose_words(last.posed_alike)
+    return None, (
+        f", two of them to {last.resolution:.1f} A after their last passes, where the map has a "
+        f"plain hand (it is its own mirror image to {last.own_mirror:.0f} A only)"
+    )
+
+
+def _mirror_words(resolution: float) -> str:
+    return (
+        f"the map is its own mirror image to {resolution:.0f} A: it may be a false solution, or "
+        "too coarse to have a hand"
+    )
+
+
+def _pose_words(share: float) -> str:
+    return f"give only {share:.0%} of the particles the same pose: the poses are not to be trusted"

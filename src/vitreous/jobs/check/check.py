@@ -10,7 +10,7 @@ from vitreous.io.plain import plain
 from vitreous.jobs.check.preflight import Preflight, preflight
 from vitreous.jobs.config.particles import CheckConfig
 from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.jobs.options import flag
+from vitreous.jobs.options import flag, on_its_threads
 from vitreous.jobs.targets import inputs_of, spare_inputs, spared
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
@@ -29,6 +29,7 @@ def _check_options(config: CheckConfig) -> None:
         spared(config.out, inputs_of(config), config.overwrite)
 
 
+@on_its_threads
 def run_check(config: CheckConfig, on_event: OnEvent = ignore) -> Preflight:
     """Check a particle stack; writes the record if a file is asked for.
 

@@ -71,7 +71,6 @@ def measure(
     resolution: float,
     *,
     ctf: bool,
-    phase_flipped: bool,
 ) -> Estimates:
     """Contrast, CTF correction and diameter.
 
@@ -84,8 +83,6 @@ def measure(
         Angstrom.
     ctf : bool
         Whether the table's CTF is to be believed.
-    phase_flipped : bool
-        What to assume of the phases where the images do not tell.
     """
     found = Estimates(
         len(spectra), resolution, delocalisation=far_delocalisation(table, resolution)
@@ -98,12 +95,12 @@ def measure(
         return replace(found, contrast=contrast)
     correction = ctf_correction(spectra)
     found = replace(found, contrast=contrast, correction=correction)
-    if abs(contrast) < SEEN or len(spectra) < _FEW_FOR_DIAMETER:
+    if correction.divided or abs(contrast) < SEEN or len(spectra) < _FEW_FOR_DIAMETER:
         return found
     transfer = spectra.transfer
     if correction.state == "premultiplied":
         spectra = spectra.with_transfer(transfer**2)
-    elif correction.state == "phase-flipped" or (correction.state is None and phase_flipped):
+    elif correction.state == "phase-flipped":
         spectra = spectra.with_transfer(transfer.abs())
     diameter = estimated_diameter(spectra, contrast)
     if diameter is None:

@@ -8,9 +8,8 @@ import numpy as np
 
 from vitreous.jobs.check.estimates import Estimates
 from vitreous.jobs.check.finding import Finding, named
-from vitreous.jobs.check.optics_findings import blocks_of
 from vitreous.jobs.check.sample import Glance, Sample
-from vitreous.particles.columns import numbers_if_any
+from vitreous.particles.meaning import FLIPPED, PREMULTIPLIED
 from vitreous.particles.table import ParticleTable
 from vitreous.validate.particles.contrast import SEEN
 from vitreous.validate.particles.correction import Correction
@@ -102,57 +101,63 @@ def contrast_findings(table: ParticleTable, found: Estimates) -> Iterator[Findin
         )
 
 
-def _declared(table: ParticleTable, name: str) -> bool:
-    flags = (numbers_if_any(block, name) for block in blocks_of(table))
-    return any(flag is not None and flag.any() for flag in flags)
-
-
 def correction_findings(
     table: ParticleTable, correction: Correction | None, *, phase_flipped: bool
 ) -> Iterator[Finding]:
-    """Whether the CTF is still in the images as a job that corrects for it takes it to be."""
+    """Whether what was done about the CTF in the images is what the table or the job says.
+
+    ``correction`` is what the images tell once that is taken back.
+    """
     correction = correction or Correction(None, 0.0, None)
-    state, errors = correction.state, f"{correction.margin:.0f} standard errors"
-    if state == "premultiplied" or _declared(table, "rlnCtfDataAreCtfPremultiplied"):
+    errors = f"{correction.margin:.0f} standard errors"
+    flipped, multiplied = table.state.flipped.any(), table.state.premultiplied.any()
+    if correction.state == "premultiplied":
         yield Finding(
             "error",
             "premultiplied",
             "Images multiplied by their CTF",
-            "The table says so in _rlnCtfDataAreCtfPremultiplied."
-            if correction.unmodulated is None or state != "premultiplied"
-            else f"Their noise follows the squared CTF: {max(correction.unmodulated, 0):.0%} of "
+            f"Their noise follows the squared CTF: {max(correction.unmodulated or 0, 0):.0%} of "
             "the power beyond 20 A does not, expected about all of it.",
-            "extract the particles without multiplying them by the CTF",
+            f"set _{PREMULTIPLIED} to 1 in data_optics if it is so, or extract the particles "
+            "without multiplying them",
         )
-        return
-    declared = _declared(table, "rlnCtfDataArePhaseFlipped")
-    if state == "uncorrected" and (phase_flipped or declared):
+    elif multiplied and correction.divided:
         yield Finding(
-            "error" if phase_flipped else "warning",
+            "error",
+            "not-premultiplied",
+            "Images not multiplied by their CTF",
+            f"The table says so, but divided by it their noise is {correction.unmodulated:.1f} "
+            "times as strong at the CTF's zeros as on average, expected no more than elsewhere.",
+            f"correct _{PREMULTIPLIED}",
+        )
+    elif correction.state == "phase-flipped" and (flipped or phase_flipped):
+        yield Finding(
+            "error",
             "not-phase-flipped",
             "Phases not flipped",
             f"The CTF's changes of sign are in the images: it explains them better than its "
             f"absolute value by {errors}.",
-            "leave out --phase-flipped" if phase_flipped else "correct _rlnCtfDataArePhaseFlipped",
+            f"correct _{FLIPPED}" if flipped else "leave out --phase-flipped",
         )
-    elif (state == "phase-flipped" or (declared and state is None)) and not phase_flipped:
+    elif correction.state == "phase-flipped":
         yield Finding(
             "error",
             "phase-flipped",
             "Phases flipped already",
-            f"The absolute value of the CTF explains the images better than the CTF by {errors}."
-            if state == "phase-flipped"
-            else "The table says so in _rlnCtfDataArePhaseFlipped.",
-            "pass --phase-flipped, or extract the particles without flipping",
+            f"The absolute value of the CTF explains the images better than the CTF by {errors}.",
+            f"pass --phase-flipped, set _{FLIPPED} to 1 in data_optics, or extract the particles "
+            "without flipping",
         )
-    elif state == "unrelated":
+    elif correction.state == "unrelated":
         yield Finding(
             "warning",
             "unrelated-ctf",
             "The CTF does not fit the images",
             f"No CTF at all explains their radial average better by {errors}.",
-            "look whether the defocus values belong to these particles, or whether their CTF was "
-            "corrected already (then pass --no-ctf)",
+            f"look whether _{PREMULTIPLIED} is true"
+            if multiplied
+            else "look whether the defocus values belong to these particles, or whether their CTF "
+            "was corrected already (then pass --no-ctf)",
         )
 
 
@@ -160,10 +165,10 @@ def size_findings(
     table: ParticleTable, found: Estimates, mask_diameter: float | None
 ) -> Iterator[Finding]:
     """Whether box and mask leave the particle room, and the box what the CTF spreads out."""
-    group, diameter = table.optics[0], found.diameter
+    group = min(table.optics, key=lambda g: g.box * g.pixel_size)
+    field, diameter = group.box * group.pixel_size, found.diameter
     if diameter is None:
         return
-    field = group.box * group.pixel_size
     if field < _ADVISED * diameter:
         pixels = int(np.ceil(_ADVISED * diameter / group.pixel_size / 2) * 2)
         yield Finding(

@@ -12,9 +12,11 @@ from jaxtyping import Int
 from vitreous.errors import InputError
 from vitreous.io.mrc import StackFile, open_stack
 from vitreous.jobs.check.finding import Finding, named
-from vitreous.jobs.check.pick_findings import micrograph_pixel, positions_of
+from vitreous.jobs.check.pick_findings import positions_of
+from vitreous.particles.image_files import find_file
+from vitreous.particles.micrographs import coordinate_pixels
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable, find_file
+from vitreous.particles.table import ParticleTable
 from vitreous.validate.particles.micrograph import MIRRORS, likeness_by_mirror
 
 _SOUGHT, _MICROGRAPHS, _PICKS = 12, 3, 16
@@ -51,14 +53,14 @@ def micrograph_findings(table: ParticleTable, source: ImageSource) -> Iterator[F
         return
     alike: dict[str, list[float]] = {name: [] for name in MIRRORS}
     beyond: list[int] = []
-    opened = _some_micrographs(table)
+    opened, pixels = _some_micrographs(table), coordinate_pixels(table).sizes
     for stack, rows in opened:
         height, across = stack.shape[1:]
         inside = (positions[rows] >= 0) & (positions[rows] < (across, height))
         beyond += rows[~inside.all(axis=1)].tolist()
         some = rows[table.group[rows] == table.group[rows[0]]][:_PICKS]
         group = table.optics[int(table.group[rows[0]])]
-        width = round(group.box * group.pixel_size / micrograph_pixel(table) / 2) * 2
+        width = round(group.box * group.pixel_size / pixels[rows[0]] / 2) * 2
         found = likeness_by_mirror(
             source.read_unchecked(some), stack.read(np.array([0]))[0], positions[some], width
         )

@@ -9,6 +9,7 @@ import numpy as np
 from vitreous.io.star import StarBlock
 from vitreous.jobs.check.finding import Finding
 from vitreous.particles.columns import numbers_if_any
+from vitreous.particles.grid import common_grid, different_grids
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, missing_ctf_columns
 
@@ -132,6 +133,12 @@ def _lens_findings(table: ParticleTable) -> Iterator[Finding]:
             )
 
 
+def reading_findings(table: ParticleTable) -> Iterator[Finding]:
+    """How the table was read where it does not say all."""
+    for note in table.notes:
+        yield Finding("warning", "read-otherwise", "Not in the table", note, "add it to the table")
+
+
 def _stated_sizes(table: ParticleTable) -> Iterator[tuple[str, np.ndarray]]:
     for block in blocks_of(table):
         for name in ("rlnImagePixelSize", "rlnPixelSize"):
@@ -173,3 +180,19 @@ def pixel_size_findings(table: ParticleTable, source: ImageSource) -> Iterator[F
                 f"{used[0]:g} A/px is used, but {where} say {odd[0]:.4g}.",
                 "find out which is true and correct the other",
             )
+
+
+def grid_findings(table: ParticleTable) -> Iterator[Finding]:
+    """Whether the images have to be brought from several grids to one."""
+    different = different_grids(table)
+    if different is not None:
+        yield Finding(
+            "note",
+            "several-grids",
+            "Several boxes or pixel sizes",
+            f"There are {different}; searches bring all images to {common_grid(table)}, or to the "
+            "reference's grid where that is one of these. A pixel size that is 1 % wrong in one of "
+            "them blurs the map.",
+            "unless the pixel sizes are known well, make a map from each group alone and give both "
+            "to vitreous classify3d as references: it tells where their scales differ",
+        )

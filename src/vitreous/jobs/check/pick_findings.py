@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.jobs.check.finding import Finding
-from vitreous.jobs.check.optics_findings import blocks_of
 from vitreous.jobs.check.sample import Glance
 from vitreous.particles.columns import numbers_if_any
+from vitreous.particles.micrographs import MICROGRAPH, coordinate_pixels
+from vitreous.particles.selection import codes
 from vitreous.particles.table import ParticleTable
 from vitreous.validate.particles.duplicates import nearest, repeats
 from vitreous.validate.particles.views import main_axis_share
@@ -54,20 +55,10 @@ def _twice(table: ParticleTable, code: str, what: str, pairs: list[tuple[int, in
     )
 
 
-def micrograph_pixel(table: ParticleTable) -> float:
-    """Pixel size in angstrom of the coordinates, the images' own where no other is given."""
-    for name in ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize"):
-        for block in blocks_of(table):
-            sizes = numbers_if_any(block, name)
-            if sizes is not None and sizes[0] > 0:
-                return float(sizes[0])
-    return table.optics[0].pixel_size
-
-
 def positions_of(table: ParticleTable) -> Float[np.ndarray, "n 2"] | None:
     """Coordinates (x, y) in pixels of the micrographs; None without them."""
     x, y = (numbers_if_any(table.block, f"rlnCoordinate{axis}") for axis in "XY")
-    if x is None or y is None or "rlnMicrographName" not in table.columns:
+    if x is None or y is None or MICROGRAPH not in table.columns:
         return None
     return np.column_stack([x, y])
 
@@ -77,8 +68,8 @@ def distance_findings(table: ParticleTable, diameter: float | None) -> Iterator[
     positions = positions_of(table)
     if positions is None or diameter is None:
         return
-    micrograph = table.block.frame["rlnMicrographName"].rank("dense").to_numpy()
-    distance, other = nearest(positions * micrograph_pixel(table), micrograph.astype(np.int64))
+    micrograph, pixels = codes(table, MICROGRAPH), coordinate_pixels(table)
+    distance, other = nearest(positions * pixels.sizes[:, None], micrograph)
     near, crowded = distance < _NEAR * diameter, distance < diameter
     if near.any():
         rows = np.flatnonzero(near)
@@ -88,7 +79,7 @@ def distance_findings(table: ParticleTable, diameter: float | None) -> Iterator[
             "Picks too near each other",
             f"{len(rows)} of {len(table)} are nearer than half a diameter ({diameter / 2:.0f} A) "
             f"to another on their micrograph; the first is row {rows[0] + 1}, "
-            f"{distance[rows[0]]:.0f} A from row {other[rows[0]] + 1}.",
+            f"{distance[rows[0]]:.0f} A from row {other[rows[0]] + 1} ({pixels.words}).",
             "keep one of each pair: they show the same particle, or none",
         )
     if crowded.mean() > _CROWDED:

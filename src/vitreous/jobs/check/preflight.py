@@ -16,7 +16,12 @@ from vitreous.jobs.check.image_findings import (
     size_findings,
 )
 from vitreous.jobs.check.micrograph_findings import micrograph_findings
-from vitreous.jobs.check.optics_findings import ctf_findings, pixel_size_findings
+from vitreous.jobs.check.optics_findings import (
+    ctf_findings,
+    grid_findings,
+    pixel_size_findings,
+    reading_findings,
+)
 from vitreous.jobs.check.pick_findings import (
     distance_findings,
     duplicate_findings,
@@ -99,21 +104,25 @@ def preflight(
     Raises
     ------
     InputError
-        If the table cannot be read as numbers, or its optics groups see different fields.
+        If the table cannot be read as numbers.
     """
     seen = glance(table, source)
-    optics = [*(ctf_findings(table) if ctf else []), *pixel_size_findings(table, source)]
+    optics = [
+        *(ctf_findings(table) if ctf else []),
+        *pixel_size_findings(table, source),
+        *grid_findings(table),
+    ]
     findings = [
         *optics,
         *duplicate_findings(table, seen),
         *micrograph_findings(table, source),
         *view_findings(table),
+        *reading_findings(table),
     ]
     found = Estimates(0, resolution)
     if not any(f.level == "error" and f.code.startswith("implausible") for f in optics):
-        sample = read_sample(table, source, ctf=ctf)
-        mode = {"ctf": ctf, "phase_flipped": phase_flipped}
-        found = measure(table, sample.spectra, resolution, **mode)
+        sample = read_sample(table, source, ctf=ctf, phase_flipped=phase_flipped)
+        found = measure(table, sample.spectra, resolution, ctf=ctf)
         findings += pixel_findings(table, sample, seen)
         findings += contrast_findings(table, found)
         if ctf:

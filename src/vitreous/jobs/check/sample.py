@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from vitreous.jobs.images import CtfMode, check_one_field, optics_of, particle_ctf
+from vitreous.jobs.images import defocus_of, optics_of
+from vitreous.jobs.recorded import as_if_recorded, signed_ctf
+from vitreous.particles.grid import common_grid
 from vitreous.particles.selection import evenly
 from vitreous.particles.stack import ImageSource, normalise
 from vitreous.particles.table import ParticleTable
@@ -89,7 +91,9 @@ def _ordinary_defocus(table: ParticleTable) -> Bool[np.ndarray, " n"]:
     return size <= _FAR * np.median(size)
 
 
-def read_sample(table: ParticleTable, source: ImageSource, *, ctf: bool = True) -> Sample:
+def read_sample(
+    table: ParticleTable, source: ImageSource, *, ctf: bool = True, phase_flipped: bool = False
+) -> Sample:
     """Read, look at and transform a sample of images.
 
     Parameters
@@ -98,36 +102,43 @@ def read_sample(table: ParticleTable, source: ImageSource, *, ctf: bool = True) 
     source : ImageSource
     ctf : bool
         Whether to give the spectra the table's CTF; they are taken to carry none otherwise.
+    phase_flipped : bool
+        Take the phases as flipped, whatever the table says.
 
-    Raises
-    ------
-    InputError
-        If the optics groups see different fields of view.
+    Returns
+    -------
+    The spectra are those of the images as they were recorded, if the table says truly what was done
+    about the CTF since.
     """
-    check_one_field(table)
-    first = table.optics[0]
-    field = first.box * first.pixel_size
-    finest = min(group.box for group in table.optics) // 2 - 1
-    points = half_plane(min(finest, math.ceil(field / _FINEST), _MOST_RINGS))
+    field = common_grid(table).field
+    # Short of Nyquist in every group's own steps, of which one of the common field's has ``steps``.
+    steps = [group.box * group.pixel_size / field for group in table.optics]
+    finest = min((g.box // 2 - 1) / own for g, own in zip(table.optics, steps, strict=True))
+    points = half_plane(min(math.floor(finest + 1e-6), math.ceil(field / _FINEST), _MOST_RINGS))
     batches = _batches(table, evenly(len(table), IMAGES))
     ordinary = _ordinary_defocus(table) if ctf else np.ones(len(table), dtype=bool)
     pixels = []
     samples = [torch.empty(0, len(points), dtype=torch.complex64)]
     transfers = [torch.empty(0, len(points))]
     for batch in batches:
-        group = table.optics[int(table.group[batch[0]])]
+        number = int(table.group[batch[0]])
+        group = table.optics[number]
         images = source.read_unchecked(batch)
         pixels.append(pixel_statistics(images))
         good = pixels[-1].usable & ordinary[batch]
         if not good.any():
             continue
         scaled = normalise(torch.from_numpy(images[good]), group.box / 2 - 1)
-        samples.append(spectrum_at(scaled, points))
-        transfers.append(
-            particle_ctf(table, batch[good], optics_of(group), points / field, CtfMode())
-            if ctf
-            else torch.ones(int(good.sum()), len(points))
+        seen, transfer = (
+            spectrum_at(scaled, points, steps[number]),
+            torch.ones(int(good.sum()), len(points)),
         )
+        if ctf and table.defocus_u is not None:
+            defocus = defocus_of(table, batch[good], phase_flipped=phase_flipped)
+            transfer = signed_ctf(points / field, defocus, optics_of(group))
+            seen = as_if_recorded(seen, transfer, defocus)
+        samples.append(seen)
+        transfers.append(transfer)
     spectra = ImageSpectra(torch.cat(samples), torch.cat(transfers), points, field)
     return Sample(np.concatenate(batches), joined(pixels), spectra)
 

@@ -14,7 +14,7 @@ from vitreous.jobs.classify3d.references import at_images_grey
 from vitreous.jobs.classify3d.steps import LookAt, MapMaking
 from vitreous.jobs.classify3d.ways import GridSearch, NearPoses
 from vitreous.jobs.config.classify import Classify3dOptions
-from vitreous.jobs.em.engine import signal_scale
+from vitreous.jobs.em.engine import renewed_noise, signal_scale
 from vitreous.jobs.em.folds import FoldStep, folds_pass
 from vitreous.jobs.em.online import Step, stepped
 from vitreous.jobs.em.sorting import perturbed
@@ -22,7 +22,13 @@ from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent
 
 _FEWEST, _MOST = 12, 30
-"""Mini-batches between which the references are brought to the resolution limit."""
+"""Mini-batches between which one reference is brought to the resolution limit."""
+
+_FEWEST_OF_SEVERAL = 5
+"""Mini-batches at the least for several references: there are fewer, but full ones."""
+
+_NOISE_ROUNDS = 3
+"""Rounds of EM for the noise and the shares of several references, before their maps change."""
 
 _FIRST_STEP, _LAST_STEP = 0.5, 0.15
 """Weight that the oldest sums lose at each mini-batch, first and last."""
@@ -39,15 +45,16 @@ def begun(
 ) -> SearchState:
     """State of these maps before anything was searched."""
     fractions = torch.full((len(maps),), 1 / len(maps), device=maps.device)
-    return SearchState(0, 0, 0, rings, maps, noise, fractions, None, -math.inf)
+    scale = noise.new_ones(len(noise))
+    return SearchState(0, 0, 0, rings, maps, noise, scale, fractions, None, -math.inf)
 
 
 def _seed(options: Classify3dOptions, *numbers: int) -> int:
     return int(np.random.SeedSequence([options.seed, *numbers]).generate_state(1)[0])
 
 
-def _some(particles: int, options: Classify3dOptions) -> Int[Tensor, " b"]:
-    """Particles that grey levels are fitted to."""
+def some(particles: int, options: Classify3dOptions) -> Int[Tensor, " b"]:
+    """Particles that grey levels and noise are fitted to."""
     order = np.random.default_rng([options.seed, 1]).permutation(particles)
     return torch.from_numpy(np.sort(order[:_GREY_PARTICLES]))
 
@@ -58,7 +65,26 @@ def with_grey(
     """State whose maps have the images' grey level, if they are to be fitted to it."""
     if options.reference_greyscale == "absolute":
         return state
-    return at_images_grey(state, look_at, _some(particles, options), state.rings)
+    return at_images_grey(state, look_at, some(particles, options), state.rings)
+
+
+def with_noise(
+    state: SearchState, look_at: LookAt, index: Int[Tensor, " b"], mask_share: float
+) -> SearchState:
+    """State whose noise and class shares some images have settled, its maps held as they are.
+
+    The noise is first taken to be all of the images' power, under which a map without detail is
+    as likely as the right one.
+    """
+    for _ in range(_NOISE_ROUNDS):
+        result = look_at(state, index, state.rings)
+        fractions = result.best.map_probability.mean(dim=0).clamp(min=1 / len(index))
+        state = replace(
+            state,
+            noise=renewed_noise(state.noise, result, mask_share, 1.0),
+            fractions=(fractions / fractions.sum()).to(state.fractions),
+        )
+    return state
 
 
 def guessed_grey(search: GridSearch, state: SearchState, resolution: float) -> SearchState:
@@ -92,9 +118,15 @@ class March:
 
 
 def march(options: Classify3dOptions, particles: int, maps: int) -> March:
-    """Mini-batches that go once over the particles, or as often as it takes; frequency rises."""
-    size = min(options.batch_per_class * maps, max(100 * maps, particles // _FEWEST), particles)
-    count = min(_MOST, max(_FEWEST, math.ceil(particles / size)))
+    """Mini-batches that go once over the particles, or as often as it takes; frequency rises.
+
+    One reference is a mere beginning.  Several are what the particles are sorted by: a map made
+    from a few hundred images would be the poorer competitor, beside a decoy that stays as it is.
+    """
+    whole = min(options.batch_per_class * maps, particles)
+    size = whole if maps > 1 else min(whole, max(100, particles // _FEWEST))
+    fewest = _FEWEST_OF_SEVERAL if maps > 1 else _FEWEST
+    count = min(_MOST, max(fewest, math.ceil(particles / size)))
     first, last = options.first_resolution(maps), options.resolution_limit
     steps = []
     for number in range(count):

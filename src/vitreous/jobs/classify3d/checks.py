@@ -9,10 +9,10 @@ from typing import Any
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.check.before import look_before
 from vitreous.jobs.config.classify import Classify3dOptions
-from vitreous.jobs.images import check_one_field
 from vitreous.jobs.options import chosen_mask_diameter, flag
 from vitreous.jobs.particles.select import class_list
 from vitreous.math.symmetry import normalise_name
+from vitreous.particles.grid import Grid
 from vitreous.particles.poses import ANGLES, require_columns
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf
@@ -38,8 +38,8 @@ _POSITIVE = (
 )
 
 
-def fixed_maps(options: Classify3dOptions, references: int) -> list[int]:
-    """Of so many maps those (from 0) that stay as they were given.
+def asked_fixed(options: Classify3dOptions, references: int) -> list[int]:
+    """Of so many maps those (from 0) that --fixed names.
 
     Raises
     ------
@@ -114,7 +114,6 @@ def _check_choices(options: Classify3dOptions, references: int, *, masked: bool)
 
 
 def _check_particles(options: Classify3dOptions, table: ParticleTable, classes: int) -> None:
-    check_one_field(table)
     if options.ctf:
         require_ctf(table)
     if options.placed:
@@ -130,11 +129,10 @@ def _check_particles(options: Classify3dOptions, table: ParticleTable, classes: 
         )
 
 
-def within_box(options: Classify3dOptions, table: ParticleTable) -> Classify3dOptions:
-    """Options whose resolution limit the particles and the largest working box can hold."""
-    field = table.optics[0].box * table.optics[0].pixel_size
-    finest = max(2 * group.pixel_size for group in table.optics)
-    held = max(options.resolution_limit, _PIXELS_A_RING * field / options.box, finest)
+def within_box(options: Classify3dOptions, grid: Grid) -> Classify3dOptions:
+    """Options whose resolution limit the maps' grid and the largest working box can hold."""
+    coarsest = _PIXELS_A_RING * grid.field / options.box
+    held = max(options.resolution_limit, coarsest, grid.nyquist)
     return replace(options, resolution_limit=held)
 
 
@@ -148,7 +146,7 @@ def check_options(options: Classify3dOptions, references: int, *, masked: bool) 
     """
     _check_choices(options, references, masked=masked)
     _check_numbers(options)
-    fixed_maps(options, references)
+    asked_fixed(options, references)
     normalise_name(options.symmetry)
 
 

@@ -19,8 +19,10 @@ from vitreous.jobs.classify3d.begin import (
     consensus,
     guessed_grey,
     marched,
+    some,
     split,
     with_grey,
+    with_noise,
 )
 from vitreous.jobs.classify3d.checks import check_options
 from vitreous.jobs.classify3d.finish import class_maps, decoys, final_classes, last_pass
@@ -49,15 +51,18 @@ from vitreous.jobs.em.junk import class_labels, effective_classes
 from vitreous.jobs.em.looks import coarse_look
 from vitreous.jobs.em.planes import load_planes
 from vitreous.jobs.em.search import SMALL_BOX, image_power
-from vitreous.jobs.em.sorting import duplicates, pass_resolution
+from vitreous.jobs.em.sorting import MARCH, SETTLED, duplicates, pass_resolution
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.images import load_rings
 from vitreous.jobs.maps.half_maps import Mask, read_mask
 from vitreous.jobs.memory import search_memory
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.threads import one_thread
+from vitreous.particles.grid import common_grid
+from vitreous.particles.groups import image_numbers
 from vitreous.particles.stack import ImageSource, open_images
 from vitreous.particles.table import ParticleTable, read_particles
 
@@ -87,6 +92,9 @@ def _by_grid(
             return search.search(state, index, state.noise, search.places(resolution))
 
         state = with_grey(options, state, everywhere, len(table))
+        if not task.alone:
+            index = some(len(table), options)
+            state = with_noise(state, everywhere, index, images.mask_share)
         state = marched(search, state, task.making, on_event)
     look = coarse_look(search, state, pass_resolution(options.resolution_limit, 0), any_map=True)
     return state, NearLook(search, look), images.mask_share
@@ -97,17 +105,20 @@ def _by_poses(
 ) -> tuple[SearchState, Way, float]:
     """State that classes begin with, and how particles are then looked at: near their poses."""
     options, table, frame = task.options, task.table, task.frame
-    images = load_planes(table, task.source, frame, task.device, on_event, task.mode)
-    around = near_given(options, table, len(task.operators), frame)
-    way = NearPoses(images, given_poses(table, frame), around, task.operators)
+    planes = load_planes(table, task.source, frame, task.device, on_event, task.mode)
+    around = near_given(options, len(task.operators), frame)
+    way = NearPoses(planes, given_poses(table, frame), image_numbers(table), around, task.operators)
     state = saved
     if state is None:
-        state = begun(task.first_maps(), images.power(len(table.optics)), task.first_rings)
+        state = begun(task.first_maps(), planes.power(len(table.optics)), task.first_rings)
         state = with_grey(options, state, way.searched, len(table))
         if task.alone:
             rings = frame.rings_at(options.resolution_limit)
             state = consensus(way, state, task.making, rings, options.seed)
-    return state, way, images.mask_share
+        else:
+            index = some(len(table), options)
+            state = with_noise(state, way.searched, index, planes.mask_share)
+    return state, way, planes.mask_share
 
 
 def _keeping(checkpoint: Checkpoint | None, begun: SearchState) -> Callable[[Progress], None]:
@@ -153,10 +164,9 @@ def _ended(
     shares = sorting.state.fractions
     alike = duplicates(frame, sorting.state, options.resolution_limit)
     labels = class_labels(made.maps, shares, alike - set(making.fixed))
-    junk = set[int]()
-    if not task.alone:
-        balls = {number for number, reference in enumerate(task.references) if reference.round}
-        junk = decoys(found, balls | set(making.fixed), task.classes)
+    few = [n + 1 for n, label in enumerate(labels) if label == "empty" and made.maps[n].any()]
+    junk = set[int]() if task.alone else decoys(found, task.decoys(labels), task.classes)
+    labels = ["decoy" if n in junk else label for n, label in enumerate(labels)]
     classes = final_classes(found, junk)
     laid = (
         {}
@@ -166,13 +176,16 @@ def _ended(
     record = {
         "seed": options.seed,
         "device": str(task.device),
-        "input": input_record(task.table),
+        "input": input_record(task.table, frame.grid),
         "classes": class_records(found, classes, labels, made, frame, making.fixed, laid),
         "decoys": sorted(n + 1 for n in junk),
+        "recognised_decoys": task.recognised(),
         "effective_classes": effective_classes(found.by_map.mean(axis=0)),
         "passes": len(progress.sorting.changed),
         "changed": progress.sorting.changed,
         "settled": progress.sorting.settled,
+        "settled_below": SETTLED,
+        "passes_at_limit": max(len(progress.sorting.changed) - MARCH, 0),
         "flow": [table.tolist() for table in progress.flow],
         "noise": noise_record(task.table, found),
         "mask_diameter": task.mask_diameter,
@@ -181,22 +194,28 @@ def _ended(
         "preflight": task.preflight,
         "hand": "as the references'",
     }
-    record["warnings"] = [*task.warnings, *_told(record)]
+    record["warnings"] = [*task.warnings, *_told(record, few)]
     table = posed_table(task.table, found, classes)
     return Classified3d(
         made.maps, made.half1, made.half2, made.curves, laid, making.fixed, frame, table, record
     )
 
 
-def _told(record: dict[str, Any]) -> list[str]:
-    """Warnings on what was found."""
-    empty = [entry["class"] for entry in record["classes"] if entry["label"] == "empty"]
-    told = [f"Class {number} holds hardly any particles." for number in empty]
-    if not record["settled"]:
+def _told(record: dict[str, Any], few: list[int]) -> list[str]:
+    """Warnings on what was found; ``few`` are the classes with hardly any particles."""
+    told = [f"Class {number} holds hardly any particles." for number in few]
+    passes, changed = record["passes"], record["changed"]
+    if not record["passes_at_limit"]:
         told.append(
-            f"The classes had not settled after {record['passes']} passes: in the last, "
-            f"{record['changed'][-1]:.1%} of the particles changed class. Give more --iterations, "
-            "or fewer classes."
+            f"The job ended after {passes} passes, before it had seen the particles at "
+            f"{record['resolution_limit']:.3g} A: the classes are not final. Give --iterations "
+            f"{MARCH + 1} or more."
+        )
+    elif not record["settled"]:
+        told.append(
+            f"The classes had not settled after {passes} passes: {changed[-1]:.1%} of the "
+            f"particles changed class in the last, and settled is less than "
+            f"{record['settled_below']:.0%}. Give more --iterations, or fewer classes."
         )
     return told
 
@@ -209,6 +228,7 @@ def _classified(task: Task, checkpoint: Checkpoint | None, on_event: OnEvent) ->
     on_event(
         {"event": "start", "job": "classify3d", "particles": particles, "warnings": task.warnings}
     )
+    on_event({"event": "decoys", "recognised": task.recognised()})
     with one_thread(task.frame.box <= SMALL_BOX):
         progress, way, share = _sorted(task, checkpoint, on_event)
         sorted_at = time.monotonic()
@@ -242,7 +262,7 @@ def classify3d(
     options : Classify3dOptions, optional
         The defaults, if left out.
     mask : tensor (m, m, m), optional
-        From 0 to 1, on the particles' grid: maps are multiplied by it before they are compared
+        From 0 to 1, on the maps' grid: maps are multiplied by it before they are compared
         with images.
     checkpoint : Checkpoint, optional
         Written after every pass, and gone on from if it says so.
@@ -262,14 +282,16 @@ def _read(config: Classify3dConfig) -> tuple[Task, Mask | None]:
     """Read and check all that a configuration names."""
     check_options(config, len(config.reference), masked=config.mask is not None)
     table = read_particles(config.particles)
-    source, group = open_images(table), table.optics[0]
+    source = open_images(table)
     references = [read_reference(path) for path in config.reference]
     mask = None
     if config.mask is not None:
-        mask = read_mask(config.mask, table.path, group.box, group.pixel_size)
+        grid = common_grid(table, [reference.grid for reference in references])
+        mask = read_mask(config.mask, table.path, grid.box, grid.pixel_size)
     return set_up(table, source, references, config, None if mask is None else mask.volume), mask
 
 
+@on_its_threads
 def run_classify3d(config: Classify3dConfig, on_event: OnEvent = ignore) -> Path:
     """Sort the particles of a file among maps made from those of others.
 

@@ -74,6 +74,7 @@ def last_pass(
         torch.cat([best.probability for best in bests]).cpu()[order],
         after.log_evidence,
         after.state.noise,
+        after.state.scale,
         frame,
     )
 
@@ -111,11 +112,11 @@ def class_maps(sorting: Sorting, making: MapMaking, seed: int) -> ClassMaps:
 
 def decoys(found: Found, given: set[int], maps: int) -> set[int]:
     """Classes (from 0) for images of junk: those ``given`` as such, and those full of noise."""
-    labels, noisy = found.by_map.argmax(axis=1), found.noise_probability > 0.5
+    likeliest, noisy = found.by_map.argmax(axis=1), found.noise_probability > 0.5
     full = {
         number
         for number in range(maps)
-        if (labels == number).any() and noisy[labels == number].mean() > 0.5
+        if (likeliest == number).any() and noisy[likeliest == number].mean() > 0.5
     }
     return given | full
 

@@ -99,9 +99,9 @@ class Classified3d(ClassMaps):
 
 
 def write_classified(out: Path, found: Classified3d) -> None:
-    """Write particles.star and the maps, half-maps and FSC of every class in the images' box."""
+    """Write particles.star and the maps, half-maps and FSC of every class on the maps' grid."""
     write_particles(out / "particles.star", found.table)
-    frame, box = found.frame, found.table.optics[0].box
+    frame, box = found.frame, found.frame.grid.box
     pixel_size = frame.field / box
     frequency = shell_frequency(frame.box, frame.pixel_size)
 

@@ -15,20 +15,17 @@ from vitreous.io.mrc import read_map
 from vitreous.jobs.classify3d.steps import LookAt
 from vitreous.jobs.compare import cubic, extent, on_grid
 from vitreous.jobs.em.engine import PADDING
-from vitreous.jobs.em.junk import roundness
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.images import Frame
 from vitreous.math.fourier import resample_map
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.grid import Grid
 from vitreous.physics.filters import low_pass
 from vitreous.physics.masks import soft_sphere
 from vitreous.physics.project import map_to_cube
 from vitreous.reconstruct.insert import Accumulator
+from vitreous.validate.decoys import Decoy, recognised_decoy
 from vitreous.validate.pixel_scale import best_scale, rescaled
 from vitreous.validate.reproducibility import agreement
-
-ROUND = 0.97
-"""Part of a map's power that its rotational average holds, from which it is a ball: a decoy."""
 
 _CLEARLY = 1.4
 """Times finer that two references must agree, mirrored or rescaled, than as they are."""
@@ -62,6 +59,11 @@ class Reference:
     pixel_size: float
     name: str = "the reference"
 
+    @property
+    def grid(self) -> Grid:
+        """Its box and pixel size."""
+        return Grid(int(self.volume.shape[-1]), self.pixel_size)
+
 
 @dataclass(frozen=True)
 class Framed:
@@ -71,15 +73,13 @@ class Framed:
     ----------
     given : Reference
     volume : tensor (n, n, n)
+    decoy : Decoy, optional
+        What the reference is that shows no molecule.
     """
 
     given: Reference
     volume: Volume
-
-    @property
-    def round(self) -> bool:
-        """Whether it is a ball: a decoy without features."""
-        return roundness(self.volume) > ROUND
+    decoy: Decoy | None = None
 
 
 def read_reference(path: Path) -> Reference:
@@ -94,18 +94,21 @@ def read_reference(path: Path) -> Reference:
     return Reference(torch.from_numpy(array), pixel_size, str(path))
 
 
-def in_frame(
-    references: Sequence[Reference], table: ParticleTable, frame: Frame
-) -> tuple[list[Framed], list[str]]:
+def in_frame(references: Sequence[Reference], frame: Frame) -> tuple[list[Framed], list[str]]:
     """Bring references to the working frame; also returns warnings.
 
     Raises
     ------
     InputError
-        For one that is no cube or constant, or whose density is wider than the particles' images.
+        For one that is no cube, or empty without others beside it, or whose density is wider than
+        the particles' images.
     """
-    group, found, warnings = table.optics[0], [], []
+    found, warnings = list[Framed](), list[str]()
     for reference in references:
+        decoy = recognised_decoy(reference.volume, reference.pixel_size)
+        if decoy is not None and decoy.kind == "empty" and len(references) > 1:
+            found.append(Framed(reference, torch.zeros((frame.box,) * 3), decoy))
+            continue
         volume, own = cubic(reference.volume.numpy(), reference.name), reference.pixel_size
         across = extent(volume, own)
         shaped = across < volume.shape[-1] * own  # noise fills its box to the corners
@@ -122,8 +125,8 @@ def in_frame(
                 f"{reference.name} is {across:.0f} A across at its header's {own:g} A/px, the "
                 f"particles' mask {across / share:.0f} A: check the pixel size."
             )
-        gridded = on_grid(volume, own, group.box, group.pixel_size)
-        found.append(Framed(reference, resample_map(gridded, frame.box)))
+        gridded = on_grid(volume, own, frame.grid.box, frame.grid.pixel_size)
+        found.append(Framed(reference, resample_map(gridded, frame.box), decoy))
     return found, warnings
 
 
@@ -149,14 +152,14 @@ def _differs(reference: Framed, first: Framed, frame: Frame) -> tuple[str, str] 
 
 
 def compare_references(references: Sequence[Framed], frame: Frame, *, stop: bool) -> list[str]:
-    """Tell of references whose pixel size or hand differs from the first that is no ball.
+    """Tell of references whose pixel size or hand differs from the first that is no decoy.
 
     Raises
     ------
     InputError
         For the first of them, if it is to ``stop`` the job.
     """
-    shaped = [reference for reference in references if not reference.round]
+    shaped = [reference for reference in references if reference.decoy is None]
     told = []
     for reference in shaped[1:]:
         found = _differs(reference, shaped[0], frame)

@@ -115,7 +115,7 @@ def sort(
                 "event": "classification",
                 "stage": "classes",
                 "iteration": number + 1,
-                "of": options.iterations,
+                "at_most": options.iterations,
                 "resolution": round(resolution, 2),
                 "changed": after.changed[-1],
                 "class_fractions": shares.tolist(),

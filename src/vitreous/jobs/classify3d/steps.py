@@ -81,6 +81,7 @@ class _Divided:
     sums: Accumulator | None
     residual: Float[Tensor, "g rings"]
     count: Float[Tensor, " g"]
+    fit: Float[Tensor, "g 2"]
 
 
 def _one_class(state: SearchState, number: int) -> SearchState:
@@ -101,13 +102,15 @@ def hard(look_at: LookAt) -> LookAt:
         label = every.best.map_probability.argmax(dim=1).cpu()
         data, weight = torch.zeros_like(every.sums.data), torch.zeros_like(every.sums.weight)
         residual, count = torch.zeros_like(every.residual), torch.zeros_like(every.count)
+        fit = torch.zeros_like(every.fit)
         for number in label.unique().tolist():
             own = look_at(_one_class(state, number), index[label == number], rings)
             assert own.sums is not None
             data[number], weight[number] = own.sums.data[0], own.sums.weight[0]
             residual, count = residual + own.residual, count + own.count
+            fit = fit + own.fit
         sums = Accumulator(data, weight, every.sums.padding)
-        return _Divided(every.best, sums, residual, count)
+        return _Divided(every.best, sums, residual, count, fit)
 
     return searched
 

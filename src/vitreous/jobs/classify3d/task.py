@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.errors import InputError
-from vitreous.jobs.classify3d.checks import check_classify3d, fixed_maps, within_box
+from vitreous.errors import InputError, OptionError
+from vitreous.jobs.classify3d.checks import asked_fixed, check_classify3d, within_box
 from vitreous.jobs.classify3d.references import (
     Framed,
     Reference,
@@ -21,11 +21,14 @@ from vitreous.jobs.classify3d.references import (
 )
 from vitreous.jobs.classify3d.steps import MapMaking
 from vitreous.jobs.config.classify import Classify3dOptions
+from vitreous.jobs.em.junk import Label
 from vitreous.jobs.images import BEYOND, CtfMode, Frame, working_frame
 from vitreous.jobs.options import device_for
+from vitreous.jobs.recorded import as_recorded
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.math.fourier import resample
 from vitreous.math.symmetry import point_group
+from vitreous.particles.grid import common_grid, grid_warnings
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 
@@ -90,25 +93,84 @@ class Task:
         """Rings out to there."""
         return self.frame.rings_at(self.first_resolution)
 
+    def recognised(self) -> list[dict[str, Any]]:
+        """What references were recognised to be that show no molecule, for the record."""
+        return [
+            {
+                "class": number + 1,
+                "reference": reference.given.name,
+                "kind": reference.decoy.kind,
+                "reason": reference.decoy.reason,
+                "fixed": number in self.making.fixed,
+            }
+            for number, reference in enumerate(self.references)
+            if reference.decoy and not self.alone
+        ]
+
+    def decoys(self, labels: Sequence[Label]) -> set[int]:
+        """Classes (from 0) given for junk: fixed ones, and free decoys that are balls still."""
+        balls = {
+            number
+            for number, reference in enumerate(self.references)
+            if reference.decoy and labels[number] == "sphere"
+        }
+        return balls.union(self.making.fixed)
+
     def first_maps(self) -> Float[Tensor, "k n n n"]:
         """References, filtered, in the working frame."""
         maps = filtered(self.references, self.frame, self.first_resolution)
         return self.making.allowed(maps.to(self.device))
 
 
-def _in_working_box(
-    mask: Float[Tensor, "m m m"], table: ParticleTable, box: int
-) -> Float[Tensor, "n n n"]:
-    """A mask on the particles' grid, brought to the working box."""
-    own = table.optics[0].box
+def _in_working_box(mask: Float[Tensor, "m m m"], frame: Frame) -> Float[Tensor, "n n n"]:
+    """A mask on the maps' grid, brought to the working box."""
+    own, box = frame.grid.box, frame.box
     if tuple(mask.shape) != (own,) * 3:
         raise InputError(
-            f"is {' x '.join(map(str, mask.shape))}, but the images are {own} px wide",
+            f"is {' x '.join(map(str, mask.shape))}, but the maps' grid is {own} px wide",
             where="the mask",
-            mend="give a mask on the particles' grid",
+            mend="give a mask on the maps' grid, which is that of the particles",
         )
     # Values of a mask stay: the unitary transform would scale them with the box.
     return (resample(mask, box, 3) * (box / own) ** 1.5).clamp(0, 1)
+
+
+def _fixed_maps(options: Classify3dOptions, references: Sequence[Framed]) -> list[int]:
+    """References (from 0) whose maps stay as they are: those asked for, and decoys.
+
+    Raises
+    ------
+    OptionError
+        If no reference is left to be refined.
+    """
+    asked = asked_fixed(options, len(references))
+    if len(references) == 1 or options.free_decoys:
+        return asked
+    found = {number for number, reference in enumerate(references) if reference.decoy}
+    if len(found.union(asked)) == len(references):
+        said = ", ".join(f"{r.given.name} {r.decoy.reason}" for r in references if r.decoy)
+        raise OptionError(
+            f"no reference shows a molecule that could be refined: {said}",
+            where="--reference",
+            mend="give a map of the molecule, or pass --free-decoys to refine them all the same",
+        )
+    return sorted(found.union(asked))
+
+
+def _told_of_decoys(references: Sequence[Framed], fixed: list[int]) -> list[str]:
+    """What was recognised as a decoy, and what becomes of it."""
+    if len(references) == 1:
+        return []
+    return [
+        f"Reference {number + 1}, {reference.given.name}, {reference.decoy.reason}. "
+        + (
+            "It is kept as it is, a decoy for images of junk; --free-decoys refines it."
+            if number in fixed
+            else "It is refined like the others (--free-decoys)."
+        )
+        for number, reference in enumerate(references)
+        if reference.decoy
+    ]
 
 
 def set_up(
@@ -129,20 +191,23 @@ def set_up(
     mask_diameter, warnings, checked = check_classify3d(
         options, table, source, len(references), masked=mask is not None
     )
-    options = within_box(options, table)
+    grid = common_grid(table, [reference.grid for reference in references])
+    warnings += grid_warnings(table, grid)
+    options = within_box(options, grid)
     device = device_for(options.device)
-    frame = working_frame(table, mask_diameter, options.resolution_limit, BEYOND)
-    framed, more = in_frame(references, table, frame)
+    frame = working_frame(grid, mask_diameter, options.resolution_limit, BEYOND)
+    framed, more = in_frame(references, frame)
     warnings += [*more, *compare_references(framed, frame, stop=options.check)]
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
-    kept = None if mask is None else _in_working_box(mask, table, frame.box).to(device)
-    fixed = fixed_maps(options, len(references))
+    kept = None if mask is None else _in_working_box(mask, frame).to(device)
+    fixed = _fixed_maps(options, framed)
+    warnings += _told_of_decoys(framed, fixed)
     making = MapMaking(frame, options.flatten, options.regularisation, kept, fixed)
     return Task(
         options,
         table,
-        source,
+        as_recorded(source, ctf=options.ctf),
         frame,
         framed,
         making,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -31,7 +32,7 @@ class GridSearch(Search):
 
     @property
     def offsets(self) -> tuple[float, float]:
-        """Range and step of the shifts, pixels of the stack."""
+        """Range and step of the shifts, pixels of the maps' grid."""
         return self.options.offset_range, 2 * self.options.offset_step
 
     @property
@@ -80,7 +81,7 @@ class NearLook:
 
     def folds(self, seed: int) -> Folds:
         """All particles, dealt out so that each fold has all views."""
-        return in_folds(self.look)
+        return in_folds(self.look, self.search.image_numbers)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class NearPoses:
     ----------
     images : PlaneImages
     given : Posed
+    image_numbers : int array (particles,)
+        Number of the image that each particle shows.
     around : Neighbourhood
         One turn and one shift where nothing is to be searched.
     operators : tensor (operators, 3, 3)
@@ -98,6 +101,7 @@ class NearPoses:
 
     images: PlaneImages
     given: Posed
+    image_numbers: Int[np.ndarray, " n"]
     around: Neighbourhood
     operators: Float[Tensor, "s 3 3"]
 
@@ -105,7 +109,7 @@ class NearPoses:
         """What a state's maps tell of some particles."""
         return local_pass(
             state.maps,
-            self.images,
+            self.images.with_group_scales(state.scale),
             index,
             self.given.at(index),
             state.noise,
@@ -122,7 +126,9 @@ class NearPoses:
     def folds(self, seed: int) -> Folds:
         """All particles, dealt out at random."""
         generator = torch.Generator().manual_seed(seed)
-        return dealt(torch.randperm(len(self.given.origins), generator=generator))
+        return dealt(
+            torch.randperm(len(self.given.origins), generator=generator), self.image_numbers
+        )
 
 
 def given_poses(table: ParticleTable, frame: Frame) -> Posed:
@@ -138,12 +144,10 @@ def given_poses(table: ParticleTable, frame: Frame) -> Posed:
     return Posed(torch.from_numpy(poses.matrices), origins)
 
 
-def near_given(
-    options: Classify3dOptions, table: ParticleTable, operators: int, frame: Frame
-) -> Neighbourhood:
+def near_given(options: Classify3dOptions, operators: int, frame: Frame) -> Neighbourhood:
     """Neighbourhood that the options ask for: one place, or all within the range."""
     step, shift = options.angular_sampling, options.offset_step
-    pixels = table.optics[0].pixel_size / frame.pixel_size
+    pixels = frame.grid.pixel_size / frame.pixel_size
     if not options.align:
         return neighbourhood(step, 0.0, torch.zeros(1, 2), operators, 1.0)
     assert options.local_search is not None

@@ -22,9 +22,12 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     class_similarity : float
         How alike the classes are taken to be, from 0 to 1: the share of each particle that all
         classes get alike.  Annealed to 0 over the first half of the final iterations.
+    skip_anneal : bool
+        No class similarity: classes are free to differ from the first iteration.
     symmetry : str
-        Point group imposed on the map: C1, Cn, Dn, T, O, I, I1 to I4; auto makes a map in C1,
-        looks for its symmetry and, if there is any, polishes all poses under it.
+        Point group imposed on the map: C1, Cn, Dn, T, O, I, I1 to I4; auto makes a map in C1
+        and looks for its symmetry.  A group that the map holds is imposed if particles are then
+        explained better; where the map is in doubt the group that stands out is searched under.
     mask_diameter : float or auto
         Diameter in angstrom of the spherical mask; auto takes what the images suggest, or 85 % of
         the box where they do not tell.
@@ -44,9 +47,9 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     final_batch : int, optional
         Particles a mini-batch at the end.
     offset_range : float
-        Largest in-plane shift searched, in pixels of the stack.
+        Largest in-plane shift searched, in pixels of the maps' grid.
     offset_step : float
-        Step of the in-plane shifts, in pixels of the stack.
+        Step of the in-plane shifts, in pixels of the maps' grid.
     angular_sampling : float, optional
         Angular step in degrees, taken to the nearest of 30, 15, 7.5, 3.75; by default 15 or, as
         the resolution needs it and symmetry makes it cheap, finer, and halved in the last pass.
@@ -66,7 +69,7 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
         makes six for one map, eight under T, O or I, whose density may settle in a false
         solution, and two for several classes.
     check : bool
-        Stop at what ``vitreous check`` calls an error, such as inverted contrast.
+        Stop at what vitreous check calls an error, such as inverted contrast.
     """
 
     out: Path

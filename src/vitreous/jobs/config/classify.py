@@ -44,9 +44,9 @@ class Classify3dOptions(CtfOptions, SearchOptions):
         Angular step in degrees that classes are told apart at: 15, 7.5, 3.75; all orientations
         are tried at twice that step, and these near the best of them.
     offset_range : float
-        Largest in-plane shift searched, in pixels of the stack.
+        Largest in-plane shift searched, in pixels of the maps' grid.
     offset_step : float
-        Step of the in-plane shifts, in pixels of the stack; all are tried at twice that.
+        Step of the in-plane shifts, in pixels of the maps' grid; all are tried at twice that.
     local_search : float, optional
         Try only orientations within so many degrees of the STAR file's, and shifts near its own.
     align : bool
@@ -59,10 +59,13 @@ class Classify3dOptions(CtfOptions, SearchOptions):
         Let each particle add to its likeliest class alone, not to each by its probability.
     fixed : str, optional
         References whose maps stay as they were given, such as 2,3: decoys for images of junk.
+    free_decoys : bool
+        Refine those of several references that show no molecule too.  A ball, noise that fills its
+        box or an empty map otherwise stays as it was given and takes images of junk.
     flatten : bool
         Mask the solvent and keep density non-negative.
     check : bool
-        Stop at what ``vitreous check`` calls an error, and at references that differ in pixel size
+        Stop at what vitreous check calls an error, and at references that differ in pixel size
         or hand.
     """
 
@@ -86,6 +89,7 @@ class Classify3dOptions(CtfOptions, SearchOptions):
     fast_subsets: bool = False
     hard: bool = False
     fixed: str | None = None
+    free_decoys: bool = False
     flatten: bool = True
     check: bool = True
 
@@ -111,8 +115,8 @@ class _FromTo(OfParticles):
     ----------
     reference : tuple of Path
         Maps to begin with (MRC).  One is split into --classes; of several, good, bad or decoys,
-        each begins a class of its own.  Box, pixel size and grey level are brought to the
-        particles'.
+        each begins a class of its own, and balls, noise and empty maps stay as they are (see
+        --free-decoys).  Box, pixel size and grey level are brought to the particles'.
     out : Path
         Folder for the results.
     """

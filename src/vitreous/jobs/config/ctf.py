@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
+from vitreous.jobs.config.shared import OfParticles, ThreadOptions
+
 
 @dataclass(frozen=True)
-class CtfRefineConfig:
+class CtfRefineConfig(ThreadOptions, OfParticles):
     """Defocus, aberrations and magnification of particles, refined against their map.
 
     Attributes
@@ -38,7 +40,7 @@ class CtfRefineConfig:
         Refine each optics group's three-fold astigmatism.
     magnification : bool
         Refine each optics group's anisotropic magnification.
-    resolution : float, optional
+    resolution_limit : float, optional
         Finest detail compared, angstrom; by default where the masked half-maps fall to an FSC of
         0.143, or Nyquist with a single map.
     lowest_resolution : float
@@ -65,7 +67,7 @@ class CtfRefineConfig:
     beam_tilt: bool = False
     trefoil: bool = False
     magnification: bool = False
-    resolution: float | None = None
+    resolution_limit: float | None = None
     lowest_resolution: float = 30.0
     defocus_range: float = 2000.0
     pixel_size: float | None = None

@@ -6,11 +6,11 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.jobs.config.shared import CtfOptions, OfParticles
+from vitreous.jobs.config.shared import CtfOptions, OfParticles, ThreadOptions
 
 
 @dataclass(frozen=True)
-class OfHalfMaps:
+class OfHalfMaps(ThreadOptions):
     """Two half-maps, and where they are looked at.
 
     Attributes
@@ -62,7 +62,7 @@ class PostprocessConfig(OfHalfMaps):
         map is divided by.
     mtf_pixel_size : float, optional
         Angstrom a pixel of the detector that the MTF is for; by default the map's pixel size.
-    low_pass : float, optional
+    lowpass : float, optional
         Resolution in angstrom that the sharpened map is cut at; by default the weight of the FSC
         alone ends it.
     """
@@ -72,7 +72,7 @@ class PostprocessConfig(OfHalfMaps):
     fit_to: float | None = None
     mtf: Path | None = None
     mtf_pixel_size: float | None = None
-    low_pass: float | None = None
+    lowpass: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class AnisotropyConfig(OfHalfMaps):
 
 
 @dataclass(frozen=True)
-class SymmetryConfig:
+class SymmetryConfig(ThreadOptions):
     """Test a map for point groups, lay it on their axes and impose one.
 
     Attributes
@@ -132,7 +132,7 @@ class SymmetryConfig:
     mask_diameter : float, optional
         Diameter in angstrom of the soft sphere that is looked at; by default the map's extent, at
         most 85 % of the box.
-    resolution : float, optional
+    resolution_limit : float, optional
         Finest detail looked at, angstrom; by default where half-maps, if given, fall to an FSC of
         0.143, else 10.  Give what the map is good to: noise beyond counts as asymmetry unless it
         is seen outside the mask too.
@@ -150,14 +150,14 @@ class SymmetryConfig:
     impose: bool = False
     out: Path | None = None
     mask_diameter: float | None = None
-    resolution: float | None = None
+    resolution_limit: float | None = None
     half1: Path | None = None
     half2: Path | None = None
     overwrite: bool = False
 
 
 @dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(ThreadOptions):
     """Compare a map with the truth after aligning it over rotation, shift and hand.
 
     Attributes
@@ -184,7 +184,7 @@ class CompareConfig:
 
 
 @dataclass(frozen=True)
-class ReconstructConfig(CtfOptions, OfParticles):
+class ReconstructConfig(CtfOptions, ThreadOptions, OfParticles):
     """Map and half-maps of particles at the poses that they have.
 
     Attributes
@@ -204,7 +204,7 @@ class ReconstructConfig(CtfOptions, OfParticles):
         Column that says how much each particle counts.
     symmetry : str
         Point group imposed: C1, Cn, Dn, T, O, I, I1 to I4.
-    max_resolution : float, optional
+    resolution_limit : float, optional
         Resolution in angstrom that the maps are cut at; by default Nyquist.
     mask_diameter : float, optional
         Diameter in angstrom of the soft sphere that the halves are compared in; by default a mask
@@ -217,7 +217,7 @@ class ReconstructConfig(CtfOptions, OfParticles):
         movies do not tell: it hangs on the map's hand and on how the camera was read out.
     ewald_diameter : float, optional
         Diameter of the particle in angstrom, by which images are parted into the sphere's two
-        halves; by default ``mask_diameter``, else 70 % of the box.
+        halves; by default --mask-diameter, else 70 % of the box.
     padding : int
         Oversampling of the maps' transforms, 2 to 4: memory grows with its third power.
     seed : int
@@ -234,7 +234,7 @@ class ReconstructConfig(CtfOptions, OfParticles):
     class_: int | None = None
     weights: str | None = None
     symmetry: str = "C1"
-    max_resolution: float | None = None
+    resolution_limit: float | None = None
     mask_diameter: float | None = None
     ewald: bool = False
     curvature: Literal["forward", "reverse", "both"] = "forward"
@@ -245,7 +245,7 @@ class ReconstructConfig(CtfOptions, OfParticles):
 
 
 @dataclass(frozen=True)
-class ModelCheckConfig:
+class ModelCheckConfig(ThreadOptions):
     """How well an atomic model and a map agree.
 
     Attributes
@@ -262,7 +262,7 @@ class ModelCheckConfig:
         The other one, for FSC-free.
     mask : Path, optional
         Mask from 0 to 1 that map and model are compared in; by default one is made round the model.
-    resolution : float, optional
+    resolution_limit : float, optional
         Finest detail in angstrom that the fit and the correlations look at; by default where map
         and model, once fitted, fall to an FSC of 0.5.
     fit : bool
@@ -278,6 +278,6 @@ class ModelCheckConfig:
     half1: Path | None = None
     half2: Path | None = None
     mask: Path | None = None
-    resolution: float | None = None
+    resolution_limit: float | None = None
     fit: bool = True
     overwrite: bool = False

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.jobs.config.shared import OfParticles
+from vitreous.jobs.config.shared import JobOptions, OfParticles, ThreadOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class SelectConfig(Criteria, OfParticles):
 
 
 @dataclass(frozen=True)
-class ExpandSymmetryConfig:
+class ExpandSymmetryConfig(JobOptions):
     """Every particle once for each pose that a symmetric map cannot tell from its own.
 
     Attributes
@@ -156,7 +156,7 @@ class SubtractOptions:
 
 
 @dataclass(frozen=True)
-class _Subtracted:
+class _Subtracted(ThreadOptions, OfParticles):
     """What comes first on the command line.
 
     Attributes
@@ -195,7 +195,7 @@ class SubtractConfig(SubtractOptions, _Subtracted):
 
 
 @dataclass(frozen=True)
-class CheckConfig:
+class CheckConfig(ThreadOptions, OfParticles):
     """Look at particles before a job: what is wrong with them, and what would suit them.
 
     Attributes

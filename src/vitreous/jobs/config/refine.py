@@ -16,7 +16,7 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
     Attributes
     ----------
     reference : Path
-        Map that the first poses are found with, MRC; only its density down to ``lowpass`` is used.
+        Map that the first poses are found with, MRC; only its density down to --lowpass is used.
     out : Path
         Folder for the results.
     symmetry : str
@@ -44,31 +44,31 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
         round them; by default the first passes search everywhere.
     angle_prior : float, optional
         Standard deviation in degrees of a Gaussian prior on the angle from the particles' own
-        orientations; only with ``local_search``.
+        orientations; only with --local-search.
     shift_prior : float, optional
         Standard deviation in angstrom of a Gaussian prior on the shift from their own places, of
-        the fulcrum if there is one; only with ``local_search``.
+        the fulcrum if there is one; only with --local-search.
     fulcrum : tuple of float, optional
         Point x, y, z of the map in angstrom from its centre, that particles turn about, such as
-        the middle of the domain in ``mask``; by default the centre.
+        the middle of the domain in --mask; by default the centre.
     relax_symmetry : str, optional
         Point group whose mates of each particle's orientation are searched, too, for a map in C1;
-        only with ``local_search``.
+        only with --local-search.
     per_particle_scale : bool
         Find the strength of each particle's contrast, as vitreousScale, and use it.
     between_steps : bool
         At last move each pose off the lattice of steps, to the top of its likelihood; not done
         where a prior holds it.
     offset_range : float
-        Largest in-plane shift searched, in pixels of the stack.
+        Largest in-plane shift searched, in pixels of the maps' grid.
     offset_step : float
-        Step of the in-plane shifts in the first passes, in pixels of the stack.
+        Step of the in-plane shifts in the first passes, in pixels of the maps' grid.
     iterations : int
         Most passes over the particles.
-    finest_resolution : float, optional
+    resolution_limit : float, optional
         Resolution in angstrom that no pass goes beyond; by default Nyquist.
     check : bool
-        Stop at what ``vitreous check`` calls an error, such as inverted contrast.
+        Stop at what vitreous check calls an error, such as inverted contrast.
     """
 
     reference: Path
@@ -90,5 +90,5 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
     offset_range: float = 6.0
     offset_step: float = 2.0
     iterations: int = 40
-    finest_resolution: float | None = None
+    resolution_limit: float | None = None
     check: bool = True

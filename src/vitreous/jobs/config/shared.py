@@ -5,7 +5,7 @@ Annotations are evaluated here: those postponed would be looked up in the inheri
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from cyclopts import Group, Parameter
 
@@ -13,8 +13,42 @@ _CTF = Parameter(group=Group("Contrast transfer", sort_key=1))
 _RUN = Parameter(group=Group("Run", sort_key=2))
 
 
+def _has_path(hint: Any) -> bool:
+    return hint is Path or any(_has_path(part) for part in get_args(hint))
+
+
+def _as_path(value: Any) -> Any:
+    if isinstance(value, str):
+        return Path(value)
+    return tuple(_as_path(v) for v in value) if isinstance(value, (tuple, list)) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """What every configuration can do: it takes text wherever a path belongs."""
+
+    def __post_init__(self) -> None:
+        """Make paths of text."""
+        for name, hint in get_type_hints(type(self)).items():
+            if _has_path(hint):
+                object.__setattr__(self, name, _as_path(getattr(self, name)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreadOptions(JobOptions):
+    """How many cores a job uses.
+
+    Attributes
+    ----------
+    threads : int, optional
+        Cores to use; by default as many as PyTorch finds, which OMP_NUM_THREADS limits.
+    """
+
+    threads: Annotated[int | None, _RUN] = None
+
+
 @dataclass(frozen=True)
-class OfParticles:
+class OfParticles(JobOptions):
     """What comes first on the command line: it must be the last base of a configuration.
 
     Attributes
@@ -46,7 +80,7 @@ class CtfOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(ThreadOptions):
     """Where a job is computed, and what from.
 
     Attributes

@@ -6,9 +6,11 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
+from vitreous.jobs.config.shared import ThreadOptions
+
 
 @dataclass(frozen=True)
-class SimulateConfig:
+class SimulateConfig(ThreadOptions):
     """Particle images of a model or map, with their true poses.
 
     Attributes
@@ -64,7 +66,7 @@ class SimulateConfig:
 
 
 @dataclass(frozen=True)
-class DemoConfig:
+class DemoConfig(ThreadOptions):
     """Simulate a small data set, reconstruct it and compare the map with the truth.
 
     Attributes

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from vitreous.io.density import Mode, Point
+from vitreous.jobs.config.shared import JobOptions, ThreadOptions
 
 
 @dataclass(frozen=True)
-class ChangeConfig:
+class ChangeConfig(JobOptions):
     """What all verbs share that make one map of each map given.
 
     Attributes
@@ -226,14 +227,14 @@ class MaskConfig(ChangeConfig):
         By how much the mask is grown, angstrom; by default 6, at least 3 pixels.
     edge : float, optional
         Width of its soft edge, angstrom; by default 10, at least 6 pixels.
-    low_pass : float, optional
+    lowpass : float, optional
         Resolution in angstrom that the map is filtered to before the threshold given.
     """
 
     threshold: float | None = None
     extend: float | None = None
     edge: float | None = None
-    low_pass: float | None = None
+    lowpass: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +258,7 @@ class ConvertConfig(ChangeConfig):
 
 
 @dataclass(frozen=True)
-class DecoyConfig:
+class DecoyConfig(JobOptions):
     """What the decoys share.
 
     Attributes
@@ -313,7 +314,7 @@ class NoiseConfig(DecoyConfig):
 
 
 @dataclass(frozen=True)
-class FitConfig:
+class FitConfig(ThreadOptions):
     """Fit a map or a model into a map as a rigid body, from wherever it is.
 
     Attributes
@@ -343,7 +344,7 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
-class FscConfig:
+class FscConfig(JobOptions):
     """Fourier shell correlation of two maps on one grid.
 
     Attributes
@@ -375,7 +376,7 @@ class FscConfig:
 
 
 @dataclass(frozen=True)
-class InfoConfig:
+class InfoConfig(JobOptions):
     """Header, statistics and what is odd about maps or stacks.
 
     Attributes

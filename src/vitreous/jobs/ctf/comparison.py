@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from vitreous.jobs.images import optics_of
+from vitreous.jobs.images import defocus_of, optics_of
+from vitreous.jobs.recorded import as_if_recorded, signed_ctf
 from vitreous.kernels import cubes
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.poses import Poses
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
-from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, ctf_phase, magnified
+from vitreous.physics.ctf import Optics, beam_tilt_phase, ctf_phase, magnified
 from vitreous.physics.project import FourierCube, map_to_cube, shift_phase
 
 _ROOM = 1.15
@@ -76,6 +77,8 @@ class Problem:
     finest, coarsest : float
         Limits of the frequencies compared, angstrom.
     seed : int
+    warnings : tuple of str
+        On the maps and halves.
     """
 
     table: ParticleTable
@@ -86,6 +89,7 @@ class Problem:
     finest: float
     coarsest: float
     seed: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,13 @@ def _spectra(problem: Problem, band: Band, rows: np.ndarray, optics: Optics) -> 
     spectrum *= shift_phase(band.steps, origins - band.box // 2, band.box)
     if optics.turns_phases:
         spectrum *= beam_tilt_phase(band.metric, optics).conj()
-    return spectrum
+    # Phases were flipped by the CTF as it was read, not as it is known by now.
+    read = problem.source.table
+    before = defocus_of(read, rows)
+    if before.flipped is None:
+        return spectrum
+    ctf = signed_ctf(band.metric, before, optics_of(read.optics[read.group[rows[0]]]))
+    return as_if_recorded(spectrum, ctf, before)
 
 
 def _slices(problem: Problem, rows: np.ndarray, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,8 +205,11 @@ def compare(problem: Problem, band: Band, rows: np.ndarray) -> Compared:
     optics = optics_of(table.optics[table.group[rows[0]]])
     ratio = problem.reference.field / band.field
     slices, moments = _slices(problem, rows, magnified(band.steps, optics) * ratio)
-    columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
-    defocus = Defocus(*(torch.from_numpy(np.asarray(c)[rows]).float() for c in columns))
+    defocus = defocus_of(table, rows)
+    points = magnified(band.metric, optics)
+    amplitude = defocus.amplitude((points**2).sum(-1))
+    if amplitude is not None:
+        slices, moments = slices * amplitude, moments * amplitude[..., None]
     return Compared(
         _spectra(problem, band, rows, optics),
         slices,

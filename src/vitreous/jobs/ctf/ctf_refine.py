@@ -14,12 +14,14 @@ from vitreous.jobs.ctf.defocus import refine_astigmatism, refine_defocus
 from vitreous.jobs.ctf.magnification import refine_magnification
 from vitreous.jobs.ctf.odd_aberrations import OddModel, refine_odd
 from vitreous.jobs.ctf.outputs import write_changes, write_phases, written_table
-from vitreous.jobs.ctf.setup import open_problem
+from vitreous.jobs.ctf.setup import open_problem, table_warnings
 from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.particles.table import write_particles
 
 
+@on_its_threads
 def run_ctf_refine(config: CtfRefineConfig, on_event: OnEvent = ignore) -> Path:
     """Refine what the options ask for.
 
@@ -45,9 +47,10 @@ def _refine_into(job: JobFolder, problem: Problem, config: CtfRefineConfig, bega
     before, on_event = problem.table, job.tell
     on_event({"event": "start", "job": "ctf-refine", "particles": len(problem.table)})
     found: dict[str, Any] = {}
-    warnings: list[str] = []
+    warnings = [*table_warnings(before), *problem.warnings]
     if config.magnification:
-        problem, found["magnification"], warnings = refine_magnification(problem, on_event)
+        problem, found["magnification"], more = refine_magnification(problem, on_event)
+        warnings += more
     if config.beam_tilt or config.trefoil:
         model = OddModel(config.beam_tilt, config.trefoil)
         problem, found["odd_aberrations"], pictures = refine_odd(problem, model, on_event)

@@ -41,16 +41,11 @@ _NEUTRAL = {"rlnMagMat00": "1.0", "rlnMagMat11": "1.0", "rlnOddZernike": "[0,0,0
 
 def _optics_block(block: StarBlock, table: ParticleTable, config: CtfRefineConfig) -> StarBlock:
     frame = block.frame
-    groups = frame["rlnOpticsGroup"] if "rlnOpticsGroup" in frame.columns else pl.Series(["1"])
-    numbers = groups.cast(pl.Float64).cast(pl.Int64).to_list()
-    refined = {group.number: _cells_of(group, config) for group in table.optics}
+    refined = {r: _cells_of(table.optics[place], config) for place, r in table.optics_rows.items()}
     for name in next(iter(refined.values())):
         default = pl.Series([_NEUTRAL.get(name, "0.0")] * len(frame))
         old = frame[name] if name in frame.columns else default
-        cells = [
-            refined[number][name] if number in refined else cell
-            for number, cell in zip(numbers, old, strict=True)
-        ]
+        cells = [refined[row][name] if row in refined else cell for row, cell in enumerate(old)]
         frame = frame.with_columns(pl.Series(name, cells))
     return block.with_frame(frame)
 

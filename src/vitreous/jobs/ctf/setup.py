@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from vitreous.jobs.compare import cubic
 from vitreous.jobs.config.ctf import CtfRefineConfig
 from vitreous.jobs.ctf.comparison import Problem, reference
 from vitreous.jobs.maps.half_maps import open_half_maps
-from vitreous.particles.columns import numbers
+from vitreous.particles.groups import given_halves
+from vitreous.particles.meaning import PREMULTIPLIED
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles, require_ctf
@@ -50,7 +52,7 @@ def check_options(config: CtfRefineConfig) -> None:
             mend="give --half1 and --half2, or --map alone",
         )
     for value, where in (
-        (config.resolution, "--resolution"),
+        (config.resolution_limit, "--resolution-limit"),
         (config.lowest_resolution, "--lowest-resolution"),
         (config.defocus_range, "--defocus-range"),
     ):
@@ -60,6 +62,13 @@ def check_options(config: CtfRefineConfig) -> None:
 
 def _check_table(config: CtfRefineConfig, table: ParticleTable) -> None:
     require_ctf(table)
+    if table.state.premultiplied.any():
+        raise InputError(
+            f"the images were multiplied by their CTF (_{PREMULTIPLIED}), which a better defocus "
+            "would no longer fit",
+            where=table.path,
+            mend="extract the particles without multiplying them, and again afterwards with it",
+        )
     asked = [name for name in _OF_GROUPS if getattr(config, name)]
     if asked and table.optics_block is None:
         raise InputError(
@@ -83,31 +92,38 @@ def _check_table(config: CtfRefineConfig, table: ParticleTable) -> None:
         )
 
 
-def _halves(config: CtfRefineConfig, table: ParticleTable) -> Int[np.ndarray, " n"]:
-    """Index of the map that each particle is compared with."""
+def _halves(
+    config: CtfRefineConfig, table: ParticleTable
+) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]]:
+    """Index of the map that each particle is compared with, and warnings."""
     if config.map is not None:
-        return np.zeros(len(table), dtype=np.int64)
-    if "rlnRandomSubset" not in table.columns:
-        raise InputError(
-            "no column _rlnRandomSubset, which tells a particle's half",
-            where=table.path,
-            mend="give the particles of a gold-standard refinement, or one map with --map",
-        )
-    subset = numbers(table.block, "rlnRandomSubset", table.path)
-    bad = ~np.isin(subset, (1, 2))
-    if bad.any():
-        row = int(bad.argmax())
-        raise InputError(
-            f"column _rlnRandomSubset, row {row + 1} holds {subset[row]:g}, expected 1 or 2",
-            where=table.path,
-            mend="mend that cell",
-        )
+        return np.zeros(len(table), dtype=np.int64), ()
+    mend = "give the particles of a gold-standard refinement, or one map with --map"
+    found = given_halves(table, mend)
     # A particle's own noise is in the map of its half, where it speaks for the present values.
-    return 2 - subset.astype(np.int64)
+    return 2 - found.half, found.warnings
 
 
-def _maps(config: CtfRefineConfig) -> tuple[tuple[Float[Tensor, "n n n"], ...], float, float]:
-    """Masked maps, their pixel size and the finest detail they hold, both in angstrom."""
+@dataclass(frozen=True)
+class _Maps:
+    """Masked maps to compare particles with.
+
+    Attributes
+    ----------
+    volumes : tuple of tensor (n, n, n)
+    pixel_size, finest : float
+        Angstrom; the finest detail that they hold.
+    warnings : tuple of str
+    """
+
+    volumes: tuple[Float[Tensor, "n n n"], ...]
+    pixel_size: float
+    finest: float
+    warnings: tuple[str, ...] = ()
+
+
+def _maps(config: CtfRefineConfig) -> _Maps:
+    """Half-maps and what they agree to, or one map, to be believed up to Nyquist."""
     if config.half1 is not None and config.half2 is not None:
         halves = open_half_maps(
             config.half1, config.half2, mask=config.mask, pixel_size=config.pixel_size
@@ -115,7 +131,7 @@ def _maps(config: CtfRefineConfig) -> tuple[tuple[Float[Tensor, "n n n"], ...], 
         maps = (halves.half1 * halves.mask.volume, halves.half2 * halves.mask.volume)
         curve = fsc(*maps).numpy()
         finest = resolution_at(curve, _THRESHOLD, halves.box, halves.pixel_size)
-        return maps, halves.pixel_size, finest or math.inf
+        return _Maps(maps, halves.pixel_size, finest or math.inf, halves.mask.warnings)
     assert config.map is not None
     array, pixel_size = read_map(config.map, config.pixel_size)
     volume = cubic(array, config.map)
@@ -128,7 +144,18 @@ def _maps(config: CtfRefineConfig) -> tuple[tuple[Float[Tensor, "n n n"], ...], 
                 mend="give a mask on the map's grid",
             )
         volume = volume * torch.from_numpy(mask)
-    return (volume,), pixel_size, 2 * pixel_size
+    return _Maps((volume,), pixel_size, 2 * pixel_size)
+
+
+def table_warnings(table: ParticleTable) -> list[str]:
+    """What a user should know of the particles before they are refined."""
+    if not table.state.flipped.any():
+        return list(table.notes)
+    words = (
+        "The images' phases stay flipped by the CTF of before: extract the particles again with "
+        "the new one."
+    )
+    return [*table.notes, words]
 
 
 def open_problem(config: CtfRefineConfig) -> Problem:
@@ -142,22 +169,24 @@ def open_problem(config: CtfRefineConfig) -> Problem:
     check_options(config)
     table = read_particles(config.particles)
     _check_table(config, table)
-    source, poses, half = open_images(table), read_poses(table), _halves(config, table)
-    maps, pixel_size, held = _maps(config)
-    finest = max(config.resolution or held, 2 * pixel_size)
+    source, poses = open_images(table), read_poses(table)
+    half, doubts = _halves(config, table)
+    maps = _maps(config)
+    finest = max(config.resolution_limit or maps.finest, 2 * maps.pixel_size)
     if finest > config.lowest_resolution / 2:
         raise OptionError(
             f"detail from {config.lowest_resolution:g} to {finest:.1f} A is too little to compare",
-            where="--resolution, --lowest-resolution",
-            mend="give better maps, a finer --resolution or a coarser --lowest-resolution",
+            where="--resolution-limit, --lowest-resolution",
+            mend="give better maps, a finer --resolution-limit or a coarser --lowest-resolution",
         )
     return Problem(
         table,
         source,
         poses,
         half,
-        reference(maps, pixel_size, finest, gradients=config.magnification),
+        reference(maps.volumes, maps.pixel_size, finest, gradients=config.magnification),
         finest,
         config.lowest_resolution,
         config.seed,
+        (*doubts, *maps.warnings),
     )

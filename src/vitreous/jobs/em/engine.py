@@ -35,6 +35,10 @@ PADDING = 2
 GATHERED = 2048
 """Particles of one optics group that are copied together and searched."""
 
+LEAST_SCALE = 0.2
+"""Least contrast of an image or an optics group beside others; the greatest is its inverse: what
+lies beyond is no particle."""
+
 _PRIOR_TRUST = 4.0
 """Map power is multiplied by this before it serves as prior: RELION's T for classification."""
 
@@ -74,12 +78,16 @@ class PassResult:
         Expected squared residual at a frequency, summed over the group's particles.
     count : tensor (groups,)
         Particles seen of each optics group.
+    fit : tensor (groups, 2)
+        Expected product of images and maps, and power of the maps, both over the noise's and
+        summed over the group's particles.
     """
 
     best: Best
     sums: Accumulator | None
     residual: Float[Tensor, "g rings"]
     count: Float[Tensor, " g"]
+    fit: Float[Tensor, "g 2"]
 
 
 def _insert_rings(
@@ -146,6 +154,7 @@ def search_pass(
     total = empty_accumulator(len(maps), places.rings + 1, PADDING, device)
     residual = torch.zeros(len(noise), places.rings, device=device)
     count = torch.zeros(len(noise), device=device)
+    fit = torch.zeros(len(noise), 2, device=device)
     found: list[tuple[Tensor, Best]] = []
     groups = images.group[index]
     for number, member in _gathered(groups):
@@ -168,10 +177,12 @@ def search_pass(
         count[number] += len(member)
         if sums is not None:
             residual[number] += sums.residual
+            weight = polar.radii(device) / noise[number, : places.rings]
+            fit[number] += torch.stack([sums.product, sums.power]) @ weight
             _insert_rings(total, sums, places, polar, noise[number, : places.rings], cosets)
     best = _in_order(found)
     whole = joined_mates(friedel_symmetrised(total), lattice) if accumulate else None
-    return PassResult(best, whole, residual, count)
+    return PassResult(best, whole, residual, count, fit)
 
 
 def _gathered(groups: Int[Tensor, " b"]) -> Iterator[tuple[int, Tensor]]:
@@ -213,6 +224,10 @@ class Residuals(Protocol):
     def count(self) -> Float[Tensor, " g"]:
         """Particles seen of each optics group."""
 
+    @property
+    def fit(self) -> Float[Tensor, "g 2"]:
+        """Expected product of images and maps, and power of the maps, over the noise's."""
+
 
 def renewed_noise(
     noise: Float[Tensor, "g rings"], result: Residuals, mask_share: float, rate: float
@@ -227,8 +242,25 @@ def renewed_noise(
     for group in torch.nonzero(result.count)[:, 0].tolist():
         found = result.residual[group] / (result.count[group] * mask_share)
         found = torch.maximum(found, 0.05 * noise[group, :rings])
+        # The group's pixels may not hold the last rings: nothing is left there, nor was anything.
+        found = torch.where(result.residual[group] == 0, noise[group, :rings], found)
         renewed[group, :rings] += rate * (found - noise[group, :rings])
     return renewed
+
+
+def renewed_scale(
+    scale: Float[Tensor, " g"], result: Residuals, rate: float
+) -> Float[Tensor, " g"]:
+    """Contrast of the optics groups moved towards what fits a pass's images best, 1 on the average.
+
+    Least squares over the posterior: Scheres, J. Struct. Biol. 180, 519 (2012), section 2.2.
+    """
+    if len(scale) == 1:
+        return scale
+    product, power = result.fit.unbind(1)
+    found = torch.where(power > 0, scale * product / power.clamp(min=1e-30), scale)
+    moved = (scale + rate * (found - scale)).clamp(LEAST_SCALE, 1 / LEAST_SCALE)
+    return moved * result.count.sum() / (moved * result.count).sum()
 
 
 def prior_power(

@@ -9,19 +9,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitreous.jobs.em.engine import Residuals, renewed_noise, solved
+from vitreous.jobs.em.engine import Residuals, renewed_noise, renewed_scale, solved
 from vitreous.jobs.em.looks import Look
 from vitreous.jobs.em.search import Search
 from vitreous.jobs.em.state import SearchState
+from vitreous.particles import groups
 from vitreous.reconstruct.insert import Accumulator
 
 _FOLDS = 4
 
 _NOISE_RATE = 0.3
-"""Share of the noise spectrum renewed by each fold."""
+"""Share of the noise spectra and contrasts renewed by each fold."""
 
 Regulariser = Callable[[SearchState, Accumulator, int], Float[Tensor, "k s"]]
 """Prior power from the present state, the sums and the rings used."""
@@ -108,15 +111,24 @@ class Folds:
         return total
 
 
-def dealt(order: Int[Tensor, " n"]) -> Folds:
-    """Particles dealt out in this order."""
-    return Folds([order[number::_FOLDS] for number in range(_FOLDS)], [None] * _FOLDS)
+def index_of_folds(
+    order: Int[Tensor, " m"], image: Int[np.ndarray, " n"]
+) -> list[Int[Tensor, " f"]]:
+    """Particles of each fold, dealt out in this order; those that show one image stay together."""
+    return [torch.from_numpy(fold) for fold in groups.folds(order.numpy(), image, _FOLDS)]
 
 
-def in_folds(look: Look, keep: Bool[Tensor, " n"] | None = None) -> Folds:
+def dealt(order: Int[Tensor, " m"], image: Int[np.ndarray, " n"]) -> Folds:
+    """Particles dealt out in this order, by the images that they show."""
+    return Folds(index_of_folds(order, image), [None] * _FOLDS)
+
+
+def in_folds(
+    look: Look, image: Int[np.ndarray, " n"], keep: Bool[Tensor, " n"] | None = None
+) -> Folds:
     """Particles, or those to be kept, dealt out so that each fold has all views."""
     order = look.order()
-    return dealt(order if keep is None else order[keep[order]])
+    return dealt(order if keep is None else order[keep[order]], image)
 
 
 def with_maps(
@@ -156,6 +168,7 @@ def folds_pass(
         state = replace(
             state,
             noise=renewed_noise(state.noise, result, step.mask_share, _NOISE_RATE),
+            scale=renewed_scale(state.scale, result, _NOISE_RATE),
             fractions=step.shares(state, result.best.map_probability),
         )
     return state, folds, found

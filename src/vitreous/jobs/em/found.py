@@ -13,6 +13,8 @@ from vitreous.jobs.em.junk import noise_probability
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.images import Frame
 from vitreous.math.rotations import matrix_to_euler
+from vitreous.particles.contrast import SCALE
+from vitreous.particles.grid import Grid
 from vitreous.particles.table import ParticleTable
 
 
@@ -32,6 +34,8 @@ class Found:
         That the image holds nothing.
     probability, log_evidence : arrays (particles,)
     noise : array (groups, rings)
+    contrast : array (groups,)
+        Of the optics groups' images beside each other.
     frequency : array (rings,)
         1/angstrom.
     """
@@ -43,6 +47,7 @@ class Found:
     probability: Float[np.ndarray, " n"]
     log_evidence: Float[np.ndarray, " n"]
     noise: Float[np.ndarray, "g r"]
+    contrast: Float[np.ndarray, " g"]
     frequency: Float[np.ndarray, " r"]
 
     @property
@@ -58,6 +63,7 @@ def found_at(
     probability: Float[Tensor, " n"],
     log_evidence: Float[Tensor, " n"],
     noise: Float[Tensor, "g r"],
+    contrast: Float[Tensor, " g"],
     frame: Frame,
 ) -> Found:
     """What a search of all particles found, from the working frame's units."""
@@ -69,22 +75,22 @@ def found_at(
         probability=probability.numpy(),
         log_evidence=log_evidence.numpy(),
         noise=noise.cpu().numpy(),
+        contrast=contrast.cpu().numpy(),
         frequency=(frame.polar.radii() / frame.field).numpy(),
     )
 
 
-def input_record(table: ParticleTable) -> dict[str, Any]:
-    """For result.json: what the particles are."""
+def input_record(table: ParticleTable, grid: Grid) -> dict[str, Any]:
+    """For result.json: what the particles are, and the grid of the maps that they are beside."""
     groups = [
         {**asdict(group), "particles": int((table.group == number).sum())}
         for number, group in enumerate(table.optics)
     ]
-    first = table.optics[0]
     return {
         "particles": str(table.path),
         "n_particles": len(table),
-        "box": first.box,
-        "pixel_size": first.pixel_size,
+        "box": grid.box,
+        "pixel_size": grid.pixel_size,
         "optics_groups": groups,
     }
 
@@ -94,6 +100,12 @@ def _class_posteriors(found: Found) -> dict[str, Float[np.ndarray, " n"]]:
     if found.by_map.shape[1] == 1:
         return {}
     return {f"vitreousClassPosterior{n}": p for n, p in enumerate(found.by_map.T, 1)}
+
+
+def _contrasts(table: ParticleTable, found: Found) -> dict[str, Float[np.ndarray, " n"]]:
+    """Column of particles.star with the contrast of its optics group, where there are several."""
+    several = len(found.contrast) > 1
+    return {SCALE: found.contrast[table.group].astype(np.float64)} if several else {}
 
 
 def posed_table(
@@ -112,17 +124,20 @@ def posed_table(
             "rlnLogLikeliContribution": found.log_evidence,
             "vitreousNoiseProbability": found.noise_probability,
             **_class_posteriors(found),
+            **_contrasts(table, found),
         },
     )
 
 
 def noise_record(table: ParticleTable, found: Found) -> list[dict[str, Any]]:
-    """For result.json: the noise spectrum of each optics group."""
+    """For result.json: each optics group's noise as far as its pixels hold it, and contrast."""
     return [
         {
             "optics_group": group.number,
-            "frequency": found.frequency.tolist(),
-            "sigma2": noise.tolist(),
+            "contrast": float(contrast),
+            "frequency": found.frequency[held].tolist(),
+            "sigma2": noise[held].tolist(),
         }
-        for group, noise in zip(table.optics, found.noise, strict=True)
+        for group, noise, contrast in zip(table.optics, found.noise, found.contrast, strict=True)
+        for held in [found.frequency < 0.5 / group.pixel_size]
     ]

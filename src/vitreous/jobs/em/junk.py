@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.math.fourier import shell_index, shell_mean
+from vitreous.validate.decoys import roundness
 
-Label = Literal["map", "noise", "empty", "sphere", "duplicate"]
+Label = Literal["map", "noise", "empty", "sphere", "duplicate", "decoy"]
 
 _ROUNDS = 50
 """EM iterations for the share of noise."""
@@ -19,8 +19,8 @@ _ROUNDS = 50
 _EMPTY = 0.05
 """Part of an even share of the particles below which a class is empty."""
 
-_ROUND = 0.97
-"""Part of a map's power that its rotational average holds, from which it is a sphere."""
+_ROUND = 0.98
+"""Roundness from which a class's map is a sphere."""
 
 
 def noise_probability(log_evidence: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -35,17 +35,6 @@ def noise_probability(log_evidence: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         odds = share.log() - (1 - share).log() - evidence
         share = odds.sigmoid().mean().clamp(1e-6, 1 - 1e-6)
     return odds.sigmoid()
-
-
-def roundness(volume: Float[Tensor, "n n n"]) -> float:
-    """Part of a map's variance about its mean that its rotational average holds."""
-    box = volume.shape[-1]
-    shell = shell_index(box, 3, volume.device)
-    inside = shell < box // 2
-    average = shell_mean(volume, shell, box // 2)[shell.clamp(max=box // 2 - 1)]
-    mean = volume[inside].double().mean()
-    variance = (volume[inside] - mean).square().sum().clamp(min=1e-20)
-    return float((average[inside] - mean).square().sum() / variance)
 
 
 def class_labels(

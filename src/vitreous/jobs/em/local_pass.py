@@ -70,12 +70,15 @@ class LocalResult:
     residual : tensor (groups, shells)
         Expected squared residual at a frequency, summed over the group's particles.
     count : tensor (groups,)
+    fit : tensor (groups, 2)
+        Sums over the group's particles of ``best.product`` and ``best.power``.
     """
 
     best: LocalBest
     sums: Accumulator | None
     residual: Float[Tensor, "g shells"]
     count: Float[Tensor, " g"]
+    fit: Float[Tensor, "g 2"]
 
 
 def local_pass(
@@ -150,15 +153,17 @@ def local_pass(
 
     results = side_by_side(work, workers)
     order = torch.cat([part for worker in range(workers) for part in batches[worker::workers]])
-    best = joined_bests([part for found, _, _ in results for part in found])
+    best = joined_bests([part for found, _, _ in results for part in found]).at(order.argsort())
     # Each sample stood for both Friedel halves, which are about to be joined.
     sums = summed([part for _, part, _ in results]).scaled(0.5)
     residual = torch.stack([part for _, _, part in results]).sum(dim=0)
+    fits = torch.stack([best.product, best.power], dim=1)
     return LocalResult(
-        best.at(order.argsort()),
+        best,
         spread(friedel_symmetrised(sums), operators) if accumulate else None,
         residual,
         torch.bincount(groups, minlength=len(noise)).to(noise),
+        fits.new_zeros(len(noise), 2).index_add_(0, groups.to(fits.device), fits).to(noise),
     )
 
 

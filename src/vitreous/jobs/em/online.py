@@ -13,6 +13,7 @@ from vitreous.jobs.em.engine import (
     moved,
     prior_power,
     renewed_noise,
+    renewed_scale,
     solved,
 )
 from vitreous.jobs.em.search import Search
@@ -20,7 +21,7 @@ from vitreous.jobs.em.state import SearchState
 from vitreous.search.expectation import shares
 
 _NOISE_RATE = 0.3
-"""Share of the noise spectrum renewed by each mini-batch."""
+"""Share of the noise spectra and contrasts renewed by each mini-batch."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def stepped(
             rings=rings,
             maps=maps,
             noise=renewed_noise(state.noise, result, search.images.mask_share, _NOISE_RATE),
+            scale=renewed_scale(state.scale, result, _NOISE_RATE),
             fractions=(1 - weight) * state.fractions + weight * share.to(state.fractions),
             sums=sums,
             evidence=float(result.best.log_evidence.mean()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Complex, Float, Int
@@ -11,12 +11,14 @@ from torch import Tensor
 from vitreous.jobs.images import (
     CtfMode,
     Frame,
+    GroupBox,
     OnEvent,
     aberration_phase,
+    first_noise,
     masked_images,
     particle_ctf,
 )
-from vitreous.math.fourier import to_fourier
+from vitreous.math.fourier import plane_frequencies, to_fourier
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.project import image_frequencies
@@ -92,7 +94,11 @@ class PlaneImages:
             member = (self.group == number).to(self.samples.device)
             squared = torch.view_as_real(self.samples[member]).square().sum(-1)
             spectra.append(self.plane.mean(squared.mean(dim=0)) / self.mask_share)
-        return torch.stack(spectra)
+        return first_noise(torch.stack(spectra))
+
+    def with_group_scales(self, scale: Float[Tensor, " g"]) -> PlaneImages:
+        """The same with the contrast of their optics groups; as they are, if there is one alone."""
+        return replace(self, scale=scale.cpu()[self.group]) if len(scale) > 1 else self
 
 
 def half_plane(shells: int) -> HalfPlane:
@@ -115,23 +121,37 @@ def load_planes(
 ) -> PlaneImages:
     """Read every particle once and keep its coefficients and CTF out to the frame's last ring.
 
+    On shells that a group's pixels do not hold both are 0: such images say nothing there.
+
     Raises
     ------
     InputError
         For an image that cannot be read or holds NaN or one value only, naming its row.
     """
     plane = half_plane(frame.polar.rings)
-    metric, count = plane.points / frame.field, len(plane.points)
-    column, row = (plane.points.long() + frame.box // 2).unbind(-1)
-    samples = torch.empty(len(table), count, dtype=torch.complex64)
-    transfer = torch.ones(len(table), count)
-    share = 1.0
-    for batch in masked_images(table, source, frame, on_event):
-        share = batch.mask_share
-        spectrum = to_fourier(batch.images, 2)[:, row, column]
-        phase = aberration_phase(metric, batch.optics)
-        samples[batch.rows] = spectrum if phase is None else spectrum * phase
-        if mode.ctf:
-            transfer[batch.rows] = particle_ctf(table, batch.rows, batch.optics, metric, mode)
+    samples = torch.zeros(len(table), len(plane.points), dtype=torch.complex64)
+    transfer = torch.zeros(len(table), len(plane.points))
+    for group in masked_images(table, source, frame, on_event):
+        held, optics = plane.inner(group.own.rings), group.optics
+        count, metric = len(held.points), held.points / frame.field
+        phase = aberration_phase(metric, optics)
+        for rows, images in group.batches:
+            spectra = _spectra(images, group.own, held)
+            samples[rows, :count] = spectra if phase is None else spectra * phase
+            transfer[rows, :count] = (
+                particle_ctf(table, rows, optics, metric, mode) if mode.ctf else 1.0
+            )
     index = torch.from_numpy(table.group).long()
-    return PlaneImages(plane, samples.to(device), transfer.to(device), index, share)
+    return PlaneImages(plane, samples.to(device), transfer.to(device), index, frame.mask_share)
+
+
+def _spectra(
+    images: Float[Tensor, "n b b"], own: GroupBox, plane: HalfPlane
+) -> Complex[Tensor, "n m"]:
+    """Transforms of a group's masked images at the frame's frequencies."""
+    x, y = plane.points.long().unbind(-1)
+    if own.steps == 1:
+        middle = own.box // 2
+        return to_fourier(images, 2)[:, y + middle, x + middle]
+    shells = int(plane.shell[-1]) + 1
+    return plane_frequencies(images, 2 * shells + 1, own.steps)[:, y + shells, x] * own.steps

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.em.engine import renewed_noise
+from vitreous.jobs.em.engine import renewed_noise, renewed_scale
 from vitreous.jobs.em.local_pass import LocalResult, Posed, local_pass
 from vitreous.jobs.em.planes import PlaneImages
 from vitreous.jobs.em.signal import Signal, believed, shared_signal
@@ -37,7 +37,7 @@ _LEVELS = 4
 """Most times that the steps are halved."""
 
 _NOISE_RATE = 0.3
-"""Share of the noise spectrum renewed by each fold."""
+"""Share of the noise spectra and contrasts renewed by each fold."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class Polished:
     ----------
     maps : tensor (maps, n, n, n)
     noise : tensor (groups, shells)
+    scale : tensor (groups,)
+        Contrast of the optics groups' images beside each other.
     fractions : tensor (maps,)
     posed : Posed
         Of all particles.
@@ -87,6 +89,7 @@ class Polished:
 
     maps: Float[Tensor, "k n n n"]
     noise: Float[Tensor, "g s"]
+    scale: Float[Tensor, " g"]
     fractions: Float[Tensor, " k"]
     posed: Posed
     best: LocalBest | None = None
@@ -108,7 +111,7 @@ def _fold(
     """Search one fold with the state's maps; poses, noise and fractions renewed."""
     result = local_pass(
         state.maps,
-        material.images,
+        material.images.with_group_scales(state.scale),
         index,
         state.posed.at(index),
         state.noise,
@@ -118,10 +121,11 @@ def _fold(
         shells,
     )
     noise = renewed_noise(state.noise, result, material.images.mask_share, _NOISE_RATE)
+    scale = renewed_scale(state.scale, result, _NOISE_RATE)
     share = result.best.map_probability.mean(dim=0)
     fractions = state.fractions + (share - state.fractions) / folds
     posed = state.posed.moved(index, result.best)
-    return replace(state, noise=noise, fractions=fractions, posed=posed), result
+    return replace(state, noise=noise, scale=scale, fractions=fractions, posed=posed), result
 
 
 def polish_pass(
@@ -151,6 +155,33 @@ def polish_pass(
         found.append(result.best)
     signal = shared_signal(summed(sums[::2]), summed(sums[1::2]), material.frame)
     return replace(state, best=joined_bests(found), signal=signal), sums
+
+
+def held_out_evidence(
+    material: Material, state: Polished, folds: list[Int[Tensor, " b"]], shells: int
+) -> Float[Tensor, " m"]:
+    """How well each fold's particles are explained by the maps of the others.
+
+    Maps made under two point groups from the same folds compare by it: symmetry that the particles
+    have takes noise out of the map, symmetry that they lack takes detail.
+
+    Parameters
+    ----------
+    folds : list of integer tensors
+        Particles, two folds at the least.
+    shells : int
+        That the first of two passes goes to, which only makes the folds' maps.
+
+    Returns
+    -------
+    Log-evidence in the order of ``torch.cat(folds)``.
+    """
+    sums: list[Accumulator] = []
+    around = material.around(_FIRST_STEP, _FIRST_SHIFT)
+    for _ in range(2):
+        state, sums = polish_pass(material, state, folds, sums, around, shells)
+    assert state.best is not None
+    return state.best.log_evidence
 
 
 def polish(
@@ -191,7 +222,7 @@ def polish(
                     "event": "polish",
                     "stage": "poses polished",
                     "iteration": level * passes + number + 1,
-                    "of": _LEVELS * passes,
+                    "at_most": _LEVELS * passes,
                     "angular_sampling": step,
                     "log_likelihood": float(state.best.log_evidence.mean()),
                     "posterior_of_best": sharpness,

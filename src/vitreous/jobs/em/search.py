@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.jobs.em.engine import PassResult, Places, search_pass
 from vitreous.jobs.em.state import SearchState
-from vitreous.jobs.images import Frame, RingImages
+from vitreous.jobs.images import Frame, RingImages, first_noise
 from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
+from vitreous.particles.groups import image_numbers
 from vitreous.particles.table import ParticleTable
 from vitreous.search.grid import shift_grid
 from vitreous.search.tiles import Tiling
@@ -36,7 +39,7 @@ class Search(ABC):
     @property
     @abstractmethod
     def offsets(self) -> tuple[float, float]:
-        """Range and step of the shifts, pixels of the stack."""
+        """Range and step of the shifts, pixels of the maps' grid."""
 
     @property
     @abstractmethod
@@ -54,11 +57,16 @@ class Search(ABC):
 
     @property
     def to_working_pixels(self) -> float:
-        """Working pixels in a pixel of the stack."""
-        return self.table.optics[0].pixel_size / self.frame.pixel_size
+        """Working pixels in a pixel of the maps' grid."""
+        return self.frame.grid.pixel_size / self.frame.pixel_size
+
+    @cached_property
+    def image_numbers(self) -> Int[np.ndarray, " n"]:
+        """Number of the image that each particle shows."""
+        return image_numbers(self.table)
 
     def shifts(self, reach: float, step: float) -> Float[Tensor, "t 2"]:
-        """Shift lattice given in pixels of the stack, in working pixels."""
+        """Shift lattice given in pixels of the maps' grid, in working pixels."""
         return shift_grid(reach, step) * self.to_working_pixels
 
     def orientations(self, step: float, seed: int | None = None) -> OrientationGrid:
@@ -87,7 +95,7 @@ class Search(ABC):
         """Search some particles with a state's maps, as the engine's ``search_pass`` does."""
         return search_pass(
             state.maps,
-            self.images,
+            self.images.with_group_scales(state.scale),
             self.frame,
             index,
             torch.zeros(len(index), 2) if origins is None else origins,
@@ -107,4 +115,4 @@ def image_power(images: RingImages, groups: int) -> Float[Tensor, "g rings"]:
         (images.samples[images.group.to(images.samples.device) == g].abs() ** 2).mean(dim=(0, 2))
         for g in range(groups)
     ]
-    return torch.stack(power) / images.mask_share
+    return first_noise(torch.stack(power) / images.mask_share)

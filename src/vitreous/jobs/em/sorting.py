@@ -18,7 +18,7 @@ from vitreous.physics.masks import soft_sphere
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.validate.reproducibility import agreement
 
-_SETTLED = 0.01
+SETTLED = 0.01
 """Share of the particles that change class in a pass, below which the classes have settled."""
 
 _BEGINS = 5 / 3
@@ -64,7 +64,7 @@ class Sorting:
     @property
     def settled(self) -> bool:
         """Whether hardly any particle changes class any more, at the final resolution."""
-        return len(self.changed) > MARCH and self.changed[-1] < _SETTLED
+        return len(self.changed) > MARCH and self.changed[-1] < SETTLED
 
 
 def unsorted(state: SearchState, folds: Folds, particles: int) -> Sorting:

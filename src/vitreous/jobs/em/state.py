@@ -12,6 +12,9 @@ from torch import Tensor
 
 from vitreous.reconstruct.insert import Accumulator
 
+_TENSORS = ("maps", "noise", "scale", "fractions")
+"""Those that a state always has."""
+
 
 @dataclass(frozen=True)
 class SearchState:
@@ -30,6 +33,8 @@ class SearchState:
     maps : tensor (maps, n, n, n)
         In the working box.
     noise : tensor (groups, rings)
+    scale : tensor (groups,)
+        Contrast of the optics groups' images beside each other.
     fractions : tensor (maps,)
     sums : Accumulator or None
         Running sums of the M-step.
@@ -39,6 +44,9 @@ class SearchState:
     rounds : int
         Comparisons with the other starts that it came through; one with fewer than the others
         was stopped.
+    behind : float
+        Of a start that was stopped: nats a held-out particle by which it fell short of the least
+        likely start that went on.
     """
 
     start: int
@@ -47,23 +55,25 @@ class SearchState:
     rings: int
     maps: Float[Tensor, "k n n n"]
     noise: Float[Tensor, "g rings"]
+    scale: Float[Tensor, " g"]
     fractions: Float[Tensor, " k"]
     sums: Accumulator | None
     evidence: float
     rounds: int = 0
+    behind: float = 0.0
 
     def to(self, device: torch.device) -> SearchState:
         """The same state on another device."""
         sums = self.sums
         if sums is not None:
             sums = Accumulator(sums.data.to(device), sums.weight.to(device), sums.padding)
-        moved = {name: getattr(self, name).to(device) for name in ("maps", "noise", "fractions")}
+        moved = {name: getattr(self, name).to(device) for name in _TENSORS}
         return replace(self, sums=sums, **moved)
 
 
 def state_tensors(prefix: str, state: SearchState) -> dict[str, Tensor]:
     """Tensors of a state, their names after a prefix."""
-    tensors = {"maps": state.maps, "noise": state.noise, "fractions": state.fractions}
+    tensors = {name: getattr(state, name) for name in _TENSORS}
     if state.sums is not None:
         tensors["data"] = torch.view_as_real(state.sums.data)
         tensors["weight"] = state.sums.weight
@@ -72,7 +82,7 @@ def state_tensors(prefix: str, state: SearchState) -> dict[str, Tensor]:
 
 def state_scalars(state: SearchState) -> dict[str, Any]:
     """What else a state holds."""
-    names = ("start", "iteration", "seen", "rings", "evidence", "rounds")
+    names = ("start", "iteration", "seen", "rings", "evidence", "rounds", "behind")
     return {name: getattr(state, name) for name in names}
 
 
@@ -84,10 +94,5 @@ def state_from(
     sums = None
     if "data" in part:
         sums = Accumulator(torch.view_as_complex(part["data"]), part["weight"], padding)
-    return SearchState(
-        maps=part["maps"],
-        noise=part["noise"],
-        fractions=part["fractions"],
-        sums=sums,
-        **scalars,
-    )
+    held: dict[str, Any] = {name: part[name] for name in _TENSORS}
+    return SearchState(sums=sums, **held, **scalars)

@@ -14,6 +14,7 @@ from vitreous.io.star import read_star
 from vitreous.jobs.config.maps import AnisotropyConfig
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import half_maps_given
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.symmetry import normalise_name, point_group
 from vitreous.particles.columns import numbers
@@ -91,6 +92,7 @@ def _views_record(views: Views, rot: np.ndarray) -> dict[str, Any]:
     }
 
 
+@on_its_threads
 def run_anisotropy(config: AnisotropyConfig, on_event: OnEvent = ignore) -> Path:
     """Conical FSC, cFAR and sphericity of two half-maps, the score of the views, and advice.
 

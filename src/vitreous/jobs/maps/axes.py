@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.maps.posed_particles import PosedParticles, posed_batches
 from vitreous.math.symmetry import point_group
-from vitreous.particles.groups import halves
+from vitreous.particles.groups import Halves, halves, image_numbers
 from vitreous.particles.selection import evenly
 from vitreous.particles.stack import ImageSource
 from vitreous.reconstruct.backproject import MapGrid, backproject
@@ -38,10 +36,12 @@ def _coarse(grid: MapGrid) -> MapGrid:
 def _sample(particles: PosedParticles, seed: int) -> PosedParticles:
     """Some of the particles, in two halves."""
     places = evenly(len(particles.rows), _IMAGES)
+    rows = particles.rows[places]
     return replace(
         particles,
-        rows=particles.rows[places],
-        half=halves(np.arange(len(places)), seed),
+        rows=rows,
+        halves=Halves(halves(image_numbers(particles.table.take(rows)), seed), dealt=True),
+        scale=None if particles.scale is None else particles.scale[places],
         weight=None if particles.weight is None else particles.weight[places],
     )
 

@@ -16,6 +16,7 @@ from vitreous.jobs.config.maps import LocalResolutionConfig, PostprocessConfig
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, half_maps_given
 from vitreous.jobs.maps.postprocess import choose_b_factor, curve_warnings, resolutions
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
 from vitreous.validate.fsc import crossing
@@ -99,6 +100,7 @@ def local_resolution(
     return 1 / spread(frequency, points, shape, window.step, halves.box)
 
 
+@on_its_threads
 def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = ignore) -> Path:
     """Local resolution of two half-maps, and their mean sharpened and filtered to it.
 

@@ -96,10 +96,10 @@ def read_model_and_map(config: ModelCheckConfig) -> ModelAndMap:
     if config.mask is not None:
         mask = read_mask(config.mask, config.map, box, pixel_size, None)
     finest = 2 * pixel_size
-    if config.resolution is not None and not config.resolution >= finest:
+    if config.resolution_limit is not None and not config.resolution_limit >= finest:
         raise OptionError(
-            f"{config.resolution:g} A is finer than two pixels of {pixel_size:g} A",
-            where="--resolution",
+            f"{config.resolution_limit:g} A is finer than two pixels of {pixel_size:g} A",
+            where="--resolution-limit",
             mend=f"give at least {finest:g}",
         )
     model, origin = read_placed(config.model), np.array(read_density(config.map).origin)

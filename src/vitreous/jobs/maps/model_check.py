@@ -18,6 +18,7 @@ from vitreous.io.mrc import write_map
 from vitreous.jobs.config.maps import ModelCheckConfig
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.model_and_map import ModelAndMap, compared, read_model_and_map
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.physics.filters import low_pass
 from vitreous.validate.fsc import fsc, resolution_at, shell_frequency
@@ -62,17 +63,17 @@ def _fit(
     centred = given.density_of(given.model.atoms.positions)
     pixel_size = given.pixel_size
     if not config.fit:
-        resolution = config.resolution or _resolution(given, as_given)
+        resolution = config.resolution_limit or _resolution(given, as_given)
         found = correlation_at(centred, given.volume, pixel_size, resolution, as_given)
         told(1)
         return RigidFit(as_given, found), None, resolution
-    first = config.resolution or max(_FIRST, 2 * pixel_size)
+    first = config.resolution_limit or max(_FIRST, 2 * pixel_size)
     fit = fit_rigidly(centred, given.volume, pixel_size, resolution=first, starts=[as_given])
     told(1)
     other = mirrored(given.volume)
     mirror = fit_rigidly(centred, other, pixel_size, resolution=first)
     told(2)
-    resolution = config.resolution or _resolution(given, fit.placement)
+    resolution = config.resolution_limit or _resolution(given, fit.placement)
     fits = []
     for number, (volume, start) in enumerate(((given.volume, fit), (other, mirror)), 3):
         begun = [start.placement]
@@ -168,6 +169,7 @@ def _warnings(result: dict[str, Any], outside: float) -> list[str]:
     return found
 
 
+@on_its_threads
 def run_model_check(config: ModelCheckConfig, on_event: OnEvent = ignore) -> Path:
     """Fit a model to a map as a rigid body and tell how far they agree.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,22 +14,30 @@ from jaxtyping import Float, Int
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.images import few_particles, optics_of
+from vitreous.jobs.images import defocus_of, few_particles, optics_of
 from vitreous.particles.columns import numbers
-from vitreous.particles.groups import halves
+from vitreous.particles.contrast import SCALE, read_scales
+from vitreous.particles.grid import Grid, common_grid, grid_warnings
+from vitreous.particles.groups import Halves, Unit, dealt_halves, given_halves
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.poses import Poses, read_poses
-from vitreous.particles.selection import codes
+from vitreous.particles.selection import SUBSET
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf
-from vitreous.physics.ctf import Defocus
 from vitreous.reconstruct.backproject import PosedImages
 
 _PIXELS = 1 << 22
 """Pixels of the images read and inserted at once."""
 
 _UNCORRECTED = ("rlnOddZernike", "rlnEvenZernike")
-_MICROGRAPH = "rlnMicrographName"
+
+_DEALT = (
+    "The halves were dealt anew, at poses that the particles had before. Poses refined against one "
+    "map of all particles, as those of abinit and classify3d, bring its noise into both halves: "
+    "these are not independent, and the FSC between them and the resolution are too good. "
+)
+_REFINE = "Refine the particles (vitreous refine), which keeps the halves apart, for a resolution."
+_KEEP = "If the poses were found in the halves of the column _rlnRandomSubset, use --halves column."
 
 
 @dataclass(frozen=True)
@@ -42,23 +51,43 @@ class PosedParticles:
         Of all particles of the table.
     rows : array (chosen,)
         Those chosen.
-    half : array (chosen,) or None
-        1 or 2; None for one map of all.
+    halves : Halves or None
+        Of those chosen; None for one map of all.
     weight : array (chosen,) or None
+    scale : array (chosen,) or None
+        Of their contrast, as their column has it.
     warnings : tuple of str
     """
 
     table: ParticleTable
     poses: Poses
     rows: Int[np.ndarray, " m"]
-    half: Int[np.ndarray, " m"] | None
+    halves: Halves | None
     weight: Float[np.ndarray, " m"] | None
+    scale: Float[np.ndarray, " m"] | None
     warnings: tuple[str, ...]
+
+    @property
+    def half(self) -> Int[np.ndarray, " m"] | None:
+        """Half of those chosen, 1 or 2; None for one map of all."""
+        return None if self.halves is None else self.halves.half
 
     @property
     def optics(self) -> list[OpticsGroup]:
         """Optics groups of those chosen."""
         return [self.table.optics[n] for n in np.unique(self.table.group[self.rows])]
+
+    @property
+    def halves_record(self) -> dict[str, Any] | None:
+        """What ``result.json`` says of the halves; dealt ones were not apart in the search."""
+        return (
+            None if self.halves is None else self.halves.record(independent=not self.halves.dealt)
+        )
+
+    @property
+    def grid(self) -> Grid:
+        """Of their maps."""
+        return common_grid(self.table.take(self.rows))
 
     @property
     def maps(self) -> int:
@@ -94,46 +123,27 @@ def _only(table: ParticleTable, rows: np.ndarray, name: str, value: int | None) 
     return rows[there == value]
 
 
-def _halves(
-    config: ReconstructConfig, table: ParticleTable, rows: np.ndarray
-) -> Int[np.ndarray, " m"] | None:
-    """1 or 2 for each row; None if all go into one map."""
+def _halves(config: ReconstructConfig, table: ParticleTable, rows: np.ndarray) -> Halves | None:
+    """Halves of the rows; None if all go into one map."""
     if config.halves == "none" or config.subset is not None:
         return None
-    if config.halves == "random":
-        half = halves(np.arange(len(rows)), config.seed)
-    elif config.halves == "by-micrograph":
-        _named(table)
-        half = halves(codes(table, _MICROGRAPH)[rows], config.seed)
-    else:
-        mend = "pass --halves random, --halves by-micrograph or, for the whole alone, none"
-        half = _column(table, "rlnRandomSubset", mend)[rows].astype(np.int64)
-        strange = ~np.isin(half, (1, 2))
-        if strange.any():
-            row = int(rows[strange.argmax()])
-            raise InputError(
-                f"{table.row_name(row)} has {half[strange.argmax()]} in the column "
-                "_rlnRandomSubset, expected 1 or 2",
-                where=table.path,
-                mend=mend,
-            )
+    chosen = table.take(rows)
+    if config.halves != "column":
+        unit: Unit = "micrograph" if config.halves == "by-micrograph" else "particle"
+        found = dealt_halves(chosen, unit, config.seed)
+        advice = _KEEP if SUBSET in table.columns else _REFINE
+        return replace(found, warnings=(_DEALT + advice,))
+    found = given_halves(
+        chosen, "pass --halves random, --halves by-micrograph or, for the whole alone, none"
+    )
     for number in (1, 2):
-        if not (half == number).any():
+        if not (found.half == number).any():
             raise InputError(
                 f"half {number} has no particles",
                 where=table.path,
                 mend="pass --halves random or, for the whole alone, --halves none",
             )
-    return half
-
-
-def _named(table: ParticleTable) -> None:
-    if _MICROGRAPH not in table.columns:
-        raise InputError(
-            f"no column _{_MICROGRAPH} to keep micrographs in one half by",
-            where=table.path,
-            mend="pass --halves random",
-        )
+    return found
 
 
 def _weights(
@@ -161,9 +171,11 @@ def _weights(
     return weight
 
 
-def _warnings(table: ParticleTable, count: int, weight: np.ndarray | None) -> Iterator[str]:
-    yield from few_particles(count)
-    columns = set(table.columns)
+def _warnings(chosen: ParticleTable, weight: np.ndarray | None) -> Iterator[str]:
+    yield from chosen.notes
+    yield from few_particles(len(chosen))
+    yield from grid_warnings(chosen, common_grid(chosen))
+    columns = set(chosen.columns)
     if not columns & {"rlnOriginXAngst", "rlnOriginX"}:
         yield "The table holds no origins: all particles are taken to be centred."
     if weight is not None and (weight == 0).any():
@@ -187,32 +199,37 @@ def choose_particles(config: ReconstructConfig, table: ParticleTable) -> PosedPa
         )
     if config.ctf:
         require_ctf(table)
+    if config.ewald and table.state.premultiplied.any():
+        raise OptionError(
+            "images that were multiplied by their CTF do not tell the sphere's two halves apart",
+            where="--ewald",
+            mend="leave it out, or extract the particles without multiplying them",
+        )
     poses = read_poses(table)
     rows = _only(table, np.arange(len(table)), "rlnClassNumber", config.class_)
     rows = _only(table, rows, "rlnRandomSubset", config.subset)
-    half = _halves(config, table, rows)
-    weight = _weights(config.weights, table, rows, half)
-    return PosedParticles(
-        table, poses, rows, half, weight, tuple(_warnings(table, len(rows), weight))
-    )
+    halves = _halves(config, table, rows)
+    weight = _weights(config.weights, table, rows, None if halves is None else halves.half)
+    scale = read_scales(table)[rows] if SCALE in table.columns else None
+    warnings = [*_warnings(table.take(rows), weight), *(() if halves is None else halves.warnings)]
+    return PosedParticles(table, poses, rows, halves, weight, scale, tuple(warnings))
 
 
 def _part(particles: PosedParticles, places: np.ndarray, config: ReconstructConfig,
           source: ImageSource) -> PosedImages:  # fmt: skip
     table, rows = particles.table, particles.rows[places]
     group = table.optics[table.group[rows[0]]]
-    columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
-    defocus = [torch.from_numpy(c[rows]).float() for c in columns if c is not None]
     images = PosedImages(
         torch.from_numpy(source.read(rows)),
         torch.from_numpy(particles.poses.matrices[rows]),
         torch.from_numpy(particles.poses.origins[rows]) / group.pixel_size,
-        Defocus(*defocus) if config.ctf else None,
+        defocus_of(table, rows, phase_flipped=config.phase_flipped) if config.ctf else None,
         optics_of(group),
         group.pixel_size,
-        phase_flipped=config.phase_flipped,
         ignore_until_first_peak=config.ignore_ctf_until_first_peak,
     )
+    if particles.scale is not None:
+        images = replace(images, scale=torch.from_numpy(particles.scale[places]))
     if particles.weight is not None:
         images = replace(images, weights=torch.from_numpy(particles.weight[places]))
     if particles.half is not None:

@@ -19,6 +19,7 @@ from vitreous.io.mtf import read_mtf
 from vitreous.jobs.config.maps import PostprocessConfig
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, half_maps_given
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
 from vitreous.physics.filters import low_pass
@@ -47,7 +48,7 @@ def _check(config: PostprocessConfig) -> None:
         (config.fit_from, "--fit-from"),
         (config.fit_to, "--fit-to"),
         (config.mtf_pixel_size, "--mtf-pixel-size"),
-        (config.low_pass, "--low-pass"),
+        (config.lowpass, "--lowpass"),
     ):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise OptionError(
@@ -196,6 +197,7 @@ def write_judged(out: Path, halves: HalfMaps, judged: Judged) -> None:
     write_fsc_xml(out / "fsc.xml", frequency, judged.curves.corrected, _XML_TITLE)
 
 
+@on_its_threads
 def run_postprocess(config: PostprocessConfig, on_event: OnEvent = ignore) -> Path:
     """Resolution, B-factor, and the sharpened map of two half-maps.
 
@@ -223,8 +225,8 @@ def run_postprocess(config: PostprocessConfig, on_event: OnEvent = ignore) -> Pa
             fit_to=config.fit_to,
             seed=config.seed,
         )
-        if config.low_pass is not None:
-            cut = low_pass(judged.sharpened, halves.pixel_size, config.low_pass)
+        if config.lowpass is not None:
+            cut = low_pass(judged.sharpened, halves.pixel_size, config.lowpass)
             judged = replace(judged, sharpened=cut)
         write_judged(job.path, halves, judged)
         result: dict[str, Any] = {

@@ -23,6 +23,7 @@ from vitreous.jobs.maps.curvature import check_curvature, mean_fsc, sphere_told,
 from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.maps.posed_particles import PosedParticles, choose_particles, posed_batches
 from vitreous.jobs.maps.postprocess import curve_warnings, resolutions
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.symmetry import normalise_name
 from vitreous.particles.stack import ImageSource, open_images
@@ -53,7 +54,7 @@ def _check(config: ReconstructConfig) -> None:
             mend="leave it at 2",
         )
     for value, where in (
-        (config.max_resolution, "--max-resolution"),
+        (config.resolution_limit, "--resolution-limit"),
         (config.mask_diameter, "--mask-diameter"),
     ):
         if value is not None and not (math.isfinite(value) and value > 0):
@@ -64,14 +65,13 @@ def _check(config: ReconstructConfig) -> None:
 
 
 def _grid(particles: PosedParticles, config: ReconstructConfig) -> MapGrid:
-    """That of the optics group with the finest pixels."""
-    group = min(particles.optics, key=lambda g: (g.pixel_size, -g.box))
-    grid = map_grid(group.box, group.pixel_size, config.max_resolution)
+    """The same that a search of these particles has."""
+    grid = map_grid(particles.grid.box, particles.grid.pixel_size, config.resolution_limit)
     if grid.radius < _LEAST_SHELLS:
         raise OptionError(
-            f"{config.max_resolution:g} A leaves fewer than {_LEAST_SHELLS} shells of a box "
+            f"{config.resolution_limit:g} A leaves fewer than {_LEAST_SHELLS} shells of a box "
             f"{grid.width:g} A wide",
-            where="--max-resolution",
+            where="--resolution-limit",
             mend=f"give at most {grid.width / _LEAST_SHELLS:g}",
         )
     for diameter, where in (
@@ -106,7 +106,7 @@ def _check_memory(needed: float, config: ReconstructConfig) -> dict[str, float |
         raise OptionError(
             f"needs {in_gb['needed_GB']} GB of memory, {in_gb['free_GB']} GB are free",
             where=config.particles,
-            mend="give a coarser --max-resolution, or --subset 1 and 2 one after the other",
+            mend="give a coarser --resolution-limit, or --subset 1 and 2 one after the other",
         )
     return in_gb
 
@@ -205,6 +205,7 @@ def _made(
     return {**judged, "ewald": sphere, "warnings": [*judged["warnings"], *doubts]}
 
 
+@on_its_threads
 def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Path:
     """Map of particles at their poses, and maps of their halves with the FSC between them.
 
@@ -242,7 +243,8 @@ def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Pa
             },
             "n_particles": len(particles.rows),
             "n_by_map": particles.counts,
-            "max_resolution": grid.width / grid.radius,
+            "halves": particles.halves_record,
+            "resolution_limit": grid.width / grid.radius,
             **made,
             "warnings": [*particles.warnings, *doubts, *made["warnings"]],
             "timings": {"total_s": round(time.monotonic() - began, 3)},

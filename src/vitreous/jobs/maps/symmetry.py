@@ -17,6 +17,7 @@ from vitreous.io.plain import plain
 from vitreous.jobs.compare import checked_diameter, cubic, extent
 from vitreous.jobs.config.maps import SymmetryConfig
 from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.targets import inputs_of, spared
 from vitreous.math.symmetry import point_group
 from vitreous.physics.masks import soft_sphere
@@ -104,14 +105,14 @@ def _resolution(
 ) -> float:
     """Finest detail to look at, angstrom."""
     nyquist = 2 * pixel_size
-    if config.resolution is not None:
-        if config.resolution < nyquist:
+    if config.resolution_limit is not None:
+        if config.resolution_limit < nyquist:
             raise OptionError(
-                f"{config.resolution:g} A is finer than two pixels of {pixel_size:g} A",
-                where="--resolution",
+                f"{config.resolution_limit:g} A is finer than two pixels of {pixel_size:g} A",
+                where="--resolution-limit",
                 mend=f"give at least {nyquist:g}",
             )
-        return config.resolution
+        return config.resolution_limit
     if halves is None:
         return max(_DEFAULT_RESOLUTION, nyquist)
     box = halves[0].shape[-1]
@@ -175,6 +176,7 @@ def _laid(
     return symmetrised(volume, operators, chosen.matrix, chosen.shift)
 
 
+@on_its_threads
 def run_symmetry(config: SymmetryConfig, on_event: OnEvent = ignore) -> SymmetryResult:
     """Score a map's point groups; lay it on the axes of one and impose it, if asked to.
 

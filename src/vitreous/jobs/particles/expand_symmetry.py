@@ -70,7 +70,7 @@ def run_expand_symmetry(config: ExpandSymmetryConfig, on_event: OnEvent = ignore
         else ()
     )
     expanded = expand_symmetry(table, group)
-    write_particles(config.out, expanded, keep_names=True)
+    write_particles(config.out, expanded)
     result = Expansion(config.out, group, len(table), len(expanded), warnings)
     on_event({"event": "expanded", "particles": result.particles, "rows": result.rows})
     return result

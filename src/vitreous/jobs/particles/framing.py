@@ -7,9 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from vitreous.jobs.check.pick_findings import micrograph_pixel
 from vitreous.particles.columns import numbers
-from vitreous.particles.poses import Poses, read_coordinates, read_poses, with_coordinates
+from vitreous.particles.micrographs import coordinate_pixels
+from vitreous.particles.poses import (
+    Poses,
+    has_coordinates,
+    read_coordinates,
+    read_poses,
+    with_coordinates,
+)
 from vitreous.particles.table import ParticleTable
 
 SHIFT = ("vitreousShiftX", "vitreousShiftY")
@@ -31,14 +37,14 @@ class Framing:
         Whole pixels (x, y) that they are moved by.
     poses : Poses
         Afterwards.
-    box : int
-        Pixels that they are cut to.
+    box : int or None
+        Pixels that they are cut to; None for as many as they have.
     """
 
     centre: Float[np.ndarray, " 3"]
     shifts: Int[np.ndarray, "n 2"]
     poses: Poses
-    box: int
+    box: int | None
 
     def described(self, table: ParticleTable) -> ParticleTable:
         """Table of the moved images, with what is needed to undo that."""
@@ -46,11 +52,13 @@ class Framing:
         cells = {name: ones * value for name, value in zip(CENTRE, self.centre, strict=True)}
         cells |= dict(zip(SHIFT, self.shifts.T, strict=True))
         moved = _moved(table, -self.shifts).with_cells(**cells).with_origins(*self.poses.origins.T)
+        if self.box is None:
+            return moved
         return moved.with_boxes({group.number: self.box for group in table.optics})
 
 
 def framed(
-    table: ParticleTable, poses: Poses, centre: Float[np.ndarray, " 3"], box: int
+    table: ParticleTable, poses: Poses, centre: Float[np.ndarray, " 3"], box: int | None
 ) -> Framing:
     """Images moved by whole pixels until a point of the map lies in their centre.
 
@@ -60,7 +68,7 @@ def framed(
     poses : Poses
     centre : array (3,)
         x, y, z in angstrom from the map's centre.
-    box : int
+    box : int, optional
         Pixels that the images are cut to.
     """
     pixel = table.pixel_sizes[:, None]
@@ -91,7 +99,7 @@ def unframed(table: ParticleTable) -> ParticleTable:
 
 def _moved(table: ParticleTable, pixels: Float[np.ndarray, "n 2"]) -> ParticleTable:
     """Table whose coordinates, if it has any, are moved by pixels of the images."""
-    if not {"rlnCoordinateX", "rlnCoordinateY"} <= set(table.columns):
+    if not has_coordinates(table):
         return table
-    scale = table.pixel_sizes[:, None] / micrograph_pixel(table)
+    scale = table.pixel_sizes[:, None] / coordinate_pixels(table).sizes[:, None]
     return with_coordinates(table, read_coordinates(table) + pixels * scale)

@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.images import optics_of
+from vitreous.jobs.images import defocus_of, optics_of
 from vitreous.kernels.cubes import read
+from vitreous.particles.grid import Grid
+from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.poses import Poses
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.ctf import Defocus, Optics
@@ -33,9 +35,9 @@ class Projector:
     Attributes
     ----------
     table : ParticleTable
-        All its optics groups have the map's box and pixel size.
     poses : Poses
-    box : int
+    grid : Grid
+        Of the map.
     ctf : bool
         Apply the CTF.
     phase_flipped : bool
@@ -43,14 +45,15 @@ class Projector:
 
     table: ParticleTable
     poses: Poses
-    box: int
+    grid: Grid
     ctf: bool
     phase_flipped: bool
 
     def __call__(self, cube: FourierCube, rows: Int[np.ndarray, " m"]) -> Float[Tensor, "m n n"]:
-        """Noise-free images of some particles, in their order."""
-        images = torch.empty(len(rows), self.box, self.box)
+        """Noise-free images of some particles in boxes of one size, in their order."""
         groups = self.table.group[rows]
+        box = self.table.optics[groups[0]].box
+        images = torch.empty(len(rows), box, box)
         for number in np.unique(groups):
             here = np.flatnonzero(groups == number)
             group = self.table.optics[number]
@@ -59,19 +62,25 @@ class Projector:
                 cube,
                 self._views(rows[here], group.pixel_size),
                 optics,
-                self.box,
+                box,
                 group.pixel_size,
-                phase_flipped=self.phase_flipped,
+                steps=self.steps(group),
                 read=read,
             )
         return images
 
+    def steps(self, group: OpticsGroup) -> float:
+        """Frequency steps of the map in one of a group's images."""
+        own = Grid(group.box, group.pixel_size)
+        return 1.0 if own.like(self.grid) else self.grid.field / own.field
+
     def _views(self, rows: Int[np.ndarray, " m"], pixel_size: float) -> Views:
-        table, nothing = self.table, np.zeros(len(self.table))
-        columns = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
         # Without defocus, and all contrast from amplitude, the CTF is one.
-        used = [nothing if column is None or not self.ctf else column for column in columns]
-        defocus = Defocus(*(torch.from_numpy(column[rows]).float() for column in used))
+        defocus = (
+            defocus_of(self.table, rows, phase_flipped=self.phase_flipped)
+            if self.ctf
+            else Defocus(*torch.zeros(4, len(rows)))
+        )
         some = Poses(self.poses.angles[rows], self.poses.origins[rows])
         origins = torch.from_numpy(some.origins / pixel_size).float()
         return Views(torch.from_numpy(some.matrices), origins, defocus)

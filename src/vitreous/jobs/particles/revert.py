@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from vitreous.io.mrc import read_header
 from vitreous.jobs.particles.framing import unframed, was_framed
+from vitreous.particles.groups import ORIGINAL
 from vitreous.particles.poses import require_columns
 from vitreous.particles.table import ParticleTable
-
-ORIGINAL = "rlnImageOriginalName"
 
 
 def _replaced(table: ParticleTable) -> ParticleTable:

@@ -83,10 +83,10 @@ def _matched(
 ) -> Match:
     """Compare the images of some particles with projections of the whole map."""
     group = source.table.optics[source.table.group[rows[0]]]
-    band = fitting_band(project.box, group.pixel_size, resolution)
+    band = fitting_band(group.box, group.pixel_size, resolution)
     found: list[Match] = []
     done = 0
-    for batch in np.array_split(rows, -(-len(rows) // batch_size(project.box))):
+    for batch in np.array_split(rows, -(-len(rows) // batch_size(group.box))):
         images = torch.from_numpy(source.read(batch))
         scale = torch.from_numpy(own[batch]).float()[:, None, None]
         found.append(match(images, project(cube, batch) * scale, band))
@@ -138,7 +138,9 @@ def image_scales(
     scales = own.copy()
     of_group: dict[int, float] = {}
     record: list[dict[str, Any]] = []
-    finest = max(fitting_radius(project.box, g.pixel_size, resolution) for g in table.optics)
+    finest = max(
+        fitting_radius(g.box, g.pixel_size, resolution) * project.steps(g) for g in table.optics
+    )
     cube = map_to_cube(volume[None], finest + 1)
     for place, group in enumerate(table.optics):
         rows = np.flatnonzero(table.group == place)

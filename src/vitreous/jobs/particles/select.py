@@ -183,7 +183,7 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
     for path in [record, *outputs]:
         spared(path, [*inputs, *table.stacks], config.overwrite)
     for path, part in outputs.items():
-        write_particles(path, part, keep_names=True)
+        write_particles(path, part)
     result = Selection(kept.steps, ranking, tuple(outputs), record, kept.warnings)
     on_event({"event": "selected", **asdict(result)})
     write_text(

@@ -9,12 +9,19 @@ from functools import partial
 import numpy as np
 
 from vitreous.errors import InputError
-from vitreous.jobs.check.pick_findings import micrograph_pixel
 from vitreous.jobs.config.particles import Criteria
 from vitreous.jobs.particles.classes import GROUP, GROUP_NAME, scale_corrections
-from vitreous.particles.groups import halves, regrouped
-from vitreous.particles.poses import origins_to_coordinates, positions, recentred
+from vitreous.particles.groups import Unit, dealt_halves, regrouped
+from vitreous.particles.micrographs import (
+    MICROGRAPH,
+    CoordinatePixels,
+    coordinate_pixels,
+    origins_to_coordinates,
+    positions,
+)
+from vitreous.particles.poses import ANGLES, recentred
 from vitreous.particles.selection import (
+    SUBSET,
     at_most,
     class_numbers,
     class_posterior,
@@ -28,7 +35,10 @@ from vitreous.particles.selection import (
 from vitreous.particles.table import ParticleTable
 from vitreous.validate.particles.duplicates import redundant
 
-_MICROGRAPH, _SUBSET = "rlnMicrographName", "rlnRandomSubset"
+_AT_OLD_POSES = (
+    "the poses were found before these halves were dealt: refine the particles (vitreous refine) "
+    "before the halves' FSC is taken for a resolution"
+)
 
 Change = Callable[[ParticleTable], ParticleTable]
 
@@ -78,28 +88,41 @@ def _filters(criteria: Criteria, classes: Collection[int]) -> Iterator[tuple[str
         yield words, _keeping(lambda table: class_posterior(table) >= surest)
 
 
-def _coordinate_pixel(criteria: Criteria, table: ParticleTable) -> float:
-    return criteria.coordinate_pixel_size or micrograph_pixel(table)
+def _pixels(criteria: Criteria, table: ParticleTable) -> CoordinatePixels:
+    """Pixel sizes of the coordinates, which must be known to move or compare them."""
+    given = criteria.coordinate_pixel_size
+    if given is not None:
+        return CoordinatePixels(np.full(len(table), given), ("as given",))
+    found = coordinate_pixels(table)
+    if found.doubt is not None:
+        raise InputError(
+            f"the pixel size of the coordinates is not known: {found.doubt}",
+            where=table.path,
+            mend="pass that of the micrographs as --coordinate-pixel-size",
+        )
+    return found
 
 
-def _apart(criteria: Criteria, table: ParticleTable, distance: float) -> np.ndarray:
+def _apart(table: ParticleTable, pixels: CoordinatePixels, distance: float) -> np.ndarray:
     """Which particles remain when of those too near each other only the best does."""
-    places = positions(table, _coordinate_pixel(criteria, table))
-    return ~redundant(places, codes(table, _MICROGRAPH), distance, merit(table))
+    places = positions(table, pixels.sizes)
+    return ~redundant(places, codes(table, MICROGRAPH), distance, merit(table))
 
 
-def _places(criteria: Criteria) -> Iterator[tuple[str, Change]]:
+def _places(criteria: Criteria, table: ParticleTable) -> Iterator[tuple[str, Change]]:
     point, distance = criteria.recentre, criteria.min_distance
+    placed = distance is not None or criteria.origins_to_coordinates
+    used = f" ({_pixels(criteria, table).words})" if placed else ""
     if point is not None:
         words = f"centred on {', '.join(f'{x:g}' for x in point)} A"
         yield words, lambda table: recentred(table, np.array(point))
     if distance is not None:
-        words = f"{distance:g} A apart"
-        yield words, _keeping(lambda table: _apart(criteria, table, distance))
+        words = f"{distance:g} A apart{used}"
+        yield words, _keeping(lambda table: _apart(table, _pixels(criteria, table), distance))
     if criteria.origins_to_coordinates:
         yield (
-            "origins moved into coordinates",
-            lambda table: origins_to_coordinates(table, _coordinate_pixel(criteria, table)),
+            f"origins moved into coordinates{used}",
+            lambda table: origins_to_coordinates(table, _pixels(criteria, table).sizes),
         )
 
 
@@ -113,17 +136,21 @@ def _limits(criteria: Criteria) -> Iterator[tuple[str, Change]]:
         yield words, _keeping(lambda table: random_rows(len(table), number, criteria.seed))
 
 
-def _row_steps(criteria: Criteria, classes: Collection[int]) -> Iterator[tuple[str, Change]]:
+def _row_steps(
+    criteria: Criteria, table: ParticleTable, classes: Collection[int]
+) -> Iterator[tuple[str, Change]]:
     """Steps that choose particles, or change where they are centred, by name."""
     yield from _filters(criteria, classes)
-    yield from _places(criteria)
+    yield from _places(criteria, table)
     yield from _limits(criteria)
 
 
-def _halved(criteria: Criteria, table: ParticleTable) -> ParticleTable:
-    """Table dealt into two random halves, rlnRandomSubset."""
-    unit = "rlnImageName" if criteria.halves == "particles" else _MICROGRAPH
-    return table.with_cells(**{_SUBSET: halves(codes(table, unit), criteria.seed)})
+def _halved(criteria: Criteria, table: ParticleTable) -> tuple[ParticleTable, list[str]]:
+    """Table dealt into two random halves, rlnRandomSubset, and warnings."""
+    unit: Unit = "particle" if criteria.halves == "particles" else "micrograph"
+    found = dealt_halves(table, unit, criteria.seed)
+    posed = set(ANGLES) <= set(table.columns)
+    return table.with_cells(**{SUBSET: found.half}), [_AT_OLD_POSES] if posed else []
 
 
 def _likeness(table: ParticleTable) -> np.ndarray:
@@ -131,13 +158,13 @@ def _likeness(table: ParticleTable) -> np.ndarray:
     scale = scale_corrections(table)
     if scale is not None:
         return scale
-    micrograph = codes(table, _MICROGRAPH)
+    micrograph = codes(table, MICROGRAPH)
     return np.bincount(micrograph)[micrograph].astype(np.float64)
 
 
 def _with_groups(table: ParticleTable, least: int) -> tuple[ParticleTable, list[str]]:
     """Table whose micrographs are in groups of at least ``least`` particles, and warnings."""
-    grouping = regrouped(codes(table, _MICROGRAPH), table.group, _likeness(table), least)
+    grouping = regrouped(codes(table, MICROGRAPH), table.group, _likeness(table), least)
     cells = {
         GROUP: grouping.group + 1,
         GROUP_NAME: np.array([f"group_{number + 1:04d}" for number in grouping.group]),
@@ -163,8 +190,8 @@ def select(table: ParticleTable, criteria: Criteria, classes: Collection[int] = 
     VitreousError
         For criteria that the table's columns cannot tell, and where no particle is left.
     """
-    steps, warnings = [Step("read", len(table))], list[str]()
-    for what, change in _row_steps(criteria, classes):
+    steps, warnings = [Step("read", len(table))], [*table.notes]
+    for what, change in _row_steps(criteria, table, classes):
         left = change(table)
         if not len(left):
             raise InputError(
@@ -177,7 +204,8 @@ def select(table: ParticleTable, criteria: Criteria, classes: Collection[int] = 
     if criteria.origins_to_coordinates:
         warnings.append("the images are not where the coordinates are now: extract them again")
     if criteria.halves is not None:
-        table = _halved(criteria, table)
+        table, more = _halved(criteria, table)
+        warnings += more
     if criteria.regroup is not None:
         table, more = _with_groups(table, criteria.regroup)
         warnings += more

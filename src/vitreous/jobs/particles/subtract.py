@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,17 +16,21 @@ from vitreous.io.mrc import read_map, stack_writer
 from vitreous.jobs.config.particles import SubtractConfig
 from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import read_mask
-from vitreous.jobs.particles.revert import ORIGINAL, reverted
+from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.particles.revert import reverted
 from vitreous.jobs.particles.subtraction import (
     Part,
     Subtraction,
     Task,
     begun,
-    check_grid,
     check_options,
+    map_grid,
     set_up,
 )
 from vitreous.jobs.record import job_record, write_record
+from vitreous.particles.grid import Grid, grids
+from vitreous.particles.groups import ORIGINAL
+from vitreous.particles.image_files import IMAGE_NAME, ImageFiles, name_from, project_root
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, image_names, read_particles, write_particles
 
@@ -78,7 +83,7 @@ def _open(config: SubtractConfig) -> Work:
     table = read_particles(config.particles)
     array, pixel_size = read_map(config.map)
     volume, names = torch.from_numpy(array), (str(config.map), str(config.mask))
-    check_grid(volume, pixel_size, table, names[0])
+    map_grid(volume, pixel_size, table, names[0])
     mask = read_mask(config.mask, config.map, len(volume), pixel_size)
     part = Part(volume, mask.volume, pixel_size, *names)
     task = set_up(table, open_images(table), part, config)
@@ -90,36 +95,49 @@ def _subtract(
 ) -> Subtracted:
     found = begun(task, job.tell)
     warnings += found.warnings
-    box = found.table.optics[0].box
-    stack = job.path / "particles.mrcs"
-    with stack_writer(stack, box, len(found.table), found.table.optics[0].pixel_size) as writer:
-        for images in found.batches(job.tell):
-            writer.append(images)
-    write_particles(job.path / "particles.star", _described(found, stack))
+    write_particles(job.path / "particles.star", _written(found, job, config.out))
+    boxes = [group.box for group in found.table.optics]
     record = {
         **job_record("subtract", config),
         "input": {"particles": len(task.table), "box": task.part.box},
         "scales": found.scales.record,
         "centre": found.framing and found.framing.centre,
-        "box": box,
+        "box": boxes[0] if len(set(boxes)) == 1 else boxes,
         "warnings": warnings,
     }
     write_record(job.path, record)
     return Subtracted(config.out / "particles.star", found.scales.of_group, warnings)
 
 
-def _described(found: Subtraction, stack: Path) -> ParticleTable:
-    """Table of the images written, with the names of those they were made from."""
-    table = found.table
-    originals = image_names(table, stack.parent, keep=True).alias(ORIGINAL)
-    frame = table.block.frame.with_columns(originals)
-    return replace(
-        table,
-        block=table.block.with_frame(frame),
-        stacks=(stack,),
-        stack_of=np.zeros(len(table), dtype=np.int32),
-        index_in_stack=np.arange(len(table)),
+def _written(found: Subtraction, job: JobFolder, out: Path) -> ParticleTable:
+    """Write the images, a stack for each grid, and give their table.
+
+    It keeps the names of the images that these were made from; the new ones' names are those of
+    the folder ``out``, as it will be when the job is done.
+    """
+    table, sizes = found.table, grids(found.table)
+    numbers = [""] if len(sizes) == 1 else [str(n) for n in range(1, len(sizes) + 1)]
+    stacks = [out / f"particles{number}.mrcs" for number in numbers]
+    order = list(sizes)
+    own = np.array([order.index(Grid(g.box, g.pixel_size)) for g in table.optics])[table.group]
+    with ExitStack() as opened:
+        writers = [
+            opened.enter_context(
+                stack_writer(job.path / stack.name, grid.box, count, grid.pixel_size)
+            )
+            for stack, (grid, count) in zip(stacks, sizes.items(), strict=True)
+        ]
+        done = 0
+        for images in found.batches(job.tell):
+            writers[own[done]].append(images)
+            done += len(images)
+    files = ImageFiles.of_stacks(tuple(stacks), own)
+    root = project_root(table.block.frame[IMAGE_NAME], table.files)
+    frame = table.block.frame.with_columns(
+        image_names(table, out).alias(ORIGINAL),
+        files.named(*(name_from(out, stack, root) for stack in stacks)),
     )
+    return replace(table, block=table.block.with_frame(frame), files=files)
 
 
 def _open_to_revert(config: SubtractConfig) -> Work:
@@ -130,17 +148,18 @@ def _open_to_revert(config: SubtractConfig) -> Work:
 def _revert(
     config: SubtractConfig, table: ParticleTable, warnings: tuple[str, ...], job: JobFolder
 ) -> Subtracted:
-    write_particles(job.path / "particles.star", table, keep_names=True)
+    write_particles(job.path / "particles.star", table)
     record = {**job_record("subtract", config), "scales": [], "warnings": warnings}
     write_record(job.path, record)
     return Subtracted(config.out / "particles.star", {}, warnings)
 
 
+@on_its_threads
 def run_subtract(config: SubtractConfig, on_event: OnEvent = ignore) -> Subtracted:
     """Subtract a part of a map from particles, or give them their images back.
 
-    Writes particles.star, result.json and, but for a reversion, particles.mrcs; nothing of them if
-    anything fails.
+    Writes particles.star, result.json and, but for a reversion, particles.mrcs (particles1.mrcs and
+    so on where optics groups differ in box or pixel size); nothing of them if anything fails.
 
     Raises
     ------

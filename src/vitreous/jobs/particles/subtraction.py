@@ -17,9 +17,11 @@ from vitreous.jobs.config.particles import SubtractOptions
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.particles.framing import Framing, framed
 from vitreous.jobs.particles.projections import Projector, batch_size
-from vitreous.jobs.particles.revert import ORIGINAL
 from vitreous.jobs.particles.scales import Scales, image_scales
-from vitreous.particles.poses import Poses, read_poses
+from vitreous.particles.grid import Grid, common_grid, grids
+from vitreous.particles.groups import ORIGINAL
+from vitreous.particles.micrographs import coordinate_pixels
+from vitreous.particles.poses import Poses, has_coordinates, read_poses
 from vitreous.particles.selection import CLASS
 from vitreous.particles.stack import ImageSource, windows
 from vitreous.particles.table import ParticleTable, require_ctf
@@ -98,32 +100,33 @@ def _check_table(table: ParticleTable, options: SubtractOptions) -> None:
         require_ctf(table)
 
 
-def check_grid(
+def map_grid(
     volume: Float[Tensor, "z y x"], pixel_size: float, table: ParticleTable, name: str
-) -> None:
-    """Require a map on the grid of all images.
+) -> Grid:
+    """Grid of a map of these images: that of all of them, or of some optics group.
 
     Raises
     ------
     InputError
+        For a map on the grid of none.
     """
-    box = int(cubic(volume.numpy(), name).shape[-1])
-    for group in table.optics:
-        if group.box != box or abs(group.pixel_size / pixel_size - 1) > _SAME_PIXEL:
-            raise InputError(
-                f"has {box} px of {pixel_size:g} A, but the images of optics group "
-                f"{group.number} {group.box} px of {group.pixel_size:g} A",
-                where=name,
-                mend="give the map of a refinement of these images, on their grid",
-            )
+    box, own = int(cubic(volume.numpy(), name).shape[-1]), grids(table)
+    for grid in own:
+        if grid.box == box and abs(grid.pixel_size / pixel_size - 1) <= _SAME_PIXEL:
+            return grid
+    raise InputError(
+        f"has {box} px of {pixel_size:g} A, but the images have {' or '.join(map(str, own))}",
+        where=name,
+        mend="give the map of a refinement of these images, on their grid",
+    )
 
 
-def _check_part(part: Part, options: SubtractOptions) -> None:
-    """Require a mask on the map's grid that leaves some of it, and a box within."""
-    box = part.box
-    if options.box is not None and options.box > box:
+def _check_part(part: Part, options: SubtractOptions, table: ParticleTable) -> None:
+    """Require a mask on the map's grid that leaves some of it, and a box within the images'."""
+    box, least = part.box, min(group.box for group in table.optics)
+    if options.box is not None and options.box > least:
         raise OptionError(
-            f"{options.box} px, but the images have {box}", where="--box", mend="give fewer"
+            f"{options.box} px, but the images have {least}", where="--box", mend="give fewer"
         )
     if part.mask.shape != part.volume.shape:
         raise InputError(
@@ -147,6 +150,14 @@ def class_warnings(table: ParticleTable) -> tuple[str, ...]:
     return (words,)
 
 
+def place_warnings(table: ParticleTable, framing: Framing | None) -> tuple[str, ...]:
+    """What is in doubt about coordinates that move with the images."""
+    if framing is None or not has_coordinates(table):
+        return ()
+    doubt = coordinate_pixels(table).doubt
+    return () if doubt is None else (f"Coordinates may be moved by a wrong factor: {doubt}.",)
+
+
 @dataclass(frozen=True)
 class Task:
     """What a subtraction begins with, checked.
@@ -157,12 +168,15 @@ class Task:
     source : ImageSource
     poses : Poses
     part : Part
+    grid : Grid
+        Of the map.
     """
 
     options: SubtractOptions
     source: ImageSource
     poses: Poses
     part: Part
+    grid: Grid
 
     @property
     def table(self) -> ParticleTable:
@@ -180,9 +194,9 @@ def set_up(table: ParticleTable, source: ImageSource, part: Part, options: Subtr
     """
     check_options(options)
     _check_table(table, options)
-    check_grid(part.volume, part.pixel_size, table, part.name)
-    _check_part(part, options)
-    return Task(options, source.of(table), read_poses(table), part)
+    grid = map_grid(part.volume, part.pixel_size, table, part.name)
+    _check_part(part, options, table)
+    return Task(options, source.of(table), read_poses(table), part, grid)
 
 
 @dataclass(frozen=True)
@@ -210,7 +224,7 @@ class Subtraction:
     _rest: FourierCube
 
     def read(self, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m n n"]:
-        """Images of these rows, in the order asked.
+        """Images of these rows, all in boxes of one size, in the order asked.
 
         Raises
         ------
@@ -222,17 +236,19 @@ class Subtraction:
         images = torch.from_numpy(self._source.read(rows)) - subtrahend
         if self.framing is not None:
             shifts = torch.from_numpy(self.framing.shifts[rows])
-            images = windows(images, shifts, self.framing.box)
+            images = windows(images, shifts, self.framing.box or images.shape[-1])
         return images.numpy()
 
     def batches(self, on_event: OnEvent = ignore) -> Iterator[Float[np.ndarray, "m n n"]]:
-        """All images in the table's order, so many at a time as memory holds well."""
-        count, size = len(self.table), batch_size(self._project.box)
-        for start in range(0, count, size):
-            rows = np.arange(start, min(start + size, count))
-            yield self.read(rows)
-            done = int(rows[-1]) + 1
-            on_event({"event": "progress", "stage": "subtracting", "iteration": done, "of": count})
+        """All images in the table's order: some in boxes of one size, as memory holds well."""
+        table = self._source.table
+        boxes = np.array([group.box for group in table.optics])[table.group]
+        for run in np.split(np.arange(len(table)), np.flatnonzero(np.diff(boxes)) + 1):
+            size = batch_size(boxes[run[0]])
+            for rows in np.array_split(run, -(-len(run) // size)):
+                yield self.read(rows)
+                done = {"iteration": int(rows[-1]) + 1, "of": len(table)}
+                on_event({"event": "progress", "stage": "subtracting", **done})
 
 
 def _framing(task: Task) -> Framing | None:
@@ -241,18 +257,22 @@ def _framing(task: Task) -> Framing | None:
     if not on_mask and box is None:
         return None
     centre = task.part.centre_of_mass() if on_mask else np.zeros(3)
-    return framed(task.table, task.poses, centre, box or task.part.box)
+    return framed(task.table, task.poses, centre, box)
 
 
 def begun(task: Task, on_event: OnEvent) -> Subtraction:
     """Fit the scales of a task that was checked."""
     options, part = task.options, task.part
-    project = Projector(task.table, task.poses, part.box, options.ctf, options.phase_flipped)
+    project = Projector(task.table, task.poses, task.grid, options.ctf, options.phase_flipped)
     scales = image_scales(options, task.source, project, part.volume, on_event)
     rest = map_to_cube((part.volume * (1 - part.mask))[None], part.box // 2)
     framing = _framing(task)
     table = task.table if framing is None else framing.described(task.table)
-    warnings = class_warnings(task.table)
+    warnings = (
+        *task.table.notes,
+        *class_warnings(task.table),
+        *place_warnings(task.table, framing),
+    )
     return Subtraction(table, scales, framing, warnings, task.source, project, rest)
 
 
@@ -274,7 +294,7 @@ def subtract(
     images : ImageSource
         Of the table, or of one that this was made from.
     volume : tensor (n, n, n)
-        The map, on the images' grid.
+        The map, on the images' grid; where their optics groups differ, on that of most particles.
     mask : tensor (n, n, n)
         From 0 to 1: the map outside it is subtracted.
     options : SubtractOptions, optional
@@ -287,5 +307,6 @@ def subtract(
     InputError, OptionError
         For input or options that cannot be used, and where images do not show the map.
     """
-    part = Part(volume, mask, table.optics[0].pixel_size)
+    own = [Grid(len(volume), grid.pixel_size) for grid in grids(table)]
+    part = Part(volume, mask, common_grid(table, own).pixel_size)
     return begun(set_up(table, images, part, options or SubtractOptions()), on_event)

@@ -19,17 +19,20 @@ from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.em.search import image_power
-from vitreous.jobs.images import check_one_field, few_particles, load_rings
+from vitreous.jobs.images import few_particles, load_rings
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.jobs.options import chosen_mask_diameter, device_for, flag
+from vitreous.jobs.recorded import as_recorded
 from vitreous.jobs.refine.everywhere import FINEST
 from vitreous.jobs.refine.locality import Locality, check_locality, locality_of
 from vitreous.jobs.refine.passes import first_stage
 from vitreous.jobs.refine.state import RefineState
-from vitreous.jobs.refine.task import SCALE, Task, halves_of
+from vitreous.jobs.refine.task import SHARED_POSES, Task
 from vitreous.math.fourier import resample_map, shell_index, shell_mean
 from vitreous.math.symmetry import point_group
-from vitreous.particles.columns import numbers
+from vitreous.particles.contrast import read_scales
+from vitreous.particles.grid import Grid, common_grid, grid_warnings
+from vitreous.particles.groups import given_or_dealt
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles, require_ctf
@@ -66,7 +69,7 @@ class Begun:
     ----------
     task : Task
     reference : tensor (n, n, n)
-        Low-passed, in the particles' box.
+        Low-passed, on the maps' grid.
     warnings : list of str
     preflight : dict
     """
@@ -101,17 +104,14 @@ def _check_options(config: RefineConfig) -> None:
 
 
 def _reference(
-    config: RefineConfig, box: int, pixel_size: float, operators: Tensor
+    config: RefineConfig, volume: Tensor, own: float, grid: Grid, operators: Tensor
 ) -> tuple[Tensor, list[str]]:
-    """The reference on the particles' grid, low-passed, and what is odd about it."""
-    array, own = read_map(config.reference)
-    volume = cubic(array, config.reference)
-    warnings = []
-    if abs(own / pixel_size - 1) > 1e-3 or volume.shape[-1] != box:
+    """The reference, of ``own`` pixel size, on the maps' grid, low-passed, and its oddities."""
+    box, pixel_size, given, warnings = grid.box, grid.pixel_size, Grid(len(volume), own), []
+    if not given.like(grid):
         warnings.append(
-            f"The reference has {volume.shape[-1]} px of {own:.4g} A, the particles {box} px of "
-            f"{pixel_size:.4g} A: it was brought to their grid. If it looks too large or too "
-            "small, its header's pixel size is wrong."
+            f"The reference has {given}, the particles {grid}: it was brought to their grid. If it "
+            "looks too large or too small, its header's pixel size is wrong."
         )
     # The filter's edge is two shells wide: it is to end, not to begin, at the resolution given.
     shell = max(1.0, box * pixel_size / config.lowpass - 1)
@@ -191,28 +191,35 @@ def begin(config: RefineConfig) -> Begun:
     check_locality(config)
     table = read_particles(config.particles)
     source = open_images(table)
-    check_one_field(table)
     if config.ctf:
         require_ctf(table)
-    group = table.optics[0]
     chosen_mask_diameter(config.mask_diameter, table, None)
     operators = point_group(config.symmetry)
-    reference, warnings = _reference(config, group.box, group.pixel_size, operators)
+    array, own = read_map(config.reference)
+    volume = cubic(array, config.reference)
+    grid = common_grid(table, [Grid(len(volume), own)])
+    reference, warnings = _reference(config, volume, own, grid, operators)
+    warnings += grid_warnings(table, grid)
     mask = None
     if config.mask is not None:
-        found = read_mask(config.mask, table.path, group.box, group.pixel_size)
+        found = read_mask(config.mask, table.path, grid.box, grid.pixel_size)
         mask, warnings = found.volume, [*warnings, *found.warnings]
     diameter, oddities, record = look_before(config, table, source)
     warnings += few_particles(len(table))
+    halves = given_or_dealt(table, config.halves, config.seed)
+    warnings += halves.warnings
+    if config.local_search is not None and halves.dealt:
+        warnings.append(SHARED_POSES)
     task = Task(
         config,
         table,
-        source,
-        torch.from_numpy(halves_of(table, config.halves, config.seed)),
+        as_recorded(source, ctf=config.ctf),
+        halves,
         operators,
         diameter,
         mask,
         device_for(config.device),
+        grid,
         _locality(config, table),
     )
     return Begun(task, reference, [*warnings, *oddities], record)
@@ -225,12 +232,6 @@ def _locality(config: RefineConfig, table: ParticleTable) -> Locality | None:
     poses = read_poses(table)
     origins = torch.from_numpy(poses.origins.astype(np.float32))
     return locality_of(config, Posed(torch.from_numpy(poses.matrices), origins))
-
-
-def _first_scales(table: ParticleTable) -> Float[Tensor, " n"]:
-    if SCALE not in table.columns:
-        return torch.ones(len(table))
-    return torch.from_numpy(numbers(table.block, SCALE, table.path)).float()
 
 
 def first_state(begun: Begun) -> RefineState:
@@ -257,5 +258,5 @@ def first_state(begun: Begun) -> RefineState:
         origins=start.origins,
         probability=torch.zeros(count),
         log_evidence=torch.zeros(count),
-        scale=_first_scales(task.table),
+        scale=torch.from_numpy(read_scales(task.table)).float(),
     )

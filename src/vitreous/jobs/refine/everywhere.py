@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -85,10 +86,6 @@ def search_everywhere(
     look = Look(best, coarse, fine, step / 2, shifts[best.shift.cpu()], near, operators, 1)
     order = look.order()
     found = search(index[order], look.origins[order], look.places(order, rings), accumulate=True)
-    result = PassResult(
-        found.best.at(order.argsort().to(found.best.reference.device)),
-        found.sums,
-        found.residual,
-        found.count,
-    )
+    best = found.best.at(order.argsort().to(found.best.reference.device))
+    result = replace(found, best=best)
     return result, look.posed(torch.arange(len(index)), result.best)

@@ -16,7 +16,7 @@ from vitreous.jobs.images import Frame, RingImages, load_rings
 from vitreous.jobs.refine.everywhere import FINEST, search_everywhere, shells_at
 from vitreous.jobs.refine.gold import Halves, gold_standard, references_from
 from vitreous.jobs.refine.off_lattice import off_lattice
-from vitreous.jobs.refine.scales import renewed_scales
+from vitreous.jobs.refine.scales import group_contrast, particle_contrast
 from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import Task
 from vitreous.math.fourier import resample_map
@@ -127,11 +127,11 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
     """
     most = min(shells_at(FINEST, task.widest), task.most_shells)
     frame = task.frame_of(most)
-    images = loaded.rings_in(task, frame)
+    images = replace(loaded.rings_in(task, frame), scale=state.scale)
     noise = fitted(state.noise, frame.polar.rings)
     references = resample_map(state.references, frame.box)
     rings = min(ahead(state.shell), frame.polar.rings)
-    pixel = task.table.optics[0].pixel_size / frame.pixel_size
+    pixel = task.grid.pixel_size / frame.pixel_size
     results, sums, fits = [], [], []
     matrices, origins = state.matrices.clone(), state.origins.clone()
     probability, evidence = state.probability.clone(), state.log_evidence.clone()
@@ -174,13 +174,14 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
         origins=origins,
         probability=probability,
         log_evidence=evidence,
+        scale=group_contrast(list(results), state.scale, images.group),
     )
     return _learnt(task, new, halves)
 
 
 def _around(task: Task, state: RefineState, frame: Frame) -> Neighbourhood:
     pixel_step = state.shift_step / frame.pixel_size
-    reach = task.config.offset_range * task.table.optics[0].pixel_size
+    reach = task.config.offset_range * task.grid.pixel_size
     shifts = shift_grid(_REACH * pixel_step, pixel_step)
     cells = shift_cells(reach, state.shift_step)
     around = neighbourhood(state.step, _REACH, shifts, len(task.operators), cells)
@@ -227,7 +228,10 @@ def search_nearby(
         probability[index] = result.best.probability.cpu()
         evidence[index] = result.best.log_evidence.cpu()
         if task.config.per_particle_scale:
-            scale[index] = renewed_scales(result.best, state.scale[index])
+            former = state.scale[index]
+            scale[index] = particle_contrast(result.best, former, images.group[index])
+    if not task.config.per_particle_scale:
+        scale = group_contrast(list(results), scale, images.group)
     state = replace(
         state,
         iteration=state.iteration + 1,
@@ -306,7 +310,7 @@ def told(task: Task, state: RefineState, on_event: OnEvent) -> None:
             "event": "refinement",
             "stage": "passes over the particles",
             "iteration": state.iteration,
-            "of": task.config.iterations,
+            "at_most": task.config.iterations,
             "next": state.stage,
             "resolution": round(task.field / state.shell, 2),
             "angular_sampling": FINEST if state.stage in _AFTER else state.step,

@@ -18,6 +18,7 @@ from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask
 from vitreous.jobs.maps.postprocess import judge_half_maps, write_judged
 from vitreous.jobs.memory import refine_plan
+from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.refine.begin import Begun, begin, first_state
 from vitreous.jobs.refine.gold import Halves, claimed
@@ -29,7 +30,7 @@ from vitreous.jobs.refine.passes import (
     told,
 )
 from vitreous.jobs.refine.state import FREE, RefineState, load_state, save_state
-from vitreous.jobs.refine.task import SCALE, Task
+from vitreous.jobs.refine.task import Task
 from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import (
@@ -37,6 +38,7 @@ from vitreous.math.fourier import (
     resample_map,
 )
 from vitreous.math.rotations import matrix_to_euler
+from vitreous.particles.contrast import SCALE
 from vitreous.particles.table import write_particles
 from vitreous.physics.filters import by_shells
 from vitreous.validate.sharpen import fsc_weight
@@ -55,13 +57,13 @@ def _iterated(
 
 
 def _half_maps(task: Task, halves: Halves) -> HalfMaps:
-    """Half-maps and mask in the particles' box."""
-    group = task.table.optics[0]
-    first, second = resample_map(halves.unfiltered, group.box)
-    mask = resample(halves.mask, group.box, 3).clamp(0, 1)
+    """Half-maps and mask on their grid."""
+    grid = task.grid
+    first, second = resample_map(halves.unfiltered, grid.box)
+    mask = resample(halves.mask, grid.box, 3).clamp(0, 1)
     given = task.config.mask
     source = "automatic" if given is None else str(given)
-    return HalfMaps(first, second, group.pixel_size, Mask(mask, {"source": source}))
+    return HalfMaps(first, second, grid.pixel_size, Mask(mask, {"source": source}))
 
 
 def _write_particles(task: Task, state: RefineState, out: Path) -> None:
@@ -71,7 +73,7 @@ def _write_particles(task: Task, state: RefineState, out: Path) -> None:
         "rlnMaxValueProbDistribution": state.probability.numpy(),
         "rlnLogLikeliContribution": state.log_evidence.numpy(),
     }
-    if task.config.per_particle_scale:
+    if task.config.per_particle_scale or len(task.table.optics) > 1:
         extra[SCALE] = state.scale.double().numpy()
     posed = task.table.with_poses(
         rot=angles[:, 0],
@@ -115,6 +117,12 @@ def _write(begun: Begun, state: RefineState, halves: Halves, out: Path, began: f
         **judged.record,
         "n_particles": len(task.table),
         "particles_in_halves": torch.bincount(task.half, minlength=2).tolist(),
+        "halves": task.halves.record(independent=task.locality is None or not task.halves.dealt),
+        "contrast": [
+            {"optics_group": group.number, "contrast": float(state.scale[own].mean())}
+            for number, group in enumerate(task.table.optics)
+            for own in [torch.from_numpy(task.table.group == number)]
+        ],
         "symmetry": config.symmetry,
         "mask_diameter": task.mask_diameter,
         "passes": state.iteration,
@@ -129,6 +137,7 @@ def _write(begun: Begun, state: RefineState, halves: Halves, out: Path, began: f
     write_record(out, record)
 
 
+@on_its_threads
 def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
     """Refine a map and all poses by the gold standard.
 
@@ -160,7 +169,7 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
         job.tell({"event": "memory", **plan.record()})
         path = job.path / CHECKPOINT
         checkpoint = Checkpoint(path, config, config.resume, FREE, inputs, job.tell)
-        with one_thread(task.table.optics[0].box <= SMALL_BOX):
+        with one_thread(task.grid.box <= SMALL_BOX):
             state = load_state(checkpoint, task.device) if config.resume else first_state(begun)
             state = _iterated(task, state, loaded, checkpoint, job.tell)
             state, halves = last_pass(task, state, loaded)

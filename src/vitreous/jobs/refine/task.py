@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.errors import InputError
 from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.images import CtfMode, Frame, working_frame
 from vitreous.jobs.refine.locality import Locality
-from vitreous.particles.groups import halves
-from vitreous.particles.selection import codes
+from vitreous.particles.grid import Grid
+from vitreous.particles.groups import Halves
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 
-_UNITS = {"micrograph": "rlnMicrographName", "filament": "rlnHelicalTubeID"}
-
-
-SCALE = "vitreousScale"
-"""Column of the particles' scales."""
+SHARED_POSES = (
+    "The search begins at poses that were found before these halves were dealt. If they were "
+    "refined against one map of all particles, as in abinit or classify3d, both halves begin with "
+    "that map's noise, and the FSC between them may be too good. Halves are independent from a "
+    "search of all orientations, or from poses of a refinement that wrote rlnRandomSubset."
+)
+"""Warning of a search round poses by halves that were not apart when the poses were found."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,15 @@ class Task:
     config : RefineConfig
     table : ParticleTable
     source : ImageSource
-    half : integer tensor (particles,)
-        0 or 1.
+    halves : Halves
     operators : tensor (operators, 3, 3)
     mask_diameter : float
         Angstrom, of the images' mask.
     mask : tensor (m, m, m) or None
         Of the map, if one was given.
     device : torch.device
+    grid : Grid
+        Of the maps.
     locality : Locality or None
         Of a local search.
     """
@@ -49,12 +50,18 @@ class Task:
     config: RefineConfig
     table: ParticleTable
     source: ImageSource
-    half: Int[Tensor, " n"]
+    halves: Halves
     operators: Float[Tensor, "s 3 3"]
     mask_diameter: float
     mask: Float[Tensor, "m m m"] | None
     device: torch.device
+    grid: Grid
     locality: Locality | None = None
+
+    @property
+    def half(self) -> Int[Tensor, " n"]:
+        """Half of each particle, 0 or 1."""
+        return torch.from_numpy(self.halves.half - 1)
 
     @property
     def mode(self) -> CtfMode:
@@ -64,7 +71,7 @@ class Task:
     @property
     def field(self) -> float:
         """Width of the field of view, angstrom."""
-        return self.table.optics[0].box * self.table.optics[0].pixel_size
+        return self.grid.field
 
     @property
     def most_shells(self) -> int:
@@ -74,11 +81,11 @@ class Task:
     @property
     def widest(self) -> Frame:
         """Working box that holds all of these shells."""
-        return self.frame(self.config.finest_resolution or 1e-3)
+        return self.frame(self.config.resolution_limit or 1e-3)
 
     def frame(self, resolution: float) -> Frame:
         """Working box for a resolution in angstrom."""
-        return working_frame(self.table, self.mask_diameter, resolution)
+        return working_frame(self.grid, self.mask_diameter, resolution)
 
     def frame_of(self, shells: int) -> Frame:
         """Working box for a number of shells, or as many as there are."""
@@ -87,40 +94,3 @@ class Task:
     def members(self, half: int) -> Int[Tensor, " b"]:
         """Particles of a half."""
         return torch.nonzero(self.half == half)[:, 0]
-
-
-def halves_of(table: ParticleTable, unit: str, seed: int) -> Int[np.ndarray, " n"]:
-    """Half, 0 or 1, of each particle: its own, or dealt out.
-
-    Raises
-    ------
-    InputError
-        If ``rlnRandomSubset`` holds anything but 1 and 2, or the column that a unit goes by is
-        missing.
-    """
-    if "rlnRandomSubset" in table.columns:
-        own = table.block.frame["rlnRandomSubset"].cast(str).to_numpy()
-        odd = ~np.isin(own, ["1", "2"])
-        if odd.any():
-            row = int(odd.argmax())
-            raise InputError(
-                f"rlnRandomSubset of {table.row_name(row)} is {own[row]}, expected 1 or 2",
-                where=table.path,
-                mend="mend the column, or leave it out to have halves made",
-            )
-        if len(set(own)) == 2:
-            return np.asarray(own == "2").astype(np.int64)
-    if unit == "particle":
-        return halves(np.arange(len(table)), seed) - 1
-    column = _UNITS[unit]
-    if column not in table.columns:
-        raise InputError(
-            f"has no column _{column} to keep each {unit} together by",
-            where=table.path,
-            mend="deal out the particles one by one (--halves particle)",
-        )
-    apart = codes(table, column)
-    if unit == "filament":  # tubes are numbered anew in every micrograph
-        apart = apart + codes(table, _UNITS["micrograph"]) * (int(apart.max()) + 1)
-        apart = np.unique(apart, return_inverse=True)[1]
-    return halves(apart, seed) - 1

@@ -31,7 +31,7 @@ from vitreous.physics.filters import high_pass, low_pass, with_b_factor
 from vitreous.validate.symmetry.turning import symmetrised, turned
 from vitreous.validate.truth import mirrored
 
-_POSITIVE = ("resolution", "pixel_size", "low_pass")
+_POSITIVE = ("resolution", "pixel_size", "lowpass")
 _NOT_NEGATIVE = ("edge", "extend")
 
 
@@ -209,9 +209,9 @@ def _(config: verbs.MaskConfig, density: Density, path: Path) -> _Change:
             )
         said = f"density above {made.threshold:.4g} at {made.low_pass:g} A"
         return _valued(density, made.mask, said)
-    if config.low_pass is not None:
-        check_resolution(config.low_pass, density, path, "--low-pass")
-        volume = low_pass(volume, pixel, config.low_pass)
+    if config.lowpass is not None:
+        check_resolution(config.lowpass, density, path, "--lowpass")
+        volume = low_pass(volume, pixel, config.lowpass)
     if float(volume.max()) < config.threshold:
         raise InputError(
             f"nowhere reaches {config.threshold:g}; its largest value is {float(volume.max()):.4g}",
@@ -232,10 +232,10 @@ def _check(config: verbs.ChangeConfig) -> None:
     check_numbers(config, positive=_POSITIVE, not_negative=_NOT_NEGATIVE)
     if isinstance(config, verbs.SymmetriseConfig):
         normalise_name(config.symmetry)
-    if isinstance(config, verbs.MaskConfig) and config.threshold is None and config.low_pass:
+    if isinstance(config, verbs.MaskConfig) and config.threshold is None and config.lowpass:
         raise OptionError(
             "goes with a threshold: without one the filter is chosen too",
-            where="--low-pass",
+            where="--lowpass",
             mend="give --threshold as well, or neither",
         )
 

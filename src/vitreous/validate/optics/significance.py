@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Float
@@ -27,6 +28,23 @@ def wald(values: Float[Tensor, " t"], information: Float[Tensor, "t t"]) -> dict
         Inverse of their covariance.
     """
     return _verdict(float(values @ information @ values), len(values))
+
+
+def standing(record: Mapping[str, Any], change: float, error: float) -> str:
+    """Whether a change stands above noise, in words: yes, no, or only as a whole.
+
+    Many particles together may tell that something changed, by less than the error of each.
+
+    Parameters
+    ----------
+    record : mapping
+        With the finding of one of the tests, ``significant``.
+    change, error : float
+        Median change and error of one particle, or micrograph.
+    """
+    if not record["significant"]:
+        return "no"
+    return "yes" if change > error else "only taken together: each change is below its own error"
 
 
 def likelihood_ratio(gain: float, terms: int) -> dict[str, Any]:

@@ -30,6 +30,9 @@ _LEAST_RINGS = 3
 _UNMODULATED = 0.3
 """Share of the outer power that does not follow the CTF, below which even the noise does."""
 
+_AMPLIFIED = 1.5
+"""The same, above which noise is strongest where the CTF is 0: images were divided by it."""
+
 _REACH, _SHIFT_STEP = 0.06, 0.01
 """Range and step of the shifts tried in centring, in fields of view."""
 
@@ -54,6 +57,11 @@ class Correction:
     state: State | None
     margin: float
     unmodulated: float | None
+
+    @property
+    def divided(self) -> bool:
+        """Whether the images' noise was divided by the CTF."""
+        return self.unmodulated is not None and self.unmodulated > _AMPLIFIED
 
 
 def unmodulated_power(spectra: ImageSpectra) -> float | None:

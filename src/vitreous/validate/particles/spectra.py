@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from vitreous.math.fourier import plane_frequencies
+
 
 @dataclass(frozen=True)
 class ImageSpectra:
@@ -65,10 +67,17 @@ def half_plane(radius: float) -> Float[Tensor, "p 2"]:
 
 
 def spectrum_at(
-    images: Float[Tensor, "n b b"], points: Float[Tensor, "p 2"]
+    images: Float[Tensor, "n b b"], points: Float[Tensor, "p 2"], steps: float = 1.0
 ) -> Complex[Tensor, "n p"]:
-    """Unitary transforms of centred images in an even box at whole frequencies (x >= 0, y)."""
+    """Transforms of centred images in an even box at whole frequencies (x >= 0, y) of a field.
+
+    Unitary in that field, one frequency step of which has ``steps`` of the images' own: density
+    is as strong there in images of any field in noise of standard deviation 1.
+    """
     x, y = points.long().unbind(dim=1)
+    if not math.isclose(steps, 1.0, rel_tol=1e-6):
+        radius = int(points.abs().max())
+        return plane_frequencies(images, 2 * radius + 1, steps)[:, y + radius, x] * steps
     corner = torch.fft.rfft2(images, norm="ortho")[:, y % images.shape[-1], x]
     # Half a box between corner and centre turns the sign of every other frequency.
     return corner * (1 - 2 * ((x + y) % 2))

@@ -33,6 +33,10 @@ _CANDIDATES, _NEAR = 3, 0.8
 _SURE = 0.9
 """Correlation, over what noise allows, at which no other place can be much better."""
 
+_LEAST_SHARE = 1e-3
+"""Least share of the power that differs from its mean over the group, so that its logarithm stays
+finite in a map without noise."""
+
 _ACROSS = 0.1
 """Cosine to an axis of those that count as across it."""
 
@@ -52,6 +56,9 @@ class GroupScore:
         The best ratio of the two that low-passing the map would give, and to how many angstrom.
     detail : float
         Share of the map's power that the score rests on.
+    evidence : float
+        Log-likelihood ratio of this symmetry against none, from the shells that show more than a
+        shape; of groups that contain one another the true one has the most.
     held_to : float or None
         Angstrom of the last shell to reach half of what noise allows; None if none does.
     matrix : float64 array (3, 3)
@@ -66,6 +73,7 @@ class GroupScore:
     low: float
     low_resolution: float
     detail: float
+    evidence: float
     held_to: float | None
     matrix: Float[np.ndarray, "3 3"]
     shift: Float[np.ndarray, " 3"]
@@ -140,6 +148,30 @@ def _readings(trial: Trial, group: str, place: Placement) -> list[tuple[str, Pla
     return [(group, place), ("D1", replace(place, frame=flips))]
 
 
+def _evidence(
+    curve: Float[Tensor, " k"], order: int, values: Float[Tensor, " k"]
+) -> Float[Tensor, " k"]:
+    """Log-likelihood ratio, shell by shell, of a symmetry against none.
+
+    What a group of so many operators leaves as it is holds 1 / order of a shell's independent
+    values, and of the power (1 + (order - 1) c) / order, where c is the mean correlation.  Both it
+    and the rest are taken for Gaussian: under the group with a variance each, without it with one
+    for both.  Where the group's part holds less than its due, the ratio counts against it.
+
+    Parameters
+    ----------
+    curve : tensor (shells,)
+        Mean correlation over the operators but the identity.
+    order : int
+    values : tensor (shells,)
+        Independent values on each shell.
+    """
+    due = 1 / order
+    share = ((1 + (order - 1) * curve) / order).clamp(_LEAST_SHARE, 1 - _LEAST_SHARE)
+    ratio = due * (due / share).log() + (1 - due) * ((1 - due) / (1 - share)).log()
+    return values / 2 * torch.where(share > due, ratio, -ratio)
+
+
 def _scored(trial: Trial, group: str, reading: tuple[str, Placement], at: Placement) -> GroupScore:
     """Score of one reading of a group that is laid ``at``."""
     crossed, power = products(trial.fine, *reading)
@@ -156,6 +188,8 @@ def _scored(trial: Trial, group: str, reading: tuple[str, Placement], at: Placem
     best, worst, last = int(relative.argmax()), int(each[:, -1].argmin()), trial.finest
     curve = (crossed[worst] / power[worst].clamp(min=1e-30))[:last]
     held = _held_to(curve, share[:last], trial.say[:last])
+    mean_curve = crossed.sum(0) / power.sum(0).clamp(min=1e-30)
+    evidence = _evidence(mean_curve, len(crossed) + 1, trial.values) * (trial.weights > 0)
     matrix = at.frame.T
     return GroupScore(
         group,
@@ -164,6 +198,7 @@ def _scored(trial: Trial, group: str, reading: tuple[str, Placement], at: Placem
         float(relative[best]),
         trial.width / (trial.first + best),
         float(mean.sum() / trial.power),
+        float(evidence[trial.first - 1 :].sum()),
         None if held is None else trial.width / held,
         matrix.numpy(),
         -(matrix @ at.centre).numpy(),

@@ -18,8 +18,9 @@ from vitreous.validate.symmetry.symmetry_trial import Trial, prepare
 GROUPS = (*(f"{family}{fold}" for family in "CD" for fold in range(2, 13)), "T", "O", "I")
 """The point groups tested."""
 
-_AS_GOOD = 0.7
-"""Least share of the best group's score at which a larger group is taken instead."""
+_STANDS_OUT = 30.0
+"""Evidence from which a group is suggested though the map does not hold it: at most 15 on maps of
+molecules that have none."""
 
 _PSEUDO = 0.45
 """Least score of a low-passed map at which a symmetry that does not hold is warned of."""
@@ -35,7 +36,7 @@ class SymmetryFinding:
     Attributes
     ----------
     group : str
-        The largest group that holds, or C1.
+        Of those that hold the one with the most evidence, or C1.
     scores : tuple of GroupScore
         One a group, in the order tested.
     resolution : float
@@ -67,6 +68,23 @@ class SymmetryFinding:
             for score in near
         )
 
+    @property
+    def holding(self) -> list[GroupScore]:
+        """Scores of the groups that hold, the one with the most evidence first."""
+        return [] if self.unfit is not None else _by_evidence(self.scores)
+
+    @property
+    def suggested(self) -> str | None:
+        """The group that a search should try: it stands out from chance, be it held or not.
+
+        In a map made without symmetry errors of its own may hide what the particle has; a
+        pseudosymmetry stands out as well.  So a search under the group has to tell.
+        """
+        if self.unfit is not None:
+            return None
+        best = max(self.scores, key=lambda score: score.evidence)
+        return best.group if best.evidence >= _STANDS_OUT else None
+
     def score_of(self, group: str) -> GroupScore:
         """The score of a group that was tested."""
         name = normalise_name(group)
@@ -96,14 +114,9 @@ def testable(name: str, option: str = "--symmetry") -> str:
     return group
 
 
-def _decided(scores: Sequence[GroupScore]) -> str:
-    """The largest group that holds about as well as the best one does."""
-    holding = [score for score in scores if score.holds]
-    if not holding:
-        return "C1"
-    least = _AS_GOOD * max(score.relative for score in holding)
-    good = [score for score in holding if score.relative >= least]
-    return max(good, key=lambda score: (len(point_group(score.group)), score.relative)).group
+def _by_evidence(scores: Sequence[GroupScore]) -> list[GroupScore]:
+    """Of the groups that hold, the one with the most evidence first."""
+    return sorted((score for score in scores if score.holds), key=lambda score: -score.evidence)
 
 
 def _unfit(trial: Trial) -> str | None:
@@ -172,7 +185,8 @@ def find_symmetry(
             on_group(name)
             scores.append(judged(trial, name))
     unfit = _unfit(trial)
-    group = "C1" if unfit else _decided(scores)
+    holding = [] if unfit else _by_evidence(scores)
+    group = holding[0].group if holding else "C1"
     if group == "C1":
         unfit = unfit or _revolved(trial)
     resolution = trial.width / trial.finest

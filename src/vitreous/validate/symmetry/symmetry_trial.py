@@ -77,6 +77,12 @@ class Trial:
         return say / say.sum().clamp(min=1e-30)
 
     @property
+    def values(self) -> Float[Tensor, " k"]:
+        """Independent real values on each shell: what the mask's share of the box leaves."""
+        shells = torch.arange(1, len(self.weights) + 1)
+        return 4 * math.pi * shells**2 * (math.pi / 6 * (self.diameter / self.width) ** 3)
+
+    @property
     def allowed(self) -> float:
         """Correlation of symmetry mates that the noise lets through."""
         return float(self.say @ self.share)

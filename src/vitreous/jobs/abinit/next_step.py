@@ -1,0 +1,214 @@
+"""What to do next after a search whose map is not to be believed yet, with the whole command."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vitreous.jobs.abinit.verdict import OF_SHAPE, Doubt, Judgement
+from vitreous.jobs.command import beside, command_of
+from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.config.classify import Classify3dConfig
+from vitreous.jobs.config.particles import CheckConfig
+from vitreous.jobs.config.refine import RefineConfig
+from vitreous.jobs.options import AUTO
+from vitreous.validate.verdict import NextStep
+
+_HAND_SEEN = 10.0
+"""Resolution in angstrom that density of T, O or I needs to show its hand."""
+
+_FINER = 2 / 3
+"""Final resolution of the next search over that of one whose map was its own mirror image."""
+
+_MORE_STARTS, _LARGE_BATCHES = 16, (500, 1500)
+"""Starts, and first and last mini-batch, of the next search after one that found nothing."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a search ended, as far as what to do next depends on it.
+
+    Attributes
+    ----------
+    config : AbinitConfig
+    stack : Path
+        Of the particles' images, the first of several.
+    finest : float
+        Nyquist resolution of the images, angstrom.
+    particles : int
+    proposed : str or None
+        Point group whose axes stand out in a map made without it.
+    evidence : float
+        That speaks for it.
+    refuted : bool
+        Whether a search under that group was made already, and did not bear it out.
+    """
+
+    config: AbinitConfig
+    stack: Path
+    finest: float
+    particles: int
+    proposed: str | None = None
+    evidence: float = 0.0
+    refuted: bool = False
+
+    @property
+    def free(self) -> bool:
+        """Whether no symmetry was imposed."""
+        return self.config.symmetry.upper() in ("C1", AUTO.upper())
+
+
+def polyhedral(group: str) -> bool:
+    """Whether a point group is T, O or I, in any setting."""
+    return group.upper()[:1] in ("T", "O", "I")
+
+
+def resolution_under(group: str, asked: float, finest: float) -> float:
+    """Final resolution in angstrom that a search under a point group needs to show the hand."""
+    return max(finest, min(asked, _HAND_SEEN)) if polyhedral(group) else asked
+
+
+def _again(ending: Ending, named: str, **changes: Any) -> str:
+    out = beside(ending.config.out, named)
+    return command_of("abinit", ending.config, out=out, **changes)
+
+
+def _under(ending: Ending, group: str) -> NextStep:
+    """Search again under a group that the map suggests."""
+    finest = resolution_under(group, ending.config.final_resolution, ending.finest)
+    command = _again(ending, group, symmetry=group, final_resolution=finest)
+    return NextStep(
+        f"The axes of {group} stand out in this map, which was made without them (evidence "
+        f"{ending.evidence:.0f}, by chance at most 15): search under {group}. If the particle has "
+        "this symmetry, that search will be solved.",
+        command,
+    )
+
+
+def _own_mirror(ending: Ending) -> NextStep:
+    config = ending.config
+    finer = max(ending.finest, round(_FINER * config.final_resolution, 1))
+    if polyhedral(config.symmetry) and config.final_resolution > _HAND_SEEN > ending.finest:
+        return NextStep(
+            f"Density of {config.symmetry} shows no hand before about 12 A: search to "
+            f"{_HAND_SEEN:g} A.",
+            _again(ending, "finer", final_resolution=_HAND_SEEN),
+        )
+    if finer < config.final_resolution:
+        return NextStep(
+            "Search to a finer resolution, where a right map shows its hand. If the particle has "
+            "a point group, impose it with --symmetry as well.",
+            _again(ending, "finer", final_resolution=finer),
+        )
+    return _more_starts(ending)
+
+
+def _more_starts(ending: Ending) -> NextStep:
+    config = ending.config
+    advice = "Make more starts"
+    if ending.free:
+        advice += "; if the particle has a point group, impose it with --symmetry"
+    if polyhedral(config.symmetry) and config.final_resolution > _HAND_SEEN > ending.finest:
+        return NextStep(
+            f"False solutions under {config.symmetry} are told from true ones at {_HAND_SEEN:g} A "
+            "only: search to there.",
+            _again(ending, "finer", final_resolution=_HAND_SEEN),
+        )
+    if not isinstance(config.starts, int) or config.starts < _MORE_STARTS:
+        return NextStep(f"{advice}.", _again(ending, "more_starts", starts=_MORE_STARTS))
+    return _larger_batches(ending)
+
+
+def _larger_batches(ending: Ending) -> NextStep:
+    first, last = (min(batch, ending.particles) for batch in _LARGE_BATCHES)
+    return NextStep(
+        "The particles show too little for small mini-batches: try larger ones. Failing that, use "
+        "larger or better particles, or a known map as the reference of vitreous refine.",
+        _again(ending, "large_batches", initial_batch=first, final_batch=last),
+    )
+
+
+def _several_starts(ending: Ending) -> NextStep:
+    return NextStep(
+        "Make several starts: a map that comes out alike each time is a map to believe.",
+        _again(ending, "starts", starts=AUTO),
+    )
+
+
+def _invert(ending: Ending) -> NextStep:
+    stack = ending.stack
+    written = stack.with_name(f"{stack.stem}_inverted.mrcs")
+    return NextStep(
+        "Invert the images, so that particles are brighter than what is round them, name the new "
+        "stack in the STAR file and search again.",
+        f"relion_image_handler --i {shlex.quote(str(stack))} --o {shlex.quote(str(written))} "
+        "--multiply_constant -1",
+    )
+
+
+def _check(ending: Ending) -> NextStep:
+    return NextStep(
+        "Look at the particles: whether they were picked, extracted and centred as meant.",
+        command_of("check", CheckConfig(ending.config.particles)),
+    )
+
+
+def _classify(ending: Ending) -> NextStep:
+    config = ending.config
+    maps = tuple(config.out / f"class{n:03d}.mrc" for n in range(1, config.classes + 1))
+    options = Classify3dConfig(
+        config.particles,
+        reference=maps,
+        out=beside(config.out, "classified"),
+        symmetry=config.symmetry,
+    )
+    return NextStep(
+        "Sort the particles among these maps, which tells classes apart by finer detail. Fewer "
+        "classes may be all that the particles hold.",
+        command_of("classify3d", options),
+    )
+
+
+def _refine(ending: Ending) -> NextStep:
+    config = ending.config
+    options = RefineConfig(
+        config.out / "particles.star",
+        reference=config.out / "class001.mrc",
+        out=beside(config.out, "refined"),
+        symmetry="C1" if ending.free else config.symmetry,
+    )
+    return NextStep(
+        "Refine the map from two halves of the particles that never meet: how far these agree "
+        "tells whether the poses hold.",
+        command_of("refine", options),
+    )
+
+
+_STEPS: Mapping[Doubt, Callable[[Ending], NextStep]] = {
+    "inverted": _invert,
+    "no density": _check,
+    "one start": _several_starts,
+    "collapsed": _larger_batches,
+    "starts disagree": _more_starts,
+    "few starts agree": _more_starts,
+    "own mirror image": _own_mirror,
+    "classes differ": _classify,
+    "poses differ": _refine,
+}
+
+
+def next_step(doubt: Doubt, ending: Ending) -> NextStep:
+    """What to do next about a doubt."""
+    if doubt in OF_SHAPE and ending.free and ending.proposed and not ending.refuted:
+        return _under(ending, ending.proposed)
+    return _STEPS[doubt](ending)
+
+
+def with_next_step(judgement: Judgement, ending: Ending) -> Judgement:
+    """The verdict, and what to do next where it is not solved."""
+    if judgement.doubt is None:
+        return judgement
+    return replace(judgement, next_step=next_step(judgement.doubt, ending))

@@ -1,0 +1,244 @@
+"""One whole search: all its starts, the last passes of the likeliest, and the verdict."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.io.mrc import write_map
+from vitreous.jobs.abinit.at_last import compared_at_last, may_have_hand
+from vitreous.jobs.abinit.classify import Classified, classify
+from vitreous.jobs.abinit.evidence import gather_evidence, stopped_starts
+from vitreous.jobs.abinit.last_pass import Ended, coarse_end, last_pass
+from vitreous.jobs.abinit.memory import memory_plan
+from vitreous.jobs.abinit.problem import Problem
+from vitreous.jobs.abinit.starts import finished, run_starts
+from vitreous.jobs.abinit.state import save_checkpoint
+from vitreous.jobs.abinit.verdict import OF_SHAPE, Judgement, judge
+from vitreous.jobs.checkpoint import Checkpoint
+from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.em.search import SMALL_BOX
+from vitreous.jobs.em.state import SearchState
+from vitreous.jobs.folder import OnEvent
+from vitreous.jobs.images import BEYOND, CtfMode, Frame, load_rings, working_frame
+from vitreous.jobs.memory import MemoryPlan
+from vitreous.jobs.options import AUTO
+from vitreous.jobs.replacement import CHECKPOINT
+from vitreous.kernels.threads import one_thread
+from vitreous.math.fourier import resample_map
+from vitreous.math.symmetry import point_group
+from vitreous.particles.grid import Grid, common_grid
+from vitreous.particles.stack import ImageSource
+from vitreous.particles.table import ParticleTable
+from vitreous.validate.symmetry.point_groups import SymmetryFinding, find_symmetry
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be searched, and how.
+
+    Attributes
+    ----------
+    config : AbinitConfig
+    table : ParticleTable
+    source : ImageSource
+    mask_diameter : float
+        Angstrom.
+    device : torch.device
+    folder : Path
+        For the checkpoint and intermediate maps.
+    inputs : str
+        Digest of the particles, which a checkpoint is bound to.
+    """
+
+    config: AbinitConfig
+    table: ParticleTable
+    source: ImageSource
+    mask_diameter: float
+    device: torch.device
+    folder: Path
+    inputs: str
+
+    def in_folder(self, folder: Path) -> Task:
+        """The same with its files in another folder."""
+        return replace(self, folder=folder)
+
+    def under(self, group: str, final_resolution: float) -> Task:
+        """The same with a point group imposed, and a folder of its own within this one's."""
+        config = replace(self.config, symmetry=group, final_resolution=final_resolution)
+        return replace(self, config=config, folder=self.folder / f"under_{group}")
+
+    @property
+    def free(self) -> bool:
+        """Whether no symmetry is imposed on the search."""
+        return self.config.symmetry.upper() in ("C1", AUTO.upper())
+
+    @property
+    def grid(self) -> Grid:
+        """Of the images, brought together."""
+        return common_grid(self.table)
+
+    @property
+    def frame(self) -> Frame:
+        """Of the search's maps."""
+        return working_frame(self.grid, self.mask_diameter, self.config.final_resolution, BEYOND)
+
+    def checkpoint(self, on_event: OnEvent) -> Checkpoint:
+        """Where the states are kept."""
+        path = self.folder / CHECKPOINT
+        return Checkpoint(path, self.config, inputs=self.inputs, tell=on_event)
+
+    @property
+    def operators(self) -> Float[Tensor, "s 3 3"]:
+        """Rotations of the point group that is imposed."""
+        return point_group("C1" if self.free else self.config.symmetry)
+
+    @property
+    def memory(self) -> MemoryPlan:
+        """What the search will hold at its fullest."""
+        return memory_plan(self.config, self.table, self.frame, len(self.operators), self.device)
+
+    def full_size(self, maps: Float[Tensor, "k n n n"]) -> Float[np.ndarray, "k m m m"]:
+        """Maps on their grid, as images on it would show them."""
+        found: np.ndarray = resample_map(maps.cpu(), self.grid.box).numpy()
+        return found
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Where a search ended.
+
+    Attributes
+    ----------
+    problem : Problem
+    states : list of SearchState
+        Of all starts.
+    chosen : SearchState
+        Of the likeliest.
+    ended : Ended
+        Its last passes.
+    judgement : Judgement
+    finding : SymmetryFinding or None
+        Of the last map, where none was imposed and the verdict or the user asks for it.
+    searched_s, last_s : float
+        Seconds that the iterations and the rest took.
+    """
+
+    problem: Problem
+    states: list[SearchState]
+    chosen: SearchState
+    ended: Ended
+    judgement: Judgement
+    finding: SymmetryFinding | None
+    searched_s: float
+    last_s: float
+
+
+def posed_problem(task: Task, on_event: OnEvent) -> Problem:
+    """The images read, and all that stays the same throughout a search."""
+    plan, frame = task.memory, task.frame
+    on_event({"event": "memory", **plan.record()})
+    mode = CtfMode.of(task.config)
+    images = load_rings(task.table, task.source, frame, task.device, on_event, mode)
+    return Problem(task.table, frame, images, task.operators, task.device, plan.tiling, task.config)
+
+
+def _write_intermediate(task: Task, state: SearchState) -> None:
+    folder = task.folder / "iterations"
+    folder.mkdir(exist_ok=True)
+    for number, volume in enumerate(task.full_size(state.maps), 1):
+        name = f"start{state.start + 1:02d}_it{state.iteration:03d}_class{number:03d}.mrc"
+        write_map(folder / name, volume, task.grid.pixel_size)
+
+
+def _run_starts(
+    task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent
+) -> list[SearchState]:
+    """All starts, with checkpoints and intermediate maps as asked."""
+    checkpoint, written = task.checkpoint(on_event), dict[int, int]()
+
+    def save(states: list[SearchState]) -> None:
+        save_checkpoint(checkpoint, states)
+        for state in states:
+            if written.get(state.start) != state.iteration > 0:
+                _write_intermediate(task, state)
+                written[state.start] = state.iteration
+        on_event({"event": "checkpoint", "path": checkpoint.path.name})
+
+    return run_starts(problem, states, on_event, save)
+
+
+def _judged(
+    task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent
+) -> tuple[list[SearchState], list[SearchState], Judgement]:
+    """All starts run, their particles sorted into classes, and judged by the search's own maps."""
+    states = _run_starts(task, problem, states, on_event)
+    ends = [state.to(problem.device) for state in finished(states)]
+    classified: list[Classified] = []
+    if problem.config.classes > 1:
+        classified = [classify(problem, state, on_event) for state in ends]
+        ends = [one.state for one in classified]
+    evidence = gather_evidence(problem, ends, classified, stopped_starts(problem, states))
+    return states, ends, judge(evidence)
+
+
+def _symmetry_found(task: Task, ended: Ended, judgement: Judgement) -> SymmetryFinding | None:
+    """The symmetry of a map made without, if the user or the verdict asks for it."""
+    asked = task.config.symmetry == AUTO or judgement.doubt in OF_SHAPE
+    if not (task.free and asked) or task.config.classes > 1:
+        return None
+    return find_symmetry(
+        ended.polished.maps[0].cpu(),
+        ended.frame.pixel_size,
+        task.mask_diameter,
+        resolution=task.config.final_resolution,
+    )
+
+
+def _mates(problem: Problem, finding: SymmetryFinding | None) -> Float[Tensor, "s 3 3"]:
+    """Rotations that leave the last map as it is."""
+    if finding is None or finding.group == "C1":
+        return problem.operators.double()
+    laid = torch.from_numpy(finding.score_of(finding.group).matrix)
+    return laid.T @ point_group(finding.group) @ laid
+
+
+def search(task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent) -> Searched:
+    """Search from random densities, or go on from ``states``, and judge what comes of it.
+
+    Where the search's own maps leave a doubt about hand or poses, a second start goes through the
+    last passes, too: these tell.
+    """
+    began = time.monotonic()
+    with one_thread(problem.frame.box <= SMALL_BOX):
+        states, ends, judgement = _judged(task, problem, states, on_event)
+    between, evidence = time.monotonic(), judgement.evidence
+    finish = partial(last_pass, source=task.source, mode=CtfMode.of(task.config), on_event=on_event)
+    chosen = ends[evidence.best]
+    ended = coarse_end(problem, chosen) if evidence.collapsed else finish(problem, chosen)
+    finding = _symmetry_found(task, ended, judgement)
+    doubtful = judgement.doubt in ("own mirror image", "poses differ")
+    if doubtful and task.config.classes == 1 and may_have_hand(ended):
+        second = max(evidence.partners, key=lambda n: evidence.log_likelihoods[n])
+        other, number = finish(problem, ends[second]), evidence.starts[second]
+        mates = _mates(problem, finding)
+        at_last = compared_at_last(problem, ended, other, number, mates)
+        judgement = judge(replace(evidence, at_last=at_last))
+    on_event({"event": "verdict", **judgement.record()})
+    return Searched(
+        problem,
+        states,
+        chosen,
+        ended,
+        judgement,
+        finding,
+        between - began,
+        time.monotonic() - between,
+    )
