@@ -17,15 +17,15 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ[_name] = "1"
 
-from vitreous.cli import main
-from vitreous.jobs.config.simulate import SimulateConfig
-from vitreous.jobs.simulate import simulate
-from vitreous.physics.phantom import built_in_phantom
+from vitreous.cli import main  # noqa: E402
+from vitreous.jobs.config.simulate import SimulateConfig  # noqa: E402
+from vitreous.jobs.simulate import simulate  # noqa: E402
+from vitreous.physics.phantom import built_in_phantom  # noqa: E402
 
 JOBS: dict[str, tuple[str, ...]] = {
     "refine": (
         *("refine", "data/particles.star", "--reference", "data/truth.mrc", "--iterations", "3"),
-        *("--local-search", "7.5", "--offset-range", "2", "--finest-resolution", "25"),
+        *("--local-search", "7.5", "--offset-range", "2", "--resolution-limit", "25"),
         *("--no-between-steps", "--regulariser", "spherical", "--mask-diameter", "200"),
     ),
     "classify3d": (
@@ -92,12 +92,11 @@ class Running:
     """The command in a process forked from this one, in which all is loaded and compiled."""
 
     def __init__(self, *words: str):
-        handle, name = tempfile.mkstemp(suffix=".stderr", dir="/tmp")
-        self._errors = Path(name)
+        reading, writing = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            os.dup2(handle, 1)
-            os.dup2(handle, 2)
+            os.dup2(writing, 1)
+            os.dup2(writing, 2)
             sys.argv = ["vitreous", *words]
             code = 0
             try:
@@ -109,16 +108,16 @@ class Running:
                 code = 1
             sys.stderr.flush()
             os._exit(code)
-        os.close(handle)
+        os.close(writing)
+        self._errors = os.fdopen(reading, errors="replace")
 
     def send(self, number: int) -> None:
         os.kill(self.pid, number)
 
     def wait(self) -> Ended:
-        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        errors = self._errors.read_text(errors="replace")
-        self._errors.unlink()
-        return Ended(code, errors)
+        with self._errors as file:
+            errors = file.read()
+        return Ended(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), errors)
 
 
 def run(*words: str) -> Ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 
 from vitreous.errors import Interrupted
@@ -34,8 +35,9 @@ def exit_code(number: int) -> int:
 
 def end_at_once(number: int) -> None:
     """End without waiting for worker threads, which finish a pass before they look up."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # of a terminal that is gone
+            stream.flush()
     os._exit(exit_code(number))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from vitreous.cli import ctf, maps, particles, search, volumes
 from vitreous.cli.app import BAD_INPUT, app, arrange_commands
@@ -32,7 +33,8 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt as error:
-        print(interruption_line(error, sys.argv[1:]), file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            print(interruption_line(error, sys.argv[1:]), file=sys.stderr)
         end_at_once(number_of(error))
     except Exception as error:
         line = line_of(error)
