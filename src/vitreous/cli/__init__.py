@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from vitreous.cli import ctf, maps, particles, search, volumes
 from vitreous.cli.app import BAD_INPUT, app, arrange_commands
@@ -33,7 +34,8 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt as error:
-        print_lines(interruption_line(error, sys.argv[1:]), stderr=True)
+        with suppress(OSError):  # the terminal may be gone
+            print_lines(interruption_line(error, sys.argv[1:]), stderr=True)
         end_at_once(number_of(error))
     except Exception as error:
         line = line_of(error)

@@ -147,6 +147,8 @@ class ProgressDisplay:
         """Show an event that says how far things are, or what they take; pass over the others."""
         if event.get("event") == "start":
             self._begin_job(str(event.get("job", "")))
+        if event.get("event") == "search":  # one more, as long as the job so far
+            self._whole, self._furthest = Estimate(), 0.0
         if event.get("event") == "done":
             self._end_job()
         if event.get("event") == "memory":
