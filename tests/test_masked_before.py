@@ -77,7 +77,7 @@ def test_signal_that_dwarfs_the_noise_is_not_judged(tmp_path: Path) -> None:
     paths = written(tmp_path, masked_halves(0.1, 0.0, 2.0))
     job = run_postprocess(PostprocessConfig(*paths, out=tmp_path / "job"))
     result = json.loads((job / "result.json").read_text())
-    assert result["masked_before"] and result["resolution_0143"] is None
+    assert result["mask"]["masked_before"] and result["resolution_0143"] is None
     assert any("not judged" in warning for warning in result["warnings"])
     write_validation_report(job)
     assert "not judged" in (job / "report.html").read_text()
@@ -120,7 +120,7 @@ def test_other_jobs_share_the_check(tmp_path: Path) -> None:
     paths = written(tmp_path, masked_halves(2.0, 1.0, 4.0))
     job = run_anisotropy(AnisotropyConfig(*paths, out=tmp_path / "job"))
     result = json.loads((job / "result.json").read_text())
-    assert result["masked_before"]
+    assert result["mask"]["masked_before"]
     assert any("masked before" in warning for warning in result["warnings"])
     assert any("masked" in warning for warning in run_fsc(FscConfig(*paths)).warnings)
 

@@ -139,6 +139,10 @@ def _curvature(sphere: dict[str, Any]) -> str:
     return f"Ewald sphere: curved {sphere['curvature']}{halves}"
 
 
+def _doubt(found: dict[str, Any]) -> str:
+    return "" if found["halves"]["independent"] else " (the halves are not independent)"
+
+
 @app.command
 def reconstruct(config: Annotated[ReconstructConfig, Parameter(name="*")]) -> None:
     """Map and half-maps of particles at the poses that their STAR file holds."""
@@ -150,7 +154,7 @@ def reconstruct(config: Annotated[ReconstructConfig, Parameter(name="*")]) -> No
     finished(
         job,
         found,
-        *([f"FSC 0.143: {angstrom(resolution)}"] if "fsc" in found else []),
+        *([f"FSC 0.143: {angstrom(resolution)}{_doubt(found)}"] if "fsc" in found else []),
         *([_curvature(found["ewald"])] if found["ewald"] else []),
         f"Maps: {', '.join(str(job / f'{name}.mrc') for name in names)}",
     )

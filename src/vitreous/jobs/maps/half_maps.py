@@ -101,8 +101,11 @@ class HalfMaps:
         share = float(self.mask.volume.mean())
         return {
             "input": {"box": self.box, "pixel_size": self.pixel_size},
-            "mask": {**self.mask.record, "volume_fraction": share},
-            "masked_before": self.masked_before is not None,
+            "mask": {
+                **self.mask.record,
+                "volume_fraction": share,
+                "masked_before": self.masked_before is not None,
+            },
         }
 
 

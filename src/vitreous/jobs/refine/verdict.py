@@ -27,7 +27,7 @@ Doubt = Literal[
 _ROUND = 0.98
 """Share of a map's variance that its rotational average holds, from which it is a ball."""
 
-_HANDED = 1.25
+_HANDED = 1.4
 """A map has a hand if it is unlike its mirror image at this many times its resolution."""
 
 
