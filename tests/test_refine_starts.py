@@ -25,9 +25,9 @@ from vitreous.jobs.refine.choice import Choice, Start, first_of_the_best
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.refine.trials import choose_start, sample_of
 from vitreous.jobs.refine.verdict import Evidence, Gain, judge
+from vitreous.math.gaussians import gaussian_sum
 from vitreous.particles.poses import ANGLES
 from vitreous.particles.table import ParticleTable, read_particles
-from vitreous.physics.filters import low_pass
 from vitreous.physics.masks import soft_sphere
 from vitreous.report.trust import refinement_trust
 from vitreous.validate.fsc import fsc
@@ -202,18 +202,17 @@ def test_which_evidence_leads_to_which_word(change: dict, word: str, command: st
 
 def test_only_a_map_with_a_hand_is_unlike_its_mirror_image() -> None:
     """Noise makes both unlike their mirror images, and the halves unlike each other."""
-    shape = torch.zeros(40, 40, 40)
-    for x, y, z, weight in ((9, 2, 1, 1.0), (-4, 8, -3, 2.0), (-6, -7, 8, 3.0), (2, -3, -9, 4.0)):
-        shape[20 + z, 20 + y, 20 + x] = weight
-    shape = low_pass(shape, 6.0, 18.0)
-    mask = soft_sphere(40, 15.0, 3.0)
+    turn = np.linspace(0, 9, 14)
+    helix = np.stack([30 * np.cos(turn), 30 * np.sin(turn), 11 * (turn - 4.5)], axis=1)
+    shape = gaussian_sum(helix, np.linspace(1.0, 3.0, 14), 7.0, 40, 5.0)
+    mask = soft_sphere(40, 16.0, 3.0)
     found = []
     for volume in (shape, (shape + mirrored(shape)) / 2):
         rng = torch.Generator().manual_seed(3)
         level = 0.5 * volume.std()
         halves = [volume + level * torch.randn(40, 40, 40, generator=rng) for _ in range(2)]
         curve = fsc(*(half * mask for half in halves)).numpy()
-        found.append(likeness_to_mirror(sum(halves) / 2, mask, 6.0, curve))
+        found.append(likeness_to_mirror(sum(halves) / 2, mask, 5.0, curve))
     assert found[0] < 0.6 and 0.8 < found[1] < 1.2
 
 
