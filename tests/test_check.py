@@ -332,6 +332,8 @@ FAULTS = {
 }
 
 COMPANIONS = {
+    "not-premultiplied": {"as-read"},
+    "not-phase-flipped": {"as-read"},
     "defocus-unit": {"constant-defocus"},
     "implausible-pixel-size": {"contradictory-pixel-size"},
     "picks-too-near": {"crowded"},
@@ -382,8 +384,8 @@ def test_what_the_job_is_going_to_do(clean: Path, tmp_path: Path) -> None:
         lambda f: f.head(50),
         lit(rlnCtfDataArePhaseFlipped=1),
     )
-    assert levels(check(few)) == levels(check(few, ctf=False)) == {}
-    assert levels(check(few, phase_flipped=True)) == {}
+    for options in ({}, {"ctf": False}, {"phase_flipped": True}):
+        assert levels(check(few, **options)) == {"as-read": "note"}
     narrow = altered(
         clean, tmp_path / "narrow", lambda i: i[:, 12:52, 12:52].copy(), optics=lit(rlnImageSize=40)
     )

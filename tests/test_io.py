@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import mrcfile
@@ -145,6 +146,44 @@ def test_star_round_trip(
     assert blocks["empty"].frame.is_empty()
 
 
+TWO_BLOCKS = (
+    "# made elsewhere\ndata_optics\n\nloop_\n_a\n_b\n1 caf\u00e9\n\ndata_x\nloop_\n_c #1\n\u00e9\n"
+)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        codecs.BOM_UTF8 + TWO_BLOCKS.encode(),
+        TWO_BLOCKS.encode("utf-16"),
+        codecs.BOM_UTF16_BE + TWO_BLOCKS.encode("utf-16-be"),
+        TWO_BLOCKS.replace("\n", "\r").encode(),
+        codecs.BOM_UTF8 + TWO_BLOCKS.replace("\n", "\r\n").encode(),
+    ],
+    ids=["byte-order mark", "utf-16", "big-endian", "old Macintosh", "Windows"],
+)
+def test_star_encodings(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "e.star").write_bytes(raw)
+    blocks = read_star(tmp_path / "e.star")
+    assert list(blocks) == ["optics", "x"]
+    assert blocks["optics"].frame.row(0) == ("1", "caf\u00e9")
+    assert blocks["x"].frame.row(0) == ("\u00e9",)
+
+
+@given(cells=st.lists(st.binary(min_size=1, max_size=6), min_size=1, max_size=5))
+def test_bytes_of_any_encoding_come_out_as_they_went_in(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[bytes]
+) -> None:
+    """Cells of bytes beyond ASCII, private characters of UTF-8 among them."""
+    cells = [bytes(b | 0x80 for b in cell) + "\uf7e9\u00e9".encode() for cell in cells]
+    path = tmp_path_factory.mktemp("star") / "r.star"
+    path.write_bytes(b"data_x\nloop_\n_a\n" + b"\n".join(cells) + b"\n")
+    blocks = read_star(path)
+    write_star(path, blocks.values())
+    assert path.read_bytes().split(b"_a #1\n")[1].split() == b" ".join(cells).split()
+    assert read_star(path)["x"].frame.equals(blocks["x"].frame)
+
+
 def test_a_value_that_star_cannot_hold(tmp_path: Path) -> None:
     for cell in ("two\nlines", "' \" x"):
         with pytest.raises(InputError, match="cannot stand"):
@@ -178,6 +217,10 @@ def test_star_comments_and_blanks_between_many_rows(tmp_path: Path) -> None:
         ("data_x\nloop_\n_a\n1\ndata_x\nloop_\n_a\n1\n", "line 5: block data_x stands twice"),
         ("data_x\n_a 1\n_a 2\n", "line 3 gives _a a second value"),
         ("data_x\n_a 1 2\n", "line 2 is neither"),
+        ("lost 1\ndata_x\nloop_\n_a\n1\n", "line 1 belongs to no block"),
+        ("# fine\n\ndata_x loop_\n_a\n1\n", "line 3 belongs to no block"),
+        ("data_x\nloop_\n_\n1\n", "is no column name"),
+        ("data_x\nloop_\n_a 5\n1\n", "is no column name"),
     ],
 )
 def test_bad_star_files(tmp_path: Path, text: str, words: str) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +41,31 @@ def test_inherited_options_are_read(command: str) -> None:
         (other,) = again.args
         assert isinstance(other, RunOptions) and isinstance(other, FolderOptions)
         assert (other.seed, other.device, other.resume) == (5, "cpu", True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "check p.star",
+        "select p.star --out s.star",
+        "expand-symmetry p.star --symmetry C2 --out e.star",
+        "subtract p.star --out job",
+        "ctf-refine p.star --out job",
+        "postprocess half1.mrc half2.mrc --out job",
+        "local-resolution half1.mrc half2.mrc --out job",
+        "anisotropy half1.mrc half2.mrc --out job",
+        "symmetry map.mrc",
+        "compare map.mrc truth.mrc",
+        "model-check model.pdb map.mrc --out job",
+        "map fit moving.mrc target.mrc --out fitted.mrc",
+        "simulate model.pdb --out job",
+    ],
+)
+def test_files_come_first_without_their_options_names(line: str) -> None:
+    (config,) = app.parse_args(line, exit_on_error=False)[1].args
+    words = line.removeprefix("map ").split()
+    files = [Path(word) for word in words[1:] if not word.startswith("--") and "." in word]
+    assert files[0] in [getattr(config, field.name) for field in fields(config)]
 
 
 def options_of(app: App) -> Iterator[tuple[str, Argument]]:

@@ -44,6 +44,20 @@ class CtfState:
     scale: Float[np.ndarray, " n"] | None = None
     bfactor: Float[np.ndarray, " n"] | None = None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the table says was done to the images, for the user."""
+        kinds = (
+            (self.flipped, "phase-flipped", FLIPPED),
+            (self.premultiplied, "premultiplied by their CTF", PREMULTIPLIED),
+        )
+        return tuple(
+            f"{'All' if said.all() else f'{said.sum():,} of {len(said):,}'} images are taken as "
+            f"{words}, as _{name} says."
+            for said, words, name in kinds
+            if said.any()
+        )
+
     def take(self, rows: Int[np.ndarray, " m"]) -> CtfState:
         """State of some images."""
         return CtfState(

@@ -161,8 +161,8 @@ class ParticleTable:
             return table
         frame = self.optics_block.frame
         sizes = frame["rlnImageSize"].to_list()
-        for number, row in self.optics_rows.items():
-            sizes[row] = str(optics[number].box)
+        for place, row in self.optics_rows.items():
+            sizes[row] = str(boxes.get(optics[place].number, sizes[row]))
         block = self.optics_block.with_frame(frame.with_columns(rlnImageSize=pl.Series(sizes)))
         return replace(table, optics_block=block)
 
@@ -262,6 +262,8 @@ def read_particles(path: Path | str, *, need_images: bool = True) -> ParticleTab
     others = {n: b for n, b in blocks.items() if b is not block and b is not optics_block}
     require_projections(joined, others, files)
 
+    state = ctf_state(joined)
+
     def column(label: str, default: np.ndarray) -> np.ndarray:
         return numbers(block, label, path) if label in block.frame.columns else default
 
@@ -279,9 +281,9 @@ def read_particles(path: Path | str, *, need_images: bool = True) -> ParticleTab
         None if u is None else column("rlnDefocusV", u),
         None if u is None else column("rlnDefocusAngle", zeros),
         None if u is None else column("rlnPhaseShift", zeros),
-        ctf_state(joined),
+        state,
         grouped.row,
-        grouped.notes,
+        (*grouped.notes, *state.notes),
     )
 
 

@@ -35,13 +35,22 @@ _READ_FSC = (
 )
 
 
+def _halves_fact(result: Result) -> tuple[str, str, str]:
+    """Particles of each half, and where the halves came from."""
+    first, second = result.get("particles_in_halves") or result["n_by_map"]
+    halves = result["halves"]
+    doubt = "" if halves["independent"] else "; not independent"
+    return ("Halves", f"{first:,} and {second:,}", f"particles, {halves['source']}{doubt}")
+
+
 def _mask_fact(result: Result) -> tuple[str, str, str]:
     mask = result["mask"]
     source = {"automatic": "made round the density", "sphere": "a soft sphere"}
     return (
         "Mask",
         f"{mask['volume_fraction']:.1%} of the box",
-        source.get(mask["source"], Path(mask["source"]).name),
+        source.get(mask["source"], Path(mask["source"]).name)
+        + (", inside of the halves' own" if mask["masked_before"] else ""),
     )
 
 
@@ -121,7 +130,7 @@ def _refine(folder: Path, result: Result) -> Story:
     files = {"map.mrc": "the map, filtered by the FSC", "half1.mrc, half2.mrc": "its halves"}
     return replace(
         story,
-        facts=[verdict, *story.facts],
+        facts=[verdict, *story.facts, _halves_fact(result)],
         sections=[believed, *story.sections],
         files=story.files | files | {"particles.star": "the particles with their poses"},
     )
@@ -253,12 +262,13 @@ def _reconstruct(folder: Path, result: Result) -> Story:
     files = {"map.mrc": "the map of all these particles, neither filtered nor sharpened"}
     if "fsc" not in result:
         return Story(f"Reconstruction of {count}", facts, sections, files)
-    found = angstrom(result["resolution_0143"])
-    first, second = result["n_by_map"]
+    found = resolution = angstrom(result["resolution_0143"])
+    if not result["halves"]["independent"]:
+        found += " between halves that are not independent"
     facts = [
-        ("Resolution", found, "FSC 0.143 within the mask, corrected"),
+        ("Resolution", resolution, "FSC 0.143 within the mask, corrected"),
         *facts,
-        ("Halves", f"{first:,} and {second:,}", "particles"),
+        _halves_fact(result),
         _mask_fact(result),
     ]
     sections.insert(0, page.section("Resolution", page.cards([_fsc_card(result)])))

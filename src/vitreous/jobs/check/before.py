@@ -63,4 +63,4 @@ def look_before(
         found.stop_on_error(table.path)
     errors = [finding.line() for finding in found.of("error")]
     diameter = chosen_mask_diameter(given, table, found.estimates.mask_diameter)
-    return diameter, [*errors, *found.warnings], found.record()
+    return diameter, [*table.notes, *errors, *found.warnings], found.record()

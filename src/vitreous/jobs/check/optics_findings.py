@@ -134,9 +134,9 @@ def _lens_findings(table: ParticleTable) -> Iterator[Finding]:
 
 
 def reading_findings(table: ParticleTable) -> Iterator[Finding]:
-    """How the table was read where it does not say all."""
+    """What the images were taken for, where it is not the usual or not in the table."""
     for note in table.notes:
-        yield Finding("warning", "read-otherwise", "Not in the table", note, "add it to the table")
+        yield Finding("note", "as-read", "As the table was read", note, "correct it if it is wrong")
 
 
 def _stated_sizes(table: ParticleTable) -> Iterator[tuple[str, np.ndarray]]:

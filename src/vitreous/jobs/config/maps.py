@@ -6,12 +6,12 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.jobs.config.shared import CtfOptions, OfParticles, ThreadOptions
+from vitreous.jobs.config.shared import CtfOptions, JobOptions, OfParticles, ThreadOptions
 
 
 @dataclass(frozen=True)
-class OfHalfMaps(ThreadOptions):
-    """Two half-maps, and where they are looked at.
+class _HalfMaps(JobOptions):
+    """What comes first on the command line.
 
     Attributes
     ----------
@@ -19,6 +19,18 @@ class OfHalfMaps(ThreadOptions):
         Unfiltered map of one half of the particles, MRC.
     half2 : Path
         The same of the other half.
+    """
+
+    half1: Path
+    half2: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfHalfMaps(ThreadOptions, _HalfMaps):
+    """Two half-maps, and where they are looked at.
+
+    Attributes
+    ----------
     out : Path
         Folder for the results.
     mask : Path, optional
@@ -33,9 +45,6 @@ class OfHalfMaps(ThreadOptions):
         Replace what a former job left in the folder.
     """
 
-    half1: Path
-    half2: Path
-    _: KW_ONLY
     out: Path
     mask: Path | None = None
     mask_diameter: float | None = None
@@ -113,13 +122,24 @@ class AnisotropyConfig(OfHalfMaps):
 
 
 @dataclass(frozen=True)
-class SymmetryConfig(ThreadOptions):
-    """Test a map for point groups, lay it on their axes and impose one.
+class _OneMap(JobOptions):
+    """What comes first on the command line.
 
     Attributes
     ----------
     map : Path
         The map in question, MRC.
+    """
+
+    map: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SymmetryConfig(ThreadOptions, _OneMap):
+    """Test a map for point groups, lay it on their axes and impose one.
+
+    Attributes
+    ----------
     align : str, optional
         Point group on whose axes, as RELION lays them, the map is laid; it is the only one tested.
         auto tests all and takes the one found.
@@ -144,8 +164,6 @@ class SymmetryConfig(ThreadOptions):
         Replace what is there already.
     """
 
-    map: Path
-    _: KW_ONLY
     align: str | None = None
     impose: bool = False
     out: Path | None = None
@@ -157,8 +175,8 @@ class SymmetryConfig(ThreadOptions):
 
 
 @dataclass(frozen=True)
-class CompareConfig(ThreadOptions):
-    """Compare a map with the truth after aligning it over rotation, shift and hand.
+class _MapAndTruth(JobOptions):
+    """What comes first on the command line.
 
     Attributes
     ----------
@@ -166,6 +184,18 @@ class CompareConfig(ThreadOptions):
         The map in question, MRC.
     truth : Path
         Map or PDB/mmCIF model that it should look like.
+    """
+
+    map: Path
+    truth: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig(ThreadOptions, _MapAndTruth):
+    """Compare a map with the truth after aligning it over rotation, shift and hand.
+
+    Attributes
+    ----------
     out : Path, optional
         Where the aligned map goes; by default beside the map, with _aligned added to its name.
     mask_diameter : float, optional
@@ -175,9 +205,6 @@ class CompareConfig(ThreadOptions):
         Replace an aligned map that is there already.
     """
 
-    map: Path
-    truth: Path
-    _: KW_ONLY
     out: Path | None = None
     mask_diameter: float | None = None
     overwrite: bool = False
@@ -245,8 +272,8 @@ class ReconstructConfig(CtfOptions, ThreadOptions, OfParticles):
 
 
 @dataclass(frozen=True)
-class ModelCheckConfig(ThreadOptions):
-    """How well an atomic model and a map agree.
+class _ModelAndMap(JobOptions):
+    """What comes first on the command line.
 
     Attributes
     ----------
@@ -254,6 +281,18 @@ class ModelCheckConfig(ThreadOptions):
         PDB or mmCIF file.
     map : Path
         The map, MRC.
+    """
+
+    model: Path
+    map: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCheckConfig(ThreadOptions, _ModelAndMap):
+    """How well an atomic model and a map agree.
+
+    Attributes
+    ----------
     out : Path
         Folder for the fitted model, the FSC, correlations by chain and residue, and a report.
     half1 : Path, optional
@@ -271,9 +310,6 @@ class ModelCheckConfig(ThreadOptions):
         Replace what a former job left in the folder.
     """
 
-    model: Path
-    map: Path
-    _: KW_ONLY
     out: Path
     half1: Path | None = None
     half2: Path | None = None

@@ -6,17 +6,28 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.jobs.config.shared import ThreadOptions
+from vitreous.jobs.config.shared import JobOptions, ThreadOptions
 
 
 @dataclass(frozen=True)
-class SimulateConfig(ThreadOptions):
-    """Particle images of a model or map, with their true poses.
+class _Model(JobOptions):
+    """What comes first on the command line.
 
     Attributes
     ----------
     model : Path
         PDB or mmCIF model, or MRC map.
+    """
+
+    model: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateConfig(ThreadOptions, _Model):
+    """Particle images of a model or map, with their true poses.
+
+    Attributes
+    ----------
     out : Path
         Folder for particles.star, particles.mrcs and truth.mrc.
     n : int
@@ -47,8 +58,6 @@ class SimulateConfig(ThreadOptions):
         Replace what a former job left in the folder.
     """
 
-    model: Path
-    _: KW_ONLY
     out: Path
     n: int = 3000
     box: int | None = None

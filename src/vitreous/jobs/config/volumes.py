@@ -314,8 +314,8 @@ class NoiseConfig(DecoyConfig):
 
 
 @dataclass(frozen=True)
-class FitConfig(ThreadOptions):
-    """Fit a map or a model into a map as a rigid body, from wherever it is.
+class _Moving(JobOptions):
+    """What comes first on the command line.
 
     Attributes
     ----------
@@ -323,6 +323,18 @@ class FitConfig(ThreadOptions):
         Map, or model (PDB, mmCIF), to be moved.
     target : Path
         Map that it is fitted into.
+    """
+
+    moving: Path
+    target: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig(ThreadOptions, _Moving):
+    """Fit a map or a model into a map as a rigid body, from wherever it is.
+
+    Attributes
+    ----------
     out : Path
         The fitted map, on the target's grid, or the fitted model (.pdb, .cif).
     resolution : float, optional
@@ -334,9 +346,6 @@ class FitConfig(ThreadOptions):
         Replace what is there already.
     """
 
-    moving: Path
-    target: Path
-    _: KW_ONLY
     out: Path
     resolution: float | None = None
     hand: Literal["keep", "best"] = "keep"
