@@ -38,7 +38,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_for(stack: Path, out: Path, **options: object) -> RefineConfig:
-    defaults = {"reference": stack.parent / "truth.mrc", "mask_diameter": 180.0}
+    """Options of a search from nothing but the reference: the stack holds its true poses."""
+    defaults = {
+        "reference": stack.parent / "truth.mrc",
+        "mask_diameter": 180.0,
+        "ignore_poses": True,
+    }
     return RefineConfig(stack, out=out, **(defaults | options))
 
 
@@ -101,14 +106,20 @@ class Interrupted(Exception):
 def test_interrupted_and_resumed_gives_the_same_bits(
     job: Path, stack: Path, tmp_path: Path
 ) -> None:
+    passes = []
+
     def stop(event: dict) -> None:
-        if event["event"] == "refinement" and event["iteration"] == 4:
-            raise Interrupted
+        if event["event"] == "refinement":
+            passes.append(event["iteration"])
+            if len(passes) == 2:
+                raise Interrupted
 
     config = config_for(stack, tmp_path / "job")
     with pytest.raises(Interrupted):
         run_refine(config, stop)
     run_refine(replace(config, resume=True))
+    told, again = (json.loads((f / "result.json").read_text()) for f in (job, tmp_path / "job"))
+    assert told["starts"] == again["starts"] and told["evidence"] == again["evidence"]
     for name in ("half1", "half2"):
         ours, theirs = (read_map(folder / f"{name}.mrc")[0] for folder in (tmp_path / "job", job))
         assert np.array_equal(ours, theirs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from dataclasses import replace
 from html import escape
@@ -26,10 +25,14 @@ from vitreous.jobs.refine.choice import Choice, Start, first_of_the_best
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.refine.trials import choose_start, sample_of
 from vitreous.jobs.refine.verdict import Evidence, Gain, judge
+from vitreous.math.gaussians import gaussian_sum
 from vitreous.particles.poses import ANGLES
 from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.physics.masks import soft_sphere
 from vitreous.report.trust import refinement_trust
+from vitreous.validate.fsc import fsc
+from vitreous.validate.reproducibility import likeness_to_mirror
+from vitreous.validate.truth import mirrored
 
 BOX, PIXEL, COUNT = 32, 8.0, 80
 EVERYWHERE, POSED = Start(40.0), Start(20.0, posed=True)
@@ -157,7 +160,8 @@ SOUND = Evidence(
     beyond_shared=True,
     gain=Gain(POSED, 2.0, 0.1),
     roundness=0.6,
-    own_mirror=18.0,
+    likeness_to_mirror=0.2,
+    polyhedral=True,
     posterior_of_best=0.7,
     settled=True,
 )
@@ -176,8 +180,9 @@ CONFIG = RefineConfig(Path("p.star"), reference=Path("m.mrc"), out=Path("r"), sy
         ({"gain": Gain(POSED, -1.0, 0.1)}, "ambiguous", "refine"),
         ({"gain": Gain(Start(15.0), -1.0, 0.1)}, "ambiguous", "refine"),
         ({"beyond_shared": False}, "ambiguous", "refine"),
-        ({"own_mirror": 9.0}, "ambiguous", "abinit"),
-        ({"own_mirror": math.inf}, "solved", ""),
+        ({"likeness_to_mirror": 0.5}, "ambiguous", "abinit"),
+        ({"likeness_to_mirror": 0.5, "polyhedral": False}, "solved", ""),
+        ({"likeness_to_mirror": 0.7, "polyhedral": False}, "ambiguous", "abinit"),
         ({"settled": False}, "ambiguous", "refine"),
     ],
 )
@@ -193,6 +198,22 @@ def test_which_evidence_leads_to_which_word(change: dict, word: str, command: st
     starts = Choice((EVERYWHERE, POSED), (18.0, 12.0), torch.rand(2, 9), 1).record()
     page = refinement_trust({**verdict.record(), "starts": starts})
     assert escape(verdict.sentence) in page and "cut at 40 A" in page
+
+
+def test_only_a_map_with_a_hand_is_unlike_its_mirror_image() -> None:
+    """Noise makes both unlike their mirror images, and the halves unlike each other."""
+    turn = np.linspace(0, 9, 14)
+    helix = np.stack([30 * np.cos(turn), 30 * np.sin(turn), 11 * (turn - 4.5)], axis=1)
+    shape = gaussian_sum(helix, np.linspace(1.0, 3.0, 14), 7.0, 40, 5.0)
+    mask = soft_sphere(40, 16.0, 3.0)
+    found = []
+    for volume in (shape, (shape + mirrored(shape)) / 2):
+        rng = torch.Generator().manual_seed(3)
+        level = 0.5 * volume.std()
+        halves = [volume + level * torch.randn(40, 40, 40, generator=rng) for _ in range(2)]
+        curve = fsc(*(half * mask for half in halves)).numpy()
+        found.append(likeness_to_mirror(sum(halves) / 2, mask, 5.0, curve))
+    assert found[0] < 0.6 and 0.8 < found[1] < 1.2
 
 
 @pytest.mark.slow

@@ -110,11 +110,9 @@ def _evidence_points(evidence: dict[str, Any]) -> list[str]:
             f"Search: the last maps fit the sample better than those of its best start by "
             f"{gain['mean']:.2f} ± {gain['error']:.2f} an image."
         )
-    mirror = evidence["own_mirror"]
     points.append(
-        "Hand: the map is unlike its mirror image at all resolutions."
-        if mirror is None
-        else f"Hand: the map is its own mirror image down to {mirror:.1f} Å, unlike it beyond."
+        f"Hand: the mirror image has {evidence['likeness_to_mirror']:.0%} of the map's finer "
+        "signal; a map without a hand is its own mirror image."
     )
     points.append(
         f"Shape: its rotational average holds {evidence['roundness']:.0%} of its variance; that of "

@@ -68,6 +68,41 @@ def agreement_with_mirror(
     return agreement(mirror, volume, mask, pixel_size, hands=(False,), finest=finest).resolution
 
 
+def likeness_to_mirror(
+    volume: Float[Tensor, "n n n"],
+    mask: Float[Tensor, "n n n"],
+    pixel_size: float,
+    halves: Float[np.ndarray, " s"],
+) -> float:
+    """Share of a map's signal that its mirror image has, too: 1 for a map without a hand.
+
+    Over the finer half of the shells that its halves agree on (FSC of at least 0.5): where the FSC
+    with the mirror image falls by noise alone, that of the halves falls as well.
+
+    Parameters
+    ----------
+    volume : tensor (n, n, n)
+        The mean of two halves.
+    mask : tensor (n, n, n)
+    pixel_size : float
+        Angstrom.
+    halves : array (shells,)
+        FSC between the halves, shell 0 first.
+
+    Notes
+    -----
+    Two maps of the signal that a half's FSC of h tells, with noise of their own, would correlate at
+    2 h / (1 + h): Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003), section on C_ref.
+    """
+    last = int(np.argmax([*(halves < 0.5), True]))
+    finer = slice(last // 2, last)
+    if last < 2:
+        return 1.0
+    laid = align(mirrored(volume), volume, pixel_size, hands=(False,))
+    found = fsc(laid.volume * mask, volume * mask).numpy()[finer]
+    return float(np.mean(found / (2 * halves / (1 + halves))[finer]))
+
+
 def pose_differences(
     poses: Float[Tensor, "n 3 3"],
     others: Float[Tensor, "n 3 3"],

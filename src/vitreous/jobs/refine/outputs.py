@@ -27,7 +27,7 @@ from vitreous.particles.contrast import SCALE
 from vitreous.particles.table import write_particles
 from vitreous.physics.filters import by_shells
 from vitreous.validate.decoys import roundness
-from vitreous.validate.reproducibility import agreement_with_mirror
+from vitreous.validate.reproducibility import likeness_to_mirror
 from vitreous.validate.sharpen import fsc_weight
 
 
@@ -59,6 +59,10 @@ def _write_particles(task: Task, state: RefineState, out: Path) -> None:
         extra=extra,
     )
     write_particles(out / "particles.star", posed)
+
+
+_POLYHEDRAL = 12
+"""Operators of the smallest polyhedral group."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +114,16 @@ def write_results(begun: Begun, ended: Ended, out: Path, began: float) -> None:
         lowpass=config.lowpass if state.choice is None else state.choice.start.lowpass,
         evidence=_seen(task, state),
     )
-    finest = claim or 2 * maps.pixel_size
     evidence = Evidence(
         log_evidence=_seen(task, state),
         resolution=claim,
         beyond_shared=not doubts,
         gain=_gain(ended),
         roundness=roundness(whole * maps.mask.volume),
-        own_mirror=agreement_with_mirror(whole, maps.mask.volume, maps.pixel_size, finest),
+        likeness_to_mirror=likeness_to_mirror(
+            whole, maps.mask.volume, maps.pixel_size, judged.curves.corrected
+        ),
+        polyhedral=len(task.operators) >= _POLYHEDRAL,
         posterior_of_best=float(state.probability.mean()),
         settled=state.stage == "done",
     )

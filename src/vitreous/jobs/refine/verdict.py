@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -27,8 +26,9 @@ Doubt = Literal[
 _ROUND = 0.98
 """Share of a map's variance that its rotational average holds, from which it is a ball."""
 
-_HANDED = 1.4
-"""A map has a hand if it is unlike its mirror image at this many times its resolution."""
+_NO_HAND, _NO_HAND_POLYHEDRAL = 0.6, 0.45
+"""Likeness to the mirror image from which a map has no hand; under T, O or I, where coarse density
+shows none and false solutions have none at all, more is asked."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,10 @@ class Evidence:
         Of the last maps over those of the best trial at the start; None without trials.
     roundness : float
         Share of the map's variance that its rotational average holds.
-    own_mirror : float
-        Angstrom down to which the map is its own mirror image.
+    likeness_to_mirror : float
+        Share of the map's signal that its mirror image has, too, over the finer shells.
+    polyhedral : bool
+        The symmetry is T, O or I.
     posterior_of_best : float
         Mean posterior of the particles' best poses.
     settled : bool
@@ -82,7 +84,8 @@ class Evidence:
     beyond_shared: bool
     gain: Gain | None
     roundness: float
-    own_mirror: float
+    likeness_to_mirror: float
+    polyhedral: bool
     posterior_of_best: float
     settled: bool
 
@@ -103,10 +106,7 @@ class Judgement(Verdict):
 
     def record(self) -> dict[str, Any]:
         """For result.json."""
-        found = asdict(self.evidence)
-        if not math.isfinite(self.evidence.own_mirror):
-            found["own_mirror"] = None
-        return {**super().record(), "doubt": self.doubt, "evidence": found}
+        return {**super().record(), "doubt": self.doubt, "evidence": asdict(self.evidence)}
 
 
 def judge(evidence: Evidence, config: RefineConfig) -> Judgement:
@@ -141,12 +141,13 @@ def _judged(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
     agreed = f"The halves agree to {resolution:.1f} A"
     if not evidence.beyond_shared:
         return "ambiguous", "shared density", f"{agreed}, which is no finer than what they share."
-    if evidence.own_mirror <= _HANDED * resolution:
+    if evidence.likeness_to_mirror >= (_NO_HAND_POLYHEDRAL if evidence.polyhedral else _NO_HAND):
         return (
             "ambiguous",
             "own mirror image",
-            f"{agreed}, but the map is its own mirror image to {evidence.own_mirror:.0f} A: it may "
-            "be a false solution, or too coarse to have a hand.",
+            f"{agreed}, but the map is too like its mirror image, which has "
+            f"{evidence.likeness_to_mirror:.0%} of its finer signal: it may be a false solution, "
+            "or too coarse to have a hand.",
         )
     if not evidence.settled:
         return "ambiguous", "not settled", f"{agreed}, but the passes had not settled."
