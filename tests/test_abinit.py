@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 import torch
 from conftest import simulated
 
+from vitreous.cli import app
 from vitreous.errors import VitreousError
 from vitreous.io.mrc import read_map, stack_writer
 from vitreous.io.star import read_star, write_star
@@ -33,6 +35,7 @@ from vitreous.math.symmetry import point_group
 from vitreous.particles.table import read_particles
 from vitreous.physics.phantom import built_in_phantom
 from vitreous.physics.project import map_to_cube, read_cube, shift_phase, slice_points
+from vitreous.report.html import write_report
 from vitreous.validate.symmetry.turning import symmetrised, turned
 
 QUICK = {
@@ -181,6 +184,39 @@ def test_two_classes_and_symmetry_run(small_stack: Path, tmp_path: Path) -> None
     volume = read_map(tmp_path / "job" / "class001.mrc")[0]
     turned = np.roll(volume[:, ::-1, ::-1], (1, 1), axis=(1, 2))  # two-fold about z
     assert np.corrcoef(volume.ravel(), turned.ravel())[0, 1] > 0.99
+
+
+def test_a_group_that_stands_out_is_searched_under_and_not_imposed_unless_solved(
+    small_stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The molecule has no symmetry: any group that is tried must be refuted.
+    monkeypatch.setattr("vitreous.validate.symmetry.point_groups._STANDS_OUT", -math.inf)
+    options = QUICK | {"symmetry": "auto", "starts": 2}
+    out = run_abinit(AbinitConfig(small_stack, out=tmp_path / "job", **options))
+    result = json.loads((out / "result.json").read_text())
+    tested = result["symmetry_scores"]["tested"]
+    assert result["verdict"] != "solved" and result["symmetry"] == "C1"
+    assert (out / f"under_{tested['group']}" / "checkpoint.safetensors").is_file()
+    assert f"search under {tested['group']} ended" in result["symmetry_found"]
+    step = result["next_step"]
+    assert step["command"].startswith("vitreous ") and str(out) in step["command"]
+    assert f"--symmetry {tested['group']}" not in step["command"]
+    page = write_report(out).read_text()
+    assert page.count("not borne out") and step["sentence"] in page
+
+
+def test_a_final_resolution_beyond_nyquist_is_limited_and_told(
+    small_stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--initial-iterations", "2", "--between-iterations", "1", "--final-iterations", "0"]
+    command = ["abinit", str(small_stack), "--out", str(tmp_path / "job"), *options]
+    with pytest.raises(SystemExit, match="0"):
+        app([*command, "--final-resolution", "3", "--starts", "1", "--angular-sampling", "30"])
+    result = json.loads((tmp_path / "job" / "result.json").read_text())
+    assert result["options"]["final_resolution"] == 16  # of pixels of 8 A
+    shown = capsys.readouterr().out
+    assert "Warning: The final resolution of 3 A is beyond" in shown
+    assert f"Next: {result['next_step']['sentence']}\n  {result['next_step']['command']}" in shown
 
 
 def test_noise_and_dark_particles_are_never_called_solved(

@@ -90,6 +90,15 @@ def test_both_damaged(checkpoint: Checkpoint) -> None:
         checkpoint.read(kept)
 
 
+def test_tensors_that_share_memory(checkpoint: Checkpoint) -> None:
+    maps = torch.arange(6.0)
+    checkpoint.write({"maps": maps, "same": maps, "part": maps[2:4]}, {"iteration": 3})
+    found = checkpoint.read(lambda tensors, record: tensors)
+    assert torch.equal(found["maps"], maps)
+    assert torch.equal(found["same"], maps)
+    assert torch.equal(found["part"], maps[2:4])
+
+
 def test_nan_is_refused(checkpoint: Checkpoint) -> None:
     checkpoint.write({"maps": torch.tensor([1.0, torch.nan])}, {"iteration": 3})
     assert checkpoint.read(kept)[1] == 2

@@ -319,6 +319,23 @@ def test_interrupted_command_line(tmp_path: Path) -> None:
     )
 
 
+def test_folder_beside_which_nothing_can_be_written(
+    star: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a container's mounted folder: the lock lies within."""
+    out = tmp_path / "job"
+    out.mkdir()
+    monkeypatch.setattr("os.access", lambda path, _: Path(path) != tmp_path)
+    with job_folder("abinit", Config(star, out)) as job:
+        assert (out / ".job.lock").exists()
+        with pytest.raises(OutputError, match="another job"):
+            run(Config(star, out), "second")
+        write_text(job.path / "map.mrc", "first")
+        write_record(job.path, {"word": "first"})
+    assert word_in(out) == "first"
+    assert names(out) == {LOG, "map.mrc", "result.json"}
+
+
 def test_time_for_the_lock_is_short(star: Path, tmp_path: Path) -> None:
     with holder(star, tmp_path / "job"):
         began = time.monotonic()

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import simulated
 
-from vitreous.errors import InputError, OptionError, VitreousError
+from vitreous.errors import InputError, VitreousError
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.config.refine import RefineConfig
@@ -56,6 +56,7 @@ def poses(star: Path) -> torch.Tensor:
 def test_finds_the_poses_and_the_map(job: Path, stack: Path) -> None:
     result = json.loads((job / "result.json").read_text())
     assert result["settled"]
+    assert result["verdict"] == "solved" and result["next_step"] is None
     assert result["resolution_0143"] < 18
     errors = angular_distance(poses(job / "particles.star"), poses(stack))
     assert float(errors.median()) < 4
@@ -141,6 +142,7 @@ def test_noise_gives_no_resolution(
     assert found is None or found > 40 / 1.3
     joined = round(BOX * PIXEL / 40)
     assert abs(np.mean(result["fsc"]["corrected"][joined + 3 :])) < 0.1
+    assert result["verdict"] == "failed"
 
 
 @pytest.mark.parametrize("local_search", [None, 3.75])
@@ -157,6 +159,7 @@ def test_noise_under_symmetry_claims_nothing(
     result = json.loads((job / "result.json").read_text())
     assert result["resolution_0143"] is None or result["resolution_0143"] > 40 / 1.3
     assert any("likelier to be noise" in told for told in result["warnings"])
+    assert result["verdict"] == "failed" and "vitreous check" in result["next_step"]["command"]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +209,8 @@ def test_random_phases_stay_random(stack: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"lowpass": 10.0}, "outside 30 to 60"),
+        ({"lowpass": 10.0}, "finest resolution, 12 A"),
+        ({"lowpass": -1.0}, "not more than 0"),
         ({"iterations": 1}, "less than 2"),
         ({"local_search": 40.0}, "outside 0 to 15"),
         ({"mask_diameter": 900.0}, "wider than the box"),
@@ -254,8 +258,3 @@ def test_local_search_needs_angles(stack: Path, tmp_path: Path) -> None:
     write_star(star, blocks.values())
     with pytest.raises(InputError, match="rlnAngleRot"):
         run_refine(config_for(star, tmp_path / "job", local_search=3.75))
-
-
-def test_lowpass_of_the_reference_is_enforced() -> None:
-    with pytest.raises(OptionError, match="its own detail"):
-        run_refine(RefineConfig(Path("x.star"), reference=Path("x.mrc"), out=Path("o"), lowpass=8))

@@ -464,3 +464,16 @@ def test_terminal_progress_shows_a_bar() -> None:
 )
 def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_a_second_search_within_a_job_has_an_estimate_of_its_own() -> None:
+    console = Console(file=io.StringIO(), force_terminal=False, width=100)
+    with ProgressDisplay(console) as progress:
+        progress({"event": "start", "job": "abinit"})
+        for _ in range(2):
+            progress({"event": "search", "symmetry": "O"})
+            for i in range(1, 11):
+                progress({"event": "iteration", "stage": "final", "iteration": i, "of": 10})
+    lines = console.file.getvalue().splitlines()
+    second = lines[len(lines) // 2 :]
+    assert "time left unknown" in second[0] and "left" in second[3]

@@ -24,6 +24,7 @@ from vitreous.math.fourier import frequency_radius
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix, random_rotations
 from vitreous.math.symmetry import axes_apart, point_group
+from vitreous.physics.filters import low_pass
 from vitreous.physics.masks import soft_sphere
 from vitreous.physics.phantom import built_in_phantom, residues, symmetric_residues
 from vitreous.validate.fsc import fsc
@@ -110,6 +111,49 @@ def test_pseudohexamer_is_warned_of(shared_data: Path) -> None:
     finding = find_symmetry(volume, 4.5, 170.0, resolution=15.0)
     assert finding.group == "C1"
     assert any("pseudosymmetry" in warning and "C6" in warning for warning in finding.warnings)
+
+
+def pseudo_symmetric_residues(moved: float) -> np.ndarray:
+    """A C2 tetramer that is nearly D2: in two subunits a part of the residues is elsewhere."""
+    parts = np.split(symmetric_residues("D2"), 4)
+    for number, operator in enumerate(point_group("D2").numpy()):
+        if operator[2, 2] < 0:  # not a turn about z
+            part = parts[number] @ operator
+            some = part[:, 0].argsort()[: int(moved * len(part))]
+            part[some] = 2 * part.mean(0) - part[some]
+            parts[number] = part @ operator.T
+    return np.concatenate(parts)
+
+
+@pytest.mark.parametrize("moved,group", [(0.0, "D2"), (0.08, "C2"), (0.3, "C2")])
+@pytest.mark.parametrize("noise", [0.2, 0.6])
+def test_a_pseudosymmetry_does_not_pass_for_a_larger_group(
+    moved: float, group: str, noise: float
+) -> None:
+    rotation = random_rotations(1, 3)[0].numpy()
+    volume = placed(pseudo_symmetric_residues(moved), rotation, np.array([1.0, -1.5, 0.5]))
+    grain = torch.randn(volume.shape, generator=torch.Generator().manual_seed(3))
+    finding = found(volume + noise * volume.std() * grain, groups=("C2", "D2"))
+    assert finding.group == group
+    score = finding.score_of(group)
+    assert axes_apart(group, torch.from_numpy(score.matrix @ rotation)) < 2
+
+
+@pytest.mark.parametrize("group,suggested", [("O", "O"), ("C1", None)])
+def test_a_symmetry_hidden_by_errors_is_suggested(group: str, suggested: str | None) -> None:
+    rotation = random_rotations(1, 2)[0].numpy()
+    volume = placed(symmetric_residues(group), rotation, np.zeros(3))
+    errors = torch.randn(volume.shape, generator=torch.Generator().manual_seed(2))
+    errors = low_pass(errors, PIXEL, 25.0) * soft_sphere(BOX, 14, 4)
+    finding = found(
+        volume + 0.7 * volume.std() / errors.std() * errors,
+        groups=("C2", "C3", "C4", "D2", "D3", "D4", "T", "O"),
+    )
+    assert finding.group == "C1" and finding.suggested == suggested
+    if suggested is not None:
+        score = finding.score_of(suggested)
+        assert score.relative < 0.5
+        assert axes_apart(group, torch.from_numpy(score.matrix @ rotation)) < 5
 
 
 def test_a_larger_group_must_hold_in_full() -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from vitreous.jobs.abinit.verdict import Evidence, Sorted, judge
+from vitreous.cli import app
+from vitreous.cli.app import verdict_lines
+from vitreous.jobs.abinit.next_step import Ending, next_step, with_next_step
+from vitreous.jobs.abinit.verdict import AtLast, Doubt, Evidence, Sorted, Stopped, judge
+from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
 from vitreous.physics.masks import soft_sphere
@@ -85,6 +93,103 @@ def test_solved_needs_agreement_a_hand_and_white_particles(
         assert min(resolutions) <= 22.5
         assert own_mirror > min(resolutions)
         assert contrast > 0
+
+
+# What became of the others, and what to do next -----------------------------------------------
+
+
+def test_the_sentence_tells_what_became_of_starts_that_were_stopped() -> None:
+    stopped = tuple(Stopped(n, 82, 130, 0.4 + 0.1 * n) for n in range(4, 9))
+    said = judge(replace(evidence([15.0, 15.0]), stopped=stopped))
+    assert said.word == "solved"
+    assert said.sentence == (
+        "3 of 3 finished starts agree to 15 A. 5 more starts were stopped after iteration 82 of "
+        "130, as they explained the held-out particles less well (log-likelihood 0.8 to 1.2 lower "
+        "a particle)."
+    )
+    assert [one["behind"] for one in said.record()["evidence"]["stopped"]] == [
+        one.behind for one in stopped
+    ]
+    twice = (Stopped(5, 45, 90, 0.5), Stopped(6, 68, 90, 0.5))
+    assert (
+        "after iteration 45 and 68 of 90"
+        in judge(replace(evidence([15.0, 15.0]), stopped=twice)).sentence
+    )
+
+
+def test_a_collapsed_search_says_so_instead_of_that_its_starts_agree() -> None:
+    ball = replace(evidence([15.0, 15.0]), roundness=0.99, certainty=0.004)
+    said = judge(ball)
+    assert (said.word, said.doubt) == ("failed", "collapsed")
+    assert "collapsed" in said.sentence and "agree" not in said.sentence
+    # Apoferritin's shell at 15 A is nearly round, too, but its particles have poses.
+    assert judge(replace(ball, certainty=0.3)).word == "solved"
+    assert judge(replace(ball, roundness=0.95)).word == "solved"
+
+
+@pytest.mark.parametrize(
+    "at_last,doubt",
+    [
+        (AtLast(2, 8.2, 18.6, 0.9), None),
+        (AtLast(2, 15.0, 15.0, 0.9), "own mirror image"),
+        (AtLast(2, math.inf, 30.0, 0.9), "own mirror image"),
+        (AtLast(2, 8.2, 18.6, 0.14), "poses differ"),
+    ],
+)
+def test_hand_and_poses_are_judged_by_the_last_maps_where_there_are_two(
+    at_last: AtLast, doubt: Doubt | None
+) -> None:
+    coarse = evidence([15.0, 15.0], own_mirror=15.0)
+    assert judge(coarse).doubt == "own mirror image"
+    assert judge(replace(coarse, at_last=at_last)).doubt == doubt
+    assert judge(replace(coarse, at_last=at_last)).record()["evidence"]["at_last"]["start"] == 2
+
+
+def test_starts_that_pose_particles_differently_are_not_trusted() -> None:
+    found = replace(evidence([15.0, 15.0]), posed_alike=[None, 0.14, 0.1])
+    assert judge(found).doubt == "poses differ" and "14%" in judge(found).sentence
+
+
+def ending(**options) -> Ending:
+    config = AbinitConfig(Path("my data/p.star"), out=Path("job"), **options)
+    return Ending(config, Path("my data/p.mrcs"), finest=6.0, particles=2496)
+
+
+@pytest.mark.parametrize("doubt", get_args(Doubt))
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"symmetry": "O"}, {"classes": 3}, {"starts": 40}, {"final_resolution": 6.0}],
+)
+def test_every_doubt_has_a_next_step_whose_command_can_be_given(
+    doubt: Doubt, options: dict
+) -> None:
+    for proposed in (None, "D7"):
+        step = next_step(doubt, replace(ending(**options), proposed=proposed))
+        assert step.sentence.endswith(".") and step.command is not None
+        words = shlex.split(step.command)
+        assert any("my data/p.mrcs" in w or "my data/p.star" in w or "job/" in w for w in words)
+        if words[0] == "vitreous":
+            _, bound, _ = app.parse_args(words[1:], exit_on_error=False, print_error=False)
+            assert getattr(bound.arguments["config"], "out", None) != Path("job")
+
+
+def test_a_symmetry_that_stands_out_is_the_next_step_with_the_users_own_paths() -> None:
+    found = replace(ending(), proposed="O")
+    said = with_next_step(judge(evidence([15.0, 15.0], own_mirror=15.0)), found)
+    command = "vitreous abinit 'my data/p.star' --out job_O --symmetry O --final-resolution 10"
+    assert said.next_step is not None and said.next_step.command == command
+    assert verdict_lines(said.record())[-1].strip() == command
+    assert said.record()["next_step"]["command"] == command
+    # One that a search under it did not bear out is not named again.
+    again = with_next_step(said, replace(found, refuted=True)).next_step
+    assert again is not None and again.command is not None and "--symmetry" not in again.command
+    solved = with_next_step(judge(evidence([15.0, 15.0])), found)
+    assert solved.next_step is None and len(verdict_lines(solved.record())) == 1
+
+
+def test_a_polyhedral_search_is_sent_to_where_its_hand_shows() -> None:
+    step = next_step("own mirror image", ending(symmetry="O"))
+    assert step.command is not None and step.command.endswith("--symmetry O --final-resolution 10")
 
 
 def density(points: torch.Tensor) -> torch.Tensor:

@@ -1,13 +1,17 @@
-"""Signals that ask the program to end: Ctrl-C, SIGTERM (of SLURM and kill) and SIGHUP."""
+"""Signals that ask the program to end: Ctrl-C, SIGTERM (of SLURM and kill) and SIGHUP.
+
+Little is imported here, as until then a signal is the interpreter's to answer.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from types import FrameType
 
-from vitreous.errors import Interrupted
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
 
 _IMPORTS = "<frozen importlib"
 _PATIENCE = 3
@@ -17,14 +21,14 @@ _asked = 0
 
 
 def raise_on_signals() -> None:
-    """Raise :class:`Interrupted` in the main thread when a signal asks the program to end.
+    """Raise :class:`vitreous.errors.Interrupted` in the main thread when a signal asks the program to end.
 
     A program that was started to outlive its terminal (nohup) goes on doing so.
     """
     signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
 def exit_code(number: int) -> int:
@@ -34,8 +38,11 @@ def exit_code(number: int) -> int:
 
 def end_at_once(number: int) -> None:
     """End without waiting for worker threads, which finish a pass before they look up."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # of a terminal that is gone
+            continue
     os._exit(exit_code(number))
 
 
@@ -50,6 +57,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         # Modules half loaded may turn an exception into another; nothing is begun yet.
         os.write(2, f"interrupted by {signal.Signals(number).name}; nothing was begun\n".encode())
         os._exit(exit_code(number))
+    from vitreous.errors import Interrupted
+
     raise Interrupted(number)
 
 

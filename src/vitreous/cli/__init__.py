@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from vitreous.cli import ctf, maps, particles, search, volumes
 from vitreous.cli.app import BAD_INPUT, app, arrange_commands
 from vitreous.cli.failures import interruption_line, line_of, number_of
 from vitreous.interruption import end_at_once, raise_on_signals
+from vitreous.report.terminal import print_lines
 
 __all__ = [
     "app",
@@ -32,11 +34,12 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt as error:
-        print(interruption_line(error, sys.argv[1:]), file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            print_lines(interruption_line(error, sys.argv[1:]), stderr=True)
         end_at_once(number_of(error))
     except Exception as error:
         line = line_of(error)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        print_lines(f"error: {line}", stderr=True)
         sys.exit(BAD_INPUT)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cyclopts import App, Group
-from rich.console import Console
 
 from vitreous import __version__
+from vitreous.report.terminal import Terminal, print_lines
 
 if TYPE_CHECKING:
     from vitreous.jobs.folder import OnEvent
@@ -24,6 +24,8 @@ app = App(
     version=__version__,
     help="Single-particle cryo-EM images to 3D maps, and whether to believe them.",
     suppress_keyboard_interrupt=False,  # main() tells how to go on
+    console=Terminal(),
+    error_console=Terminal(stderr=True),
 )
 
 
@@ -86,11 +88,6 @@ def verdict_lines(found: Mapping[str, Any]) -> list[str]:
 def warning_lines(found: Mapping[str, Any]) -> list[str]:
     """The warnings of ``result.json``."""
     return [f"Warning: {warning}" for warning in found["warnings"]]
-
-
-def print_lines(*lines: str) -> None:
-    """Print lines as they are: paths in them are never wrapped, nor taken for markup."""
-    Console().print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
 
 
 def finished(job: Path, found: Mapping[str, Any], *lines: str) -> None:

@@ -9,7 +9,6 @@ from cyclopts import Parameter
 
 from vitreous.cli.app import app, finished, ran
 from vitreous.jobs.config.ctf import CtfRefineConfig
-from vitreous.validate.optics.significance import standing
 
 
 def _stands(record: Mapping[str, Any]) -> str:
@@ -22,6 +21,8 @@ def _pair(record: Mapping[str, Any], unit: str) -> str:
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    from vitreous.validate.optics.significance import standing
+
     for record in found.get("magnification", ()):
         yield (
             f"Magnification of optics group {record['group']}: anisotropy "

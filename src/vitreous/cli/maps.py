@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
 from vitreous.cli.app import angstrom, app, finished, ran, told
@@ -18,6 +17,7 @@ from vitreous.jobs.config.maps import (
     ReconstructConfig,
     SymmetryConfig,
 )
+from vitreous.report.terminal import print_lines, print_view
 
 
 @app.command
@@ -30,10 +30,9 @@ def compare(config: Annotated[CompareConfig, Parameter(name="*")]) -> None:
     table = Table("resolution (A)", "FSC", title="Fourier shell correlation")
     for frequency, value in zip(result.frequency[1:], result.fsc[1:], strict=True):
         table.add_row(f"{1 / frequency:.1f}", f"{value:.3f}")
-    console = Console()
-    console.print(table)
+    print_view(table)
 
-    console.print(
+    print_lines(
         f"FSC 0.5: {angstrom(result.resolution_05)}\n"
         f"FSC 0.143: {angstrom(result.resolution_0143)}\n"
         f"Correlation: {result.correlation:.3f} (at 25 A: {result.correlation_25:.3f})\n"
@@ -42,7 +41,6 @@ def compare(config: Annotated[CompareConfig, Parameter(name="*")]) -> None:
         f"shift (x, y, z): {', '.join(f'{s:.1f}' for s in result.shift)} A\n"
         f"Soft spherical mask: {result.mask_diameter:g} A across\n"
         f"Aligned map: {result.aligned}",
-        soft_wrap=True,
     )
 
 
@@ -59,35 +57,31 @@ def symmetry(config: Annotated[SymmetryConfig, Parameter(name="*")]) -> None:
         held = "nowhere" if score.held_to is None else f"{score.held_to:.1f}"
         allowed = "?" if finding.noise == "unknown" else f"{score.allowed:.2f}"
         table.add_row(score.group, f"{score.score:.2f}", allowed, held, finding.verdict(score))
-    console = Console()
-    console.print(table)
+    print_view(table)
     noise = {
         "half-maps": "from the half-maps",
         "solvent": "from outside the mask",
         "unknown": "unknown: all differences count as asymmetry",
     }
-    console.print(
+    print_lines(
         f"Tested to {finding.resolution:.1f} A inside {result.mask_diameter:.0f} A; "
         f"noise {noise[finding.noise]}",
         *(f"Warning: {warning}" for warning in finding.warnings),
         f"Point group found: {finding.group}",
-        sep="\n",
-        soft_wrap=True,
     )
     if chosen is not None:
         if not chosen.holds:
-            console.print(f"Warning: {chosen.group} does not hold; it is used as told")
+            print_lines(f"Warning: {chosen.group} does not hold; it is used as told")
         shift = (s * result.pixel_size for s in chosen.shift)
-        console.print(
+        print_lines(
             f"Main axis of {chosen.group} (x, y, z): {', '.join(f'{a:.3f}' for a in chosen.axis)}\n"
             f"To RELION's axes: rotation (rot, tilt, psi) "
             f"{', '.join(f'{a:.1f}' for a in chosen.euler)} degrees, "
             f"then shift (x, y, z) {', '.join(f'{s:.1f}' for s in shift)} A",
-            soft_wrap=True,
         )
     for name, path in (("Aligned map", result.aligned), ("Scores", result.table)):
         if path is not None:
-            console.print(f"{name}: {path}", soft_wrap=True)
+            print_lines(f"{name}: {path}")
 
 
 @app.command
@@ -145,6 +139,10 @@ def _curvature(sphere: dict[str, Any]) -> str:
     return f"Ewald sphere: curved {sphere['curvature']}{halves}"
 
 
+def _doubt(found: dict[str, Any]) -> str:
+    return "" if found["halves"]["independent"] else " (the halves are not independent)"
+
+
 @app.command
 def reconstruct(config: Annotated[ReconstructConfig, Parameter(name="*")]) -> None:
     """Map and half-maps of particles at the poses that their STAR file holds."""
@@ -156,7 +154,7 @@ def reconstruct(config: Annotated[ReconstructConfig, Parameter(name="*")]) -> No
     finished(
         job,
         found,
-        *([f"FSC 0.143: {angstrom(resolution)}"] if "fsc" in found else []),
+        *([f"FSC 0.143: {angstrom(resolution)}{_doubt(found)}"] if "fsc" in found else []),
         *([_curvature(found["ewald"])] if found["ewald"] else []),
         f"Maps: {', '.join(str(job / f'{name}.mrc') for name in names)}",
     )

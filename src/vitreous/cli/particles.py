@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
 from vitreous.cli.app import BAD_INPUT, app, told
@@ -18,6 +17,7 @@ from vitreous.jobs.config.particles import (
     SubtractConfig,
 )
 from vitreous.jobs.config.simulate import SimulateConfig
+from vitreous.report.terminal import print_lines, print_view
 from vitreous.validate.class_quality import ClassQuality
 
 
@@ -32,7 +32,7 @@ def check(config: Annotated[CheckConfig, Parameter(name="*")]) -> None:
 
     with told() as on_event:
         found = run_check(config, on_event)
-    Console().print(findings_view(found), soft_wrap=True)
+    print_view(findings_view(found), wrap=False)
     if found.of("error"):
         sys.exit(BAD_INPUT)
 
@@ -44,7 +44,7 @@ def simulate(config: Annotated[SimulateConfig, Parameter(name="*")]) -> None:
 
     with told() as on_event:
         star = run_simulate(config, on_event)
-    Console().print(f"Particles: {star}", soft_wrap=True)
+    print_lines(f"Particles: {star}")
 
 
 def _ranking(ranking: Sequence[ClassQuality], least: float) -> Table:
@@ -64,18 +64,13 @@ def select(config: Annotated[SelectConfig, Parameter(name="*")]) -> None:
     from vitreous.jobs.particles.select import run_select
 
     result = run_select(config)
-    console = Console()
     if result.ranking:
-        console.print(_ranking(result.ranking, config.min_score))
-    console.print(
+        print_view(_ranking(result.ranking, config.min_score))
+    print_lines(
         *(f"{step.what}: {step.particles} particles" for step in result.steps),
         *(f"Warning: {warning}" for warning in result.warnings),
         *(f"Particles: {path}" for path in result.outputs),
         f"Record: {result.record}",
-        sep="\n",
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
     )
 
 
@@ -85,11 +80,9 @@ def expand_symmetry(config: Annotated[ExpandSymmetryConfig, Parameter(name="*")]
     from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
 
     result = run_expand_symmetry(config)
-    Console().print(
+    print_lines(
         *(f"Warning: {warning}" for warning in result.warnings),
         f"{result.group}: {result.particles} particles to {result.rows} rows: {result.star}",
-        sep="\n",
-        soft_wrap=True,
     )
 
 
@@ -100,10 +93,8 @@ def subtract(config: Annotated[SubtractConfig, Parameter(name="*")]) -> None:
 
     with told() as on_event:
         result = run_subtract(config, on_event)
-    Console().print(
+    print_lines(
         *(f"Scale of optics group {group}: {scale:.4g}" for group, scale in result.scales.items()),
         *(f"Warning: {warning}" for warning in result.warnings),
         f"Particles: {result.star}",
-        sep="\n",
-        soft_wrap=True,
     )

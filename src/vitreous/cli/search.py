@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
 from vitreous.cli.app import (
     angstrom,
     app,
     finished,
-    print_lines,
     ran,
     told,
     verdict_lines,
@@ -22,6 +20,7 @@ from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.config.classify import Classify3dConfig
 from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.config.simulate import DemoConfig
+from vitreous.report.terminal import print_lines, print_view
 
 
 @app.command
@@ -46,11 +45,10 @@ def demo(config: Annotated[DemoConfig | None, Parameter(name="*")] = None) -> No
     with told() as on_event:
         result = run_demo(config, on_event)
     found = result.comparison
-    Console().print(
+    print_lines(
         f"The map agrees with the simulated molecule to "
         f"{found.resolution_05 or float('nan'):.1f} A (FSC 0.5), hand {found.hand}.\n"
         f"Report: {write_report(result.job)}",
-        soft_wrap=True,
     )
 
 
@@ -60,9 +58,12 @@ def refine(config: Annotated[RefineConfig, Parameter(name="*")]) -> None:
     from vitreous.jobs.refine.refine import run_refine
 
     job, found = ran(run_refine, config)
+    starts = [found["starts"]["sentence"]] if found["starts"] else []
     finished(
         job,
         found,
+        *verdict_lines(found),
+        *starts,
         f"FSC 0.143: {angstrom(found['resolution_0143'])}",
         f"FSC 0.5: {angstrom(found['resolution_05'])}",
         f"B-factor: {found['bfactor']:.1f} A^2 ({found['bfactor_source']})",
@@ -85,6 +86,6 @@ def classify3d(config: Annotated[Classify3dConfig, Parameter(name="*")]) -> None
         cells = (f"{entry['particles']:,}{sd}", f"{entry['fraction']:.1%}")
         limit = "" if noise or entry["fixed"] else angstrom(entry["resolution_0143"])
         table.add_row(str(entry["class"]), *cells, limit, decoy)
-    Console().print(table)
+    print_view(table)
     report = f"Report: {write_classes_report(job)}"
     print_lines(*warning_lines(found), f"Particles: {job / 'particles.star'}", report)

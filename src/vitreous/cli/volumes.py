@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.table import Table
 
 from vitreous.cli.app import angstrom, app, told
 from vitreous.jobs.config import volumes as verbs
+from vitreous.report.terminal import print_lines, print_view
 
 tools = App(
     name="map",
@@ -40,17 +40,13 @@ _WRITERS: dict[str, type[verbs.ChangeConfig] | type[verbs.DecoyConfig]] = {
 """The verbs that write maps and say little."""
 
 
-def _say(*lines: str) -> None:
-    Console().print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
-
-
 def _write(config: verbs.ChangeConfig | verbs.DecoyConfig) -> None:
     from vitreous.jobs.volumes.change import run_change
     from vitreous.jobs.volumes.decoys import run_decoy
 
     made = [run_decoy(config)] if isinstance(config, verbs.DecoyConfig) else run_change(config)
     for written in made:
-        _say(f"{written.path}: {written.said}" if written.said else str(written.path))
+        print_lines(f"{written.path}: {written.said}" if written.said else str(written.path))
 
 
 def _add(name: str, kind: type[verbs.ChangeConfig] | type[verbs.DecoyConfig]) -> None:
@@ -79,7 +75,7 @@ def fit(config: Annotated[verbs.FitConfig, Parameter(name="*")]) -> None:
         " ".join(f"{value:10.5f}" for value in (*row, step))
         for row, step in zip(found.matrix, found.shift, strict=True)
     ]
-    _say(
+    print_lines(
         f"Correlation at {found.resolution:g} A: {found.as_it_is:.4f}; of the other hand: "
         f"{found.mirror_image:.4f}",
         "Rotation and shift (A):",
@@ -95,11 +91,11 @@ def fsc(config: Annotated[verbs.FscConfig, Parameter(name="*")]) -> None:
     from vitreous.jobs.volumes.correlate import run_fsc
 
     found = run_fsc(config)
-    _say("shell  resolution (A)      FSC")
+    print_lines("shell  resolution (A)      FSC")
     for shell, (frequency, value) in enumerate(zip(found.frequency, found.fsc, strict=True)):
         resolution = f"{1 / frequency:.3f}" if shell else "inf"
-        _say(f"{shell:5d}  {resolution:>14}  {value:7.4f}")
-    _say(
+        print_lines(f"{shell:5d}  {resolution:>14}  {value:7.4f}")
+    print_lines(
         f"FSC 0.5: {angstrom(found.resolution_05)}",
         f"FSC 0.143: {angstrom(found.resolution_0143)}",
         *(f"Warning: {warning}" for warning in found.warnings),
@@ -125,4 +121,4 @@ def info(config: Annotated[verbs.InfoConfig, Parameter(name="*")]) -> None:
             table.add_row(name, value)
         for odd in found.odd:
             table.add_row("odd", odd, style="yellow")
-        Console().print(table)
+        print_view(table)

@@ -59,6 +59,17 @@ def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
     return digest.hexdigest()
 
 
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the host, none of them in the memory of another."""
+    held, places = dict[str, Tensor](), set[int]()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        held[name] = own.clone() if place in places else own
+        places.add(place)
+    return held
+
+
 class _DamagedError(Exception):
     """A file that is missing or does not hold what was written into it."""
 
@@ -128,7 +139,7 @@ class Checkpoint:
         OutputError
             If it cannot be written; the last file is then still there, under either name.
         """
-        held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        held = _apart(tensors)
         said = {
             "format": FORMAT,
             "version": __version__,

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from vitreous.errors import OutputError
 
-_NAME = ".{}.lock"
+
+def lock_name(out: Path) -> str:
+    """What the lock of a folder is called."""
+    return f".{out.name}.lock"
 
 
 def lock_path(out: Path) -> Path:
@@ -19,7 +22,7 @@ def lock_path(out: Path) -> Path:
     beside it, as in a container's mounted folder.
     """
     within = out.is_dir() and not os.access(out.parent, os.W_OK)
-    return (out if within else out.parent) / _NAME.format(out.name)
+    return (out if within else out.parent) / lock_name(out)
 
 
 @contextmanager

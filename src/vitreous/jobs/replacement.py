@@ -15,6 +15,7 @@ from pathlib import Path
 
 from vitreous.errors import InputError, OutputError
 from vitreous.io.atomic import is_temporary
+from vitreous.jobs.lock import lock_name
 from vitreous.jobs.log import LOG, read_events
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
@@ -67,7 +68,7 @@ def _written(folder: Path) -> set[str]:
 
 def foreign(folder: Path) -> list[str]:
     """Files of a folder that, by its log, no job wrote there."""
-    written = _written(folder)
+    written = {lock_name(folder.resolve()), *_written(folder)}
     return [
         name for name in _files(folder) if name not in written and not is_temporary(Path(name).name)
     ]
@@ -121,7 +122,7 @@ def working_folder(out: Path, *, overwrite: bool, resume: bool) -> Path:
                 mend="leave --resume out to begin anew",
             )
         return folder
-    if not (out.is_dir() and any(out.iterdir())):
+    if not out.is_dir() or {path.name for path in out.iterdir()} <= {lock_name(out.resolve())}:
         return out
     if not overwrite:
         raise OutputError(

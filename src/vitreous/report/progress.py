@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from vitreous.report.stages import share_done
+from vitreous.report.terminal import Terminal
 
 _PLAIN_LINES = 10
 """Lines for a whole stage where there is no terminal."""
@@ -106,16 +107,16 @@ class ProgressDisplay:
     Parameters
     ----------
     console : rich Console, optional
-        By default one on standard error.
+        By default the terminal's, on standard error.
     """
 
     def __init__(self, console: Console | None = None):
-        self._console = console or Console(stderr=True)
+        self._console = console or Terminal(stderr=True)
         self._bar = Progress(
-            TextColumn("{task.description:<36}"),
+            TextColumn("{task.description:<36}", markup=False),
             BarColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}", markup=False),
             console=self._console,
             disable=not self._console.is_terminal,
         )
@@ -146,13 +147,15 @@ class ProgressDisplay:
         """Show an event that says how far things are, or what they take; pass over the others."""
         if event.get("event") == "start":
             self._begin_job(str(event.get("job", "")))
+        if event.get("event") == "search":  # one more, as long as the job so far
+            self._whole, self._furthest = Estimate(), 0.0
         if event.get("event") == "done":
             self._end_job()
         if event.get("event") == "memory":
             line = f"memory: about {event['needed_GB']} GB needed, {event['free_GB']} GB free"
-            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+            self._console.print(line, soft_wrap=True)
         if event.get("event") == "note":
-            self._console.print(event["text"], soft_wrap=True, highlight=False, markup=False)
+            self._console.print(event["text"], soft_wrap=True)
         step = step_of(event)
         if step is None:
             return
@@ -180,7 +183,7 @@ class ProgressDisplay:
         if self._task is not None:
             self._bar.update(self._task, completed=1.0, description=took, left="")
         elif not self._console.is_terminal:
-            self._console.print(took, soft_wrap=True, highlight=False, markup=False)
+            self._console.print(took, soft_wrap=True)
 
     def _draw(self, step: Step, share: float, left: str) -> None:
         if self._task is None:
@@ -195,4 +198,4 @@ class ProgressDisplay:
         self._told = due
         elapsed = duration(time.monotonic() - self._began)
         line = ", ".join(filter(None, (f"{step.words}: {step.count}", elapsed, left)))
-        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+        self._console.print(line, soft_wrap=True)

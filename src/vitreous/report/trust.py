@@ -13,6 +13,10 @@ _READ_STARTS = (
     "is that of particles held out of the search (of starts that were stopped, at the detail "
     "reached by then)."
 )
+_READ_TRIALS = (
+    "A sample of the particles is searched from each start. The log-evidence is that of each image "
+    "given the map of the half that it is not in, over that of noise: better maps have more."
+)
 _READ_CHECKS = "What the images and their table tell before a search begins."
 
 
@@ -72,3 +76,61 @@ def _checks_table(result: dict[str, Any]) -> str:
 def trust_tables(result: dict[str, Any]) -> str:
     """Starts compared with each other, and the findings on the input; empty without either."""
     return _starts_table(result) + _checks_table(result)
+
+
+def _trials_table(result: dict[str, Any]) -> str:
+    tried = (result.get("starts") or {}).get("tried") or []
+    if not tried:
+        return ""
+    rows = [
+        [
+            one["start"],
+            f"{one['resolution']:.1f} Å",
+            f"{one['log_evidence']:.2f}",
+            "" if one["chosen"] else f"{one['less_than_chosen']:.2f} ± {one['standard_error']:.2f}",
+            "chosen" if one["chosen"] else "",
+        ]
+        for one in tried
+    ]
+    header = ["searched", "halves agree to", "log-evidence an image", "less than the chosen", ""]
+    return page.paragraph(_READ_TRIALS, "note") + page.table(header, rows)
+
+
+def _evidence_points(evidence: dict[str, Any]) -> list[str]:
+    """What the verdict of a refinement rests on, in sentences."""
+    points = []
+    if evidence["log_evidence"] is not None:
+        points.append(
+            f"Images: log-evidence {evidence['log_evidence']:.1f} an image over noise; below 0 "
+            "they are likelier to be noise than views of the map."
+        )
+    gain = evidence["gain"]
+    if gain is not None:
+        points.append(
+            f"Search: the last maps fit the sample better than those of its best start by "
+            f"{gain['mean']:.2f} ± {gain['error']:.2f} an image."
+        )
+    mirror = evidence["own_mirror"]
+    points.append(
+        "Hand: the map is unlike its mirror image at all resolutions."
+        if mirror is None
+        else f"Hand: the map is its own mirror image down to {mirror:.1f} Å, unlike it beyond."
+    )
+    points.append(
+        f"Shape: its rotational average holds {evidence['roundness']:.0%} of its variance; that of "
+        "a ball holds all."
+    )
+    return points
+
+
+def refinement_trust(result: dict[str, Any]) -> str:
+    """Verdict of a refinement with its next step, its evidence, and the starts that were tried."""
+    starts = (result.get("starts") or {}).get("sentence")
+    return (
+        page.paragraph(f"{str(result['verdict']).capitalize()}: {result['sentence']}")
+        + page.next_step(result["next_step"])
+        + page.bullets(_evidence_points(result["evidence"]))
+        + (page.paragraph(starts) if starts else "")
+        + _trials_table(result)
+        + _checks_table(result)
+    )

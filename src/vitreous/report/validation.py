@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from vitreous.report.progress import duration
 from vitreous.report.record import read_result
 from vitreous.report.story import Facts, Result, Story, angstrom, numbers
 from vitreous.report.svg import colour
+from vitreous.report.trust import refinement_trust
 from vitreous.report.viewer import make_view, script, viewer
 from vitreous.validate.anisotropy import HALF_ANGLE, ORDER
 
@@ -33,13 +35,22 @@ _READ_FSC = (
 )
 
 
+def _halves_fact(result: Result) -> tuple[str, str, str]:
+    """Particles of each half, and where the halves came from."""
+    first, second = result.get("particles_in_halves") or result["n_by_map"]
+    halves = result["halves"]
+    doubt = "" if halves["independent"] else "; not independent"
+    return ("Halves", f"{first:,} and {second:,}", f"particles, {halves['source']}{doubt}")
+
+
 def _mask_fact(result: Result) -> tuple[str, str, str]:
     mask = result["mask"]
     source = {"automatic": "made round the density", "sphere": "a soft sphere"}
     return (
         "Mask",
         f"{mask['volume_fraction']:.1%} of the box",
-        source.get(mask["source"], Path(mask["source"]).name),
+        source.get(mask["source"], Path(mask["source"]).name)
+        + (", inside of the halves' own" if mask["masked_before"] else ""),
     )
 
 
@@ -109,6 +120,20 @@ def _postprocess(folder: Path, result: Result) -> Story:
         "fsc.xml": "the corrected FSC, for deposition in EMDB",
     }
     return Story(f"The halves agree to {found} (FSC 0.143)", facts, sections, files)
+
+
+def _refine(folder: Path, result: Result) -> Story:
+    """As postprocessing, after whether to believe the map."""
+    story = _postprocess(folder, result)
+    verdict = ("Verdict", str(result["verdict"]), str(result["sentence"]))
+    believed = page.section("How far to trust it", refinement_trust(result))
+    files = {"map.mrc": "the map, filtered by the FSC", "half1.mrc, half2.mrc": "its halves"}
+    return replace(
+        story,
+        facts=[verdict, *story.facts, _halves_fact(result)],
+        sections=[believed, *story.sections],
+        files=story.files | files | {"particles.star": "the particles with their poses"},
+    )
 
 
 def _local_resolution(folder: Path, result: Result) -> Story:
@@ -237,12 +262,13 @@ def _reconstruct(folder: Path, result: Result) -> Story:
     files = {"map.mrc": "the map of all these particles, neither filtered nor sharpened"}
     if "fsc" not in result:
         return Story(f"Reconstruction of {count}", facts, sections, files)
-    found = angstrom(result["resolution_0143"])
-    first, second = result["n_by_map"]
+    found = resolution = angstrom(result["resolution_0143"])
+    if not result["halves"]["independent"]:
+        found += " between halves that are not independent"
     facts = [
-        ("Resolution", found, "FSC 0.143 within the mask, corrected"),
+        ("Resolution", resolution, "FSC 0.143 within the mask, corrected"),
         *facts,
-        ("Halves", f"{first:,} and {second:,}", "particles"),
+        _halves_fact(result),
         _mask_fact(result),
     ]
     sections.insert(0, page.section("Resolution", page.cards([_fsc_card(result)])))
@@ -296,7 +322,7 @@ def _model_check(folder: Path, result: Result) -> Story:
 
 _STORIES: dict[str, tuple[str, Callable[[Path, Result], Story]]] = {
     "postprocess": ("postprocessing", _postprocess),
-    "refine": ("refinement", _postprocess),
+    "refine": ("refinement", _refine),
     "local-resolution": ("local resolution", _local_resolution),
     "anisotropy": ("anisotropy", _anisotropy),
     "reconstruct": ("reconstruction", _reconstruct),

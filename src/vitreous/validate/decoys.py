@@ -27,19 +27,20 @@ _FINEST_PIXEL = 2.5
 _BINS = 4
 """Bins of the rotational average in a pixel of radius: fewer would call a sharp edge not round."""
 
-_EDGE = 4.0
+_EDGE = 5.0
 """Pixels: a ball's edge, drawn on a lattice, is round only without the detail finer than that."""
 
-_BALL = 0.995
-"""Roundness from which a map is a ball.  Drawn without a soft edge balls have 0.9953 at 6 pixels
-of radius and more beyond; apoferritin, the roundest of molecules, 0.992 if cut at 40 A."""
+_BALL = 0.996
+"""Roundness from which a map is a ball.  Drawn without a soft edge balls have 0.9964 or more, from
+3 pixels of radius; apoferritin, the roundest of molecules, 0.992 if cut at 40 A (3 A/px), and
+0.993 in voxels as coarse as 8 A."""
 
 _CUTS = (15.0, 20.0, 30.0, 40.0)
 """Angstrom that noise must look like noise at, whatever lies beyond."""
 
 _SKEW, _KURTOSIS = 0.4, 1.0
 """Largest of a whitened map of noise.  Seventeen had 0.28 and 0.38 at most, over all cuts;
-molecules 0.9 and 3.5 or more at one of them, with as much noise on them as their density."""
+molecules 1.1 and 3.5 or more at one of them, with as much noise on them as their density."""
 
 _LEAST_POWER = 1e-8
 """Of the largest shell's power: what is below is rounding and not whitened."""

@@ -9,6 +9,13 @@ from torch import Tensor
 
 from vitreous.math.fourier import half_shell_means, to_half_fourier
 
+THRESHOLD = 0.143
+"""FSC of two half-maps that the resolution is read at: Rosenthal & Henderson, J. Mol. Biol. 333,
+721 (2003)."""
+
+_STRETCH, _CLEAR = 3, 0.1
+"""Shells, and how far above the threshold their mean is, by which a curve rises again."""
+
 
 def correlation(
     cross: Float[Tensor, " s"], power_a: Float[Tensor, " s"], power_b: Float[Tensor, " s"]
@@ -56,6 +63,38 @@ def crossing(
     share = np.clip((high - threshold) / np.maximum(high - low, 1e-12), 0, 1)
     shell: np.ndarray = np.where(stop > first, stop - 1 + share, first)
     return shell
+
+
+def rises_again(curve: Float[np.ndarray, " s"], threshold: float) -> int | None:
+    """Last shell of the last stretch above ``threshold`` after the first fall, if there is one.
+
+    A few shells that reach it by chance do not count.
+    """
+    fall = first_below(curve, threshold)
+    above = np.concatenate([[False], curve[fall:] >= threshold, [False]])
+    starts, ends = (np.flatnonzero(np.diff(above.astype(int)) == step) + fall for step in (1, -1))
+    clear = [
+        end - 1
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        if end - start >= _STRETCH and curve[start:end].mean() >= threshold + _CLEAR
+    ]
+    return clear[-1] if clear else None
+
+
+def dip_warnings(
+    curve: Float[np.ndarray, " s"], box: int, pixel_size: float, threshold: float = THRESHOLD
+) -> list[str]:
+    """Say that a curve rises again after its first fall, where its resolution is read."""
+    last, before = rises_again(curve, threshold), first_below(curve, threshold) - 1
+    if last is None:
+        return []
+    read = "in the first shell" if before == 0 else f"beyond {box * pixel_size / before:.1f} A"
+    return [
+        f"The FSC falls below {threshold:g} {read} and is above it again up to "
+        f"{box * pixel_size / last:.1f} A. The resolution is read at the first fall, as RELION "
+        "does. Hollow and ball-like molecules have such dips, where they have no signal; so have "
+        "masks with artefacts. Look at the curve."
+    ]
 
 
 def resolution_at(

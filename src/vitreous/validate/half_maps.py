@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,13 +11,20 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from vitreous.math.fourier import from_half_fourier, half_frequency_radius, to_half_fourier
-from vitreous.validate.fsc import first_below, fsc_of_spectra
+from vitreous.validate.fsc import THRESHOLD, first_below, fsc_of_spectra
 
 _RANDOMISE_BELOW = 0.8
 """Phases are randomised from the shell on where the unmasked FSC falls below this."""
 
 _LEAKAGE = 2
 """Shells over which the mask spreads what was not randomised: not corrected."""
+
+_MOST_BY_MASK = 0.95
+"""FSC that a mask makes by itself beyond which it cannot be taken off a curve."""
+
+_OUTLASTED, _SURE = 3, 2.0
+"""Shells, and standard errors above the threshold of their mean, by which a curve outlasts the
+beginning of random phases."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,8 @@ def half_map_curves(
     half2: Float[Tensor, "n n n"],
     mask: Float[Tensor, "n n n"],
     seed: int = 0,
+    *,
+    masked_before: bool = False,
 ) -> HalfMapCurves:
     """Fourier shell correlations of two half-maps within a mask.
 
@@ -92,22 +102,72 @@ def half_map_curves(
         From 0 to 1, soft.
     seed : int
         Of the random phases.
+    masked_before : bool
+        Whether the half-maps were masked before. Their unmasked curve, from which it is read where
+        phases are to become random, is then not unmasked: it holds what the earlier mask made.
+
+    Notes
+    -----
+    Of masked half-maps phases are random from the finest shell on that the corrected curve still
+    outlasts. From a finer one it would end right where the correction begins, whatever was made
+    by masks before; from a coarser one less of what they make would be taken off.
     """
     spectra = [to_half_fourier(half) for half in (half1, half2)]
     unmasked = fsc_of_spectra(*spectra).cpu().numpy()
-    first = first_below(unmasked, _RANDOMISE_BELOW)
 
     def within_mask(halves: list[Tensor]) -> Float[np.ndarray, " s"]:
         curve = fsc_of_spectra(*(to_half_fourier(half * mask) for half in halves))
         return np.asarray(curve.cpu().numpy())
 
     masked = within_mask([half1, half2])
-    randomised = within_mask(
-        [
+
+    def randomised_at(first: int) -> HalfMapCurves:
+        random = [
             from_half_fourier(randomise_phases(spectrum, first, 2 * seed + number))
             for number, spectrum in enumerate(spectra)
         ]
-    )
-    return HalfMapCurves(
-        unmasked, masked, randomised, corrected_fsc(masked, randomised, first), first
-    )
+        curve = within_mask(random)
+        corrected = corrected_fsc(masked, curve, first)
+        return HalfMapCurves(unmasked, masked, curve, corrected, first)
+
+    if masked_before:
+        return _outlasting(randomised_at, first_below(masked, _RANDOMISE_BELOW), float(mask.mean()))
+    return randomised_at(first_below(unmasked, _RANDOMISE_BELOW))
+
+
+def _outlasts(curves: HalfMapCurves, share: float) -> bool:
+    """Whether the corrected curve goes on, by more than chance, where it begins to be corrected.
+
+    A correlation c of N independent pairs has the standard error (1 - c^2) / sqrt(N). A shell of
+    radius s has 2 pi s^2 pairs, of which a mask leaves its ``share`` of the box.
+    """
+    first = curves.randomised_from + _LEAKAGE
+    shells = np.arange(first, min(first + _OUTLASTED, len(curves.masked)))
+    if not len(shells):
+        return False
+    error = (1 - curves.masked[shells] ** 2) / np.sqrt(2 * np.pi * shells**2 * share)
+    error = error / np.maximum(1 - curves.randomised[shells], 1e-6)
+    mean, of_mean = curves.corrected[shells].mean(), error.mean() / np.sqrt(len(shells))
+    return bool(mean >= THRESHOLD + _SURE * of_mean)
+
+
+def _outlasting(
+    randomised_at: Callable[[int], HalfMapCurves], most: int, share: float
+) -> HalfMapCurves:
+    """Curves with phases random from the finest shell on, ``most`` at most, that they outlast.
+
+    Without such a shell, or where it ends by what the mask makes, which leaves nothing to correct,
+    nothing can be judged: the corrected curve is 0.
+    """
+    least, found = 1, randomised_at(1)
+    while most - least > 1:
+        middle = (least + most) // 2
+        curves = randomised_at(middle)
+        if _outlasts(curves, share):
+            least, found = middle, curves
+        else:
+            most = middle
+    fall = min(first_below(found.corrected, THRESHOLD), len(found.masked) - 1)
+    if least > 1 and found.randomised[fall] <= _MOST_BY_MASK:
+        return found
+    return replace(found, corrected=np.where(np.arange(len(found.masked)) > 0, 0.0, 1.0))

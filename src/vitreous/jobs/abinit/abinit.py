@@ -48,13 +48,14 @@ def _start_records(states: list[SearchState], evidence: Evidence) -> list[dict[s
 
 def _advised(task: Task, first: Searched, final: Searched, symmetry: LookedFor | None) -> Judgement:
     """The verdict with what to do next."""
-    finding = first.finding
+    proposed = None if first.finding is None else first.finding.suggested
     ending = Ending(
         config=task.config,
         stack=task.table.stacks[0],
         finest=task.grid.nyquist,
         particles=len(task.table),
-        proposed=None if finding is None else finding.suggested,
+        proposed=proposed,
+        evidence=first.finding.score_of(proposed).evidence if first.finding and proposed else 0.0,
         refuted=symmetry is not None and symmetry.refuted,
     )
     return with_next_step(final.judgement, ending)

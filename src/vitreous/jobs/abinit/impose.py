@@ -171,6 +171,7 @@ def _search_under(
     under = task.under(
         group, resolution_under(group, task.config.final_resolution, task.grid.nyquist)
     )
+    on_event({"event": "search", "symmetry": group})
     under.folder.mkdir(exist_ok=True)
     states = under.checkpoint(on_event).read(states_from) if has_checkpoint(under.folder) else []
     second = search(under, posed_problem(under, on_event), states, on_event)

@@ -41,6 +41,8 @@ class Ending:
     particles : int
     proposed : str or None
         Point group whose axes stand out in a map made without it.
+    evidence : float
+        That speaks for it.
     refuted : bool
         Whether a search under that group was made already, and did not bear it out.
     """
@@ -50,6 +52,7 @@ class Ending:
     finest: float
     particles: int
     proposed: str | None = None
+    evidence: float = 0.0
     refuted: bool = False
 
     @property
@@ -78,8 +81,9 @@ def _under(ending: Ending, group: str) -> NextStep:
     finest = resolution_under(group, ending.config.final_resolution, ending.finest)
     command = _again(ending, group, symmetry=group, final_resolution=finest)
     return NextStep(
-        f"The axes of {group} stand out in this map, which was made without them: search under "
-        f"{group}. If the particle has this symmetry the verdict will be solved.",
+        f"The axes of {group} stand out in this map, which was made without them (evidence "
+        f"{ending.evidence:.0f}, by chance at most 15): search under {group}. If the particle has "
+        "this symmetry, that search will be solved.",
         command,
     )
 

@@ -224,7 +224,8 @@ def search(task: Task, problem: Problem, states: list[SearchState], on_event: On
     chosen = ends[evidence.best]
     ended = coarse_end(problem, chosen) if evidence.collapsed else finish(problem, chosen)
     finding = _symmetry_found(task, ended, judgement)
-    if judgement.doubt in ("own mirror image", "poses differ") and may_have_hand(ended):
+    doubtful = judgement.doubt in ("own mirror image", "poses differ")
+    if doubtful and task.config.classes == 1 and may_have_hand(ended):
         second = max(evidence.partners, key=lambda n: evidence.log_likelihoods[n])
         other, number = finish(problem, ends[second]), evidence.starts[second]
         mates = _mates(problem, finding)

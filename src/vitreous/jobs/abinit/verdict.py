@@ -321,7 +321,8 @@ def _of_search(evidence: Evidence) -> tuple[Doubt | None, str]:
     if evidence.own_mirror <= _HANDED * evidence.worst:
         return "own mirror image", _mirror_words(evidence.own_mirror)
     posed = [s for n in evidence.partners if (s := evidence.posed_alike[n]) is not None]
-    if posed and max(posed) < _POSED:
+    # Of several classes the particles' sorting is asked for instead: poses go by one class's map.
+    if not any(evidence.sorted_alike) and posed and max(posed) < _POSED:
         return "poses differ", _pose_words(max(posed))
     return None, ""
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vitreous.jobs.check.finding import Finding
 from vitreous.jobs.check.sample import Glance
 from vitreous.particles.columns import numbers_if_any
+from vitreous.particles.groups import image_numbers
 from vitreous.particles.micrographs import MICROGRAPH, coordinate_pixels
+from vitreous.particles.poses import ANGLES
 from vitreous.particles.selection import codes
 from vitreous.particles.table import ParticleTable
 from vitreous.validate.particles.duplicates import nearest, repeats
 from vitreous.validate.particles.views import main_axis_share
+
+_APART = "remove the repeated rows: halves that share particles do not check each other"
 
 _NEAR = 0.5
 """Diameters: picks nearer each other are one particle, or none."""
@@ -29,21 +33,43 @@ _ONE_SIDED, _ENOUGH = 0.55, 100
 """Mean squared cosine to the main axis of views, beyond side views only, and views to tell it."""
 
 
+def _copied_rows(table: ParticleTable, image: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:
+    """Rows that show the same image in the same orientation as a row before: that row, this one.
+
+    Rows in another orientation are no copies: a symmetry expansion makes them.
+    """
+    angles = [numbers_if_any(table.block, name) for name in ANGLES]
+    told = [column.tolist() for column in angles if column is not None]
+    return repeats(list(zip(image.tolist(), *told, strict=True)))
+
+
 def duplicate_findings(table: ParticleTable, seen: Glance) -> Iterator[Finding]:
-    """Rows with the same image name, and images with the same pixels."""
-    images = zip(table.stack_of.tolist(), table.index_in_stack.tolist(), strict=True)
-    same_name = repeats(list(images))
-    if same_name:
-        yield _twice(table, "same-image-twice", "Images in the table twice", same_name)
-    known = {row for _, row in same_name}
+    """Rows with the same image, and images with the same pixels."""
+    images = image_numbers(table)
+    again, copies = repeats(images.tolist()), _copied_rows(table, images)
+    if copies:
+        count = "remove the repeated rows: their images count twice"
+        yield _twice(table, "same-image-twice", "Images in the table twice", copies, count)
+    if len(again) > len(copies):
+        yield Finding(
+            "note",
+            "several-views-of-image",
+            "Images in several orientations",
+            f"{len(again) - len(copies)} of {len(table)} rows show an image that another row shows "
+            "in another orientation, as after a symmetry expansion.",
+            "keep them if that is meant: halves are dealt by image, and no image is in both",
+        )
+    known = {row for _, row in again}
     alive = [place for place in np.flatnonzero(~seen.dead) if int(seen.rows[place]) not in known]
     pairs = repeats([seen.digests[place] for place in alive])
     same_pixels = [(int(seen.rows[alive[a]]), int(seen.rows[alive[b]])) for a, b in pairs]
     if same_pixels:
-        yield _twice(table, "same-pixels-twice", "Images with the same pixels", same_pixels)
+        yield _twice(table, "same-pixels-twice", "Images with the same pixels", same_pixels, _APART)
 
 
-def _twice(table: ParticleTable, code: str, what: str, pairs: list[tuple[int, int]]) -> Finding:
+def _twice(
+    table: ParticleTable, code: str, what: str, pairs: list[tuple[int, int]], mend: str
+) -> Finding:
     before, row = pairs[0]
     return Finding(
         "warning",
@@ -51,7 +77,7 @@ def _twice(table: ParticleTable, code: str, what: str, pairs: list[tuple[int, in
         what,
         f"{len(pairs)} of {len(table)} rows repeat another; the first is {table.row_name(row)}, "
         f"the same as row {before + 1}.",
-        "remove the repeated rows: halves that share particles do not check each other",
+        mend,
     )
 
 
@@ -68,18 +94,21 @@ def distance_findings(table: ParticleTable, diameter: float | None) -> Iterator[
     positions = positions_of(table)
     if positions is None or diameter is None:
         return
-    micrograph, pixels = codes(table, MICROGRAPH), coordinate_pixels(table)
-    distance, other = nearest(positions * pixels.sizes[:, None], micrograph)
+    # Of an image that is listed in several orientations, one is enough.
+    listed = np.sort(np.unique(image_numbers(table), return_index=True)[1])
+    pixels, micrograph = coordinate_pixels(table), codes(table, MICROGRAPH)
+    places = positions * pixels.sizes[:, None]
+    distance, other = nearest(places[listed], micrograph[listed])
     near, crowded = distance < _NEAR * diameter, distance < diameter
     if near.any():
-        rows = np.flatnonzero(near)
+        first = int(near.argmax())
         yield Finding(
             "warning" if near.mean() > _FEW else "note",
             "picks-too-near",
             "Picks too near each other",
-            f"{len(rows)} of {len(table)} are nearer than half a diameter ({diameter / 2:.0f} A) "
-            f"to another on their micrograph; the first is row {rows[0] + 1}, "
-            f"{distance[rows[0]]:.0f} A from row {other[rows[0]] + 1} ({pixels.words}).",
+            f"{near.sum()} of {len(listed)} are nearer than half a diameter ({diameter / 2:.0f} A) "
+            f"to another on their micrograph; the first is row {listed[first] + 1}, "
+            f"{distance[first]:.0f} A from row {listed[other[first]] + 1} ({pixels.words}).",
             "keep one of each pair: they show the same particle, or none",
         )
     if crowded.mean() > _CROWDED:

@@ -194,14 +194,14 @@ def _ended(
         "preflight": task.preflight,
         "hand": "as the references'",
     }
-    record["warnings"] = [*task.warnings, *_told(record, few)]
+    record["warnings"] = [*task.warnings, *findings(record, few)]
     table = posed_table(task.table, found, classes)
     return Classified3d(
         made.maps, made.half1, made.half2, made.curves, laid, making.fixed, frame, table, record
     )
 
 
-def _told(record: dict[str, Any], few: list[int]) -> list[str]:
+def findings(record: dict[str, Any], few: list[int]) -> list[str]:
     """Warnings on what was found; ``few`` are the classes with hardly any particles."""
     told = [f"Class {number} holds hardly any particles." for number in few]
     passes, changed = record["passes"], record["changed"]

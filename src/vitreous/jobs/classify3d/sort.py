@@ -134,10 +134,11 @@ def save_progress(checkpoint: Checkpoint, begun: SearchState, progress: Progress
     """Write what a sorting needs to go on to the same bits: it, and the maps it began with."""
     sorting = progress.sorting
     sums = [part for part in sorting.folds.sums if part is not None]
+    # A tensor that stays as it began is one and the same in both states: a file holds it twice.
     tensors = {
         "by_map": sorting.by_map,
         "log_evidence": sorting.log_evidence,
-        **state_tensors("begun", begun),
+        **{name: tensor.clone() for name, tensor in state_tensors("begun", begun).items()},
         **state_tensors("state", sorting.state),
     }
     for number, part in enumerate(sums):

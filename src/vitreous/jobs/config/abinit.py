@@ -25,8 +25,9 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     skip_anneal : bool
         No class similarity: classes are free to differ from the first iteration.
     symmetry : str
-        Point group imposed on the map: C1, Cn, Dn, T, O, I, I1 to I4; auto makes a map in C1,
-        looks for its symmetry and, if there is any, polishes all poses under it.
+        Point group imposed on the map: C1, Cn, Dn, T, O, I, I1 to I4; auto makes a map in C1
+        and looks for its symmetry.  A group that the map holds is imposed if particles are then
+        explained better; where the map is in doubt the group that stands out is searched under.
     mask_diameter : float or auto
         Diameter in angstrom of the spherical mask; auto takes what the images suggest, or 85 % of
         the box where they do not tell.

@@ -28,8 +28,9 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
         Soft mask of the map from 0 to 1; by default one is made anew round the density in every
         pass.
     lowpass : float
-        Resolution in angstrom that the reference is cut at before the first pass, from 30 to 60:
-        so no detail of the reference can end in the map.
+        Resolution in angstrom that the reference is cut at before the first pass; where that
+        misses what the particles' own poses show, 20 and 15 are tried, too.  Detail of the
+        reference that is finer than 20 can end in the map, which is warned of.
     halves : str
         What is dealt out between the halves: particle, or micrograph or filament, whose particles
         stay together.  Halves that the particles have (rlnRandomSubset) are kept.
@@ -41,7 +42,10 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
         other; spherical, by the FSC.
     local_search : float, optional
         Begin from the particles' own poses with this angular step in degrees, and search only
-        round them; by default the first passes search everywhere.
+        round them; by default a sample of the particles is searched both round their poses, if
+        they have any, and everywhere, and the search goes on from what fits the images better.
+    ignore_poses : bool
+        Search everywhere whatever poses the particles have.
     angle_prior : float, optional
         Standard deviation in degrees of a Gaussian prior on the angle from the particles' own
         orientations; only with --local-search.
@@ -81,6 +85,7 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
     join_halves: float = 40.0
     regulariser: Literal["spherical", "nonuniform"] = "nonuniform"
     local_search: float | None = None
+    ignore_poses: bool = False
     angle_prior: float | None = None
     shift_prior: float | None = None
     fulcrum: tuple[float, float, float] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from vitreous.errors import InputError, OptionError
 from vitreous.io.mrc import read_map
 from vitreous.jobs.compare import cubic
 from vitreous.jobs.config.maps import OfHalfMaps
-from vitreous.physics.envelope import automatic_mask
+from vitreous.physics.envelope import automatic_mask, usual_widths
 from vitreous.physics.masks import soft_sphere
 from vitreous.validate.fsc import fsc
+from vitreous.validate.half_maps import HalfMapCurves, half_map_curves
+from vitreous.validate.masked_before import MaskedBefore, masked_before
 
 _SAME_PIXEL = 0.01
 """Relative difference between pixel sizes that a header may make by rounding."""
@@ -30,6 +32,11 @@ _SLACK = 1e-3
 
 _SPHERE_EDGE = 5.0
 """Pixels of a spherical mask's soft edge."""
+
+_UNMASKED = "give half-maps as reconstructed, such as RELION's run_half1_class001_unfil.mrc"
+
+_LEAST_VOXELS = 500
+"""Voxels that must be left to compare half-maps in."""
 
 _HARD = 0.01
 """Share of a mask's volume that its edge takes at least, unless it is cut hard."""
@@ -63,12 +70,16 @@ class HalfMaps:
     pixel_size : float
         Angstrom.
     mask : Mask
+        Within the earlier one, where half-maps were masked before.
+    masked_before : MaskedBefore or None
+        The mask that they were multiplied by, if that can be felt in ``mask``.
     """
 
     half1: Float[Tensor, "n n n"]
     half2: Float[Tensor, "n n n"]
     pixel_size: float
     mask: Mask
+    masked_before: MaskedBefore | None = None
 
     @property
     def box(self) -> int:
@@ -80,12 +91,21 @@ class HalfMaps:
         """The whole map."""
         return (self.half1 + self.half2) / 2
 
+    def curves(self, seed: int) -> HalfMapCurves:
+        """FSC within the mask and without; ``seed`` is that of the random phases."""
+        before = self.masked_before is not None
+        return half_map_curves(self.half1, self.half2, self.mask.volume, seed, masked_before=before)
+
     def record(self) -> dict[str, Any]:
         """Entries of ``result.json`` on what was read."""
         share = float(self.mask.volume.mean())
         return {
             "input": {"box": self.box, "pixel_size": self.pixel_size},
-            "mask": {**self.mask.record, "volume_fraction": share},
+            "mask": {
+                **self.mask.record,
+                "volume_fraction": share,
+                "masked_before": self.masked_before is not None,
+            },
         }
 
 
@@ -230,7 +250,37 @@ def open_half_maps(
         found = _sphere(n, size, mask_diameter)
     else:
         found = _automatic(first, second, size, half1)
-    return HalfMaps(first, second, size, found)
+    return _within_earlier_mask(HalfMaps(first, second, size, found), half1)
+
+
+def _within_earlier_mask(halves: HalfMaps, path: Path) -> HalfMaps:
+    """The same with a mask inside of one that the half-maps were multiplied by before, if any.
+
+    Raises
+    ------
+    InputError
+        If nothing is left inside of it.
+    """
+    before = masked_before(halves.half1, halves.half2)
+    if before is None or not before.touches(halves.mask.volume):
+        return halves
+    narrow = halves.mask.volume * before.inner(usual_widths(halves.pixel_size)[1])
+    left = float(narrow.mean())
+    if float((narrow > 0.5).sum()) < _LEAST_VOXELS:
+        raise InputError(
+            f"was masked before, so tightly that nothing is left to judge within it: its envelope "
+            f"takes {before.share:.2%} of the box, of which the edge takes {before.edge} px",
+            where=path,
+            mend=_UNMASKED,
+        )
+    warning = (
+        f"The half-maps were masked before: outside {before.share:.1%} of the box they hold no "
+        "noise. The mask's edge is in both, so their FSC is too good, also without a mask. They "
+        f"are compared inside of it, within {left:.1%} of the box. For a resolution to rely on, "
+        f"{_UNMASKED}."
+    )
+    mask = replace(halves.mask, volume=narrow, warnings=(*halves.mask.warnings, warning))
+    return replace(halves, mask=mask, masked_before=before)
 
 
 def half_maps_given(options: OfHalfMaps) -> HalfMaps:

@@ -20,7 +20,6 @@ from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
 from vitreous.validate.fsc import crossing
-from vitreous.validate.half_maps import half_map_curves
 from vitreous.validate.local_resolution import (
     FIRST_SHELL,
     LocalWindow,
@@ -119,7 +118,7 @@ def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = igno
     _check(config)
     halves = half_maps_given(config)
     pixel_size, mask = halves.pixel_size, halves.mask.volume
-    curves = half_map_curves(halves.half1, halves.half2, mask, config.seed)
+    curves = halves.curves(config.seed)
     found = resolutions(curves, halves.box, pixel_size)
     resolution = found["resolution_0143_interpolated"]
     if resolution is None:
@@ -152,7 +151,7 @@ def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = igno
             },
             "bfactor": b_factor,
             "bfactor_source": source,
-            "warnings": [*halves.mask.warnings, *curve_warnings(curves), *b_warnings],
+            "warnings": [*halves.mask.warnings, *curve_warnings(curves, halves), *b_warnings],
             "timings": {"total_s": round(time.monotonic() - began, 3)},
         }
         write_record(job.path, result)

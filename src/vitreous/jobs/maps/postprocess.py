@@ -24,12 +24,13 @@ from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
 from vitreous.physics.filters import low_pass
 from vitreous.validate.fsc import (
+    dip_warnings,
     first_below,
     resolution_at,
     resolution_of_shell,
     shell_frequency,
 )
-from vitreous.validate.half_maps import HalfMapCurves, half_map_curves
+from vitreous.validate.half_maps import HalfMapCurves
 from vitreous.validate.sharpen import GuinierFit, fsc_weight, guinier_fit, sharpened
 
 _MASKS_OWN = 0.1
@@ -83,11 +84,17 @@ def resolutions(curves: HalfMapCurves, box: int, pixel_size: float) -> dict[str,
     }
 
 
-def curve_warnings(curves: HalfMapCurves) -> list[str]:
+def curve_warnings(curves: HalfMapCurves, halves: HalfMaps) -> list[str]:
     """What the curves say against the mask, the sampling or the halves' independence."""
-    found, shells = [], len(curves.corrected)
+    found = dip_warnings(curves.corrected, halves.box, halves.pixel_size)
+    shells, before = len(curves.corrected), halves.masked_before is not None
     fall = first_below(curves.corrected, 0.143)
-    if fall < first_below(curves.unmasked, 0.143):
+    if before and fall == 1:
+        return [
+            "The resolution is not judged: inside of the earlier mask, the mask alone makes the "
+            "halves agree."
+        ]
+    if not before and fall < first_below(curves.unmasked, 0.143):
         found.append(
             "The masked resolution is worse than the unmasked one: the mask cuts into the molecule "
             "or lies beside it."
@@ -164,7 +171,7 @@ def judge_half_maps(
     seed : int
         Of the random phases.
     """
-    curves = half_map_curves(halves.half1, halves.half2, halves.mask.volume, seed)
+    curves = halves.curves(seed)
     weight = fsc_weight(curves.corrected) / (1.0 if mtf is None else mtf)
     spectrum = to_half_fourier(halves.mean)
     fit = guinier_fit(spectrum, weight, halves.pixel_size, fit_from, fit_to)
@@ -180,7 +187,7 @@ def judge_half_maps(
         "fsc": {"frequency": frequency, **asdict(curves)},
     }
     volume = sharpened(spectrum, weight, b_factor, halves.pixel_size)
-    warnings = [*halves.mask.warnings, *curve_warnings(curves), *b_warnings]
+    warnings = [*halves.mask.warnings, *curve_warnings(curves, halves), *b_warnings]
     return Judged(volume, curves, record, warnings)
 
 

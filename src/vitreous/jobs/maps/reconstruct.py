@@ -32,7 +32,6 @@ from vitreous.reconstruct.backproject import MapGrid, backproject, map_grid
 from vitreous.reconstruct.half_cube import HalfCube, half_cube_shape
 from vitreous.reconstruct.least_squares import least_squares_map
 from vitreous.validate.fsc import shell_frequency
-from vitreous.validate.half_maps import half_map_curves
 
 _LEAST_SHELLS = 4
 """Shells that a map must have."""
@@ -126,7 +125,7 @@ def _judged(
     folder: Path, halves: HalfMaps, config: ReconstructConfig, grid: MapGrid
 ) -> dict[str, Any]:
     """Entries of ``result.json`` on the halves in a folder; writes their FSC."""
-    curves = half_map_curves(halves.half1, halves.half2, halves.mask.volume, config.seed)
+    curves = halves.curves(config.seed)
     frequency = shell_frequency(grid.box, grid.pixel_size)
     write_fsc_xml(folder / "fsc.xml", frequency, curves.corrected, _XML_TITLE)
     return {
@@ -134,7 +133,7 @@ def _judged(
         "mean_fsc": mean_fsc(curves.corrected[: int(grid.radius) + 1]),
         **resolutions(curves, grid.box, grid.pixel_size),
         "fsc": {"frequency": frequency, **asdict(curves)},
-        "warnings": [*halves.mask.warnings, *curve_warnings(curves)],
+        "warnings": [*halves.mask.warnings, *curve_warnings(curves, halves)],
     }
 
 

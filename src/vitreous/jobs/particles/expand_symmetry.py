@@ -10,6 +10,7 @@ from vitreous.jobs.config.particles import ExpandSymmetryConfig
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.targets import inputs_of, spare_inputs, spared
 from vitreous.math.symmetry import normalise_name
+from vitreous.particles.groups import image_numbers
 from vitreous.particles.symmetry_expansion import expand_symmetry
 from vitreous.particles.table import read_particles, write_particles
 from vitreous.validate.particles.duplicates import repeats
@@ -62,8 +63,7 @@ def run_expand_symmetry(config: ExpandSymmetryConfig, on_event: OnEvent = ignore
     spared(config.out, inputs_of(config), config.overwrite)
     table = read_particles(config.particles, need_images=False)
     spare_inputs(config.out, table.stacks)
-    images = list(zip(table.stack_of.tolist(), table.index_in_stack.tolist(), strict=True))
-    twice = len(repeats(images))
+    twice = len(repeats(image_numbers(table).tolist()))
     warnings = (
         (f"{twice} rows repeat the image of another: was the table expanded before?",)
         if twice

@@ -20,7 +20,6 @@ from vitreous.jobs.refine.scales import group_contrast, particle_contrast
 from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import Task
 from vitreous.math.fourier import resample_map
-from vitreous.particles.selection import evenly
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.search.grid import shift_cells, shift_grid
 from vitreous.search.local import Neighbourhood, neighbourhood
@@ -34,14 +33,8 @@ _NOISE_RATE = 1.0
 _EVERYWHERE = 3
 """Passes everywhere at the least: the first have a coarse map to go by, and misplace many."""
 
-_SKETCH = 250
-"""Particles of a half that passes everywhere begin with: the map takes shape from few."""
-
 _PLACING = 0.01
 """Relative rise of the mean log-evidence that tells of particles still finding their place."""
-
-_AFTER = {"sketch": "everywhere", "everywhere": "nearby"}
-"""What follows a stage that has settled."""
 
 _AHEAD, _AHEAD_SHARE = 6, 0.25
 """Shells used beyond the resolution, at the least, and over it: so it can rise."""
@@ -97,22 +90,20 @@ def _renewed(
     return torch.stack(parts)
 
 
-def first_stage(task: Task) -> str:
-    """Where a search without poses begins."""
-    return "sketch" if max(len(task.members(half)) for half in (0, 1)) > _SKETCH else "everywhere"
-
-
 def _shared(task: Task) -> float:
     """Shells to which the halves share their density."""
     return task.field / task.config.join_halves
 
 
-def _halves(task: Task, sums: list[Accumulator], frame: Frame, *, join: bool = True) -> Halves:
+def solved_halves(
+    task: Task, sums: list[Accumulator], frame: Frame, *, join: bool = True
+) -> Halves:
+    """Maps of both halves from their sums, and how far they agree."""
     seed = task.config.seed
     return gold_standard(sums, frame, shared=_shared(task), join=join, mask=task.mask, seed=seed)
 
 
-def _learnt(task: Task, state: RefineState, halves: Halves) -> RefineState:
+def learnt(task: Task, state: RefineState, halves: Halves) -> RefineState:
     """The state with the resolution that the halves agree to, and the references it allows."""
     nonuniform = task.config.regulariser == "nonuniform"
     references = references_from(halves, shared=_shared(task), nonuniform=nonuniform)
@@ -120,11 +111,7 @@ def _learnt(task: Task, state: RefineState, halves: Halves) -> RefineState:
 
 
 def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
-    """Search all orientations and shifts; the grid sets how far the resolution may rise.
-
-    A sketch does so with some particles, always the same, until these find no better places, or
-    half of the passes are done.
-    """
+    """Search all orientations and shifts; the grid sets how far the resolution may rise."""
     most = min(shells_at(FINEST, task.widest), task.most_shells)
     frame = task.frame_of(most)
     images = replace(loaded.rings_in(task, frame), scale=state.scale)
@@ -132,13 +119,11 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
     references = resample_map(state.references, frame.box)
     rings = min(ahead(state.shell), frame.polar.rings)
     pixel = task.grid.pixel_size / frame.pixel_size
-    results, sums, fits = [], [], []
+    results, sums = [], []
     matrices, origins = state.matrices.clone(), state.origins.clone()
     probability, evidence = state.probability.clone(), state.log_evidence.clone()
     for half in (0, 1):
         index = task.members(half)
-        if state.stage == "sketch":
-            index = index[evenly(len(index), _SKETCH)]
         result, found = search_everywhere(
             references[half],
             images,
@@ -157,17 +142,15 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
         matrices[index], origins[index] = found.matrices, found.origins * frame.pixel_size
         probability[index] = result.best.probability.cpu()
         evidence[index] = result.best.log_evidence.cpu()
-        fits.append(evidence[index])
-    halves = _halves(task, sums, frame)
+    halves = solved_halves(task, sums, frame)
     stalled = halves.shell <= state.shell or ahead(halves.shell) > most
-    mean = float(torch.cat(fits).mean())
+    mean = float(evidence.mean())
     placing = mean - state.evidence >= _PLACING * abs(mean)
     settled = stalled and not placing and state.iteration + 1 >= _EVERYWHERE
-    late = state.stage == "sketch" and 2 * (state.iteration + 1) >= task.config.iterations
     new = replace(
         state,
         iteration=state.iteration + 1,
-        stage=_AFTER[state.stage] if settled or late else state.stage,
+        stage="nearby" if settled else "everywhere",
         evidence=mean,
         noise=_renewed(list(results), noise, images.mask_share),
         matrices=matrices,
@@ -176,7 +159,7 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
         log_evidence=evidence,
         scale=group_contrast(list(results), state.scale, images.group),
     )
-    return _learnt(task, new, halves)
+    return learnt(task, new, halves)
 
 
 def _around(task: Task, state: RefineState, frame: Frame) -> Neighbourhood:
@@ -253,7 +236,7 @@ def pass_nearby(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
     lattice; a finer one could then tell more.
     """
     new, sums, frame = search_nearby(task, state, loaded, ahead(state.shell))
-    halves = _halves(task, sums, frame)
+    halves = solved_halves(task, sums, frame)
     gained = halves.shell > state.shell
     settled = new.evidence - state.evidence < _SETTLED * abs(new.evidence)
     sharp = float(new.probability.mean()) > _SHARP
@@ -264,7 +247,7 @@ def pass_nearby(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
         step=new.step / 2 if sharp else new.step,
         shift_step=new.shift_step / 2 if sharp else new.shift_step,
     )
-    return _learnt(task, new, halves)
+    return learnt(task, new, halves)
 
 
 def between_steps(
@@ -300,7 +283,7 @@ def last_pass(task: Task, state: RefineState, loaded: Loaded) -> tuple[RefineSta
     free = task.config.between_steps and (local is None or not local.holds)
     last = between_steps if free else search_nearby
     state, sums, frame = last(task, state, loaded, task.most_shells)
-    return state, _halves(task, sums, frame, join=False)
+    return state, solved_halves(task, sums, frame, join=False)
 
 
 def told(task: Task, state: RefineState, on_event: OnEvent) -> None:
@@ -313,7 +296,7 @@ def told(task: Task, state: RefineState, on_event: OnEvent) -> None:
             "at_most": task.config.iterations,
             "next": state.stage,
             "resolution": round(task.field / state.shell, 2),
-            "angular_sampling": FINEST if state.stage in _AFTER else state.step,
+            "angular_sampling": FINEST if state.stage == "everywhere" else state.step,
             "shift_step": state.shift_step,
             "posterior_of_best": float(state.probability[state.probability > 0].mean()),
             "log_likelihood": state.evidence,

@@ -5,43 +5,26 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from vitreous.io.mrc import write_map
 from vitreous.jobs.checkpoint import Checkpoint
 from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.contents import digest_of
 from vitreous.jobs.em.search import SMALL_BOX
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
-from vitreous.jobs.maps.half_maps import HalfMaps, Mask
-from vitreous.jobs.maps.postprocess import judge_half_maps, write_judged
 from vitreous.jobs.memory import refine_plan
 from vitreous.jobs.options import on_its_threads
-from vitreous.jobs.record import job_record, write_record
-from vitreous.jobs.refine.begin import Begun, begin, first_state
-from vitreous.jobs.refine.gold import Halves, claimed
-from vitreous.jobs.refine.passes import (
-    Loaded,
-    last_pass,
-    pass_everywhere,
-    pass_nearby,
-    told,
-)
+from vitreous.jobs.refine.begin import Begun, begin
+from vitreous.jobs.refine.gold import Halves
+from vitreous.jobs.refine.outputs import Ended, write_results
+from vitreous.jobs.refine.passes import Loaded, last_pass, pass_everywhere, pass_nearby, told
+from vitreous.jobs.refine.start import for_all, from_reference
 from vitreous.jobs.refine.state import FREE, RefineState, load_state, save_state
 from vitreous.jobs.refine.task import Task
+from vitreous.jobs.refine.trials import choose_start, fit_to_other_half, sample_of
 from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.threads import one_thread
-from vitreous.math.fourier import (
-    resample,
-    resample_map,
-)
-from vitreous.math.rotations import matrix_to_euler
-from vitreous.particles.contrast import SCALE
-from vitreous.particles.table import write_particles
-from vitreous.physics.filters import by_shells
-from vitreous.validate.sharpen import fsc_weight
 
 
 def _iterated(
@@ -56,85 +39,25 @@ def _iterated(
     return state
 
 
-def _half_maps(task: Task, halves: Halves) -> HalfMaps:
-    """Half-maps and mask on their grid."""
-    grid = task.grid
-    first, second = resample_map(halves.unfiltered, grid.box)
-    mask = resample(halves.mask, grid.box, 3).clamp(0, 1)
-    given = task.config.mask
-    source = "automatic" if given is None else str(given)
-    return HalfMaps(first, second, grid.pixel_size, Mask(mask, {"source": source}))
+def _first_state(begun: Begun, on_event: OnEvent) -> RefineState:
+    """Where all particles start: what trials on a sample chose, or the local search asked for."""
+    task = begun.task
+    if task.locality is not None:
+        return from_reference(task, begun.reference, task.config.lowpass)
+    choice, trial = choose_start(begun, sample_of(task), on_event)
+    if len(choice.fits[0]) == len(task.table):
+        return replace(trial.state, choice=choice)
+    poses = begun.poses if choice.start.posed else None
+    return replace(for_all(task, trial.state, poses), choice=choice)
 
 
-def _write_particles(task: Task, state: RefineState, out: Path) -> None:
-    angles = matrix_to_euler(state.matrices).numpy()
-    extra = {
-        "rlnRandomSubset": task.half.numpy() + 1,
-        "rlnMaxValueProbDistribution": state.probability.numpy(),
-        "rlnLogLikeliContribution": state.log_evidence.numpy(),
-    }
-    if task.config.per_particle_scale or len(task.table.optics) > 1:
-        extra[SCALE] = state.scale.double().numpy()
-    posed = task.table.with_poses(
-        rot=angles[:, 0],
-        tilt=angles[:, 1],
-        psi=angles[:, 2],
-        origin_x=state.origins[:, 0].double().numpy(),
-        origin_y=state.origins[:, 1].double().numpy(),
-        extra=extra,
-    )
-    write_particles(out / "particles.star", posed)
-
-
-def _write(begun: Begun, state: RefineState, halves: Halves, out: Path, began: float) -> None:
-    """Maps, particles.star and, last, result.json."""
-    task, config, settled = begun.task, begun.task.config, state.stage == "done"
-    maps = _half_maps(task, halves)
-    judged = judge_half_maps(maps, seed=config.seed)
-    whole = by_shells(maps.mean, fsc_weight(judged.curves.corrected))
-    for name, volume in (("half1", maps.half1), ("half2", maps.half2), ("map", whole)):
-        write_map(out / f"{name}.mrc", volume.numpy(), maps.pixel_size)
-    write_judged(out, maps, judged)
-    _write_particles(task, state, out)
-    part = task.locality is not None and (task.locality.holds or task.mask is not None)
-    claim, doubts = claimed(
-        judged.record["resolution_0143"],
-        shared=config.join_halves,
-        lowpass=config.lowpass,
-        evidence=None if part else state.evidence,
-    )
-    warnings = [*begun.warnings, *judged.warnings, *doubts]
-    if not settled:
-        warnings.append(
-            f"The resolution or the poses had not settled after {state.iteration - 1} passes: "
-            "resume with more --iterations."
-        )
-    record: dict[str, Any] = {
-        **job_record("refine", config),
-        "seed": config.seed,
-        "device": str(task.device),
-        **maps.record(),
-        **judged.record,
-        "n_particles": len(task.table),
-        "particles_in_halves": torch.bincount(task.half, minlength=2).tolist(),
-        "halves": task.halves.record(independent=task.locality is None or not task.halves.dealt),
-        "contrast": [
-            {"optics_group": group.number, "contrast": float(state.scale[own].mean())}
-            for number, group in enumerate(task.table.optics)
-            for own in [torch.from_numpy(task.table.group == number)]
-        ],
-        "symmetry": config.symmetry,
-        "mask_diameter": task.mask_diameter,
-        "passes": state.iteration,
-        "settled": settled,
-        "posterior_of_best": float(state.probability.mean()),
-        "preflight": begun.preflight,
-        "warnings": warnings,
-        "timings": {"total_s": round(time.monotonic() - began, 3)},
-    }
-    if doubts:
-        record |= {"resolution_0143": claim, "resolution_0143_interpolated": claim}
-    write_record(out, record)
+def _ended(task: Task, state: RefineState, halves: Halves) -> Ended:
+    """How the search ended, and how well its maps fit the images that starts were tried on."""
+    if state.choice is None:
+        return Ended(state, halves, None)
+    sample = sample_of(task)
+    fit = fit_to_other_half(sample, state.references, state.scale[sample.rows])
+    return Ended(state, halves, fit)
 
 
 @on_its_threads
@@ -170,10 +93,14 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
         path = job.path / CHECKPOINT
         checkpoint = Checkpoint(path, config, config.resume, FREE, inputs, job.tell)
         with one_thread(task.grid.box <= SMALL_BOX):
-            state = load_state(checkpoint, task.device) if config.resume else first_state(begun)
+            if config.resume:
+                state = load_state(checkpoint, task.device)
+            else:
+                state = _first_state(begun, job.tell)
+                save_state(checkpoint, state)
             state = _iterated(task, state, loaded, checkpoint, job.tell)
             state, halves = last_pass(task, state, loaded)
             told(task, replace(state, shell=max(halves.shell, 1)), job.tell)
-            _write(begun, state, halves, job.path, began)
+            write_results(begun, _ended(task, state, halves), job.path, began)
         job.tell({"event": "done", "out": str(config.out)})
     return config.out

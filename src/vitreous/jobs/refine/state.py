@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vitreous.jobs.checkpoint import Checkpoint
 from vitreous.jobs.em.local_pass import Posed
+from vitreous.jobs.refine.choice import Choice
 
 FREE = ("iterations",)
 """Options that a resumed refinement may change."""
@@ -25,7 +26,7 @@ class RefineState:
     iteration : int
         Passes done.
     stage : str
-        sketch, everywhere, nearby or done.
+        everywhere, nearby or done.
     step : float
         Angular step in degrees of the next pass round the particles' places.
     shift_step : float
@@ -46,6 +47,8 @@ class RefineState:
         Posterior of the best place, and the image's fit.
     scale : tensor (particles,)
         Of the particles' contrast, 1 on the average.
+    choice : Choice or None
+        Which start was chosen; None for a local search that was asked for.
     """
 
     iteration: int
@@ -61,6 +64,7 @@ class RefineState:
     probability: Float[Tensor, " n"]
     log_evidence: Float[Tensor, " n"]
     scale: Float[Tensor, " n"]
+    choice: Choice | None = None
 
     def posed(self, pixel_size: float) -> Posed:
         """Places of all particles, in pixels of that size."""
@@ -69,9 +73,12 @@ class RefineState:
 
 def save_state(checkpoint: Checkpoint, state: RefineState) -> None:
     """Write a checkpoint."""
-    values = {field.name: getattr(state, field.name) for field in fields(state)}
+    values = {one.name: getattr(state, one.name) for one in fields(state) if one.name != "choice"}
     tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     scalars = {name: value for name, value in values.items() if name not in tensors}
+    if state.choice is not None:
+        tensors["fits"] = state.choice.fits
+        scalars["choice"] = state.choice.scalars()
     checkpoint.write(tensors, scalars)
 
 
@@ -86,6 +93,8 @@ def load_state(checkpoint: Checkpoint, device: torch.device) -> RefineState:
 
     def build(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> RefineState:
         moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
-        return RefineState(**moved, **scalars)
+        fits, chosen = moved.pop("fits", None), scalars.pop("choice", None)
+        choice = None if chosen is None else Choice.of(chosen, fits.cpu())
+        return RefineState(**moved, **scalars, choice=choice)
 
     return checkpoint.read(build)

@@ -16,7 +16,14 @@ from vitreous.jobs.config.volumes import FscConfig
 from vitreous.jobs.maps.half_maps import read_mask, same_grid
 from vitreous.jobs.targets import inputs_of, spared
 from vitreous.jobs.volumes.files import check_numbers, whole_cube
-from vitreous.validate.fsc import fsc, resolution_at, resolution_of_shell, shell_frequency
+from vitreous.validate.fsc import (
+    dip_warnings,
+    fsc,
+    resolution_at,
+    resolution_of_shell,
+    shell_frequency,
+)
+from vitreous.validate.masked_before import MOSTLY_SILENT, masked_before
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,18 @@ def run_fsc(config: FscConfig) -> ShellCorrelation:
     box, pixel_size = a.shape[-1], first.pixel_size
     same_grid(config.map2, b.shape[-1], second.pixel_size, config.map1, box, pixel_size)
     warnings: tuple[str, ...] = ()
+    before = masked_before(a, b)
     if config.mask is not None:
         mask = read_mask(config.mask, config.map1, box, pixel_size, config.pixel_size)
         a, b, warnings = a * mask.volume, b * mask.volume, mask.warnings
     curve = fsc(a, b).numpy()
+    warnings += tuple(dip_warnings(curve, box, pixel_size))
+    if before is not None and before.silent > MOSTLY_SILENT:
+        warnings += (
+            f"The maps do not differ outside {before.share:.1%} of the box, as where both were "
+            "masked: the mask's edge makes them agree, and the resolution is too fine. Give maps "
+            "without a mask.",
+        )
     apart = float(np.linalg.norm(first.centre - second.centre))
     if apart > pixel_size / 2:
         warnings += (

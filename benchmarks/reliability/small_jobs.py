@@ -1,0 +1,164 @@
+"""The smallest jobs that have checkpoints, and what the scripts here share."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+# A child forked from this process may use threads only if this one has none.
+for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
+    os.environ[_name] = "1"
+
+from vitreous.cli import main  # noqa: E402
+from vitreous.jobs.config.simulate import SimulateConfig  # noqa: E402
+from vitreous.jobs.simulate import simulate  # noqa: E402
+from vitreous.physics.phantom import built_in_phantom  # noqa: E402
+
+JOBS: dict[str, tuple[str, ...]] = {
+    "refine": (
+        *("refine", "data/particles.star", "--reference", "data/truth.mrc", "--iterations", "3"),
+        *("--local-search", "7.5", "--offset-range", "2", "--resolution-limit", "25"),
+        *("--no-between-steps", "--regulariser", "spherical", "--mask-diameter", "200"),
+    ),
+    "classify3d": (
+        *("classify3d", "data/particles.star", "--reference", "data/truth.mrc", "--classes", "2"),
+        *("--no-align", "--iterations", "4", "--resolution-limit", "25", "--mask-diameter", "200"),
+    ),
+    "abinit": (
+        *("abinit", "data/particles.star", "--starts", "1", "--initial-iterations", "3"),
+        *("--between-iterations", "3", "--final-iterations", "1", "--angular-sampling", "30"),
+        *("--final-resolution", "25", "--write-every", "1", "--polish-passes", "1"),
+        *("--mask-diameter", "200"),
+    ),
+}
+"""Options of each, on 300 images of 32 px."""
+
+MAPS = {"refine": "map.mrc", "classify3d": "class001.mrc", "abinit": "class001.mrc"}
+
+
+@dataclass
+class Tally:
+    """A row of the table."""
+
+    kind: str
+    count: int = 0
+    faults: int = 0
+    losses: int = 0
+
+    def fault(self, words: str) -> None:
+        self.faults += 1
+        print(f"FAULT: {words}", file=sys.stderr, flush=True)
+
+    def loss(self, words: str) -> None:
+        self.losses += 1
+        print(f"LOSS: {words}", file=sys.stderr, flush=True)
+
+    def row(self) -> str:
+        command = " ".join(["python", f"benchmarks/reliability/{Path(sys.argv[0]).name}"])
+        command = " ".join([command, *sys.argv[1:]])
+        cells = (self.kind, self.count, self.faults, self.losses, f"`{command}`")
+        return f"| {' | '.join(map(str, cells))} |"
+
+
+@contextmanager
+def workshop() -> Iterator[Path]:
+    """A temporary folder with 300 images, as the current one."""
+    with tempfile.TemporaryDirectory(prefix="reliability-") as name:
+        os.chdir(name)
+        config = SimulateConfig(Path("built-in"), out=Path("data"), n=300, snr=0.3, seed=3)
+        simulate(built_in_phantom(32, 8.0), 8.0, config)
+        load()
+        yield Path(name)
+        os.chdir("/")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: exit code (less than 0 for a signal) and what it said on stderr."""
+
+    code: int
+    errors: str
+
+
+class Running:
+    """The command in a process forked from this one, in which all is loaded and compiled."""
+
+    def __init__(self, *words: str):
+        reading, writing = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.dup2(writing, 1)
+            os.dup2(writing, 2)
+            sys.argv = ["vitreous", *words]
+            code = 0
+            try:
+                main()
+            except SystemExit as end:
+                code = int(end.code or 0)
+            except BaseException:
+                traceback.print_exc()
+                code = 1
+            sys.stderr.flush()
+            os._exit(code)
+        os.close(writing)
+        self._errors = os.fdopen(reading, errors="replace")
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self) -> Ended:
+        with self._errors as file:
+            errors = file.read()
+        return Ended(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), errors)
+
+
+def run(*words: str) -> Ended:
+    """Run the command to its end."""
+    return Running(*words).wait()
+
+
+def load() -> None:
+    """Load and compile in this process what its children are to have at hand."""
+    for name, words in JOBS.items():
+        sys.argv = ["vitreous", *words, "--out", f"warm-{name}"]
+        with suppress(SystemExit):
+            main()
+        shutil.rmtree(f"warm-{name}")
+
+
+def said(errors: str) -> list[str]:
+    """Lines on standard error but for those of the progress."""
+    marks = ("error:", "interrupted", "Traceback", "Exception", "Fatal")
+    return [line for line in errors.splitlines() if line.startswith(marks)]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All files that a result consists of."""
+    if not folder.is_dir():
+        return {}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def status(folder: Path) -> str | None:
+    """What the folder's result.json says of the job."""
+    path = folder / "result.json"
+    return json.loads(path.read_text())["status"] if path.is_file() else None
+
+
+def clean_failure(tally: Tally, ended: Ended, what: str) -> None:
+    """Count a fault unless a command ended in one line and exit code 2."""
+    lines = said(ended.errors)
+    if ended.code != 2 or len(lines) != 1 or lines[0].startswith("Traceback"):
+        tally.fault(f"{what}: exit code {ended.code}, {lines[-3:] or ended.errors[-300:]}")

@@ -1,0 +1,170 @@
+"""What a refinement leaves behind: maps, particles, and what is said of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.io.mrc import write_map
+from vitreous.jobs.maps.half_maps import HalfMaps, Mask
+from vitreous.jobs.maps.postprocess import judge_half_maps, write_judged
+from vitreous.jobs.record import job_record, write_record
+from vitreous.jobs.refine.begin import Begun
+from vitreous.jobs.refine.choice import surplus
+from vitreous.jobs.refine.gold import Halves, claimed
+from vitreous.jobs.refine.state import RefineState
+from vitreous.jobs.refine.task import SHARED_POSES, Task
+from vitreous.jobs.refine.verdict import Evidence, Gain, judge
+from vitreous.math.fourier import resample, resample_map
+from vitreous.math.rotations import matrix_to_euler
+from vitreous.particles.contrast import SCALE
+from vitreous.particles.table import write_particles
+from vitreous.physics.filters import by_shells
+from vitreous.validate.decoys import roundness
+from vitreous.validate.reproducibility import agreement_with_mirror
+from vitreous.validate.sharpen import fsc_weight
+
+
+def _half_maps(task: Task, halves: Halves) -> HalfMaps:
+    """Half-maps and mask on their grid."""
+    grid = task.grid
+    first, second = resample_map(halves.unfiltered, grid.box)
+    mask = resample(halves.mask, grid.box, 3).clamp(0, 1)
+    given = task.config.mask
+    source = "automatic" if given is None else str(given)
+    return HalfMaps(first, second, grid.pixel_size, Mask(mask, {"source": source}))
+
+
+def _write_particles(task: Task, state: RefineState, out: Path) -> None:
+    angles = matrix_to_euler(state.matrices).numpy()
+    extra = {
+        "rlnRandomSubset": task.half.numpy() + 1,
+        "rlnMaxValueProbDistribution": state.probability.numpy(),
+        "rlnLogLikeliContribution": state.log_evidence.numpy(),
+    }
+    if task.config.per_particle_scale or len(task.table.optics) > 1:
+        extra[SCALE] = state.scale.double().numpy()
+    posed = task.table.with_poses(
+        rot=angles[:, 0],
+        tilt=angles[:, 1],
+        psi=angles[:, 2],
+        origin_x=state.origins[:, 0].double().numpy(),
+        origin_y=state.origins[:, 1].double().numpy(),
+        extra=extra,
+    )
+    write_particles(out / "particles.star", posed)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a search ended.
+
+    Attributes
+    ----------
+    state : RefineState
+    halves : Halves
+        Of the last pass.
+    fit : tensor (sample,) or None
+        Log-evidence of the images that starts were tried on, given the last maps.
+    """
+
+    state: RefineState
+    halves: Halves
+    fit: Float[Tensor, " n"] | None
+
+
+def _seen(task: Task, state: RefineState) -> float | None:
+    """Mean log-evidence of an image; None where too little is refined to be seen in one."""
+    part = task.locality is not None and (task.locality.holds or task.mask is not None)
+    return None if part else state.evidence
+
+
+def _gain(ended: Ended) -> Gain | None:
+    """What the last maps have gained over those of the best trial."""
+    choice = ended.state.choice
+    if choice is None or ended.fit is None:
+        return None
+    best = int(choice.fits.mean(dim=1).argmax())
+    return Gain(choice.starts[best], *surplus(ended.fit, choice.fits[best]))
+
+
+def write_results(begun: Begun, ended: Ended, out: Path, began: float) -> None:
+    """Maps, particles.star and, last, result.json."""
+    task, state, config = begun.task, ended.state, begun.task.config
+    maps = _half_maps(task, ended.halves)
+    judged = judge_half_maps(maps, seed=config.seed)
+    whole = by_shells(maps.mean, fsc_weight(judged.curves.corrected))
+    for name, volume in (("half1", maps.half1), ("half2", maps.half2), ("map", whole)):
+        write_map(out / f"{name}.mrc", volume.numpy(), maps.pixel_size)
+    write_judged(out, maps, judged)
+    _write_particles(task, state, out)
+    claim, doubts = claimed(
+        judged.record["resolution_0143"],
+        shared=config.join_halves,
+        lowpass=config.lowpass if state.choice is None else state.choice.start.lowpass,
+        evidence=_seen(task, state),
+    )
+    finest = claim or 2 * maps.pixel_size
+    evidence = Evidence(
+        log_evidence=_seen(task, state),
+        resolution=claim,
+        beyond_shared=not doubts,
+        gain=_gain(ended),
+        roundness=roundness(whole * maps.mask.volume),
+        own_mirror=agreement_with_mirror(whole, maps.mask.volume, maps.pixel_size, finest),
+        posterior_of_best=float(state.probability.mean()),
+        settled=state.stage == "done",
+    )
+    record: dict[str, Any] = {
+        **job_record("refine", config),
+        **judge(evidence, config).record(),
+        "starts": None if state.choice is None else state.choice.record(),
+        "seed": config.seed,
+        "device": str(task.device),
+        **maps.record(),
+        **judged.record,
+        "n_particles": len(task.table),
+        "particles_in_halves": torch.bincount(task.half, minlength=2).tolist(),
+        "halves": task.halves.record(independent=not _shares_poses(task, state)),
+        "contrast": [
+            {"optics_group": group.number, "contrast": float(state.scale[own].mean())}
+            for number, group in enumerate(task.table.optics)
+            for own in [torch.from_numpy(task.table.group == number)]
+        ],
+        "symmetry": config.symmetry,
+        "mask_diameter": task.mask_diameter,
+        "passes": state.iteration,
+        "settled": evidence.settled,
+        "posterior_of_best": evidence.posterior_of_best,
+        "preflight": begun.preflight,
+        "warnings": [*begun.warnings, *judged.warnings, *doubts, *_warnings(task, state)],
+        "timings": {"total_s": round(time.monotonic() - began, 3)},
+    }
+    if doubts:
+        record |= {"resolution_0143": claim, "resolution_0143_interpolated": claim}
+    write_record(out, record)
+
+
+def _shares_poses(task: Task, state: RefineState) -> bool:
+    """Whether the search began from poses that were not found in these halves."""
+    chosen = state.choice is not None and state.choice.start.posed
+    return (chosen or task.locality is not None) and task.halves.dealt
+
+
+def _warnings(task: Task, state: RefineState) -> list[str]:
+    """What the search itself must say; of a local search asked for it is said at the start."""
+    warnings = []
+    if task.locality is None and _shares_poses(task, state):
+        warnings.append(SHARED_POSES)
+    if state.stage != "done":
+        warnings.append(
+            f"The resolution or the poses had not settled after {state.iteration - 1} passes: "
+            "resume with more --iterations."
+        )
+    return warnings
