@@ -18,7 +18,7 @@ from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.em.planes import half_plane
 from vitreous.jobs.refine.locality import check_locality
 from vitreous.jobs.refine.refine import run_refine
-from vitreous.jobs.refine.scales import renewed_scales
+from vitreous.jobs.refine.scales import particle_contrast
 from vitreous.math.fourier import (
     from_half_fourier,
     half_frequency_radius,
@@ -291,7 +291,7 @@ def test_scales_are_found(moments: FourierCube) -> None:
             plain(moments), PLANE.points, precision, images, ctf * former[:, None], truth,
             around, SIDE, torch.zeros(count, 1), accumulate=False,
         )[0]  # fmt: skip
-        return renewed_scales(best, former)
+        return particle_contrast(best, former, torch.zeros(count, dtype=torch.int64))
 
     ours = found(former, images, precision)
     assert float(ours.mean()) == pytest.approx(1, abs=1e-5)

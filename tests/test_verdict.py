@@ -142,6 +142,7 @@ def test_hand_and_poses_are_judged_by_the_last_maps_where_there_are_two(
     coarse = evidence([15.0, 15.0], own_mirror=15.0)
     assert judge(coarse).doubt == "own mirror image"
     assert judge(replace(coarse, at_last=at_last)).doubt == doubt
+    assert "inf" not in judge(replace(coarse, at_last=at_last)).sentence
     assert judge(replace(coarse, at_last=at_last)).record()["evidence"]["at_last"]["start"] == 2
 
 

@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     draw, tally = random.Random(options.seed), Tally("full disk")
-    with workshop() as here:
+    with workshop(*JOBS) as here:
         prepare()
         for name, words in _WORDS.items():
             for number in range(options.each):

@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--jobs", nargs="+", default=list(JOBS), choices=list(JOBS))
     options = parser.parse_args()
     draw, tally = random.Random(options.seed), Tally("kill -9 and resume")
-    with workshop():
+    with workshop(*options.jobs):
         for number, name in enumerate(options.jobs, 1):
             began = time.monotonic()
             first = run(*JOBS[name], "--out", "right")

@@ -15,7 +15,7 @@ def main() -> None:
     options = parser.parse_args()
     tally = Tally("two jobs in one folder")
     name = "refine"
-    with workshop():
+    with workshop(name):
         assert run(*JOBS[name], "--out", "right").code == 0
         right = content(Path("right"))[MAPS[name]]
         for number in range(options.rounds):

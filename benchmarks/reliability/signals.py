@@ -39,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     draw, tally = random.Random(options.seed), Tally("signals")
     slowest = 0.0
-    with workshop():
+    with workshop(*JOBS):
         for number in range(options.signals):
             name, sent = draw.choice(list(JOBS)), draw.choice(_SIGNALS)
             out = Path(f"job{number}")

@@ -21,7 +21,7 @@ _asked = 0
 
 
 def raise_on_signals() -> None:
-    """Raise ``errors.Interrupted`` in the main thread when a signal asks the program to end.
+    """Raise :class:`vitreous.errors.Interrupted` in the main thread at a signal to end.
 
     A program that was started to outlive its terminal (nohup) goes on doing so.
     """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,6 @@ from jaxtyping import Float
 from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
 from vitreous.io.mrc import read_map
-from vitreous.io.regular import require_regular
 
 _PDB_SUFFIXES = {".pdb", ".ent"}
 _MODEL_SUFFIXES = {*_PDB_SUFFIXES, ".cif", ".mmcif"}
@@ -57,13 +58,32 @@ def is_model(path: Path | str) -> bool:
     return _kind(Path(path)) in _MODEL_SUFFIXES
 
 
-def _structure(path: Path) -> gemmi.Structure:
-    require_regular(path)
+def read_structure(path: Path | str) -> gemmi.Structure:
+    """All that a PDB or mmCIF file holds, gzipped or not.
+
+    Raises
+    ------
+    InputError
+        If it cannot be parsed.
+    """
     try:
         return gemmi.read_structure(str(path))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, IndexError, EOFError, MemoryError) as error:
         raise InputError(
             f"cannot be read as a model: {error}", where=path, mend="give a PDB or mmCIF file"
+        ) from error
+
+
+@contextmanager
+def names_as_text(path: Path | str) -> Iterator[None]:
+    """Refuse names of chains, residues or atoms that turn out to be no text."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"a name in it is not text in UTF-8 ({error.object!r:.80})",
+            where=path,
+            mend="give chains, residues and atoms plain names",
         ) from error
 
 
@@ -76,7 +96,7 @@ def read_model(path: Path | str) -> AtomicModel:
         If it cannot be parsed or holds no atoms.
     """
     path = Path(path)
-    structure = _structure(path)
+    structure = read_structure(path)
     structure.setup_entities()
     structure.remove_waters()
     atoms = [site.atom for site in structure[0].all()] if len(structure) else []
@@ -84,6 +104,13 @@ def read_model(path: Path | str) -> AtomicModel:
         raise InputError("holds no atoms", where=path, mend="give a PDB or mmCIF file with atoms")
     positions = np.array([atom.pos.tolist() for atom in atoms])
     weights = np.array([atom.element.weight * atom.occ for atom in atoms])
+    sound = np.isfinite(positions).all(axis=1) & np.isfinite(weights)
+    if not sound.all():
+        raise InputError(
+            f"atom {int(sound.argmin()) + 1} (waters left out) has no finite position or occupancy",
+            where=path,
+            mend="mend or remove that atom",
+        )
     centre = (positions * weights[:, None]).sum(axis=0) / max(weights.sum(), 1e-12)
     return AtomicModel(
         path,
@@ -103,7 +130,7 @@ def write_moved(
     keeps its other categories.  Cell, symmetry and assemblies, which told of the old place, are
     dropped.
     """
-    structure = _structure(path)
+    structure = read_structure(path)
     move = gemmi.Transform(gemmi.Mat33(matrix.tolist()), gemmi.Vec3(*shift.tolist()))
     for model in structure:
         model.transform_pos_and_adp(move)
@@ -111,7 +138,7 @@ def write_moved(
     structure.spacegroup_hm = ""
     structure.ncs = gemmi.NcsOpList()
     structure.assemblies.clear()
-    with atomic_path(target) as temporary:
+    with names_as_text(path), atomic_path(target) as temporary:
         if _kind(target) in _PDB_SUFFIXES:
             temporary.write_text(structure.make_pdb_string(), encoding="utf-8")
             return

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import gemmi
 import numpy as np
 from jaxtyping import Int
 
-from vitreous.io.models import AtomicModel, read_model
+from vitreous.io.models import AtomicModel, names_as_text, read_model, read_structure
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,12 @@ def read_placed(path: Path | str) -> PlacedModel:
         If it cannot be parsed or holds no atoms.
     """
     atoms = read_model(path)
-    structure = gemmi.read_structure(str(path))
+    structure = read_structure(path)
     structure.setup_entities()
     structure.remove_waters()
     sites = list(structure[0].all())
-    names = [(s.chain.name, str(s.residue.seqid), s.residue.name) for s in sites]
+    with names_as_text(path):
+        names = [(s.chain.name, str(s.residue.seqid), s.residue.name) for s in sites]
     residues = tuple(dict.fromkeys(names))
     number = {name: n for n, name in enumerate(residues)}
     return PlacedModel(atoms, residues, np.array([number[name] for name in names]))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import difflib
 import operator
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -51,6 +52,9 @@ _HELP = (
     "== != in, and join with and, or, not"
 )
 
+_DEEPEST = 100
+"""Levels of nesting; each takes some of the stack, of Python and of polars."""
+
 Kind = Literal["number", "text", "truth"]
 
 
@@ -80,7 +84,7 @@ class _Reader:
             case ast.Constant(value=bool()):
                 self.refuse("True or False is no number or text")
             case ast.Constant(value=int() | float() as number):
-                return _Value("number", pl.lit(float(number)))
+                return _Value("number", pl.lit(self.real(number)))
             case ast.Constant(value=str() as quoted):
                 return _Value("text", pl.lit(quoted))
             case ast.Name(id=name):
@@ -102,6 +106,12 @@ class _Reader:
                 pairs = zip([left, *others], ops, others, strict=False)
                 return _Value("truth", reduce(operator.and_, (self.compared(*p) for p in pairs)))
         self.refuse(f"{ast.unparse(node)} is not understood")
+
+    def real(self, number: float) -> float:
+        try:
+            return float(number)
+        except OverflowError:
+            self.refuse("a number is too large")
 
     def column(self, name: str) -> _Value:
         if name not in self.frame.columns:
@@ -148,12 +158,28 @@ class _Reader:
     def contained(self, left: ast.expr, right: ast.expr) -> pl.Expr:
         """``column in (1, 3)``, or ``"part" in column``."""
         if isinstance(right, ast.Tuple | ast.List | ast.Set):
-            same = [self.compared(left, ast.Eq(), each) for each in right.elts]
-            return reduce(operator.or_, same, pl.lit(False))
+            return self.listed(left, right.elts)
         part, whole = self.value(left), self.value(right)
         if part.kind != "text" or whole.column is None:
             self.refuse(f"{ast.unparse(right)} is neither a list nor a column to look for text in")
         return pl.col(whole.column).str.contains(part.of, literal=True)
+
+    def listed(self, left: ast.expr, elements: Sequence[ast.expr]) -> pl.Expr:
+        """Whether a value is one of these; lists of names and numbers may be long."""
+        constants = [e.value for e in elements if isinstance(e, ast.Constant)]
+        texts = {v for v in constants if isinstance(v, str)}
+        reals = {self.real(v) for v in constants if type(v) in (int, float)}
+        others = [
+            self.compared(left, ast.Eq(), each)
+            for each in elements
+            if not (isinstance(each, ast.Constant) and type(each.value) in (str, int, float))
+        ]
+        side = self.value(left)
+        if texts:
+            others.append(self.written(side).is_in(sorted(texts)))
+        if reals:
+            others.append(self.number(side).is_in(sorted(reals)))
+        return reduce(operator.or_, others, pl.lit(False))
 
     def written(self, value: _Value) -> pl.Expr:
         """The text of a value: a column's cells, or what stands in quotes."""
@@ -162,6 +188,14 @@ class _Reader:
         if value.kind != "text":
             self.refuse(f"text is compared with a {value.kind}")
         return value.of
+
+
+def _depth(tree: ast.AST) -> int:
+    """Levels of nesting, counted without recursion."""
+    depth, level = 0, [tree]
+    while level:
+        depth, level = depth + 1, [child for node in level for child in ast.iter_child_nodes(node)]
+    return depth
 
 
 def fulfilled(
@@ -189,11 +223,21 @@ def fulfilled(
     """
     reader = _Reader(text, frame, path, option)
     try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # "1and 2": it is read all the same
+            tree = ast.parse(text.strip(), mode="eval")
+        if _depth(tree) > _DEEPEST:
+            reader.refuse("too much stands within parentheses")
+        condition = reader.truth(tree.body).fill_null(False)
+    except (SyntaxError, ValueError) as error:
         at = getattr(error, "offset", 0)
         place = f"at character {at}" if at else "to its end"
         reader.refuse(f"the condition does not parse {place}")
-    found = frame.select(reader.truth(tree.body).fill_null(False).alias("found"))
+    except (RecursionError, MemoryError):  # what Python's parser says of deep nesting
+        reader.refuse("too much stands within parentheses")
+    try:
+        found = frame.select(condition.alias("found"))
+    except pl.exceptions.PolarsError as error:
+        reader.refuse(f"the condition cannot be worked out ({error})")
     # A condition without a column has one value for all rows.
     return np.broadcast_to(found["found"].to_numpy(), (len(frame),)).astype(bool)

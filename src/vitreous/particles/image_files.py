@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,32 +65,33 @@ class ImageFiles:
         return replace(self, stack_of=self.stack_of[rows], index=self.index[rows])
 
 
-def _places(star: Path) -> Iterator[Path]:
+def _places(star: Path) -> list[Path]:
     """Folders that names in a STAR file may be relative to."""
     # A link's own place counts before its target's.
-    for folder in (star.absolute().parent, star.resolve().parent):
-        yield from (folder, *folder.parents)
-    yield Path.cwd()
+    link, target = star.absolute().parent, star.resolve().parent
+    places = (link, *link.parents, target, *target.parents, Path.cwd())
+    return list(dict.fromkeys(places))
+
+
+def _found(path: Path, places: Iterable[Path]) -> Path | None:
+    if path.is_absolute():
+        return path if path.is_file() else None
+    return next((place / path for place in places if (place / path).is_file()), None)
 
 
 def find_file(name: str, star: Path) -> Path | None:
     """Resolve a path against the STAR file's folder, its parents and the current one."""
-    path = path_of(name)
-    places = [Path("/")] if path.is_absolute() else _places(star)
-    return next((place / path for place in places if (place / path).is_file()), None)
+    return _found(path_of(name), _places(star))
 
 
-def _find_stack(name: str, star: Path) -> Path:
-    found = find_file(name, star)
-    if found is not None:
-        return found
+def _not_found(name: str, star: Path) -> InputError:
     folders = dict.fromkeys(str(f) for f in (star.absolute().parent, star.resolve().parent))
     looked = (
         "as given"
         if path_of(name).is_absolute()
         else f"in {' and '.join(folders)}, the folders above and {Path.cwd()}"
     )
-    raise InputError(
+    return InputError(
         f"the image file {name} was looked for {looked} and is not there",
         where=star,
         mend="copy it there or mend _rlnImageName",
@@ -120,17 +121,20 @@ def read_image_files(block: StarBlock, star: Path, needed: bool) -> ImageFiles:
         )
     files = parts["file"].unique(maintain_order=True)
     stack_of = parts["file"].replace_strict(files, range(len(files)), return_dtype=pl.Int32)
-    stacks = tuple(
-        _find_stack(name, star) if needed else find_file(name, star) or path_of(name)
-        for name in files
-    )
+    places, stacks = _places(star), list[Path]()
+    for name in files:
+        path = path_of(name)
+        found = _found(path, places)
+        if found is None and needed:
+            raise _not_found(name, star)
+        stacks.append(found or path)
     whole = stack_of.filter(parts["index"].is_null()).unique().to_numpy()
-    return ImageFiles(stacks, stack_of.to_numpy(), index.to_numpy() - 1, whole)
+    return ImageFiles(tuple(stacks), stack_of.to_numpy(), index.to_numpy() - 1, whole)
 
 
-def _leads_to(name: str, folder: Path, stack: Path) -> bool:
-    """Whether a file's name in a STAR file in ``folder`` means ``stack``."""
-    found = find_file(name, folder / "particles.star")
+def _leads_to(name: str, places: Iterable[Path], stack: Path) -> bool:
+    """Whether a file's name in a STAR file means ``stack``, given where it is looked for."""
+    found = _found(path_of(name), places)
     return found is not None and found.samefile(stack)
 
 
@@ -146,7 +150,7 @@ def name_from(folder: Path, file: Path, root: Path | None = None) -> str:
         above = None if place is None else place.resolve()
         if above is not None and file.is_relative_to(above) and folder.is_relative_to(above):
             name = cell_of(file.relative_to(above))
-            if not file.exists() or _leads_to(name, folder, file):
+            if not file.exists() or _leads_to(name, _places(folder / "any.star"), file):
                 return name
     return cell_of(file)
 
@@ -173,10 +177,10 @@ def names_in(folder: Path, names: pl.Series, files: ImageFiles) -> pl.Series:
     used, first = np.unique(files.stack_of, return_index=True)
     kept = np.ones(len(files.stacks), dtype=bool)
     made = [""] * len(files.stacks)
-    root = project_root(names, files) if len(names) else None
+    root, places = project_root(names, files), _places(folder / "any.star")
     for number, row in zip(used.tolist(), first.tolist(), strict=True):
         stack = files.stacks[number]
-        kept[number] = not stack.is_file() or _leads_to(file_part(names[row]), folder, stack)
+        kept[number] = not stack.is_file() or _leads_to(file_part(names[row]), places, stack)
         made[number] = "" if kept[number] else name_from(folder, stack, root)
     if kept.all():
         return names

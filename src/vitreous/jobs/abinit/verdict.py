@@ -332,7 +332,12 @@ def _of_last_maps(evidence: Evidence) -> tuple[Doubt | None, str]:
     last = evidence.at_last
     assert last is not None
     if last.own_mirror <= HANDED_AT_LAST * last.resolution:
-        return "own mirror image", _mirror_words(last.own_mirror)
+        known = math.isfinite(last.resolution)
+        reached = f"to {last.resolution:.0f} A" if known else "at no resolution"
+        return "own mirror image", (
+            f"after their last passes two of them agree {reached}, where "
+            f"{_mirror_words(last.own_mirror)}"
+        )
     if last.posed_alike < _POSED:
         return "poses differ", _pose_words(last.posed_alike)
     return None, (

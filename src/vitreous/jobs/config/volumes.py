@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from vitreous.io.density import Mode, Point
-from vitreous.jobs.config.shared import JobOptions, ThreadOptions
+from vitreous.jobs.config.shared import JobOptions
 
 
 @dataclass(frozen=True)
@@ -314,8 +314,8 @@ class NoiseConfig(DecoyConfig):
 
 
 @dataclass(frozen=True)
-class _Moving(JobOptions):
-    """What comes first on the command line.
+class FitConfig(JobOptions):
+    """Fit a map or a model into a map as a rigid body, from wherever it is.
 
     Attributes
     ----------
@@ -323,18 +323,6 @@ class _Moving(JobOptions):
         Map, or model (PDB, mmCIF), to be moved.
     target : Path
         Map that it is fitted into.
-    """
-
-    moving: Path
-    target: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitConfig(ThreadOptions, _Moving):
-    """Fit a map or a model into a map as a rigid body, from wherever it is.
-
-    Attributes
-    ----------
     out : Path
         The fitted map, on the target's grid, or the fitted model (.pdb, .cif).
     resolution : float, optional
@@ -346,6 +334,9 @@ class FitConfig(ThreadOptions, _Moving):
         Replace what is there already.
     """
 
+    moving: Path
+    target: Path
+    _: KW_ONLY
     out: Path
     resolution: float | None = None
     hand: Literal["keep", "best"] = "keep"

@@ -15,7 +15,6 @@ from vitreous.io.density import Density, read_density, write_density
 from vitreous.io.models import density, is_model, read_model, write_moved
 from vitreous.jobs.config.volumes import FitConfig
 from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.targets import inputs_of, spared
 from vitreous.jobs.volumes.files import check_numbers, check_resolution, map_target, whole_cube
 from vitreous.math.fourier import crop_or_pad
@@ -100,7 +99,6 @@ def _warnings(config: FitConfig, as_it_is: float, mirror_image: float) -> tuple[
     return ()
 
 
-@on_its_threads
 def run_fit(config: FitConfig, on_event: OnEvent = ignore) -> Fit:
     """Fit a map or a model into a map and write it in its new place.
 
