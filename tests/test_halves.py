@@ -99,7 +99,7 @@ def test_copies_share_halves_folds_and_what_is_held_out() -> None:
     assert np.array_equal(held_out(order, alone, 30)[0], np.sort(order[:30]))
 
 
-@pytest.mark.parametrize("unit", ["particle", "micrograph"])
+@pytest.mark.parametrize("unit", ["random", "micrograph"])
 def test_no_image_in_both_halves(stack: Path, unit) -> None:
     table = read_particles(stack)
     table = table.take(np.random.default_rng(0).permutation(np.repeat(np.arange(COUNT), 2)))
@@ -126,7 +126,7 @@ def test_an_image_on_two_micrographs_stays_whole(stack: Path) -> None:
 def test_select_and_expansion(stack: Path, tmp_path: Path) -> None:
     star, out = tmp_path / "c4.star", tmp_path / "halves.star"
     run_expand_symmetry(ExpandSymmetryConfig(stack, symmetry="C4", out=star))
-    found = run_select(SelectConfig(star, out=out, halves="particles"))
+    found = run_select(SelectConfig(star, out=out, halves="random"))
     table = read_particles(out)
     assert len(table) == 4 * COUNT
     assert in_both(image_numbers(table), given_halves(table, "").half) == 0
@@ -141,11 +141,11 @@ def loaded(stack: Path, subset: list[object] | None) -> ParticleTable:
 
 
 def test_one_subset_is_told(stack: Path) -> None:
-    found = given_or_dealt(loaded(stack, [1] * COUNT), "particle", 0)
+    found = given_or_dealt(loaded(stack, [1] * COUNT), "random", 0)
     assert found.dealt and "All 120 particles have 1" in found.warnings[0]
     assert np.bincount(found.half)[1:].tolist() == [COUNT // 2] * 2
     for nothing in (None, [0] * COUNT):  # as RELION has it before halves are dealt
-        found = given_or_dealt(loaded(stack, nothing), "particle", 0)
+        found = given_or_dealt(loaded(stack, nothing), "random", 0)
         assert found.dealt and not found.warnings
 
 
@@ -153,7 +153,7 @@ def test_one_subset_is_told(stack: Path) -> None:
 def test_other_subsets_are_refused(stack: Path, odd: int) -> None:
     table = loaded(stack, [1, 2] * (COUNT // 2 - 1) + [1, odd])
     with pytest.raises(InputError, match=f"row 120 .* has {odd} .* expected 1 or 2"):
-        given_or_dealt(table, "particle", 0)
+        given_or_dealt(table, "random", 0)
 
 
 def test_images_in_both_given_halves_are_told(stack: Path) -> None:
@@ -163,7 +163,7 @@ def test_images_in_both_given_halves_are_told(stack: Path) -> None:
         rlnImageName=own[:110] + own[:10], rlnRandomSubset=[1, 2] * 30 + [2, 1] * 30,
     )  # fmt: skip
     table = read_particles(star)
-    found = given_or_dealt(table, "particle", 0)
+    found = given_or_dealt(table, "random", 0)
     assert not found.dealt and found.images_in_both == in_both(image_numbers(table), found.half)
     assert found.images_in_both == 10 and "10 of 110 images" in found.warnings[0]
     assert found.record(independent=True)["independent"] is False

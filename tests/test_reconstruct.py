@@ -337,7 +337,7 @@ def test_phase_flipped_images(stack: Path, tmp_path: Path) -> None:
 
 
 def test_command(stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--halves", "by-micrograph", "--mask-diameter", "200", "--out", str(tmp_path / "j")]
+    options = ["--halves", "micrograph", "--mask-diameter", "200", "--out", str(tmp_path / "j")]
     with pytest.raises(SystemExit, match="0"):
         app(["reconstruct", str(stack), *options])
     assert "FSC 0.143" in capsys.readouterr().out
@@ -365,7 +365,7 @@ def test_command(stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ({"w": [-1] * COUNT}, {"weights": "w"}, "row 1 .* has the weight -1"),
         ({"w": ["nan"] * COUNT}, {"weights": "w"}, "row 1 holds 'nan'"),
         ({"w": np.arange(COUNT) % 2}, {"weights": "w"}, "are 0, or those of a half"),
-        ({"rlnMicrographName": None}, {"halves": "by-micrograph"}, "no column _rlnMicrographName"),
+        ({"rlnMicrographName": None}, {"halves": "micrograph"}, "no column _rlnMicrographName"),
         ({"rlnDefocusU": None}, {}, "_rlnDefocusU are missing"),
         ({}, {"padding": 1}, "expected 2, 3, 4"),
         ({}, {"resolution_limit": 100.0}, "fewer than 4 shells"),

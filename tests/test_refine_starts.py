@@ -181,8 +181,8 @@ CONFIG = RefineConfig(Path("p.star"), reference=Path("m.mrc"), out=Path("r"), sy
         ({"gain": Gain(Start(15.0), -1.0, 0.1)}, "ambiguous", "refine"),
         ({"beyond_shared": False}, "ambiguous", "refine"),
         ({"likeness_to_mirror": 0.5}, "ambiguous", "abinit"),
-        ({"likeness_to_mirror": 0.5, "polyhedral": False}, "solved", ""),
-        ({"likeness_to_mirror": 0.7, "polyhedral": False}, "ambiguous", "abinit"),
+        ({"likeness_to_mirror": 0.8, "polyhedral": False}, "solved", ""),
+        ({"likeness_to_mirror": 0.95, "polyhedral": False}, "ambiguous", "abinit"),
         ({"settled": False}, "ambiguous", "refine"),
     ],
 )

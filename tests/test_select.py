@@ -249,14 +249,14 @@ def test_halves_are_even_and_keep_units_whole(project: Path) -> None:
     assert all(len(set(half[unit == one].tolist())) == 1 for one in range(40))
     assert abs((half == 1).sum() - 500) <= np.bincount(unit).max()
     assert not np.array_equal(half, halves(unit, seed=2))
-    _, ours = select(project, halves="micrographs")
+    _, ours = select(project, halves="micrograph")
     assert (
         ours.group_by("rlnMicrographName")
         .agg(pl.col("rlnRandomSubset").n_unique())["rlnRandomSubset"]
         .to_list()
         == [1] * 8
     )
-    _, ours = select(project, halves="particles")
+    _, ours = select(project, halves="random")
     assert ours["rlnRandomSubset"].value_counts()["count"].to_list() == [COUNT // 2] * 2
 
 
@@ -446,7 +446,7 @@ def test_expansion_keeps_columns_and_numbers_the_copies(project: Path) -> None:
         ({"random": 241}, (), "241 particles are wanted, but 240"),
         ({"split": 0}, (), "make no 0 parts"),
         ({"regroup": 0}, (), "fewer than 1"),
-        ({"halves": "micrographs"}, ("rlnMicrographName",), "no column _rlnMicrographName"),
+        ({"halves": "micrograph"}, ("rlnMicrographName",), "no column _rlnMicrographName"),
     ],
 )
 def test_bad_input(project: Path, options: dict, without: tuple[str, ...], words: str) -> None:

@@ -20,8 +20,8 @@ from vitreous.particles.table import ParticleTable
 
 ORIGINAL = "rlnImageOriginalName"
 
-Unit = Literal["particle", "micrograph", "filament"]
-"""What is dealt out between halves: images, or all images of a micrograph or filament together."""
+Unit = Literal["random", "micrograph", "filament"]
+"""How halves are dealt out: images at random, or all of a micrograph or filament together."""
 
 _COLUMNS = {"micrograph": "rlnMicrographName", "filament": "rlnHelicalTubeID"}
 
@@ -160,7 +160,7 @@ def units(table: ParticleTable, unit: Unit) -> Int[np.ndarray, " n"]:
         Without the column that tells micrographs or filaments.
     """
     image = image_numbers(table)
-    if unit == "particle":
+    if unit == "random":
         return image
     for column in (_COLUMNS[unit], _COLUMNS["micrograph"]):
         if column not in table.columns:
@@ -186,7 +186,7 @@ def dealt_halves(table: ParticleTable, unit: Unit, seed: int) -> Halves:
     """
     unit_of = units(table, unit)
     if int(unit_of.max()) == 0:
-        what = "image" if unit == "particle" else unit
+        what = "image" if unit == "random" else unit
         raise InputError(
             f"all particles are of one {what}, which makes no two halves",
             where=table.path,

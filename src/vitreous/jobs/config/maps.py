@@ -221,7 +221,7 @@ class ReconstructConfig(CtfOptions, ThreadOptions, OfParticles):
     out : Path
         Folder for map.mrc, half1.mrc, half2.mrc, their FSC and a report.
     halves : str
-        Where the halves come from: column (rlnRandomSubset), random, by-micrograph (all particles
+        Where the halves come from: column (rlnRandomSubset), random, micrograph (all particles
         of a micrograph in one half), or none, for the whole alone.
     subset : int, optional
         Only particles of this rlnRandomSubset, in one map.
@@ -256,7 +256,7 @@ class ReconstructConfig(CtfOptions, ThreadOptions, OfParticles):
     particles: Path
     _: KW_ONLY
     out: Path
-    halves: Literal["column", "random", "by-micrograph", "none"] = "column"
+    halves: Literal["column", "random", "micrograph", "none"] = "column"
     subset: int | None = None
     class_: int | None = None
     weights: str | None = None

@@ -39,7 +39,8 @@ class Criteria:
     random : int, optional
         Number of particles to choose at random.
     halves : str, optional
-        Deal particles, or whole micrographs, into two random halves, rlnRandomSubset.
+        Deal particles into two halves, rlnRandomSubset: random, or all of a micrograph or filament
+        together.
     regroup : int, optional
         Put micrographs of similar scale into groups of at least so many particles, rlnGroupNumber
         and rlnGroupName.
@@ -56,7 +57,7 @@ class Criteria:
     origins_to_coordinates: bool = False
     max_per_class: int | None = None
     random: int | None = None
-    halves: Literal["particles", "micrographs"] | None = None
+    halves: Literal["random", "micrograph", "filament"] | None = None
     regroup: int | None = None
     seed: int = 0
 

@@ -32,8 +32,8 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
         misses what the particles' own poses show, 20 and 15 are tried, too.  Detail of the
         reference that is finer than 20 can end in the map, which is warned of.
     halves : str
-        What is dealt out between the halves: particle, or micrograph or filament, whose particles
-        stay together.  Halves that the particles have (rlnRandomSubset) are kept.
+        How particles without halves of their own (rlnRandomSubset) are dealt out: random, or all
+        of a micrograph or filament together.
     join_halves : float
         Resolution in angstrom to which the halves share their density, so that they stay in one
         frame; only agreement 1.4 times finer than it, and than --lowpass, is claimed.
@@ -81,7 +81,7 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
     mask_diameter: float | Literal["auto"] = "auto"
     mask: Path | None = None
     lowpass: float = 40.0
-    halves: Literal["particle", "micrograph", "filament"] = "particle"
+    halves: Literal["random", "micrograph", "filament"] = "random"
     join_halves: float = 40.0
     regulariser: Literal["spherical", "nonuniform"] = "nonuniform"
     local_search: float | None = None

@@ -18,7 +18,7 @@ from vitreous.jobs.images import defocus_of, few_particles, optics_of
 from vitreous.particles.columns import numbers
 from vitreous.particles.contrast import SCALE, read_scales
 from vitreous.particles.grid import Grid, common_grid, grid_warnings
-from vitreous.particles.groups import Halves, Unit, dealt_halves, given_halves
+from vitreous.particles.groups import Halves, dealt_halves, given_halves
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.poses import Poses, read_poses
 from vitreous.particles.selection import SUBSET
@@ -129,12 +129,11 @@ def _halves(config: ReconstructConfig, table: ParticleTable, rows: np.ndarray) -
         return None
     chosen = table.take(rows)
     if config.halves != "column":
-        unit: Unit = "micrograph" if config.halves == "by-micrograph" else "particle"
-        found = dealt_halves(chosen, unit, config.seed)
+        found = dealt_halves(chosen, config.halves, config.seed)
         advice = _KEEP if SUBSET in table.columns else _REFINE
         return replace(found, warnings=(_DEALT + advice,))
     found = given_halves(
-        chosen, "pass --halves random, --halves by-micrograph or, for the whole alone, none"
+        chosen, "pass --halves random, --halves micrograph or, for the whole alone, none"
     )
     for number in (1, 2):
         if not (found.half == number).any():
@@ -191,7 +190,7 @@ def choose_particles(config: ReconstructConfig, table: ParticleTable) -> PosedPa
         For missing columns, no particles to take, halves without particles, negative weights, and
         options at odds.
     """
-    if config.subset is not None and config.halves in ("random", "by-micrograph"):
+    if config.subset is not None and config.halves in ("random", "micrograph"):
         raise OptionError(
             "one subset makes one map, but halves are asked for",
             where="--subset, --halves",

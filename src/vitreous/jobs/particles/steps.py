@@ -11,7 +11,7 @@ import numpy as np
 from vitreous.errors import InputError
 from vitreous.jobs.config.particles import Criteria
 from vitreous.jobs.particles.classes import GROUP, GROUP_NAME, scale_corrections
-from vitreous.particles.groups import Unit, dealt_halves, regrouped
+from vitreous.particles.groups import dealt_halves, regrouped
 from vitreous.particles.micrographs import (
     MICROGRAPH,
     CoordinatePixels,
@@ -147,8 +147,8 @@ def _row_steps(
 
 def _halved(criteria: Criteria, table: ParticleTable) -> tuple[ParticleTable, list[str]]:
     """Table dealt into two random halves, rlnRandomSubset, and warnings."""
-    unit: Unit = "particle" if criteria.halves == "particles" else "micrograph"
-    found = dealt_halves(table, unit, criteria.seed)
+    assert criteria.halves is not None
+    found = dealt_halves(table, criteria.halves, criteria.seed)
     posed = set(ANGLES) <= set(table.columns)
     return table.with_cells(**{SUBSET: found.half}), [_AT_OLD_POSES] if posed else []
 

@@ -26,7 +26,7 @@ Doubt = Literal[
 _ROUND = 0.98
 """Share of a map's variance that its rotational average holds, from which it is a ball."""
 
-_NO_HAND, _NO_HAND_POLYHEDRAL = 0.6, 0.45
+_NO_HAND, _NO_HAND_POLYHEDRAL = 0.9, 0.45
 """Likeness to the mirror image from which a map has no hand; under T, O or I, where coarse density
 shows none and false solutions have none at all, more is asked."""
 
