@@ -231,7 +231,7 @@ def _condition(path: Path) -> None:
 
 def _json(path: Path) -> None:
     is_finished(path.parent)
-    _each(read_result, read_classes)(path)
+    _each(read_result, lambda path: read_classes(path.with_name("x.star"), path))(path)
 
 
 def _compressed(pack: Callable[[bytes], bytes]) -> Callable[[Path], list[bytes]]:

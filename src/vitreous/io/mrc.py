@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -77,7 +78,7 @@ def load(path: Path | str) -> tuple[MrcHeader, np.ndarray[Any, Any]]:
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise _unreadable(path, OSError(*error.args)) from error
     header = parse_header(content[:HEADER_BYTES], len(content), path)
-    count = int(np.prod(header.shape, dtype=np.int64))
+    count = math.prod(header.shape)
     stored = np.frombuffer(content, header.dtype, count, header.offset)
     return header, stored.reshape(header.shape)
 

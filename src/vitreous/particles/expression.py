@@ -12,7 +12,6 @@ import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -90,7 +89,9 @@ class _Reader:
             case ast.Name(id=name):
                 return self.column(name.removeprefix("_"))
             case ast.BoolOp(op=op, values=parts):
-                return _Value("truth", reduce(_CONNECTIVES[type(op)], map(self.truth, parts)))
+                return _Value(
+                    "truth", _joined(_CONNECTIVES[type(op)], [self.truth(part) for part in parts])
+                )
             case ast.UnaryOp(op=ast.Not(), operand=inner):
                 return _Value("truth", ~self.truth(inner))
             case ast.UnaryOp(op=ast.USub(), operand=inner):
@@ -104,7 +105,7 @@ class _Reader:
                 return _Value("number", self.number(self.value(inner)).abs())
             case ast.Compare(left=left, ops=ops, comparators=others):
                 pairs = zip([left, *others], ops, others, strict=False)
-                return _Value("truth", reduce(operator.and_, (self.compared(*p) for p in pairs)))
+                return _Value("truth", _joined(operator.and_, [self.compared(*p) for p in pairs]))
         self.refuse(f"{ast.unparse(node)} is not understood")
 
     def real(self, number: float) -> float:
@@ -168,7 +169,11 @@ class _Reader:
         """Whether a value is one of these; lists of names and numbers may be long."""
         constants = [e.value for e in elements if isinstance(e, ast.Constant)]
         texts = {v for v in constants if isinstance(v, str)}
-        reals = {self.real(v) for v in constants if type(v) in (int, float)}
+        reals = {
+            self.real(v)
+            for v in constants
+            if isinstance(v, int | float) and v is not True and v is not False
+        }
         others = [
             self.compared(left, ast.Eq(), each)
             for each in elements
@@ -179,7 +184,7 @@ class _Reader:
             others.append(self.written(side).is_in(sorted(texts)))
         if reals:
             others.append(self.number(side).is_in(sorted(reals)))
-        return reduce(operator.or_, others, pl.lit(False))
+        return _joined(operator.or_, others) if others else pl.lit(False)
 
     def written(self, value: _Value) -> pl.Expr:
         """The text of a value: a column's cells, or what stands in quotes."""
@@ -188,6 +193,14 @@ class _Reader:
         if value.kind != "text":
             self.refuse(f"text is compared with a {value.kind}")
         return value.of
+
+
+def _joined(join: Callable[[Any, Any], Any], parts: Sequence[pl.Expr]) -> pl.Expr:
+    """All parts joined in pairs of pairs: a chain of thousands would be too deep for polars."""
+    while len(parts) > 1:
+        pairs = (parts[place : place + 2] for place in range(0, len(parts), 2))
+        parts = [join(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+    return parts[0]
 
 
 def _depth(tree: ast.AST) -> int:
