@@ -109,7 +109,7 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"cannot be made: {error.strerror}",
+            f"cannot be written: {error.strerror}",
             where=folder,
             mend="give a folder that you may write to",
         ) from error
