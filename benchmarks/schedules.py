@@ -65,9 +65,7 @@ def option(case: Case, name: str, default: str) -> str:
 def problem_of(star: Path, config: AbinitConfig) -> Problem:
     """A search made ready, as the job does."""
     table = read_particles(star)
-    frame = working_frame(
-        common_grid(table), float(config.mask_diameter), config.final_resolution, BEYOND
-    )
+    frame = working_frame(common_grid(table), float(config.mask_diameter), config.ends_at, BEYOND)
     operators, cpu = point_group(config.symmetry), torch.device("cpu")
     plan = memory_plan(config, table, frame, len(operators), cpu)
     images = load_rings(table, open_images(table), frame, cpu, ignore, CtfMode())

@@ -105,7 +105,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
         if config.symmetry == AUTO:
             final, symmetry = symmetrised_search(task, first, on_event)
         chosen, frame = final.chosen, final.problem.frame
-        final_resolution = final.problem.config.final_resolution
+        final_resolution = final.problem.config.ends_at
         alike = duplicates(frame, chosen, final_resolution)
         write_results(
             config,

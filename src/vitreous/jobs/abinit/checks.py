@@ -40,9 +40,9 @@ def _check_numbers(config: AbinitConfig) -> None:
         if value is not None and not value > 0:
             raise OptionError(f"{value} is not more than 0", where=flag(name))
     first = config.initial_resolution
-    if first is not None and first < config.final_resolution:
+    if first is not None and first < config.ends_at:
         raise OptionError(
-            f"{first:g} A is finer than the final one, {config.final_resolution:g} A",
+            f"{first:g} A is finer than the final one, {config.ends_at:g} A",
             where="--initial-resolution",
             mend="begin at a coarser resolution than you end at",
         )
@@ -85,8 +85,10 @@ def _check_batches(config: AbinitConfig, table: ParticleTable) -> None:
 def within_nyquist(config: AbinitConfig, table: ParticleTable) -> tuple[AbinitConfig, list[str]]:
     """The same options, no resolution finer than the pixels hold, and a warning if one was."""
     finest = common_grid(table).nyquist
-    if not 0 < config.final_resolution < finest:
+    if not 0 < config.ends_at < finest:
         return config, []
+    if config.final_resolution is None:
+        return replace(config, final_resolution=finest), []
     first = config.initial_resolution
     limited = replace(
         config,
@@ -94,7 +96,7 @@ def within_nyquist(config: AbinitConfig, table: ParticleTable) -> tuple[AbinitCo
         initial_resolution=first if first is None else max(first, finest),
     )
     return limited, [
-        f"The final resolution of {config.final_resolution:g} A is beyond what pixels of "
+        f"The final resolution of {config.ends_at:g} A is beyond what pixels of "
         f"{finest / 2:g} A hold: the search ends at their Nyquist resolution, {finest:g} A."
     ]
 
@@ -141,5 +143,5 @@ def check_abinit(
         For the first thing that cannot be used.
     """
     check_options(config, table)
-    diameter, warnings, record = look_before(config, table, source, config.final_resolution)
+    diameter, warnings, record = look_before(config, table, source, config.ends_at)
     return diameter, warnings, record

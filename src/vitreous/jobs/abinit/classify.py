@@ -69,7 +69,7 @@ def collapsed(problem: Problem, state: SearchState) -> dict[int, int]:
     order = state.fractions.argsort(descending=True).tolist()
     starved = [n for n in order if state.fractions[n] * len(order) < _STARVED]
     fed = [n for n in order if n not in starved]
-    limit = _ALIKE * problem.config.final_resolution
+    limit = _ALIKE * problem.config.ends_at
     return dict.fromkeys(starved, order[0]) | alike(problem.frame, state, fed, limit, 0.5)
 
 
@@ -88,7 +88,7 @@ def repaired(problem: Problem, state: SearchState) -> tuple[SearchState, list[in
 
 def classify(problem: Problem, state: SearchState, on_event: OnEvent) -> Classified:
     """Sort all particles among a state's maps, and make the maps anew, until few change class."""
-    final = problem.config.final_resolution
+    final = problem.config.ends_at
     state, split = repaired(problem, state)
     look = coarse_look(problem, state, pass_resolution(final, 0), any_map=True)
     mapped = partial(with_maps, problem, partial(class_prior, _TRUST))

@@ -68,14 +68,14 @@ def _laid(moving: SearchState, fixed: SearchState, mask: Volume, frame: Frame) -
 
 def _posed_alike(problem: Problem, trial: Trial, best: Trial, laid: _Laid) -> float:
     """Share of the held-out particles whose poses agree, by the first class's alignment."""
-    grid = problem.places(problem.config.final_resolution).orientations
+    grid = problem.places(problem.config.ends_at).orientations
 
     def poses(one: Trial) -> Tensor:
         place = one.best.reference.cpu() % len(grid.directions)
         return grid.matrices(place, one.best.psi.cpu())
 
     angles = pose_differences(poses(trial), poses(best), laid.agreements[0], problem.operators)
-    limit = SAME_POSE * problem.angular_step(problem.config.final_resolution)
+    limit = SAME_POSE * problem.angular_step(problem.config.ends_at)
     return float((angles <= limit).double().mean())
 
 
@@ -114,7 +114,7 @@ def gather_evidence(
     """
     frame = problem.frame
     mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
-    trials = tried(problem, states, problem.config.final_resolution)
+    trials = tried(problem, states, problem.config.ends_at)
     evidences = [c.evidence for c in classified] or [trial.evidence for trial in trials]
     best = int(np.argsort(evidences, kind="stable")[-1])
     laid: list[list[_Laid | None]] = [[None] * len(states) for _ in states]
@@ -143,7 +143,7 @@ def gather_evidence(
         or [None] * len(states),
         own_mirror=own,
         contrast=contrast_score(problem.images, frame),
-        final_resolution=problem.config.final_resolution,
+        final_resolution=problem.config.ends_at,
         stopped=stopped,
         roundness=roundness(first),
         certainty=float(trials[best].best.probability.mean()),

@@ -151,7 +151,7 @@ def _gain_of_search(first: Searched, second: Searched) -> Gain:
     problem, state = first.problem, first.chosen
     maps = resample_map(second.chosen.maps, problem.frame.box)
     states = [state, replace(state, maps=maps.to(state.maps))]
-    trials = tried(problem, states, problem.config.final_resolution)
+    trials = tried(problem, states, problem.config.ends_at)
     before, after = (trial.best.log_evidence.cpu() for trial in trials)
     return Gain.between(before, after)
 
@@ -168,9 +168,7 @@ def _search_under(
         f"(evidence {evidence:.0f}, by chance at most 15)"
     )
     on_event({"event": "note", "text": f"{stood}: now searching under {group}."})
-    under = task.under(
-        group, resolution_under(group, task.config.final_resolution, task.grid.nyquist)
-    )
+    under = task.under(group, resolution_under(group, task.config.ends_at, task.grid.nyquist))
     on_event({"event": "search", "symmetry": group})
     under.folder.mkdir(exist_ok=True)
     states = under.checkpoint(on_event).read(states_from) if has_checkpoint(under.folder) else []

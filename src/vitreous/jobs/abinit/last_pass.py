@@ -103,7 +103,7 @@ def last_pass(
     config = problem.config
     on_event({"event": "final_pass", "stage": "last passes", "iteration": 0,
               "at_most": config.polish_passes + 1})  # fmt: skip
-    look = coarse_look(problem, state, config.final_resolution)
+    look = coarse_look(problem, state, config.ends_at)
     noisy = noise_probability(look.best.log_evidence.cpu())
     keep = (noisy <= 0.5) | bool((noisy > 0.5).all())
     state, best = _level(problem, state, look, keep, on_event)
@@ -111,7 +111,7 @@ def last_pass(
     noisy = noise_probability(places.log_evidence)
     if (noisy > 0.5).double().mean() >= _MOSTLY:
         return _unpolished(problem, state, places)
-    frame = finer_frame(problem.frame, config.final_resolution)
+    frame = finer_frame(problem.frame, config.ends_at)
     planes = load_planes(problem.table, source, frame, problem.device, on_event, mode)
     reach = config.offset_range * frame.grid.pixel_size / frame.pixel_size
     material = Material(planes, frame, problem.operators, config.flatten, reach)
@@ -124,7 +124,7 @@ def last_pass(
 
 def coarse_end(problem: Problem, state: SearchState) -> Ended:
     """A search that collapsed as it is, with the best place on the grid of every particle."""
-    look = coarse_look(problem, state, problem.config.final_resolution)
+    look = coarse_look(problem, state, problem.config.ends_at)
     best, grid = look.best, look.coarse
     matrices = grid.matrices(best.reference.cpu() % len(grid.directions), best.psi.cpu())
     places = _places(Posed(matrices.contiguous(), look.origins), best)

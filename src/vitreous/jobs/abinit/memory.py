@@ -23,6 +23,6 @@ def memory_plan(
     """Reckon what ab initio will hold at its fullest, in the last pass."""
     step = last_angular_step(config, frame, operators)
     plan = search_memory(config.classes, step, config.precision, table, frame, operators, device)
-    last = finer_frame(frame, config.final_resolution).polar.rings
+    last = finer_frame(frame, config.ends_at).polar.rings
     parts = {**plan.parts, "images for the last maps": half_planes(len(table), last)}
     return replace(plan, parts=parts)

@@ -78,7 +78,7 @@ def _again(ending: Ending, named: str, **changes: Any) -> str:
 
 def _under(ending: Ending, group: str) -> NextStep:
     """Search again under a group that the map suggests."""
-    finest = resolution_under(group, ending.config.final_resolution, ending.finest)
+    finest = resolution_under(group, ending.config.ends_at, ending.finest)
     command = _again(ending, group, symmetry=group, final_resolution=finest)
     return NextStep(
         f"The axes of {group} stand out in this map, which was made without them (evidence "
@@ -90,14 +90,14 @@ def _under(ending: Ending, group: str) -> NextStep:
 
 def _own_mirror(ending: Ending) -> NextStep:
     config = ending.config
-    finer = max(ending.finest, round(_FINER * config.final_resolution, 1))
-    if polyhedral(config.symmetry) and config.final_resolution > _HAND_SEEN > ending.finest:
+    finer = max(ending.finest, round(_FINER * config.ends_at, 1))
+    if polyhedral(config.symmetry) and config.ends_at > _HAND_SEEN > ending.finest:
         return NextStep(
             f"Density of {config.symmetry} shows no hand before about 12 A: search to "
             f"{_HAND_SEEN:g} A.",
             _again(ending, "finer", final_resolution=_HAND_SEEN),
         )
-    if finer < config.final_resolution:
+    if finer < config.ends_at:
         return NextStep(
             "Search to a finer resolution, where a right map shows its hand. If the particle has "
             "a point group, impose it with --symmetry as well.",
@@ -111,7 +111,7 @@ def _more_starts(ending: Ending) -> NextStep:
     advice = "Make more starts"
     if ending.free:
         advice += "; if the particle has a point group, impose it with --symmetry"
-    if polyhedral(config.symmetry) and config.final_resolution > _HAND_SEEN > ending.finest:
+    if polyhedral(config.symmetry) and config.ends_at > _HAND_SEEN > ending.finest:
         return NextStep(
             f"False solutions under {config.symmetry} are told from true ones at {_HAND_SEEN:g} A "
             "only: search to there.",

@@ -81,7 +81,7 @@ def schedule(config: AbinitConfig, particles: int, operators: int) -> list[Step]
     for number in range(initial + between + final):
         done = min(max((number - initial + 1) / (between + 1), 0.0), 1.0)
         stage = "initial" if number < initial else "between" if done < 1 else "final"
-        frequency = (1 - done) / first_resolution + done / config.final_resolution
+        frequency = (1 - done) / first_resolution + done / config.ends_at
         steps.append(
             Step(
                 stage,
@@ -130,7 +130,7 @@ def noise_factor(halflife: float, seen: int, operators: int) -> float:
 def initial_resolution(config: AbinitConfig, operators: int) -> float:
     """Resolution in angstrom that the search begins at, under this many operators."""
     automatic = 30.0 if operators >= _POLYHEDRAL else 35.0
-    return config.initial_resolution or max(automatic, config.final_resolution)
+    return config.initial_resolution or max(automatic, config.ends_at)
 
 
 def angular_step(config: AbinitConfig, resolution: float, frame: Frame, operators: int) -> float:
@@ -150,5 +150,5 @@ def angular_step(config: AbinitConfig, resolution: float, frame: Frame, operator
 
 def last_angular_step(config: AbinitConfig, frame: Frame, operators: int) -> float:
     """Angular step in degrees of the last pass."""
-    step = angular_step(config, config.final_resolution, frame, operators)
+    step = angular_step(config, config.ends_at, frame, operators)
     return config.angular_sampling or step / 2

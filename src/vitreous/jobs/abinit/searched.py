@@ -88,7 +88,7 @@ class Task:
     @property
     def frame(self) -> Frame:
         """Of the search's maps."""
-        return working_frame(self.grid, self.mask_diameter, self.config.final_resolution, BEYOND)
+        return working_frame(self.grid, self.mask_diameter, self.config.ends_at, BEYOND)
 
     def checkpoint(self, on_event: OnEvent) -> Checkpoint:
         """Where the states are kept."""
@@ -198,7 +198,7 @@ def _symmetry_found(task: Task, ended: Ended, judgement: Judgement) -> SymmetryF
         ended.polished.maps[0].cpu(),
         ended.frame.pixel_size,
         task.mask_diameter,
-        resolution=task.config.final_resolution,
+        resolution=task.config.ends_at,
     )
 
 

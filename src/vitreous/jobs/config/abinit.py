@@ -34,8 +34,9 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     initial_resolution : float, optional
         Resolution in angstrom that the search begins at; by default 35, or 30 under T, O or I,
         whose density shows no hand before.
-    final_resolution : float
-        Resolution in angstrom that it ends at.
+    final_resolution : float, optional
+        Resolution in angstrom that it ends at; by default 15, or 10 under T, O or I, whose density
+        shows no hand before about 12.
     initial_iterations : int, optional
         Iterations at the initial resolution with the initial mini-batch.
     between_iterations : int, optional
@@ -79,7 +80,7 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     symmetry: str = "C1"
     mask_diameter: float | Literal["auto"] = "auto"
     initial_resolution: float | None = None
-    final_resolution: float = 15.0
+    final_resolution: float | None = None
     initial_iterations: int | None = None
     between_iterations: int | None = None
     final_iterations: int | None = None
@@ -94,3 +95,9 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     write_every: int = 10
     starts: int | Literal["auto"] = "auto"
     check: bool = True
+
+    @property
+    def ends_at(self) -> float:
+        """Resolution in angstrom that the search ends at: as given, or by default."""
+        shows_no_hand = self.symmetry.upper().startswith(("T", "O", "I"))
+        return self.final_resolution or (10.0 if shows_no_hand else 15.0)
