@@ -29,7 +29,7 @@ from vitreous.validate.reproducibility import (
     Agreement,
     agreement,
     agreement_with_mirror,
-    pose_differences,
+    posed_alike,
 )
 
 BOX, PIXEL, WIDTH = 40, 5.0, 7.0
@@ -241,18 +241,24 @@ def test_poses_of_a_turned_and_mirrored_map_are_the_same_poses(hand: bool) -> No
     seen = (points @ poses.transpose(1, 2))[..., :2]
     again = (other @ others.transpose(1, 2))[..., :2]
     torch.testing.assert_close(seen, again)
-    laid = Agreement(10.0, hand, turn.numpy())
-    assert pose_differences(poses, others, laid, point_group("C1")).max() < 1e-3
-    tilted = torch.from_numpy(Rotation.from_euler("y", 9, degrees=True).as_matrix()) @ others
-    nine = pose_differences(poses, tilted, laid, point_group("C1"))
-    torch.testing.assert_close(nine, torch.full_like(nine, 9.0), atol=1e-3, rtol=0)
+    assert posed_alike(poses, others, point_group("C1"), 0.1) == 1
+    # A third of the poses are nine degrees off, each in its own plane.
+    tilt = torch.from_numpy(Rotation.from_euler("y", 9, degrees=True).as_matrix())
+    off = torch.where(torch.arange(len(poses))[:, None, None] % 3 == 0, tilt @ others, others)
+    apart = float((torch.arange(len(poses)) % 3 != 0).double().mean())
+    assert posed_alike(poses, off, point_group("C1"), 1.0) == pytest.approx(apart)
+    assert posed_alike(poses, off, point_group("C1"), 9.1) == 1
+
+
+def test_poses_at_random_are_not_the_same() -> None:
+    assert posed_alike(rotations(400, 1), rotations(400, 2), point_group("C1"), 30.0) < 0.1
 
 
 def test_poses_related_by_the_point_group_are_the_same() -> None:
     poses, group = rotations(10, 3), point_group("O")
-    same = Agreement(10.0, False, np.eye(3))
-    assert pose_differences(poses, poses @ group[7], same, group).max() < 1e-3
-    assert pose_differences(poses, poses @ group[7], same, group[:1]).max() > 80
+    turns = group[torch.arange(10) % len(group)]
+    assert posed_alike(poses, poses @ turns, group, 0.1) == 1
+    assert posed_alike(poses, poses @ turns, group[:1], 0.1) < 0.5
 
 
 def test_sortings_agree_whatever_the_names_of_the_classes() -> None:

@@ -13,6 +13,9 @@ from torch import Tensor
 from vitreous.validate.fsc import fsc, resolution_at
 from vitreous.validate.truth import align, mirrored
 
+_ROTATIONS = 60
+"""Particles, evenly spread, whose poses are asked how two maps lie to each other."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -103,29 +106,34 @@ def likeness_to_mirror(
     return float(np.mean(found / (2 * halves / (1 + halves))[finer]))
 
 
-def pose_differences(
+def posed_alike(
     poses: Float[Tensor, "n 3 3"],
     others: Float[Tensor, "n 3 3"],
-    laid: Agreement,
     operators: Float[Tensor, "s 3 3"],
-) -> Float[Tensor, " n"]:
-    """Angles in degrees between two sets of poses of the same particles.
+    limit: float,
+) -> float:
+    """Largest share of particles whose poses one rotation of the map carries into the other poses.
+
+    Poses tell more than maps how these lie to each other: a map that is nearly its own mirror image
+    fits either hand, but the particles' poses fit only one.
 
     Parameters
     ----------
-    poses : tensor (particles, 3, 3)
-        For the map that was laid on the other one: they carry its points to the image's frame.
-    others : tensor (particles, 3, 3)
-        For the map that it was laid on.
-    laid : Agreement
+    poses, others : tensor (particles, 3, 3)
+        They carry points of one map, and of the other, to the image's frame.
     operators : tensor (operators, 3, 3)
         Point group of the other map: the nearest of the equivalent poses counts.
+    limit : float
+        Angle in degrees within which poses are the same.
     """
-    poses = poses.double()
-    if laid.mirrored:  # a mirrored map looks the same from poses mirrored in image and map
-        flip = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
-        poses = flip @ poses @ flip
-    moved = poses @ torch.from_numpy(laid.matrix).T
     mates = others.double()[:, None] @ operators.double()
-    cosine = (torch.einsum("nij,nsij->ns", moved, mates) - 1) / 2
-    return torch.rad2deg(cosine.clamp(-1, 1).acos().min(dim=1).values)
+    flip = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
+    best = 0.0
+    # A mirrored map looks the same from poses mirrored in image and map.
+    for own in (poses.double(), flip @ poses.double() @ flip):
+        for row in np.linspace(0, len(own) - 1, min(len(own), _ROTATIONS)).round().astype(int):
+            moved = own @ (own[row].T @ mates[row, 0])
+            cosine = (torch.einsum("nij,nsij->ns", moved, mates) - 1) / 2
+            angles = torch.rad2deg(cosine.clamp(-1, 1).acos().min(dim=1).values)
+            best = max(best, float((angles <= limit).double().mean()))
+    return best

@@ -17,7 +17,7 @@ from vitreous.jobs.abinit.last_pass import Ended
 from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.verdict import HANDED_AT_LAST, AtLast
 from vitreous.physics.masks import soft_sphere
-from vitreous.validate.reproducibility import agreement, agreement_with_mirror, pose_differences
+from vitreous.validate.reproducibility import agreement, agreement_with_mirror, posed_alike
 
 
 def _finest(ended: Ended) -> float:
@@ -69,7 +69,5 @@ def compared_at_last(
     finest = max(_finest(other), _finest(likeliest))
     found = agreement(moving, fixed, mask, frame.pixel_size, finest=finest)
     poses, others = (ended.polished.posed.matrices.cpu() for ended in (other, likeliest))
-    angles = pose_differences(poses, others, found, mates)
-    limit = SAME_POSE * problem.last_angular_step
-    alike = float((angles <= limit).double().mean())
+    alike = posed_alike(poses, others, mates, SAME_POSE * problem.last_angular_step)
     return AtLast(start, found.resolution, _own_mirror(likeliest), alike)

@@ -23,7 +23,7 @@ from vitreous.validate.reproducibility import (
     Agreement,
     agreement,
     agreement_with_mirror,
-    pose_differences,
+    posed_alike,
 )
 
 _HELD = 0.3
@@ -66,17 +66,16 @@ def _laid(moving: SearchState, fixed: SearchState, mask: Volume, frame: Frame) -
     return _Laid([number for number, _ in found], [one for _, one in found])
 
 
-def _posed_alike(problem: Problem, trial: Trial, best: Trial, laid: _Laid) -> float:
-    """Share of the held-out particles whose poses agree, by the first class's alignment."""
+def _posed_alike(problem: Problem, trial: Trial, best: Trial) -> float:
+    """Share of the held-out particles whose poses agree."""
     grid = problem.places(problem.config.ends_at).orientations
 
     def poses(one: Trial) -> Tensor:
         place = one.best.reference.cpu() % len(grid.directions)
         return grid.matrices(place, one.best.psi.cpu())
 
-    angles = pose_differences(poses(trial), poses(best), laid.agreements[0], problem.operators)
     limit = SAME_POSE * problem.angular_step(problem.config.ends_at)
-    return float((angles <= limit).double().mean())
+    return posed_alike(poses(trial), poses(best), problem.operators, limit)
 
 
 def _sorted_alike(one: Int[Tensor, " n"], other: Int[Tensor, " n"], classes: int) -> Sorted:
@@ -133,7 +132,7 @@ def gather_evidence(
         pairwise=[[None if one is None else one.worst for one in row] for row in laid],
         log_likelihoods=evidences,
         posed_alike=[
-            None if one is None else _posed_alike(problem, trial, trials[best], one)
+            None if one is None else _posed_alike(problem, trial, trials[best])
             for trial, one in zip(trials, (row[best] for row in laid), strict=True)
         ],
         sorted_alike=[
