@@ -15,6 +15,7 @@ from jaxtyping import Float
 from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
 from vitreous.io.mrc import read_map
+from vitreous.io.regular import require_regular
 
 _PDB_SUFFIXES = {".pdb", ".ent"}
 _MODEL_SUFFIXES = {*_PDB_SUFFIXES, ".cif", ".mmcif"}
@@ -64,8 +65,9 @@ def read_structure(path: Path | str) -> gemmi.Structure:
     Raises
     ------
     InputError
-        If it cannot be parsed.
+        If it is no file, or cannot be parsed.
     """
+    require_regular(Path(path))
     try:
         return gemmi.read_structure(str(path))
     except (OSError, RuntimeError, ValueError, IndexError, EOFError, MemoryError) as error:
