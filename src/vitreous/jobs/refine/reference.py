@@ -14,8 +14,6 @@ from vitreous.jobs.config.refine import RefineConfig
 from vitreous.math.fourier import resample_map, shell_index, shell_mean
 from vitreous.particles.grid import Grid
 from vitreous.physics.filters import low_pass
-from vitreous.physics.masks import soft_sphere
-from vitreous.validate.reproducibility import agreement_with_mirror
 from vitreous.validate.symmetry.turning import symmetrised
 
 _SYMMETRIC, _SURELY_SYMMETRIC = 0.5, 0.8
@@ -25,9 +23,6 @@ the second, that it may not."""
 
 _MARGIN = 2
 """Shells beyond its last that a box is given to look at a low-passed map in."""
-
-_OWN_MIRROR = 1.2
-"""A map is its own mirror image if it agrees with it to this many times its resolution."""
 
 
 def on_maps_grid(
@@ -59,18 +54,6 @@ def cut_reference(
     if len(operators) > 1:
         coarse = symmetrised(coarse, operators)
     return resample_map(coarse, grid.box)
-
-
-def shows_no_hand(volume: Float[Tensor, "n n n"], grid: Grid, lowpass: float) -> bool:
-    """Whether a reference, cut at a resolution, is its own mirror image.
-
-    Each view then has two poses, and the halves may fall into a false solution.
-    """
-    coarse = _coarse(volume, grid, lowpass)
-    box = coarse.shape[-1]
-    ball = soft_sphere(box, 0.42 * box, 0.05 * box)
-    alike = agreement_with_mirror(coarse, ball, grid.field / box, lowpass)
-    return alike <= _OWN_MIRROR * lowpass
 
 
 def axes_warnings(

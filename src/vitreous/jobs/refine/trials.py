@@ -14,7 +14,6 @@ from vitreous.jobs.refine.begin import Begun
 from vitreous.jobs.refine.choice import Choice, Start, first_of_the_best, is_better
 from vitreous.jobs.refine.everywhere import FINEST, search_everywhere, shells_at
 from vitreous.jobs.refine.passes import Loaded, pass_everywhere, pass_nearby
-from vitreous.jobs.refine.reference import shows_no_hand
 from vitreous.jobs.refine.start import from_poses, from_reference
 from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import Task
@@ -156,8 +155,7 @@ def choose_start(begun: Begun, sample: Sample, on_event: OnEvent) -> tuple[Choic
     """
     task, lowpass = begun.task, begun.task.config.lowpass
     trials = [run_trial(begun, sample, Start(lowpass), on_event)]
-    missed = shows_no_hand(begun.reference, task.grid, lowpass)
-    posed = []
+    posed, missed = [], False
     if begun.poses is not None:
         posed.append(run_trial(begun, sample, Start(_POSED_LOWPASS, posed=True), on_event))
         missed = is_better(posed[0].fit, trials[0].fit)
