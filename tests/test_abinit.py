@@ -49,6 +49,7 @@ QUICK = {
 }
 
 
+@pytest.mark.slow
 def test_finds_the_molecule(tmp_path: Path) -> None:
     star = simulated(tmp_path / "data", 800, box=48, pixel_size=6.0, snr=0.2)
     config = AbinitConfig(star, out=tmp_path / "job", mask_diameter=200.0, final_resolution=15.0)
@@ -62,6 +63,7 @@ def test_finds_the_molecule(tmp_path: Path) -> None:
     assert found.correlation_25 > 0.95
 
 
+@pytest.mark.slow
 def test_symmetry_is_found_and_imposed(tmp_path: Path) -> None:
     density = symmetrised(built_in_phantom(40, 6.0).roll(5, 2), point_group("C3"))
     options = SimulateConfig(Path("c3"), out=tmp_path / "data", n=800, snr=0.3, seed=2)
@@ -155,6 +157,7 @@ def several_starts(small_stack: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.parametrize("at", [9, 20])
+@pytest.mark.slow
 def test_a_job_interrupted_between_comparisons_ends_in_the_same_bits(
     several_starts: Path, small_stack: Path, tmp_path: Path, at: int
 ) -> None:
@@ -175,6 +178,7 @@ def test_a_job_interrupted_between_comparisons_ends_in_the_same_bits(
     np.testing.assert_array_equal(*maps)
 
 
+@pytest.mark.slow
 def test_two_classes_and_symmetry_run(small_stack: Path, tmp_path: Path) -> None:
     options = QUICK | {"classes": 2, "symmetry": "D2", "starts": 2, "noise_halflife": 500.0}
     run_abinit(AbinitConfig(small_stack, out=tmp_path / "job", **options))
@@ -186,6 +190,7 @@ def test_two_classes_and_symmetry_run(small_stack: Path, tmp_path: Path) -> None
     assert np.corrcoef(volume.ravel(), turned.ravel())[0, 1] > 0.99
 
 
+@pytest.mark.slow
 def test_a_group_that_stands_out_is_searched_under_and_not_imposed_unless_solved(
     small_stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +224,7 @@ def test_a_final_resolution_beyond_nyquist_is_limited_and_told(
     assert f"Next: {result['next_step']['sentence']}\n  {result['next_step']['command']}" in shown
 
 
+@pytest.mark.slow
 def test_noise_and_dark_particles_are_never_called_solved(
     small_stack: Path, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return made
 
 
+@pytest.mark.slow
 def test_snippets(page: dict[str, Any]) -> None:
     assert page["tested"].group == "C1"  # the molecule has no symmetry
     assert [step.particles for step in page["kept"].steps][-1] == 100

@@ -87,6 +87,7 @@ def test_a_reference_with_another_pixel_size_is_brought_to_scale(
     assert correlation(right, wrong) < 0.9
 
 
+@pytest.mark.slow
 def test_axes_off_are_told_and_what_is_offered_mends_them(star: Path, tmp_path: Path) -> None:
     tilted = d2_map(tmp_path / "tilted.mrc", Rotation.from_rotvec([35, 50, 20], degrees=True))
     words = r"tilted.mrc: does not have the symmetry D2 about the axes.*--align D2"

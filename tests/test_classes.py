@@ -51,6 +51,7 @@ def with_noise(star: Path, out: Path, count: int) -> Path:
     return out / "all.star"
 
 
+@pytest.mark.slow
 def test_images_of_noise_get_a_class_of_their_own(tmp_path: Path) -> None:
     stack = simulated(tmp_path / "data", 300, snr=0.2, seed=3)
     star = with_noise(stack, tmp_path / "mixed", 100)

@@ -109,6 +109,7 @@ def test_classes_look_like_the_truth(fixed_poses: Path) -> None:
     assert np.corrcoef(difference.ravel(), truth.ravel())[0, 1] > 0.8
 
 
+@pytest.mark.slow
 def test_interrupted_it_goes_on_to_the_same_bits(
     fixed_poses: Path, case: Case, tmp_path: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_interrupted_it_goes_on_to_the_same_bits(
         run_classify3d(case.config(tmp_path / "job", align=False, resume=True, hard=True))
 
 
+@pytest.mark.slow
 def test_one_reference_searched_everywhere(case: Case, tmp_path: Path) -> None:
     job = run_classify3d(case.config(tmp_path / "job", angular_sampling=15.0, iterations=10))
     assert right(classes_of(job)) > 0.9
@@ -158,6 +160,7 @@ def test_noise_ends_in_a_ball_given_as_decoy(case: Case, tmp_path: Path) -> None
     assert json.loads((job / "result.json").read_text())["decoys"] == [2]
 
 
+@pytest.mark.slow
 def test_near_poses_that_are_somewhat_wrong(case: Case, tmp_path: Path) -> None:
     blocks = read_star(case.star)
     frame = blocks["particles"].frame
@@ -183,6 +186,7 @@ def test_near_poses_that_are_somewhat_wrong(case: Case, tmp_path: Path) -> None:
     assert float(left.median()) < 6
 
 
+@pytest.mark.slow
 def test_grey_level_and_hard_classes(case: Case) -> None:
     table = read_particles(case.star)
     frame = working_frame(common_grid(table), MASK, 20.0)
@@ -236,6 +240,7 @@ def missized(path: Path) -> None:
 @pytest.mark.parametrize(
     "make,words", [(mirrored, "the hands differ"), (missized, r"at (5\.9|6)\d* A/px")]
 )
+@pytest.mark.slow
 def test_references_that_differ_in_hand_or_pixel_size(
     case: Case, tmp_path: Path, make: Callable[[Path], None], words: str
 ) -> None:
@@ -289,6 +294,7 @@ def test_a_reference_wider_than_the_images(case: Case, tmp_path: Path) -> None:
         run_classify3d(case.config(tmp_path / "job", reference=(tmp_path / "wide.mrc",)))
 
 
+@pytest.mark.slow
 def test_an_empty_class_is_told_of(case: Case, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     write_map(tmp_path / "junk.mrc", rng.normal(size=(BOX,) * 3), PIXEL)

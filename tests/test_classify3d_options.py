@@ -44,6 +44,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return Case(stack(folder, COUNTS), (folder / "reference.mrc",) * 2)
 
 
+@pytest.mark.slow
 def test_fast_subsets_leave_no_particle_behind(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +58,7 @@ def test_fast_subsets_leave_no_particle_behind(
     assert flow[-1] == sum(COUNTS)
 
 
+@pytest.mark.slow
 def test_killed_while_searching_it_goes_on_to_the_same_bits(case: Case, tmp_path: Path) -> None:
     options = {"angular_sampling": 15.0, "iterations": 4}
     once = run_classify3d(case.config(tmp_path / "once", **options))
@@ -107,6 +109,7 @@ def agreement(classes: np.ndarray, bit: int) -> float:
     return max(share, 1 - share)
 
 
+@pytest.mark.slow
 def test_a_focus_mask_sorts_by_what_lies_within(independent: Case, tmp_path: Path) -> None:
     mask = independent.star.parent / "mask.mrc"
     focused = run_classify3d(
@@ -150,6 +153,7 @@ def self_similarity(path: Path) -> float:
     return float(torch.corrcoef(torch.stack([volume.flatten(), other.flatten()]))[0, 1])
 
 
+@pytest.mark.slow
 def test_imposed_symmetry(tmp_path: Path) -> None:
     star = stack(tmp_path, COUNTS, made=threefold)
     for kind in (0, 1):

@@ -26,6 +26,7 @@ def placed(positions: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("seed,mirror", [(0, False), (1, True), (2, False)])
+@pytest.mark.slow
 def test_finds_rotation_shift_and_hand(seed: int, mirror: bool) -> None:
     positions, rotation = residues(), random_rotations(1, seed)[0].numpy()
     shift = np.random.default_rng(seed).uniform(-20, 20, 3)

@@ -57,6 +57,7 @@ def outer_of(job: Path, thick: Thick, name: str = "map") -> float:
 # ---- on arrays
 
 
+@pytest.mark.slow
 def test_the_curved_sphere_recovers_what_a_flat_slice_loses(thick: Thick) -> None:
     flat, curved, reverse = (
         outer(reconstruct_at_poses([thick.posed()], BOX, PIXEL, curvature=way), thick.volume)

@@ -93,6 +93,7 @@ def test_job_without_checkpoints_says_nothing_of_resuming(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("at", [2, 5])
+@pytest.mark.slow
 def test_abinit_goes_on_from_the_iteration_it_was_at(
     small_stack: Path, tmp_path: Path, at: int
 ) -> None:

@@ -213,6 +213,7 @@ def test_the_gpu_weights_are_the_eager_ones(n_psi: int, dtype: torch.dtype) -> N
     torch.testing.assert_close(fast_norms / total, norms, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_products_move_the_weights_by_their_rounding_only() -> None:
     torch.manual_seed(4)
     bases, images, shifts, references = both_bases(polar_grid(4, 1.0), 24), 4, 5, 96

@@ -85,6 +85,7 @@ def read(path: Path) -> torch.Tensor:
     return torch.from_numpy(read_map(path)[0])
 
 
+@pytest.mark.slow
 def test_a_mobile_domain_is_followed(tmp_path: Path) -> None:
     """The second body turns about a hinge, in every particle by a turn of its own."""
     config = settings(tmp_path / "data", seed=1)
@@ -116,6 +117,7 @@ def test_a_mobile_domain_is_followed(tmp_path: Path) -> None:
     assert quality[1] > quality[0] + 0.015
 
 
+@pytest.mark.slow
 def test_mixed_mates_are_put_right(tmp_path: Path) -> None:
     """A third of the particles of a C2 pair, one side of which bears a lump, lie upside down."""
     config = settings(tmp_path / "data", seed=3)
@@ -138,6 +140,7 @@ def test_mixed_mates_are_put_right(tmp_path: Path) -> None:
     assert quality[1] > quality[0] + 0.01
 
 
+@pytest.mark.slow
 def test_scales_of_particles_are_found(tmp_path: Path) -> None:
     config = settings(tmp_path / "data", seed=6)
     views = random_poses(config)

@@ -103,6 +103,7 @@ class Interrupted(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_gives_the_same_bits(
     job: Path, stack: Path, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def with_images(stack: Path, out: Path, change: Callable[[np.ndarray], np.ndarra
 
 
 @pytest.mark.parametrize(("regulariser", "seed"), [("nonuniform", 3), ("spherical", 4)])
+@pytest.mark.slow
 def test_noise_gives_no_resolution(
     stack: Path, tmp_path: Path, regulariser: str, seed: int
 ) -> None:
@@ -157,6 +159,7 @@ def test_noise_gives_no_resolution(
 
 
 @pytest.mark.parametrize("local_search", [None, 3.75])
+@pytest.mark.slow
 def test_noise_under_symmetry_claims_nothing(
     stack: Path, tmp_path: Path, local_search: float | None
 ) -> None:
@@ -196,6 +199,7 @@ def test_no_more_is_claimed_than_is_the_halves_own(
     assert bool(warnings) == (found is not None and not own)
 
 
+@pytest.mark.slow
 def test_random_phases_stay_random(stack: Path, tmp_path: Path) -> None:
     """Images whose phases are random beyond 20 A: no half learns them from the other."""
     limit = BOX * PIXEL / 20

@@ -69,6 +69,7 @@ def found(volume: torch.Tensor, **options) -> SymmetryFinding:
 
 
 @pytest.mark.parametrize("group", ["C2", "C3", "C5", "C7", "D2", "D3", "D7", "T", "O", "I"])
+@pytest.mark.slow
 def test_finds_group_axes_and_centre(group: str) -> None:
     volume, rotation, shift = symmetric_map(group, seed=len(group) + int(group[1:] or 0))
     # A group's own subgroups hold as well, and must not be preferred; two cases show it.
@@ -127,6 +128,7 @@ def pseudo_symmetric_residues(moved: float) -> np.ndarray:
 
 @pytest.mark.parametrize("moved,group", [(0.0, "D2"), (0.08, "C2"), (0.3, "C2")])
 @pytest.mark.parametrize("noise", [0.2, 0.6])
+@pytest.mark.slow
 def test_a_pseudosymmetry_does_not_pass_for_a_larger_group(
     moved: float, group: str, noise: float
 ) -> None:
@@ -140,6 +142,7 @@ def test_a_pseudosymmetry_does_not_pass_for_a_larger_group(
 
 
 @pytest.mark.parametrize("group,suggested", [("O", "O"), ("C1", None)])
+@pytest.mark.slow
 def test_a_symmetry_hidden_by_errors_is_suggested(group: str, suggested: str | None) -> None:
     rotation = random_rotations(1, 2)[0].numpy()
     volume = placed(symmetric_residues(group), rotation, np.zeros(3))
@@ -266,6 +269,7 @@ def test_odd_boxes_turn_about_their_centre() -> None:
 
 
 @pytest.mark.parametrize("group", ["C3", "D2"])
+@pytest.mark.slow
 def test_axes_agree_with_relion(relion: Find, tmp_path: Path, group: str) -> None:
     rotation = random_rotations(1, 4)[0].numpy()
     volume = placed(symmetric_residues(group), rotation, np.zeros(3))

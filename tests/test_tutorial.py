@@ -13,6 +13,7 @@ from vitreous import api
 TUTORIAL = Path(__file__).parents[1] / "examples" / "tutorial.py"
 
 
+@pytest.mark.slow
 def test_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "tutorial"
     runpy.run_path(str(TUTORIAL))["main"](["--out", str(out)])

@@ -198,6 +198,7 @@ def density(points: torch.Tensor) -> torch.Tensor:
     return gaussian_sum(points.double().numpy(), weights, WIDTH, BOX, PIXEL)
 
 
+@pytest.mark.slow
 def test_a_turned_and_mirrored_density_agrees_and_another_does_not() -> None:
     mask = soft_sphere(BOX, 16.0, 3.0)
     turn = torch.from_numpy(Rotation.random(random_state=1).as_matrix()).float()

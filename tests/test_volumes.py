@@ -500,6 +500,7 @@ def atoms_of(path: Path) -> np.ndarray:
     return np.array([site.atom.pos.tolist() for site in gemmi.read_structure(str(path))[0].all()])
 
 
+@pytest.mark.slow
 def test_a_map_on_another_grid_is_fitted(target: Target, tmp_path: Path) -> None:
     source = tmp_path / "moving.mrc"
     density = placed(molecule(size=FIT_SIZE), 45, 4.1)
@@ -533,6 +534,7 @@ def test_a_model_is_fitted_and_keeps_its_hand(target: Target, tmp_path: Path) ->
     assert kept == "3.2"
 
 
+@pytest.mark.slow
 def test_a_model_of_the_other_hand_is_mirrored_only_if_asked(
     target: Target, tmp_path: Path
 ) -> None:
