@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-# A child forked from this process may use threads only if this one has none.
-for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
-    os.environ[_name] = "1"
-
-from vitreous.cli import main  # noqa: E402
-from vitreous.jobs.config.simulate import SimulateConfig  # noqa: E402
-from vitreous.jobs.simulate import simulate  # noqa: E402
-from vitreous.physics.phantom import built_in_phantom  # noqa: E402
+from vitreous.cli import main
+from vitreous.jobs.config.simulate import SimulateConfig
+from vitreous.jobs.simulate import simulate
+from vitreous.physics.phantom import built_in_phantom
 
 JOBS: dict[str, tuple[str, ...]] = {
     "refine": (
@@ -90,35 +86,21 @@ class Ended:
 
 
 class Running:
-    """The command in a process forked from this one, in which all is loaded and compiled."""
+    """The command in a process of its own."""
 
     def __init__(self, *words: str):
-        reading, writing = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.dup2(writing, 1)
-            os.dup2(writing, 2)
-            sys.argv = ["vitreous", *words]
-            code = 0
-            try:
-                main()
-            except SystemExit as end:
-                code = int(end.code or 0)
-            except BaseException:
-                traceback.print_exc()
-                code = 1
-            sys.stderr.flush()
-            os._exit(code)
-        os.close(writing)
-        self._errors = os.fdopen(reading, errors="replace")
+        line = [sys.executable, "-m", "vitreous", *words]
+        self._process = subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
+        )
+        self.pid = self._process.pid
 
     def send(self, number: int) -> None:
-        os.kill(self.pid, number)
+        self._process.send_signal(number)
 
     def wait(self) -> Ended:
-        with self._errors as file:
-            errors = file.read()
-        return Ended(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), errors)
+        said, _ = self._process.communicate()
+        return Ended(self._process.returncode, said)
 
 
 def run(*words: str) -> Ended:
@@ -127,7 +109,7 @@ def run(*words: str) -> Ended:
 
 
 def load(name: str) -> None:
-    """Load and compile in this process what its children are to have at hand."""
+    """Compile what the commands use, which is kept for those that follow."""
     sys.argv = ["vitreous", *JOBS[name], "--out", f"warm-{name}"]
     with suppress(SystemExit):
         main()
