@@ -189,7 +189,7 @@ def test_a_symmetry_that_stands_out_is_the_next_step_with_the_users_own_paths() 
 
 
 def test_a_polyhedral_search_is_sent_to_where_its_hand_shows() -> None:
-    step = next_step("own mirror image", ending(symmetry="O"))
+    step = next_step("own mirror image", ending(symmetry="O", final_resolution=15.0))
     assert step.command is not None and step.command.endswith("--symmetry O --final-resolution 10")
 
 
