@@ -172,7 +172,7 @@ class _Reader:
         reals = {
             self.real(v)
             for v in constants
-            if isinstance(v, int | float) and v is not True and v is not False
+            if isinstance(v, int | float) and not isinstance(v, bool)
         }
         others = [
             self.compared(left, ast.Eq(), each)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,15 +27,10 @@ class Agreement:
         Angstrom where their FSC falls below a threshold; infinity if it does so at once.
     mirrored : bool
         Whether the map had to be mirrored.
-    matrix : float64 array (3, 3)
-        Carries points of the map, mirrored if need be, to the frame of the other.
     """
 
     resolution: float
     mirrored: bool
-    matrix: Float[np.ndarray, "3 3"] = field(
-        default_factory=lambda: np.eye(3), compare=False, repr=False
-    )
 
 
 def agreement(
@@ -57,7 +52,7 @@ def agreement(
     curve = fsc(laid.volume * mask, fixed * mask).numpy()
     found = resolution_at(curve, threshold, fixed.shape[-1], pixel_size)
     found = math.inf if found is None else max(found, finest)
-    return Agreement(found, laid.mirrored, laid.matrix)
+    return Agreement(found, laid.mirrored)
 
 
 def agreement_with_mirror(

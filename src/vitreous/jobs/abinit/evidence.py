@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -35,35 +34,24 @@ SAME_POSE = 2.0
 Volume = Float[Tensor, "n n n"]
 
 
-@dataclass(frozen=True)
-class _Laid:
-    """The classes of a start laid on those of another: for each of the other's the nearest."""
-
-    classes: list[int]
-    agreements: list[Agreement]
-
-    @property
-    def worst(self) -> Agreement:
-        return max(self.agreements, key=lambda a: a.resolution)
-
-
 def _held(state: SearchState) -> list[int]:
     """Classes of a start that hold particles, the most populated first."""
     order = state.fractions.argsort(descending=True).tolist()
     return [n for n in order if state.fractions[n] * len(order) >= _HELD]
 
 
-def _laid(moving: SearchState, fixed: SearchState, mask: Volume, frame: Frame) -> _Laid:
+def _agreement(moving: SearchState, fixed: SearchState, mask: Volume, frame: Frame) -> Agreement:
+    """How far the classes of two starts agree: the worst of those of one, each with its nearest."""
     finest = frame.field / min(moving.rings, fixed.rings)
     found = []
     for wanted in _held(fixed):
         target = fixed.maps[wanted].cpu()
-        tries = {
-            n: agreement(moving.maps[n].cpu(), target, mask, frame.pixel_size, finest=finest)
+        tries = (
+            agreement(moving.maps[n].cpu(), target, mask, frame.pixel_size, finest=finest)
             for n in _held(moving)
-        }
-        found.append(min(tries.items(), key=lambda item: item[1].resolution))
-    return _Laid([number for number, _ in found], [one for _, one in found])
+        )
+        found.append(min(tries, key=lambda one: one.resolution))
+    return max(found, key=lambda one: one.resolution)
 
 
 def _posed_alike(problem: Problem, trial: Trial, best: Trial) -> float:
@@ -116,10 +104,10 @@ def gather_evidence(
     trials = tried(problem, states, problem.config.ends_at)
     evidences = [c.evidence for c in classified] or [trial.evidence for trial in trials]
     best = int(np.argsort(evidences, kind="stable")[-1])
-    laid: list[list[_Laid | None]] = [[None] * len(states) for _ in states]
+    pairwise: list[list[Agreement | None]] = [[None] * len(states) for _ in states]
     for less, more in combinations(np.argsort(evidences, kind="stable").tolist(), 2):
-        found = _laid(states[less], states[more], mask, frame)
-        laid[less][more] = laid[more][less] = found
+        found = _agreement(states[less], states[more], mask, frame)
+        pairwise[less][more] = pairwise[more][less] = found
     labels = [c.by_map.argmax(dim=1) for c in classified]
     own = float("inf")  # a single start is not judged by it
     first = states[best].maps[_held(states[best])[0]].cpu()
@@ -129,11 +117,11 @@ def gather_evidence(
     return Evidence(
         starts=[state.start + 1 for state in states],
         best=best,
-        pairwise=[[None if one is None else one.worst for one in row] for row in laid],
+        pairwise=pairwise,
         log_likelihoods=evidences,
         posed_alike=[
             None if one is None else _posed_alike(problem, trial, trials[best])
-            for trial, one in zip(trials, (row[best] for row in laid), strict=True)
+            for trial, one in zip(trials, (row[best] for row in pairwise), strict=True)
         ],
         sorted_alike=[
             None if n == best else _sorted_alike(one, labels[best], problem.config.classes)
