@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import time
 from pathlib import Path
 
 import mrcfile
@@ -33,6 +34,15 @@ def raw_mrc(path: Path, data: np.ndarray, mode: int, order: str, extended: int =
     header[23] = extended
     body = data.astype(np.dtype(MODES[mode]).newbyteorder(order)).tobytes()
     path.write_bytes(header.tobytes() + b"\xff" * extended + body)
+
+
+def test_the_same_map_is_the_same_file_a_second_later(tmp_path: Path) -> None:
+    volume = np.ones((4, 4, 4), np.float32)
+    write_map(tmp_path / "now.mrc", volume, 2.0)
+    time.sleep(1.1)
+    write_map(tmp_path / "later.mrc", volume, 2.0)
+    assert (tmp_path / "now.mrc").read_bytes() == (tmp_path / "later.mrc").read_bytes()
+    assert mrcfile.validate(tmp_path / "now.mrc")
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -9,11 +9,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitreous.cli import main
 from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.simulate import simulate
 from vitreous.physics.phantom import built_in_phantom
@@ -110,9 +109,8 @@ def run(*words: str) -> Ended:
 
 def load(name: str) -> None:
     """Compile what the commands use, which is kept for those that follow."""
-    sys.argv = ["vitreous", *JOBS[name], "--out", f"warm-{name}"]
-    with suppress(SystemExit):
-        main()
+    ended = run(*JOBS[name], "--out", f"warm-{name}")
+    assert ended.code == 0, ended.errors
     shutil.rmtree(f"warm-{name}")
 
 

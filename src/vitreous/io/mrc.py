@@ -26,6 +26,9 @@ from vitreous.io.regular import require_regular
 COMPRESSED = {".gz": ("gzip", gzip.decompress), ".bz2": ("bzip2", bz2.decompress)}
 """Suffix to mrcfile's name of the compression, and what undoes it."""
 
+_LABEL = "Written by vitreous"
+"""Of every map: without the time, so that the same map is the same file."""
+
 _WHOLE = 1e-3
 """Pixels by which an origin may miss a whole number of them, by rounding."""
 
@@ -164,6 +167,7 @@ def write_map(
         file.set_data(np.asarray(volume, dtype=dtype))
         file.voxel_size = pixel_size
         file.header.origin = origin
+        file.header.label[0] = _LABEL
         start = np.divide(origin, pixel_size)
         if np.abs(start - start.round()).max() < _WHOLE:
             file.nstart = tuple(int(step) for step in start.round())
