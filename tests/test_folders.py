@@ -308,6 +308,28 @@ def test_overwritten_folder_stays_until_the_end(star: Path, tmp_path: Path) -> N
     assert word_in(config.out) == "second"
 
 
+@pytest.mark.parametrize("at", [0, 1])
+def test_interruption_of_the_replacement_waits_for_it(
+    star: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    config = Config(star, tmp_path / "job", overwrite=True)
+    run(config, "first")
+    rename, done = Path.rename, list[Path]()
+
+    def interrupted(path: Path, target: Path) -> Path:
+        done.append(path)
+        if len(done) == at + 1:
+            raise Interrupted(signal.SIGINT)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(Interrupted) as caught:
+        run(config, "second")
+    assert word_in(config.out) == "second"
+    assert caught.value.kept == config.out
+    assert names(tmp_path) == {"data", "job"}
+
+
 def test_interrupted_command_line(tmp_path: Path) -> None:
     from vitreous.cli.failures import interruption_line
 

@@ -92,6 +92,51 @@ def test_job_without_checkpoints_says_nothing_of_resuming(tmp_path: Path) -> Non
     assert {path.name for path in out.iterdir()} == {"log.jsonl", "result.json"}
 
 
+def test_while_the_report_is_written(small_stack: Path, tmp_path: Path) -> None:
+    code = (
+        "import os, signal\n"
+        "from vitreous.report import validation\n"
+        "def write(job): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "validation.write_validation_report = write\n"
+        "from vitreous.cli import main; main()"
+    )
+    out = tmp_path / "job"
+    words = [sys.executable, "-c", code, "reconstruct", str(small_stack), "--out", str(out)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr.splitlines()[-1] == (
+        f"interrupted by SIGTERM; the results are whole and kept in {out}, the report may be "
+        f"missing; for it, begin anew with: vitreous reconstruct {small_stack} --out {out} "
+        "--overwrite"
+    )
+    assert json.loads((out / "result.json").read_text())["status"] == "finished"
+    assert (out / "map.mrc").is_file()
+
+
+def test_while_a_module_is_loaded_for_a_job_that_works(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import os, signal, time\n"
+        "for number in (signal.SIGTERM, signal.SIGINT):\n"
+        "    os.kill(os.getpid(), number); time.sleep(0.2)\n"
+        "print('loaded')\n"
+    )
+    code = (
+        "import sys, time\n"
+        "from vitreous.errors import Interrupted\n"
+        "from vitreous.interruption import raise_on_signals, work_begins\n"
+        "raise_on_signals(); work_begins()\n"
+        "try:\n    import slow; time.sleep(30)\n"
+        "except Interrupted as error:\n    print('kept', error.number)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["loaded", "kept", str(int(signal.SIGTERM))]
+
+
 @pytest.mark.parametrize("at", [2, 5])
 @pytest.mark.slow
 def test_abinit_goes_on_from_the_iteration_it_was_at(

@@ -47,4 +47,9 @@ def interruption_line(error: KeyboardInterrupt, arguments: Sequence[str]) -> str
         words = [word for word in words if word not in ("--overwrite", "--resume")] + [again]
     command = shlex.join(["vitreous", *words])
     what = "go on with" if again == "--resume" else "begin anew with"
+    kept = error.kept if isinstance(error, Interrupted) else None
+    if kept is not None:
+        what = (
+            f"the results are whole and kept in {kept}, the report may be missing; for it, {what}"
+        )
     return f"interrupted by {Signals(number_of(error)).name}; {what}: {command}"

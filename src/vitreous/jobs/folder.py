@@ -12,6 +12,7 @@ from signal import SIGINT, Signals
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vitreous.errors import Interrupted, OutputError
+from vitreous.interruption import work_begins
 from vitreous.io.atomic import announcing
 from vitreous.jobs.lock import locked
 from vitreous.jobs.log import LOG, EventLog, read_events
@@ -182,6 +183,19 @@ def _record_interruption(begun: _Begun, error: BaseException) -> None:
         )
 
 
+def _put_in_place(out: Path) -> None:
+    """Replace the former result; an interruption waits until that is done."""
+    try:
+        replace_folder(out)
+    except KeyboardInterrupt as error:
+        settle(out)
+        if unfinished(out).is_dir():
+            replace_folder(out)
+        if isinstance(error, Interrupted):
+            error.kept, error.again = out, "--overwrite"
+        raise
+
+
 @contextmanager
 def job_folder(
     job: str, config: ToFolder, on_event: OnEvent = ignore, inputs: Iterable[Path] = ()
@@ -214,6 +228,7 @@ def job_folder(
     _make(out.parent)
     with locked(out.resolve(), lambda: _owner_there(out)):
         begun, notes = _begin(job, config, resume)
+        work_begins()
         try:
             with _logged(begun, on_event) as tell:
                 for note in notes:
@@ -223,4 +238,4 @@ def job_folder(
             _leave(begun, error)
             raise
         if begun.replaces:
-            replace_folder(out)
+            _put_in_place(out)
