@@ -20,6 +20,7 @@ from vitreous.errors import Interrupted
 from vitreous.io.mrc import read_map
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.log import LOG, read_events
 from vitreous.jobs.replacement import CHECKPOINT
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -36,6 +37,10 @@ def hears(process: subprocess.Popen[str], number: int) -> bool:
         if line.startswith("SigCgt:"):
             return bool(int(line.split()[1], 16) >> (number - 1) & 1)
     return False
+
+
+def events_of(job: Path) -> list[dict[str, Any]]:
+    return read_events(job / LOG) if (job / LOG).is_file() else []
 
 
 def processor_seconds(process: subprocess.Popen[str]) -> float:
@@ -87,9 +92,23 @@ def test_job_without_checkpoints_says_nothing_of_resuming(tmp_path: Path) -> Non
         assert process.poll() is None
         time.sleep(0.05)
     line = ended(process, signal.SIGTERM)
-    assert "--resume" not in line
+    assert "--resume" not in line and "nothing was kept yet" in line
     assert line.endswith("--overwrite")
     assert {path.name for path in out.iterdir()} == {"log.jsonl", "result.json"}
+
+
+def test_while_refinement_tries_its_starts(small_stack: Path, tmp_path: Path) -> None:
+    out, truth = tmp_path / "job", small_stack.with_name("truth.mrc")
+    words = ("refine", str(small_stack), "--reference", str(truth), "--out", str(out), "--no-check")
+    process = command(*words)
+    while not any(event["event"] == "trial" for event in events_of(out)):
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert ended(process, signal.SIGTERM) == (
+        "interrupted by SIGTERM; nothing was kept yet; begin anew with: "
+        f"vitreous {' '.join(words)} --overwrite"
+    )
+    assert json.loads((out / "result.json").read_text())["status"] == "interrupted"
 
 
 def test_while_the_report_is_written(small_stack: Path, tmp_path: Path) -> None:

@@ -158,18 +158,13 @@ def _logged(begun: _Begun, on_event: OnEvent) -> Iterator[OnEvent]:
 def _leave(begun: _Begun, error: BaseException) -> None:
     """Settle what remains of a job that did not come to its end."""
     stopped = isinstance(error, KeyboardInterrupt)
-    again = ""
-    if begun.resume or has_checkpoint(begun.path):
-        again = "--resume"
-    elif stopped and not begun.replaces:
-        clear(begun.path, keep=(LOG,))
-        again = "--overwrite"
-    else:
-        clear(begun.path)
-    if stopped and again and not is_finished(begun.path):
+    kept = begun.resume or has_checkpoint(begun.path)
+    if not kept:
+        clear(begun.path, keep=(LOG,) if stopped and not begun.replaces else ())
+    if stopped and (kept or not begun.replaces) and not is_finished(begun.path):
         _record_interruption(begun, error)
     if isinstance(error, Interrupted):
-        error.again = again
+        error.again = "--resume" if kept else "--overwrite"
 
 
 def _record_interruption(begun: _Begun, error: BaseException) -> None:
