@@ -26,7 +26,9 @@ from class_samples import (
     stack,
 )
 
+from vitreous.errors import InputError
 from vitreous.io.mrc import read_map, write_map
+from vitreous.jobs import memory
 from vitreous.jobs.classify3d import sort
 from vitreous.jobs.classify3d.begin import begun
 from vitreous.jobs.classify3d.classify3d import run_classify3d
@@ -56,6 +58,15 @@ def test_fast_subsets_leave_no_particle_behind(
     flow = [np.sum(table) for table in json.loads((job / "result.json").read_text())["flow"]]
     assert flow[0] == 2 * 60  # the first passes see a part of them
     assert flow[-1] == sum(COUNTS)
+
+
+def test_memory_is_checked_before_anything_is_touched(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda device: 10**8)
+    with pytest.raises(InputError, match=r"GB of memory, 0.1 GB are free"):
+        run_classify3d(case.config(tmp_path / "jobs" / "job"))
+    assert not (tmp_path / "jobs").exists()
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import pytest
 import torch
 from conftest import simulated
 
+from vitreous.cli.failures import line_of
 from vitreous.errors import InputError, Interrupted, OutputError, VitreousError
 from vitreous.io.atomic import atomic_path, write_text
 from vitreous.io.models import read_model
@@ -27,8 +28,10 @@ from vitreous.io.mrc import open_stack, read_map
 from vitreous.io.star import read_star
 from vitreous.jobs import free_memory
 from vitreous.jobs.checkpoint import Checkpoint
+from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.folder import job_folder
 from vitreous.jobs.log import LOG, read_events
+from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.record import write_record
 from vitreous.jobs.replacement import CHECKPOINT, foreign, unfinished
 from vitreous.jobs.targets import spare_inputs, spared
@@ -305,6 +308,28 @@ def test_overwritten_folder_stays_until_the_end(star: Path, tmp_path: Path) -> N
     assert word_in(config.out) == "second"
 
 
+@pytest.mark.parametrize("at", [0, 1])
+def test_interruption_of_the_replacement_waits_for_it(
+    star: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    config = Config(star, tmp_path / "job", overwrite=True)
+    run(config, "first")
+    rename, done = Path.rename, list[Path]()
+
+    def interrupted(path: Path, target: Path) -> Path:
+        done.append(path)
+        if len(done) == at + 1:
+            raise Interrupted(signal.SIGINT)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(Interrupted) as caught:
+        run(config, "second")
+    assert word_in(config.out) == "second"
+    assert caught.value.kept == config.out
+    assert names(tmp_path) == {"data", "job"}
+
+
 def test_interrupted_command_line(tmp_path: Path) -> None:
     from vitreous.cli.failures import interruption_line
 
@@ -385,6 +410,21 @@ def test_stack_that_shrinks_while_it_is_read(small_stack: Path, tmp_path: Path) 
     path.unlink()
     with pytest.raises(InputError, match="No such file"):
         stack.read(np.array([0]))
+
+
+def test_job_whose_stack_shrinks_ends_in_one_line(small_stack: Path, tmp_path: Path) -> None:
+    for name in ("particles.star", "particles.mrcs"):
+        (tmp_path / name).write_bytes(small_stack.with_name(name).read_bytes())
+
+    def cut(event: Mapping[str, object]) -> None:
+        if event["event"] == "start":
+            os.truncate(tmp_path / "particles.mrcs", 100_000)
+
+    config = ReconstructConfig(tmp_path / "particles.star", out=tmp_path / "job")
+    with pytest.raises(InputError, match=r"particles.mrcs: ends before its image \d+") as caught:
+        run_reconstruct(config, cut)
+    assert line_of(caught.value) == caught.value.line()  # which main() ends with code 2 for
+    assert not config.out.exists()
 
 
 def test_pipes_are_no_input(tmp_path: Path) -> None:

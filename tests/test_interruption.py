@@ -20,6 +20,7 @@ from vitreous.errors import Interrupted
 from vitreous.io.mrc import read_map
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.log import LOG, read_events
 from vitreous.jobs.replacement import CHECKPOINT
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -36,6 +37,10 @@ def hears(process: subprocess.Popen[str], number: int) -> bool:
         if line.startswith("SigCgt:"):
             return bool(int(line.split()[1], 16) >> (number - 1) & 1)
     return False
+
+
+def events_of(job: Path) -> list[dict[str, Any]]:
+    return read_events(job / LOG) if (job / LOG).is_file() else []
 
 
 def processor_seconds(process: subprocess.Popen[str]) -> float:
@@ -87,9 +92,68 @@ def test_job_without_checkpoints_says_nothing_of_resuming(tmp_path: Path) -> Non
         assert process.poll() is None
         time.sleep(0.05)
     line = ended(process, signal.SIGTERM)
-    assert "--resume" not in line
+    assert "--resume" not in line and "nothing was kept yet" in line
     assert line.endswith("--overwrite")
     assert {path.name for path in out.iterdir()} == {"log.jsonl", "result.json"}
+
+
+def test_while_refinement_tries_its_starts(small_stack: Path, tmp_path: Path) -> None:
+    out, truth = tmp_path / "job", small_stack.with_name("truth.mrc")
+    words = ("refine", str(small_stack), "--reference", str(truth), "--out", str(out), "--no-check")
+    process = command(*words)
+    while not any(event["event"] == "trial" for event in events_of(out)):
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert ended(process, signal.SIGTERM) == (
+        "interrupted by SIGTERM; nothing was kept yet; begin anew with: "
+        f"vitreous {' '.join(words)} --overwrite"
+    )
+    assert json.loads((out / "result.json").read_text())["status"] == "interrupted"
+
+
+def test_while_the_report_is_written(small_stack: Path, tmp_path: Path) -> None:
+    code = (
+        "import os, signal\n"
+        "from vitreous.report import validation\n"
+        "def write(job): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "validation.write_validation_report = write\n"
+        "from vitreous.cli import main; main()"
+    )
+    out = tmp_path / "job"
+    words = [sys.executable, "-c", code, "reconstruct", str(small_stack), "--out", str(out)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr.splitlines()[-1] == (
+        f"interrupted by SIGTERM; the results are whole and kept in {out}, the report may be "
+        f"missing; for it, begin anew with: vitreous reconstruct {small_stack} --out {out} "
+        "--overwrite"
+    )
+    assert json.loads((out / "result.json").read_text())["status"] == "finished"
+    assert (out / "map.mrc").is_file()
+
+
+def test_while_a_module_is_loaded_for_a_job_that_works(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import os, signal, time\n"
+        "for number in (signal.SIGTERM, signal.SIGINT):\n"
+        "    os.kill(os.getpid(), number); time.sleep(0.2)\n"
+        "print('loaded')\n"
+    )
+    code = (
+        "import sys, time\n"
+        "from vitreous.errors import Interrupted\n"
+        "from vitreous.interruption import raise_on_signals, work_begins\n"
+        "raise_on_signals(); work_begins()\n"
+        "try:\n    import slow; time.sleep(30)\n"
+        "except Interrupted as error:\n    print('kept', error.number)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["loaded", "kept", str(int(signal.SIGTERM))]
 
 
 @pytest.mark.parametrize("at", [2, 5])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,9 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitreous.errors import InputError, OutputError
+from vitreous.io import mrc
 from vitreous.io.atomic import atomic_path
 from vitreous.io.models import density, read_model
 from vitreous.io.mrc import open_stack, read_map, stack_writer, write_map
+from vitreous.io.mrc_header import MrcHeader
 from vitreous.io.star import StarBlock, read_star, write_star
 
 MODES = {0: np.int8, 1: np.int16, 2: np.float32, 6: np.uint16, 12: np.float16}
@@ -87,6 +92,36 @@ def test_bad_mrc_files(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=words):
             open_stack(tmp_path / name)
+
+
+@pytest.mark.parametrize("left", [0, 500, 1024, 2000])
+def test_a_map_that_shrinks_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    path, cube = tmp_path / "m.mrc", np.ones((8, 8, 8), np.float32)
+    write_map(path, cube, 3.5)
+    parse = mrc.parse_header
+
+    def parse_and_cut(raw: bytes, size: int, name: Path) -> MrcHeader:
+        header = parse(raw, size, name)
+        os.truncate(path, left)
+        return header
+
+    monkeypatch.setattr(mrc, "parse_header", parse_and_cut)
+    words = f"m.mrc: holds {max(left - 1024, 0)} of the 2048 bytes of its values.*; copy or write"
+    with pytest.raises(InputError, match=words):
+        read_map(path)
+
+
+def test_a_map_that_shrinks_once_it_is_read(tmp_path: Path) -> None:
+    write_map(tmp_path / "m.mrc", np.ones((64, 64, 64), np.float32), 3.5)
+    code = (
+        "import os; from vitreous.io.mrc import in_order, load\n"
+        "header, stored = load('m.mrc'); os.truncate('m.mrc', 0)\n"
+        "print(in_order(header, stored).sum())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+    assert (done.returncode, done.stdout.strip()) == (0, b"262144.0")  # no SIGBUS
 
 
 def test_nothing_is_left_half_written(tmp_path: Path) -> None:

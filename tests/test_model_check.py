@@ -226,6 +226,7 @@ def test_refuses(
     write_model(Path("m.cif"), atoms() + 500)
     write_map("map.mrc", density_of(atoms()).numpy(), PIXEL)
     write_map("half.mrc", np.random.default_rng(0).random((20, 20, 20)), PIXEL)
-    given = {"model": Path("m.cif"), "map": Path("map.mrc"), "out": Path("job"), **options}
+    given = {"model": Path("m.cif"), "map": Path("map.mrc"), "out": Path("jobs/job"), **options}
     with pytest.raises(VitreousError, match=message):
         run_model_check(ModelCheckConfig(**given))
+    assert not Path("jobs").exists()

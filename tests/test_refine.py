@@ -42,7 +42,7 @@ def config_for(stack: Path, out: Path, **options: object) -> RefineConfig:
     defaults = {
         "reference": stack.parent / "truth.mrc",
         "mask_diameter": 180.0,
-        "ignore_poses": True,
+        "ignore_poses": "local_search" not in options,
     }
     return RefineConfig(stack, out=out, **(defaults | options))
 
@@ -168,7 +168,9 @@ def test_noise_under_symmetry_claims_nothing(
     write_map(tmp_path / "o.mrc", volume.numpy(), PIXEL)
     rng = np.random.default_rng(5)
     star = with_images(stack, tmp_path / "noise", lambda images: rng.normal(size=images.shape))
-    options = {"reference": tmp_path / "o.mrc", "symmetry": "O", "local_search": local_search}
+    options = {"reference": tmp_path / "o.mrc", "symmetry": "O"}
+    if local_search is not None:
+        options["local_search"] = local_search
     job = run_refine(config_for(star, tmp_path / "job", check=False, iterations=8, **options))
     result = json.loads((job / "result.json").read_text())
     assert result["resolution_0143"] is None or result["resolution_0143"] > 40 / 1.3
@@ -228,6 +230,7 @@ def test_random_phases_stay_random(stack: Path, tmp_path: Path) -> None:
         ({"lowpass": -1.0}, "not more than 0"),
         ({"iterations": 1}, "less than 2"),
         ({"local_search": 40.0}, "outside 0 to 15"),
+        ({"local_search": 3.75, "ignore_poses": True}, "--ignore-poses: .*; give one of them"),
         ({"mask_diameter": 900.0}, "wider than the box"),
         ({"offset_range": 0.0}, "not more than 0"),
         ({"symmetry": "D2"}, "does not have the symmetry D2"),

@@ -187,13 +187,15 @@ CONFIG = RefineConfig(Path("p.star"), reference=Path("m.mrc"), out=Path("r"), sy
     ],
 )
 def test_which_evidence_leads_to_which_word(change: dict, word: str, command: str) -> None:
-    verdict = judge(replace(SOUND, **change), CONFIG)
+    verdict = judge(replace(SOUND, **change), replace(CONFIG, ignore_poses=True))
     assert verdict.word == word and verdict.sentence.endswith(".")
     assert (verdict.next_step is None) == (word == "solved")
     if verdict.next_step is not None:
         words = shlex.split(str(verdict.next_step.command))
         assert words[:2] == ["vitreous", command]
-        app.parse_args(words[1:], exit_on_error=False, print_error=False)
+        _, bound, _ = app.parse_args(words[1:], exit_on_error=False, print_error=False)
+        config = bound.arguments["config"]
+        assert command != "refine" or not (config.ignore_poses and config.local_search)
     json.dumps(verdict.record(), allow_nan=False)
     starts = Choice((EVERYWHERE, POSED), (18.0, 12.0), torch.rand(2, 9), 1).record()
     page = refinement_trust({**verdict.record(), "starts": starts})

@@ -59,11 +59,14 @@ class Interrupted(KeyboardInterrupt):
     Attributes
     ----------
     again : str
-        Option that the same command needs to go on (--resume) or to begin anew (--overwrite);
-        empty if it needs none.
+        Option that the same command needs to go on (--resume), or to begin anew as nothing was
+        kept (--overwrite); empty if it needs none.
+    kept : Path or None
+        Folder of the job's results, if it had come to its end and only a report may be missing.
     """
 
     def __init__(self, number: int):
         self.number = number
         self.again = ""
+        self.kept: Path | None = None
         super().__init__(number)

@@ -17,7 +17,10 @@ _IMPORTS = "<frozen importlib"
 _PATIENCE = 3
 """Signals after which the program no longer waits for what it is writing."""
 
-_asked = 0
+_WAIT = 0.05
+"""Seconds after which a signal is heard again that came while a module was loaded."""
+
+_asked, _working = 0, False
 
 
 def raise_on_signals() -> None:
@@ -29,6 +32,12 @@ def raise_on_signals() -> None:
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+
+
+def work_begins() -> None:
+    """From now on there may be something to be kept or cleared away at a signal."""
+    global _working
+    _working = True
 
 
 def exit_code(number: int) -> int:
@@ -53,8 +62,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         os._exit(exit_code(number))
     if _asked > 1:
         return  # what is being written now is what the first signal asked for
+    _end(number, frame)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
     if _importing(frame):
-        # Modules half loaded may turn an exception into another; nothing is begun yet.
+        # Modules half loaded may turn an exception into another.
+        if _working:
+            signal.signal(signal.SIGALRM, lambda _, later: _end(number, later))
+            signal.setitimer(signal.ITIMER_REAL, _WAIT)
+            return
         os.write(2, f"interrupted by {signal.Signals(number).name}; nothing was begun\n".encode())
         os._exit(exit_code(number))
     from vitreous.errors import Interrupted

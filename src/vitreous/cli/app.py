@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cyclopts import App, Group
 
 from vitreous import __version__
+from vitreous.errors import Interrupted
 from vitreous.report.terminal import Terminal, print_lines
 
 if TYPE_CHECKING:
@@ -90,9 +91,25 @@ def warning_lines(found: Mapping[str, Any]) -> list[str]:
     return [f"Warning: {warning}" for warning in found["warnings"]]
 
 
+def reported(write: Callable[[Path], Path], job: Path) -> str:
+    """Write the report of a job; the line that names it.
+
+    Raises
+    ------
+    Interrupted
+        Which tells that the job itself had come to its end.
+    """
+    try:
+        return f"Report: {write(job)}"
+    except Interrupted as error:
+        from vitreous.jobs.replacement import has_checkpoint
+
+        error.kept, error.again = job, "--resume" if has_checkpoint(job) else "--overwrite"
+        raise
+
+
 def finished(job: Path, found: Mapping[str, Any], *lines: str) -> None:
     """Write the report of a validation and print what it found, its warnings and its place."""
     from vitreous.report.validation import write_validation_report
 
-    report = f"Report: {write_validation_report(job)}"
-    print_lines(*lines, *warning_lines(found), report)
+    print_lines(*lines, *warning_lines(found), reported(write_validation_report, job))

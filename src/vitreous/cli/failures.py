@@ -41,10 +41,14 @@ def number_of(error: KeyboardInterrupt) -> int:
 
 def interruption_line(error: KeyboardInterrupt, arguments: Sequence[str]) -> str:
     """What is said of an interruption: the command line that goes on or begins anew."""
-    again = error.again if isinstance(error, Interrupted) else ""
+    again, kept = (error.again, error.kept) if isinstance(error, Interrupted) else ("", None)
     words = list(arguments)
     if again:
         words = [word for word in words if word not in ("--overwrite", "--resume")] + [again]
-    command = shlex.join(["vitreous", *words])
     what = "go on with" if again == "--resume" else "begin anew with"
-    return f"interrupted by {Signals(number_of(error)).name}; {what}: {command}"
+    if kept is not None:
+        state = f"the results are whole and kept in {kept}, the report may be missing; for it, "
+    else:
+        state = "nothing was kept yet; " if again == "--overwrite" else ""
+    command = shlex.join(["vitreous", *words])
+    return f"interrupted by {Signals(number_of(error)).name}; {state}{what}: {command}"

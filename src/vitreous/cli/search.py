@@ -12,6 +12,7 @@ from vitreous.cli.app import (
     app,
     finished,
     ran,
+    reported,
     told,
     verdict_lines,
     warning_lines,
@@ -30,7 +31,7 @@ def abinit(config: Annotated[AbinitConfig, Parameter(name="*")]) -> None:
     from vitreous.report.html import write_report
 
     job, found = ran(run_abinit, config)
-    places = (f"Map: {job / 'class001.mrc'}", f"Report: {write_report(job)}")
+    places = (f"Map: {job / 'class001.mrc'}", reported(write_report, job))
     symmetry = [found["symmetry_found"]] if found["symmetry_found"] else []
     print_lines(*verdict_lines(found), *symmetry, *warning_lines(found), *places)
 
@@ -47,8 +48,8 @@ def demo(config: Annotated[DemoConfig | None, Parameter(name="*")] = None) -> No
     found = result.comparison
     print_lines(
         f"The map agrees with the simulated molecule to "
-        f"{found.resolution_05 or float('nan'):.1f} A (FSC 0.5), hand {found.hand}.\n"
-        f"Report: {write_report(result.job)}",
+        f"{found.resolution_05 or float('nan'):.1f} A (FSC 0.5), hand {found.hand}.",
+        reported(lambda job: write_report(job / "abinit"), config.out),
     )
 
 
@@ -87,5 +88,5 @@ def classify3d(config: Annotated[Classify3dConfig, Parameter(name="*")]) -> None
         limit = "" if noise or entry["fixed"] else angstrom(entry["resolution_0143"])
         table.add_row(str(entry["class"]), *cells, limit, decoy)
     print_view(table)
-    report = f"Report: {write_classes_report(job)}"
+    report = reported(write_classes_report, job)
     print_lines(*warning_lines(found), f"Particles: {job / 'particles.star'}", report)

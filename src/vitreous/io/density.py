@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import cubic_voxel, in_order, load, write_map
+from vitreous.io.mrc_header import MrcHeader
 
 Point = tuple[float, float, float]
 
@@ -58,6 +59,21 @@ class Density:
         return Density(values, moved.pixel_size, (x, y, z))
 
 
+def _require_map(header: MrcHeader) -> None:
+    if header.is_stack or min(header.shape) < 2:
+        raise InputError(
+            "holds images, expected a map",
+            where=header.path,
+            mend="give a map; one that is misnamed .mrcs can be renamed .mrc",
+        )
+    if any(angle not in (0, 90) for angle in header.angles):
+        raise InputError(
+            f"has a cell with the angles {', '.join(f'{a:g}' for a in header.angles)}",
+            where=header.path,
+            mend="give a map on a rectangular grid",
+        )
+
+
 def read_density(path: Path | str, pixel_size: float | None = None) -> Density:
     """Read a map along z, y, x with the place that its header gives.
 
@@ -69,19 +85,7 @@ def read_density(path: Path | str, pixel_size: float | None = None) -> Density:
         For what cannot be read, a stack of images, an oblique cell, an unknown or unequal pixel
         size, and for values that are not finite.
     """
-    header, stored = load(path)
-    if header.is_stack or min(header.shape) < 2:
-        raise InputError(
-            "holds images, expected a map",
-            where=path,
-            mend="give a map; one that is misnamed .mrcs can be renamed .mrc",
-        )
-    if any(angle not in (0, 90) for angle in header.angles):
-        raise InputError(
-            f"has a cell with the angles {', '.join(f'{a:g}' for a in header.angles)}",
-            where=path,
-            mend="give a map on a rectangular grid",
-        )
+    header, stored = load(path, _require_map)
     size = cubic_voxel(header, pixel_size)
     values = in_order(header, stored)
     bad = values.size - int(np.isfinite(values).sum())

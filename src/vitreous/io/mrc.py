@@ -1,4 +1,4 @@
-"""MRC and CCP4 maps and image stacks; stacks are read lazily."""
+"""MRC and CCP4 maps, read whole, and image stacks, of which what is asked for is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gzip
 import math
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,22 +58,24 @@ def _unreadable(path: Path, error: OSError) -> InputError:
     )
 
 
-def load(path: Path | str) -> tuple[MrcHeader, np.ndarray[Any, Any]]:
-    """Header and numbers as stored: sections, rows, columns, read when used.
+def load(
+    path: Path | str, accept: Callable[[MrcHeader], None] = lambda header: None
+) -> tuple[MrcHeader, np.ndarray[Any, Any]]:
+    """Header and numbers as stored: sections, rows, columns.
 
-    A file compressed by gzip or bzip2 is expanded in memory.
+    A file compressed by gzip or bzip2 is expanded in memory.  ``accept`` may refuse a header by an
+    error before the numbers are read.
 
     Raises
     ------
     InputError
-        As :func:`read_header`.
+        As :func:`read_header`, and for a file that becomes shorter as it is read.
     """
     path = Path(path)
     if path.suffix.lower() not in COMPRESSED:
         header = read_header(path)
-        return header, np.memmap(
-            path, dtype=header.dtype, mode="r", offset=header.offset, shape=header.shape
-        )
+        accept(header)
+        return header, _numbers(header)
     _, expand = COMPRESSED[path.suffix.lower()]
     require_regular(path)
     try:
@@ -81,9 +83,29 @@ def load(path: Path | str) -> tuple[MrcHeader, np.ndarray[Any, Any]]:
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise _unreadable(path, OSError(*error.args)) from error
     header = parse_header(content[:HEADER_BYTES], len(content), path)
+    accept(header)
     count = math.prod(header.shape)
     stored = np.frombuffer(content, header.dtype, count, header.offset)
     return header, stored.reshape(header.shape)
+
+
+def _numbers(header: MrcHeader) -> np.ndarray[Any, Any]:
+    """All numbers of a file.  A memory map would end the program where the file ends."""
+    stored = np.empty(header.shape, header.dtype)
+    try:
+        with header.path.open("rb") as file:
+            file.seek(header.offset)
+            found = file.readinto(stored.reshape(-1).view(np.uint8).data)
+    except OSError as error:
+        raise _unreadable(header.path, error) from error
+    if found < stored.nbytes:
+        raise InputError(
+            f"holds {found} of the {stored.nbytes} bytes of its values: it became shorter as it "
+            "was read",
+            where=header.path,
+            mend="copy or write the file again, and start when it is whole",
+        )
+    return stored
 
 
 def in_order(header: MrcHeader, stored: np.ndarray) -> Float[np.ndarray, "z y x"]:
@@ -91,7 +113,7 @@ def in_order(header: MrcHeader, stored: np.ndarray) -> Float[np.ndarray, "z y x"
     # Sections, rows, columns lie along axes[2], axes[1], axes[0]; z, y, x is 3, 2, 1.
     along = header.axes[::-1]
     turned = np.transpose(stored, [along.index(axis) for axis in (3, 2, 1)])
-    return np.array(turned, dtype=np.float32, order="C")
+    return np.require(turned, np.float32, ["C", "W"])
 
 
 def cubic_voxel(header: MrcHeader, pixel_size: float | None = None) -> float:
@@ -207,7 +229,7 @@ class StackFile:
         images = np.empty((len(indices), len(span), width), dtype=dtype)
         try:
             with self.path.open("rb", buffering=0) as file:
-                # In the file's order.  A memory map would end the program where the file ends.
+                # In the file's order; plain reads, as in _numbers().
                 for place in np.argsort(indices, kind="stable"):
                     line = int(indices[place]) * height + span.start
                     start = self.header.offset + line * width * dtype.itemsize

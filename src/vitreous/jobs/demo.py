@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vitreous.io.atomic import atomic_path
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.compare import Comparison, run_compare
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.config.maps import CompareConfig
 from vitreous.jobs.config.simulate import DemoConfig, SimulateConfig
-from vitreous.jobs.folder import OnEvent, ignore, job_folder
+from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
+from vitreous.jobs.replacement import UNFINISHED
 from vitreous.jobs.simulate import simulate_from
 from vitreous.physics.phantom import built_in_phantom
+
+_SIMULATED, _SEARCHED = "particles", "abinit"
+"""Folders of the jobs within."""
 
 _BOX, _PIXEL_SIZE, _PARTICLES, _MASK = 64, 4.0, 1500, 200.0
 
@@ -25,6 +30,18 @@ class DemoResult:
 
     job: Path
     comparison: Comparison
+
+
+def _call_by_final_name(folder: JobFolder) -> None:
+    """Call the folder in the files of the jobs within as it will be called once they are done."""
+    if folder.path == folder.out:
+        return
+    for path in (*folder.path.glob("*/result.json"), *folder.path.glob("*/particles.star")):
+        content = path.read_bytes()
+        for job in (_SIMULATED, _SEARCHED):  # bytes before it may be escaped
+            content = content.replace(f"{UNFINISHED}/{job}".encode(), f"/{job}".encode())
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
 
 
 @on_its_threads
@@ -39,7 +56,7 @@ def run_demo(config: DemoConfig, on_event: OnEvent = ignore) -> DemoResult:
     with job_folder("demo", config, on_event) as folder:
         simulation = SimulateConfig(
             model=Path("built-in"),
-            out=folder.path / "particles",
+            out=folder.path / _SIMULATED,
             n=_PARTICLES,
             seed=config.seed,
         )
@@ -49,7 +66,7 @@ def run_demo(config: DemoConfig, on_event: OnEvent = ignore) -> DemoResult:
         job = run_abinit(
             AbinitConfig(
                 star,
-                out=folder.path / "abinit",
+                out=folder.path / _SEARCHED,
                 mask_diameter=_MASK,
                 starts=3,
                 polish_passes=1,
@@ -57,7 +74,9 @@ def run_demo(config: DemoConfig, on_event: OnEvent = ignore) -> DemoResult:
             ),
             folder.tell,
         )
-        compared = CompareConfig(job / "class001.mrc", simulation.out / "truth.mrc")
-        comparison = run_compare(compared)
+        comparison = run_compare(CompareConfig(job / "class001.mrc", simulation.out / "truth.mrc"))
+        _call_by_final_name(folder)
         write_record(folder.path, job_record("demo", config))
-    return DemoResult(config.out / "abinit", comparison)
+    job = config.out / _SEARCHED
+    assert comparison.aligned is not None
+    return DemoResult(job, replace(comparison, aligned=job / comparison.aligned.name))

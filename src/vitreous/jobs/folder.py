@@ -12,6 +12,7 @@ from signal import SIGINT, Signals
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vitreous.errors import Interrupted, OutputError
+from vitreous.interruption import work_begins
 from vitreous.io.atomic import announcing
 from vitreous.jobs.lock import locked
 from vitreous.jobs.log import LOG, EventLog, read_events
@@ -157,18 +158,13 @@ def _logged(begun: _Begun, on_event: OnEvent) -> Iterator[OnEvent]:
 def _leave(begun: _Begun, error: BaseException) -> None:
     """Settle what remains of a job that did not come to its end."""
     stopped = isinstance(error, KeyboardInterrupt)
-    again = ""
-    if begun.resume or has_checkpoint(begun.path):
-        again = "--resume"
-    elif stopped and not begun.replaces:
-        clear(begun.path, keep=(LOG,))
-        again = "--overwrite"
-    else:
-        clear(begun.path)
-    if stopped and again and not is_finished(begun.path):
+    kept = begun.resume or has_checkpoint(begun.path)
+    if not kept:
+        clear(begun.path, keep=(LOG,) if stopped and not begun.replaces else ())
+    if stopped and (kept or not begun.replaces) and not is_finished(begun.path):
         _record_interruption(begun, error)
     if isinstance(error, Interrupted):
-        error.again = again
+        error.again = "--resume" if kept else "--overwrite"
 
 
 def _record_interruption(begun: _Begun, error: BaseException) -> None:
@@ -180,6 +176,19 @@ def _record_interruption(begun: _Begun, error: BaseException) -> None:
         write_record(
             begun.path, {**record, "status": "interrupted", "signal": Signals(number).name}
         )
+
+
+def _put_in_place(out: Path) -> None:
+    """Replace the former result; an interruption waits until that is done."""
+    try:
+        replace_folder(out)
+    except KeyboardInterrupt as error:
+        settle(out)
+        if unfinished(out).is_dir():
+            replace_folder(out)
+        if isinstance(error, Interrupted):
+            error.kept, error.again = out, "--overwrite"
+        raise
 
 
 @contextmanager
@@ -214,6 +223,7 @@ def job_folder(
     _make(out.parent)
     with locked(out.resolve(), lambda: _owner_there(out)):
         begun, notes = _begin(job, config, resume)
+        work_begins()
         try:
             with _logged(begun, on_event) as tell:
                 for note in notes:
@@ -223,4 +233,4 @@ def job_folder(
             _leave(begun, error)
             raise
         if begun.replaces:
-            replace_folder(out)
+            _put_in_place(out)

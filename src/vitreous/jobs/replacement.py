@@ -20,12 +20,13 @@ from vitreous.jobs.log import LOG, read_events
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 RESULT, _REPORT = "result.json", "report.html"
+UNFINISHED = ".unfinished"
 
 
 def unfinished(out: Path) -> Path:
     """Where a job works whose result is to replace a folder."""
     out = out.resolve()
-    return out.with_name(f"{out.name}.unfinished")
+    return out.with_name(f"{out.name}{UNFINISHED}")
 
 
 def _before(out: Path) -> Path:

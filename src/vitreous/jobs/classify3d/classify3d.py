@@ -56,7 +56,6 @@ from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.images import load_rings
 from vitreous.jobs.maps.half_maps import Mask, read_mask
-from vitreous.jobs.memory import search_memory
 from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.replacement import CHECKPOINT
@@ -71,12 +70,7 @@ def _by_grid(
     task: Task, saved: SearchState | None, on_event: OnEvent
 ) -> tuple[SearchState, Way, float]:
     """State that classes begin with, and how particles are then looked at: near a coarse look."""
-    options, table, frame = task.options, task.table, task.frame
-    step, maps = options.angular_sampling, max(task.classes, len(task.references))
-    plan = search_memory(
-        maps, step, options.precision, table, frame, len(task.operators), task.device
-    )
-    plan.check(table.path)
+    options, table, frame, plan = task.options, task.table, task.frame, task.memory
     on_event({"event": "memory", **plan.record()})
     images = load_rings(table, task.source, frame, task.device, on_event, task.mode)
     search = GridSearch(table, frame, images, task.operators, task.device, plan.tiling, options)

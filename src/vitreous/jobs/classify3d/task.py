@@ -23,6 +23,7 @@ from vitreous.jobs.classify3d.steps import MapMaking
 from vitreous.jobs.config.classify import Classify3dOptions
 from vitreous.jobs.em.junk import Label
 from vitreous.jobs.images import BEYOND, CtfMode, Frame, working_frame
+from vitreous.jobs.memory import MemoryPlan, search_memory
 from vitreous.jobs.options import device_for
 from vitreous.jobs.recorded import as_recorded
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
@@ -92,6 +93,20 @@ class Task:
     def first_rings(self) -> int:
         """Rings out to there."""
         return self.frame.rings_at(self.first_resolution)
+
+    @property
+    def memory(self) -> MemoryPlan:
+        """What a search of all orientations will hold at its fullest."""
+        maps, options = max(self.classes, len(self.references)), self.options
+        return search_memory(
+            maps,
+            options.angular_sampling,
+            options.precision,
+            self.table,
+            self.frame,
+            len(self.operators),
+            self.device,
+        )
 
     def recognised(self) -> list[dict[str, Any]]:
         """What references were recognised to be that show no molecule, for the record."""
@@ -204,7 +219,7 @@ def set_up(
     fixed = _fixed_maps(options, framed)
     warnings += _told_of_decoys(framed, fixed)
     making = MapMaking(frame, options.flatten, options.regularisation, kept, fixed)
-    return Task(
+    task = Task(
         options,
         table,
         as_recorded(source, ctf=options.ctf),
@@ -217,3 +232,6 @@ def set_up(
         warnings,
         checked,
     )
+    if not options.placed:
+        task.memory.check(table.path)
+    return task

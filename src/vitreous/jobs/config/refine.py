@@ -45,7 +45,7 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
         round them; by default a sample of the particles is searched both round their poses, if
         they have any, and everywhere, and the search goes on from what fits the images better.
     ignore_poses : bool
-        Search everywhere whatever poses the particles have.
+        Search everywhere whatever poses the particles have; not with --local-search.
     angle_prior : float, optional
         Standard deviation in degrees of a Gaussian prior on the angle from the particles' own
         orientations; only with --local-search.

@@ -57,6 +57,11 @@ class ModelAndMap:
         """The box centre in the model's frame, angstrom."""
         return self.origin + self.box // 2 * self.pixel_size
 
+    @property
+    def as_given(self) -> Placement:
+        """Where the model lies in its file."""
+        return Placement(np.eye(3), self.model.atoms.centre - self.middle)
+
     def placed(self, placement: Placement) -> Float[np.ndarray, "n 3"]:
         """Atoms about the box centre."""
         return self.model.atoms.positions @ placement.matrix.T + placement.shift
@@ -109,26 +114,32 @@ def read_model_and_map(config: ModelCheckConfig) -> ModelAndMap:
             where=config.model,
             mend="give a model of what the map shows",
         )
-    return ModelAndMap(model, volume, tuple(halves), mask, pixel_size, origin)
+    given = ModelAndMap(model, volume, tuple(halves), mask, pixel_size, origin)
+    if not config.fit:
+        comparison_mask(given, given.as_given)
+    return given
 
 
-def compared(given: ModelAndMap, placement: Placement) -> tuple[Float[Tensor, "n n n"], Mask]:
-    """Density of the model placed, and the mask that map and model are compared in.
+def comparison_mask(given: ModelAndMap, placement: Placement) -> Mask:
+    """The mask that map and model are compared in: the one given, or round the model as placed.
 
     Raises
     ------
     InputError
         If no atom lies within the box.
     """
-    positions = given.placed(placement)
-    made = given.density_of(positions)
     if given.mask is not None:
-        return made, given.mask
-    mask = mask_round(positions, given.box, given.pixel_size)
+        return given.mask
+    mask = mask_round(given.placed(placement), given.box, given.pixel_size)
     if not mask.any():
         raise InputError(
             "no atom lies within the map's box as it is placed",
             where=given.model.atoms.path,
             mend="leave out --no-fit, or place it in the map's frame",
         )
-    return made, Mask(mask, {"source": "model"})
+    return Mask(mask, {"source": "model"})
+
+
+def compared(given: ModelAndMap, placement: Placement) -> tuple[Float[Tensor, "n n n"], Mask]:
+    """Density of the model placed, and the mask of :func:`comparison_mask`."""
+    return given.density_of(given.placed(placement)), comparison_mask(given, placement)

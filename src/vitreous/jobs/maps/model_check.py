@@ -59,7 +59,7 @@ def _fit(
         on_event({"event": "progress", "stage": "fitting", "iteration": number, "of": steps})
 
     told(0)
-    as_given = Placement(np.eye(3), given.model.atoms.centre - given.middle)
+    as_given = given.as_given
     centred = given.density_of(given.model.atoms.positions)
     pixel_size = given.pixel_size
     if not config.fit:

@@ -73,6 +73,12 @@ def _check_options(config: RefineConfig) -> None:
             where="--local-search",
             mend="give the first angular step round the particles' own poses, such as 3.75",
         )
+    if config.local_search is not None and config.ignore_poses:
+        raise OptionError(
+            "a local search begins from the particles' own poses, which --ignore-poses leaves out",
+            where="--local-search, --ignore-poses",
+            mend="give one of them",
+        )
 
 
 def lowpass_warnings(lowpass: float, nyquist: float) -> list[str]:

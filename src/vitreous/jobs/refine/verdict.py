@@ -190,7 +190,7 @@ def _next_step(doubt: Doubt, evidence: Evidence, config: RefineConfig) -> NextSt
             "Search again from the start that fitted better.",
             command_of("refine", config, **again),
         )
+    nearby = {"out": beside(config.out, "local"), "local_search": 3.75, "ignore_poses": False}
     return NextStep(
-        "Search round the particles' own poses only.",
-        command_of("refine", config, out=beside(config.out, "local"), local_search=3.75),
+        "Search round the particles' own poses only.", command_of("refine", config, **nearby)
     )
