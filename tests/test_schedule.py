@@ -20,6 +20,7 @@ from vitreous.jobs.abinit.schedule import (
     rounds,
     schedule,
 )
+from vitreous.jobs.abinit.temperature import inflated, steered
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.images import Frame, working_frame
 from vitreous.particles.grid import Grid, common_grid
@@ -82,10 +83,10 @@ def test_angular_step_follows_the_resolution_as_far_as_it_is_cheap(
 
 
 def test_the_noise_is_inflated_and_the_inflation_halves() -> None:
-    assert noise_factor(-1, 0, 1) == 1
-    assert noise_factor(1000, 0, 1) == 8
-    assert noise_factor(1000, 1000, 1) == 4.5
-    assert noise_factor(1000, 1000, 24) < 4.5
+    assert inflated(1000, 0) == 8
+    assert inflated(1000, 1000) == 4.5
+    assert noise_factor(1.0, 1) == 1
+    assert noise_factor(1.0, 24) < 1
 
 
 def test_a_job_that_does_not_fit_says_so_before_it_runs(
@@ -126,3 +127,13 @@ def test_halving_keeps_three_starts_at_the_least(starts: int, ends: int) -> None
     for before, after in pairwise(plan):
         assert after.since == before.until > before.since
         assert after.contenders == before.keep < before.contenders
+
+
+def test_the_temperature_is_steered_to_where_particles_choose() -> None:
+    """A flat posterior is sharpened, a certain one left alone; it comes to rest at the target."""
+    assert steered(0.5, 0.001) < steered(0.5, 0.1) < 0.5 < steered(0.5, 0.4)
+    assert steered(1.0, 0.9) == 1.0
+    temperature = 0.3
+    for _ in range(50):  # particles whose certainty falls with the temperature as 0.1 / T
+        temperature = steered(temperature, 0.1 / temperature)
+    assert 0.1 / temperature == pytest.approx(0.2, rel=0.01)

@@ -19,6 +19,7 @@ from vitreous.jobs.abinit.schedule import (
     schedule,
     starts_of,
 )
+from vitreous.jobs.abinit.temperature import FIRST
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.online import Step
@@ -117,6 +118,7 @@ def first_state(problem: Problem, start: int) -> SearchState:
         fractions=torch.full((classes,), 1 / classes, device=problem.device),
         sums=None,
         evidence=-math.inf,
+        temperature=FIRST,
     )
 
 

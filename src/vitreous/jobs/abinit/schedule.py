@@ -13,9 +13,6 @@ from vitreous.math.so3 import orientations_at
 _FIRST_STEP, _LAST_STEP = 0.5, 0.15
 """Weight that the oldest sums lose at each iteration, first and last."""
 
-_INFLATION = 8.0
-"""Factor on the noise variance at the start, where a half-life is set (RELION's value)."""
-
 _SHARPENING = 0.7
 """Factor on the noise variance in a search with many symmetry mates.  At 1 a map that is its own
 mirror image stays so, as every pose ties with the one turned by 180 degrees in the plane."""
@@ -121,10 +118,9 @@ def _annealed(number: int, final_begins: int, final: int) -> float:
     return min(max((number + 1 - final_begins) / max(1, final // 2), 0.0), 1.0)
 
 
-def noise_factor(halflife: float, seen: int, operators: int) -> float:
-    """Factor on the noise variance after ``seen`` particles, under this many operators."""
-    inflated = 1 + (_INFLATION - 1) * 2 ** (-seen / halflife) if halflife > 0 else 1.0
-    return inflated * (_SHARPENING if operators >= _POLYHEDRAL else 1.0)
+def noise_factor(temperature: float, operators: int) -> float:
+    """Factor on the noise variance at a temperature, under this many operators."""
+    return temperature * (_SHARPENING if operators >= _POLYHEDRAL else 1.0)
 
 
 def initial_resolution(config: AbinitConfig, operators: int) -> float:

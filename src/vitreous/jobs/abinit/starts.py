@@ -10,9 +10,8 @@ import torch
 
 from vitreous.jobs.abinit.problem import Problem, first_state, held_out, iteration_seed, mini_batch
 from vitreous.jobs.abinit.schedule import noise_factor
-from vitreous.jobs.em.engine import (
-    PassResult,
-)
+from vitreous.jobs.abinit.temperature import inflated, steered
+from vitreous.jobs.em.engine import PassResult
 from vitreous.jobs.em.online import Step, stepped
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent
@@ -41,8 +40,18 @@ def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchSta
     config = problem.config
     index = mini_batch(problem, state, step.batch)
     seed = iteration_seed(config, 0, state.iteration + 1)  # all starts share their slices' places
-    factor = noise_factor(config.noise_halflife, state.seen, len(problem.operators))
-    return stepped(problem, state, step, index, seed, factor)
+    temperature = temperature_of(config.noise_halflife, state, step)
+    factor = noise_factor(temperature, len(problem.operators))
+    after, result = stepped(problem, state, step, index, seed, factor)
+    following = steered(temperature, float(result.best.probability.mean()))
+    return replace(after, temperature=following), result
+
+
+def temperature_of(halflife: float, state: SearchState, step: Step) -> float:
+    """As its half-life says, if one is given; else as steered, and 1 in the final iterations."""
+    if halflife > 0:
+        return inflated(halflife, state.seen)
+    return 1.0 if step.stage == "final" else state.temperature
 
 
 def _steps_of(
@@ -51,6 +60,7 @@ def _steps_of(
     """The state after every iteration still to be done, and what to tell of it."""
     for step in problem.steps[state.iteration : until]:
         began = time.monotonic()
+        temperature = temperature_of(problem.config.noise_halflife, state, step)
         after, result = iterate(problem, state, step)
         change = (after.maps - state.maps).norm() / after.maps.norm().clamp(min=1e-20)
         state = after
@@ -64,6 +74,7 @@ def _steps_of(
                 "resolution": round(step.resolution, 2),
                 "angular_sampling": problem.angular_step(step.resolution),
                 "batch": step.batch,
+                "temperature": round(temperature, 3),
                 "log_likelihood": state.evidence,
                 "max_posterior": float(result.best.probability.mean()),
                 "change": float(change),

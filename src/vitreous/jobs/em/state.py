@@ -47,6 +47,8 @@ class SearchState:
     behind : float
         Of a start that was stopped: nats a held-out particle by which it fell short of the least
         likely start that went on.
+    temperature : float
+        Factor on the noise variance of the next mini-batch.
     """
 
     start: int
@@ -61,6 +63,7 @@ class SearchState:
     evidence: float
     rounds: int = 0
     behind: float = 0.0
+    temperature: float = 1.0
 
     def to(self, device: torch.device) -> SearchState:
         """The same state on another device."""
@@ -82,7 +85,7 @@ def state_tensors(prefix: str, state: SearchState) -> dict[str, Tensor]:
 
 def state_scalars(state: SearchState) -> dict[str, Any]:
     """What else a state holds."""
-    names = ("start", "iteration", "seen", "rings", "evidence", "rounds", "behind")
+    names = ("start", "iteration", "seen", "rings", "evidence", "rounds", "behind", "temperature")
     return {name: getattr(state, name) for name in names}
 
 
