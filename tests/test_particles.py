@@ -79,6 +79,7 @@ def test_poses_are_written_in_the_layout_of_the_input(project: Path, tmp_path: P
         ("000002@", "000003@", r"asks for image 3, but .* holds 2"),
         ("000002@", "0@", "is no image name"),
         ("b.mrcs", "c.mrcs", "was looked for"),
+        ("b.mrcs", "c" * 300 + ".mrcs", "was looked for"),  # no file system takes that name
         ("10000 4.0 007", "0 4.0 007", "nor a magnification above 0"),
         ("300 10000", "nan 10000", "rlnVoltage nan, expected"),
         ("300 10000", "0 10000", "rlnVoltage 0, expected more than 0"),

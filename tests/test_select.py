@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 import torch
 
-from vitreous.errors import VitreousError
+from vitreous.errors import InputError, VitreousError
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import StarBlock, read_star, write_star
 from vitreous.jobs.config.particles import ExpandSymmetryConfig, SelectConfig
@@ -454,6 +454,13 @@ def test_bad_input(project: Path, options: dict, without: tuple[str, ...], words
     with pytest.raises(VitreousError, match=words):
         select(project, **options)
     assert not list((project.parents[1] / "Select").glob("*.star"))
+
+
+def test_class_number_that_is_none(project: Path, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    result.write_text('{"classes": [{"class": 1e999, "label": "map", "fraction": 1}]}')
+    with pytest.raises(InputError, match="tells of no classes"):
+        select(project, auto=True, classes_from=result)
 
 
 def test_nothing_is_replaced_unasked(project: Path) -> None:

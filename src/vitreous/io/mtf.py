@@ -54,7 +54,8 @@ def read_mtf(path: Path | str) -> Mtf:
         )
     columns = [block.frame[name].cast(pl.Float64, strict=False).to_numpy() for name in _COLUMNS]
     frequency, value = columns
-    wrong = ~np.isfinite(frequency) | ~(value > 0) | (np.diff(frequency, prepend=-np.inf) <= 0)
+    wrong = ~np.isfinite(frequency) | ~(value > 0)
+    wrong[1:] |= frequency[1:] <= frequency[:-1]
     if wrong.any():
         row = int(wrong.argmax())
         cells = ", ".join(repr(block.frame[name][row]) for name in _COLUMNS)

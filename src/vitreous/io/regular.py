@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from errno import ENAMETOOLONG
 from pathlib import Path
 
 from vitreous.errors import InputError
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; of a name that no file system takes, it is not."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == ENAMETOOLONG:
+            return False
+        raise
 
 
 def require_regular(path: Path) -> None:

@@ -11,6 +11,7 @@ import polars as pl
 from jaxtyping import Int
 
 from vitreous.errors import InputError
+from vitreous.io.regular import is_file
 from vitreous.io.star import StarBlock
 from vitreous.io.text import cell_of, path_of
 
@@ -75,8 +76,8 @@ def _places(star: Path) -> list[Path]:
 
 def _found(path: Path, places: Iterable[Path]) -> Path | None:
     if path.is_absolute():
-        return path if path.is_file() else None
-    return next((place / path for place in places if (place / path).is_file()), None)
+        return path if is_file(path) else None
+    return next((place / path for place in places if is_file(place / path)), None)
 
 
 def find_file(name: str, star: Path) -> Path | None:
@@ -180,7 +181,7 @@ def names_in(folder: Path, names: pl.Series, files: ImageFiles) -> pl.Series:
     root, places = project_root(names, files), _places(folder / "any.star")
     for number, row in zip(used.tolist(), first.tolist(), strict=True):
         stack = files.stacks[number]
-        kept[number] = not stack.is_file() or _leads_to(file_part(names[row]), places, stack)
+        kept[number] = not is_file(stack) or _leads_to(file_part(names[row]), places, stack)
         made[number] = "" if kept[number] else name_from(folder, stack, root)
     if kept.all():
         return names

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import read_header
+from vitreous.io.regular import is_file
 from vitreous.io.star import StarBlock
 from vitreous.particles.columns import JoinedBlocks, truths
 from vitreous.particles.image_files import IMAGE_NAME, ImageFiles
@@ -117,7 +118,7 @@ def _three_dimensional(
         name = blocks.particles.frame[IMAGE_NAME][row]
         if told is not None:
             yield f"_{told} is there, and row {row + 1} names a whole file, {name}"
-        elif files.stacks[number].is_file():
+        elif is_file(files.stacks[number]):
             header = read_header(files.stacks[number])
             if header.shape[0] > 1:
                 kind = "images" if header.is_stack else "sections"

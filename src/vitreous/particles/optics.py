@@ -14,6 +14,7 @@ from jaxtyping import Int
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import read_header
+from vitreous.io.regular import is_file
 from vitreous.io.star import StarBlock
 from vitreous.particles.columns import whole_numbers
 from vitreous.particles.image_files import ImageFiles
@@ -106,7 +107,7 @@ def _header_pixel_size(
     row: Mapping[str, Any], number: int, stacks: Sequence[Path], path: Path
 ) -> float:
     """Pixel size that the headers of all of an optics group's stacks agree on."""
-    sizes = [read_header(stack).pixel_size[0] for stack in stacks if stack.is_file()]
+    sizes = [read_header(stack).pixel_size[0] for stack in stacks if is_file(stack)]
     agree = sizes and min(sizes) > 0 and max(sizes) <= _SAME * min(sizes)
     if agree and "rlnMagnification" not in row:
         return round(sizes[0], 6)

@@ -75,7 +75,7 @@ def _from_result(path: Path) -> list[ClassRecord]:
             )
             for entry in result["classes"]
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
             f"tells of no classes ({type(error).__name__}: {error})",
             where=path,
