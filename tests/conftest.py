@@ -11,6 +11,10 @@ from pathlib import Path
 if not Path("/dev/nvidia0").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# Workers share the cores: one thread each.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 from vitreous.jobs.config.simulate import SimulateConfig

@@ -68,6 +68,7 @@ def test_snippets(page: dict[str, Any]) -> None:
         assert (page["folder"] / name).is_file()
 
 
+@pytest.mark.slow
 def test_subtracted_images_are_those_of_the_command(page: dict[str, Any]) -> None:
     folder, found = page["folder"], page["subtracted"]
     api.write_map(folder / "keep.mrc", page["keep"].numpy(), page["pixel_size"])
@@ -90,6 +91,7 @@ def test_subtracted_images_are_those_of_the_command(page: dict[str, Any]) -> Non
     )
 
 
+@pytest.mark.slow
 def test_classes_have_particles_maps_and_posteriors(page: dict[str, Any]) -> None:
     classes, first = page["classes"], page["first"]
     counts = [entry["particles"] for entry in classes.record["classes"]]
@@ -100,6 +102,7 @@ def test_classes_have_particles_maps_and_posteriors(page: dict[str, Any]) -> Non
     assert np.asarray(sum(one.cast(float) for one in posterior)) == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_expanded_poses_are_the_groups(page: dict[str, Any]) -> None:
     before, after = (read_poses(page[name]).matrices for name in ("table", "expanded"))
     found = after.reshape(-1, 4, 3, 3)
@@ -108,6 +111,7 @@ def test_expanded_poses_are_the_groups(page: dict[str, Any]) -> None:
         assert np.abs(turns - turn).max(axis=(2, 3)).min(axis=1).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_filtered_and_whole_map_agree_to_the_filter(page: dict[str, Any]) -> None:
     shell = round(40 * page["pixel_size"] / 20.0)
     assert page["curve"][: shell - 2].min() > 0.999

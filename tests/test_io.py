@@ -13,7 +13,7 @@ import mrcfile
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vitreous.errors import InputError, OutputError
@@ -216,6 +216,7 @@ def test_star_encodings(tmp_path: Path, raw: bytes) -> None:
 
 
 @given(cells=st.lists(st.binary(min_size=1, max_size=6), min_size=1, max_size=5))
+@example(cells=[codecs.BOM_UTF8])
 def test_bytes_of_any_encoding_come_out_as_they_went_in(
     tmp_path_factory: pytest.TempPathFactory, cells: list[bytes]
 ) -> None:

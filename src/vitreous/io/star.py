@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -133,6 +134,8 @@ def _piece_rows(piece: np.ndarray, names: Sequence[str]) -> pl.DataFrame | None:
     text = _squeezed(piece)
     if not text:
         return _frame([], names)
+    if text.startswith(codecs.BOM_UTF8):
+        text = codecs.BOM_UTF8 + text  # polars drops one, here it is a cell's
     try:
         frame = pl.read_csv(
             io.BytesIO(text),
