@@ -48,7 +48,7 @@ def frame(mask_diameter: float, pixel_size: float = 4.0) -> Frame:
 
 
 def test_relions_tutorial_settings_mean_the_same_here() -> None:
-    steps = schedule(config(**TUTORIAL), 3000, 1)
+    steps = schedule(config(**TUTORIAL), 3000)
     assert [s.stage for s in steps].count("initial") == 25
     assert [s.stage for s in steps].count("between") == 100
     assert [s.stage for s in steps].count("final") == 25
@@ -59,7 +59,7 @@ def test_relions_tutorial_settings_mean_the_same_here() -> None:
 
 
 def test_batches_never_exceed_the_particles() -> None:
-    assert max(s.batch for s in schedule(config(), 150, 1)) == 150
+    assert max(s.batch for s in schedule(config(), 150)) == 150
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_angular_step_follows_the_resolution_as_far_as_it_is_cheap(
 def test_the_noise_is_inflated_and_the_inflation_halves() -> None:
     assert inflated(1000, 0) == 8
     assert inflated(1000, 1000) == 4.5
-    assert noise_factor(1.0, 1) == 1
-    assert noise_factor(1.0, 24) < 1
+    assert noise_factor(1.0, polyhedral=False) == 1
+    assert noise_factor(1.0, polyhedral=True) < 1
 
 
 def test_a_job_that_does_not_fit_says_so_before_it_runs(
@@ -112,8 +112,8 @@ def test_memory_grows_with_the_particles_and_classes(small_stack: Path) -> None:
 
 def test_under_a_polyhedral_group_starts_are_compared_at_the_final_resolution() -> None:
     """Before, the false solutions of the real apoferritin stack are the likelier ones."""
-    steps = schedule(config(symmetry="O"), 3000, 24)
-    first, last = rounds(len(steps), 8, 24)
+    steps = schedule(config(symmetry="O"), 3000)
+    first, last = rounds(len(steps), 8, polyhedral=True)
     assert steps[first.until - 1].stage == "final"
     assert (first.contenders, first.keep, last.keep) == (8, 3, 3)
     assert last.until - last.since > 30  # hands take so long to show
@@ -121,7 +121,7 @@ def test_under_a_polyhedral_group_starts_are_compared_at_the_final_resolution() 
 
 @pytest.mark.parametrize("starts,ends", [(1, 1), (3, 3), (4, 3), (6, 3), (8, 3), (20, 5)])
 def test_halving_keeps_three_starts_at_the_least(starts: int, ends: int) -> None:
-    plan = rounds(90, starts, 1)
+    plan = rounds(90, starts, polyhedral=False)
     assert plan[0].since == 0 and plan[0].contenders == starts
     assert plan[-1].until == 90 and plan[-1].keep == ends
     for before, after in pairwise(plan):

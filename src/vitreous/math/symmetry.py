@@ -57,6 +57,11 @@ def normalise_name(name: str, option: str = "--symmetry") -> str:
     return group
 
 
+def is_polyhedral(group: str) -> bool:
+    """Whether a point group is T, O or I: coarse density under it shows no hand."""
+    return group.strip().upper()[:1] in ("T", "O", "I")
+
+
 def _generators(group: str) -> list[Float[Tensor, "3 3"]]:
     if group in _POLYHEDRAL:
         return [_turn(*generator) for generator in _POLYHEDRAL[group]]

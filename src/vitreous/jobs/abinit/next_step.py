@@ -15,6 +15,7 @@ from vitreous.jobs.config.classify import Classify3dConfig
 from vitreous.jobs.config.particles import CheckConfig
 from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.options import AUTO
+from vitreous.math.symmetry import is_polyhedral
 from vitreous.validate.verdict import NextStep
 
 _HAND_SEEN = 10.0
@@ -61,14 +62,9 @@ class Ending:
         return self.config.symmetry.upper() in ("C1", AUTO.upper())
 
 
-def polyhedral(group: str) -> bool:
-    """Whether a point group is T, O or I, in any setting."""
-    return group.upper()[:1] in ("T", "O", "I")
-
-
 def resolution_under(group: str, asked: float, finest: float) -> float:
     """Final resolution in angstrom that a search under a point group needs to show the hand."""
-    return max(finest, min(asked, _HAND_SEEN)) if polyhedral(group) else asked
+    return max(finest, min(asked, _HAND_SEEN)) if is_polyhedral(group) else asked
 
 
 def _again(ending: Ending, named: str, **changes: Any) -> str:
@@ -91,7 +87,7 @@ def _under(ending: Ending, group: str) -> NextStep:
 def _own_mirror(ending: Ending) -> NextStep:
     config = ending.config
     finer = max(ending.finest, round(_FINER * config.ends_at, 1))
-    if polyhedral(config.symmetry) and config.ends_at > _HAND_SEEN > ending.finest:
+    if is_polyhedral(config.symmetry) and config.ends_at > _HAND_SEEN > ending.finest:
         return NextStep(
             f"Density of {config.symmetry} shows no hand before about 12 A: search to "
             f"{_HAND_SEEN:g} A.",
@@ -111,7 +107,7 @@ def _more_starts(ending: Ending) -> NextStep:
     advice = "Make more starts"
     if ending.free:
         advice += "; if the particle has a point group, impose it with --symmetry"
-    if polyhedral(config.symmetry) and config.ends_at > _HAND_SEEN > ending.finest:
+    if is_polyhedral(config.symmetry) and config.ends_at > _HAND_SEEN > ending.finest:
         return NextStep(
             f"False solutions under {config.symmetry} are told from true ones at {_HAND_SEEN:g} A "
             "only: search to there.",

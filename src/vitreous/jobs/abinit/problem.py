@@ -25,6 +25,7 @@ from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.online import Step
 from vitreous.jobs.em.search import Search, image_power
 from vitreous.jobs.em.state import SearchState
+from vitreous.math.symmetry import is_polyhedral
 from vitreous.particles import groups
 
 _BLOBS = 12
@@ -44,25 +45,30 @@ class Problem(Search):
     config: AbinitConfig
 
     @property
+    def polyhedral(self) -> bool:
+        """Whether the group that is imposed is T, O or I."""
+        return is_polyhedral(self.config.symmetry)
+
+    @property
     def initial_resolution(self) -> float:
         """Resolution in angstrom that the search begins at."""
-        return initial_resolution(self.config, len(self.operators))
+        return initial_resolution(self.config)
 
     @property
     def steps(self) -> list[Step]:
         """All iterations of a start."""
         particles = len(self.table) - held_out_count(len(self.table))
-        return schedule(self.config, particles, len(self.operators))
+        return schedule(self.config, particles)
 
     @property
     def rounds(self) -> list[Round]:
         """When the starts are compared."""
-        return rounds(len(self.steps), self.starts, len(self.operators))
+        return rounds(len(self.steps), self.starts, polyhedral=self.polyhedral)
 
     @property
     def starts(self) -> int:
         """Random starts to be made."""
-        return starts_of(self.config, len(self.operators))
+        return starts_of(self.config)
 
     @property
     def offsets(self) -> tuple[float, float]:

@@ -9,12 +9,13 @@ from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.online import Step
 from vitreous.jobs.images import Frame
 from vitreous.math.so3 import orientations_at
+from vitreous.math.symmetry import is_polyhedral
 
 _FIRST_STEP, _LAST_STEP = 0.5, 0.15
 """Weight that the oldest sums lose at each iteration, first and last."""
 
 _SHARPENING = 0.7
-"""Factor on the noise variance in a search with many symmetry mates.  At 1 a map that is its own
+"""Factor on the noise variance in a search under T, O or I.  At 1 a map that is its own
 mirror image stays so, as every pose ties with the one turned by 180 degrees in the plane."""
 
 _COARSEST_STEP = 15.0
@@ -23,15 +24,11 @@ _COARSEST_STEP = 15.0
 _MOST_ORIENTATIONS = 5000
 """Orientations of the asymmetric unit that an iteration may try: 15 degrees without symmetry."""
 
-_POLYHEDRAL = 12
-"""Operators of the smallest polyhedral group: at low resolution its density has no hand."""
-
-
 _COMPARED_AT = (0.5, 0.75)
 """Parts of the iterations after which the starts are compared and half of them stopped."""
 
 _COMPARED_ONCE_AT = 0.65
-"""The same under a polyhedral group, where all but the last are stopped at once: not before the
+"""The same under T, O or I, where all but the last are stopped at once: not before the
 final resolution is reached, as the false solutions are the likelier ones at 14 A."""
 
 _FEWEST = 3
@@ -62,17 +59,17 @@ def _given(value: int | None, otherwise: int) -> int:
     return otherwise if value is None else value
 
 
-def schedule(config: AbinitConfig, particles: int, operators: int) -> list[Step]:
-    """All iterations for this many particles and operators; options not given adapt to them.
+def schedule(config: AbinitConfig, particles: int) -> list[Step]:
+    """All iterations for this many particles; options not given adapt to them.
 
     Frequency, not resolution, rises evenly over the iterations between.
     """
     initial = _given(config.initial_iterations, 20)
     between = _given(config.between_iterations, 60)
-    final = _given(config.final_iterations, 50 if operators >= _POLYHEDRAL else 10)
+    final = _given(config.final_iterations, 50 if is_polyhedral(config.symmetry) else 10)
     first_batch = min(particles, _given(config.initial_batch, 100))
     last_batch = min(particles, _given(config.final_batch, 300))
-    first_resolution = initial_resolution(config, operators)
+    first_resolution = initial_resolution(config)
     similarity = 0.0 if config.skip_anneal else config.class_similarity
     steps = []
     for number in range(initial + between + final):
@@ -92,21 +89,21 @@ def schedule(config: AbinitConfig, particles: int, operators: int) -> list[Step]
     return steps
 
 
-def starts_of(config: AbinitConfig, operators: int) -> int:
-    """How many random starts a job makes, under this many operators."""
+def starts_of(config: AbinitConfig) -> int:
+    """How many random starts a job makes."""
     if config.starts != "auto":
         return config.starts
     if config.classes > 1:
         return 2
-    return 8 if operators >= _POLYHEDRAL else 6
+    return 8 if is_polyhedral(config.symmetry) else 6
 
 
-def rounds(iterations: int, starts: int, operators: int) -> list[Round]:
+def rounds(iterations: int, starts: int, *, polyhedral: bool) -> list[Round]:
     """Successive halving: the iterations between comparisons, and how many starts go on."""
-    late = operators >= _POLYHEDRAL
     found, since = [], 0
-    for part in (_COMPARED_ONCE_AT,) if late else _COMPARED_AT:
-        until, keep = round(part * iterations), _FEWEST if late else max(_FEWEST, (starts + 1) // 2)
+    for part in (_COMPARED_ONCE_AT,) if polyhedral else _COMPARED_AT:
+        until = round(part * iterations)
+        keep = _FEWEST if polyhedral else max(_FEWEST, (starts + 1) // 2)
         if keep < starts and until > since:
             found.append(Round(since, until, starts, keep))
             since, starts = until, keep
@@ -118,14 +115,14 @@ def _annealed(number: int, final_begins: int, final: int) -> float:
     return min(max((number + 1 - final_begins) / max(1, final // 2), 0.0), 1.0)
 
 
-def noise_factor(temperature: float, operators: int) -> float:
-    """Factor on the noise variance at a temperature, under this many operators."""
-    return temperature * (_SHARPENING if operators >= _POLYHEDRAL else 1.0)
+def noise_factor(temperature: float, *, polyhedral: bool) -> float:
+    """Factor on the noise variance at a temperature."""
+    return temperature * (_SHARPENING if polyhedral else 1.0)
 
 
-def initial_resolution(config: AbinitConfig, operators: int) -> float:
-    """Resolution in angstrom that the search begins at, under this many operators."""
-    automatic = 30.0 if operators >= _POLYHEDRAL else 35.0
+def initial_resolution(config: AbinitConfig) -> float:
+    """Resolution in angstrom that the search begins at."""
+    automatic = 30.0 if is_polyhedral(config.symmetry) else 35.0
     return config.initial_resolution or max(automatic, config.ends_at)
 
 

@@ -41,7 +41,7 @@ def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchSta
     index = mini_batch(problem, state, step.batch)
     seed = iteration_seed(config, 0, state.iteration + 1)  # all starts share their slices' places
     temperature = temperature_of(config.noise_halflife, state, step)
-    factor = noise_factor(temperature, len(problem.operators))
+    factor = noise_factor(temperature, polyhedral=problem.polyhedral)
     after, result = stepped(problem, state, step, index, seed, factor)
     following = steered(temperature, float(result.best.probability.mean()))
     return replace(after, temperature=following), result

@@ -23,6 +23,7 @@ from vitreous.jobs.refine.task import SHARED_POSES, Task
 from vitreous.jobs.refine.verdict import Evidence, Gain, judge
 from vitreous.math.fourier import resample, resample_map
 from vitreous.math.rotations import matrix_to_euler
+from vitreous.math.symmetry import is_polyhedral
 from vitreous.particles.contrast import SCALE
 from vitreous.particles.table import write_particles
 from vitreous.physics.filters import by_shells
@@ -59,10 +60,6 @@ def _write_particles(task: Task, state: RefineState, out: Path) -> None:
         extra=extra,
     )
     write_particles(out / "particles.star", posed)
-
-
-_POLYHEDRAL = 12
-"""Operators of the smallest polyhedral group."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def write_results(begun: Begun, ended: Ended, out: Path, began: float) -> None:
         likeness_to_mirror=likeness_to_mirror(
             whole, maps.mask.volume, maps.pixel_size, judged.curves.corrected
         ),
-        polyhedral=len(task.operators) >= _POLYHEDRAL,
+        polyhedral=is_polyhedral(task.config.symmetry),
         posterior_of_best=float(state.probability.mean()),
         settled=state.stage == "done",
     )
