@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 
 import torch
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from vitreous.errors import OptionError
+from vitreous.math.group_names import normalise_name
 
 _PHI = (1 + math.sqrt(5)) / 2
 _X, _Z = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -34,32 +33,6 @@ def _turn(fold: int, axis: tuple[float, float, float]) -> Float[Tensor, "3 3"]:
     cross = torch.zeros(3, 3, dtype=torch.float64)
     cross[0, 1], cross[0, 2], cross[1, 2] = -unit[2], unit[1], -unit[0]
     return torch.linalg.matrix_exp(cross - cross.T)
-
-
-def normalise_name(name: str, option: str = "--symmetry") -> str:
-    """Upper-case name of a point group, ``I`` spelt out as RELION's ``I2``.
-
-    ``option`` is what an error names.
-
-    Raises
-    ------
-    OptionError
-        For anything but Cn, Dn, T, O, I, I1 to I4.
-    """
-    group = name.strip().upper()
-    group = "I2" if group == "I" else group
-    if group not in _POLYHEDRAL and not re.fullmatch(r"[CD][1-9]\d{0,2}", group):
-        raise OptionError(
-            f"{name!r} is not a point group this program knows",
-            where=option,
-            mend="give C1, Cn, Dn, T, O, I or I1 to I4",
-        )
-    return group
-
-
-def is_polyhedral(group: str) -> bool:
-    """Whether a point group is T, O or I: coarse density under it shows no hand."""
-    return group.strip().upper()[:1] in ("T", "O", "I")
 
 
 def _generators(group: str) -> list[Float[Tensor, "3 3"]]:

@@ -9,7 +9,7 @@ from vitreous.errors import InputError, OptionError
 from vitreous.jobs.check.before import look_before
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.options import AUTO, chosen_mask_diameter, flag
-from vitreous.math.symmetry import normalise_name
+from vitreous.math.group_names import normalise_name
 from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf

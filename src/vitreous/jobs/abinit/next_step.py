@@ -15,7 +15,7 @@ from vitreous.jobs.config.classify import Classify3dConfig
 from vitreous.jobs.config.particles import CheckConfig
 from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.options import AUTO
-from vitreous.math.symmetry import is_polyhedral
+from vitreous.math.group_names import is_polyhedral
 from vitreous.validate.verdict import NextStep
 
 _HAND_SEEN = 10.0

@@ -25,7 +25,7 @@ from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.online import Step
 from vitreous.jobs.em.search import Search, image_power
 from vitreous.jobs.em.state import SearchState
-from vitreous.math.symmetry import is_polyhedral
+from vitreous.math.group_names import is_polyhedral
 from vitreous.particles import groups
 
 _BLOBS = 12

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.online import Step
 from vitreous.jobs.images import Frame
+from vitreous.math.group_names import is_polyhedral
 from vitreous.math.so3 import orientations_at
-from vitreous.math.symmetry import is_polyhedral
 
 _FIRST_STEP, _LAST_STEP = 0.5, 0.15
 """Weight that the oldest sums lose at each iteration, first and last."""

@@ -11,7 +11,7 @@ from vitreous.jobs.check.before import look_before
 from vitreous.jobs.config.classify import Classify3dOptions
 from vitreous.jobs.options import chosen_mask_diameter, flag
 from vitreous.jobs.particles.select import class_list
-from vitreous.math.symmetry import normalise_name
+from vitreous.math.group_names import normalise_name
 from vitreous.particles.grid import Grid
 from vitreous.particles.poses import ANGLES, require_columns
 from vitreous.particles.stack import ImageSource

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from vitreous.jobs.config.shared import CtfOptions, FolderOptions, OfParticles, SearchOptions
+from vitreous.math.group_names import is_polyhedral
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,8 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     flatten : bool
         Mask the solvent and keep density non-negative.
     noise_halflife : float
-        Particles after which the inflation of the noise variance, eight-fold at first, has
-        halved; -1 for none.
+        Particles after which an inflation of the noise variance, eight-fold at first, has halved;
+        by default (-1) a factor on that variance is found from how certain the particles are.
     write_every : int
         Iterations between checkpoints and intermediate maps.
     starts : int or auto
@@ -99,5 +100,4 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     @property
     def ends_at(self) -> float:
         """Resolution in angstrom that the search ends at: as given, or by default."""
-        shows_no_hand = self.symmetry.upper().startswith(("T", "O", "I"))
-        return self.final_resolution or (10.0 if shows_no_hand else 15.0)
+        return self.final_resolution or (10.0 if is_polyhedral(self.symmetry) else 15.0)

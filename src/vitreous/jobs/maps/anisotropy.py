@@ -16,7 +16,8 @@ from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import half_maps_given
 from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
-from vitreous.math.symmetry import normalise_name, point_group
+from vitreous.math.group_names import normalise_name
+from vitreous.math.symmetry import point_group
 from vitreous.particles.columns import numbers
 from vitreous.validate.advice import LEAST_AREA_RATIO, LEAST_SCORE, Views, advice
 from vitreous.validate.anisotropy import ConicalFsc, conical_fsc

@@ -25,7 +25,7 @@ from vitreous.jobs.maps.posed_particles import PosedParticles, choose_particles,
 from vitreous.jobs.maps.postprocess import curve_warnings, resolutions
 from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
-from vitreous.math.symmetry import normalise_name
+from vitreous.math.group_names import normalise_name
 from vitreous.particles.stack import ImageSource, open_images
 from vitreous.particles.table import read_particles
 from vitreous.reconstruct.backproject import MapGrid, backproject, map_grid

@@ -22,8 +22,8 @@ from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import SHARED_POSES, Task
 from vitreous.jobs.refine.verdict import Evidence, Gain, judge
 from vitreous.math.fourier import resample, resample_map
+from vitreous.math.group_names import is_polyhedral
 from vitreous.math.rotations import matrix_to_euler
-from vitreous.math.symmetry import is_polyhedral
 from vitreous.particles.contrast import SCALE
 from vitreous.particles.table import write_particles
 from vitreous.physics.filters import by_shells

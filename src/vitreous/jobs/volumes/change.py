@@ -22,10 +22,11 @@ from vitreous.jobs.volumes.files import (
     whole_cube,
 )
 from vitreous.math.fourier import crop_or_pad
+from vitreous.math.group_names import normalise_name
 from vitreous.math.moments import centre_of_mass
 from vitreous.math.resampling import even_box, moved, read_between
 from vitreous.math.rotations import euler_to_matrix
-from vitreous.math.symmetry import normalise_name, point_group
+from vitreous.math.symmetry import point_group
 from vitreous.physics.envelope import mask_above, mask_of_one, usual_widths
 from vitreous.physics.filters import high_pass, low_pass, with_b_factor
 from vitreous.validate.symmetry.turning import symmetrised, turned
