@@ -72,3 +72,19 @@ def test_compare_writes_and_refuses(tmp_path: Path) -> None:
     write_map(tmp_path / "flat.mrc", np.ones((16, 16, 16)), 2.0)
     with pytest.raises(VitreousError, match="constant"):
         run_compare(CompareConfig(tmp_path / "flat.mrc", tmp_path / "b.mrc"))
+
+
+def test_a_curve_that_rises_again_is_told(tmp_path: Path) -> None:
+    volume = placed(residues())
+    spectrum = torch.fft.fftn(volume)
+    axis = torch.fft.fftfreq(len(volume)) * len(volume)
+    radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0)
+    noise = torch.fft.fftn(torch.randn(volume.shape, generator=torch.Generator().manual_seed(0)))
+    noise *= spectrum.abs() / noise.abs()
+    dip = torch.where((radius > 3.5) & (radius < 5.5), noise, spectrum)
+    write_map(tmp_path / "dip.mrc", torch.fft.ifftn(dip).real.numpy(), PIXEL)
+    write_map(tmp_path / "whole.mrc", volume.numpy(), PIXEL)
+    found = run_compare(CompareConfig(tmp_path / "dip.mrc", tmp_path / "whole.mrc"))
+    assert found.resolution_05 is not None and found.resolution_05 > len(volume) * PIXEL / 5
+    assert len(found.warnings) == 1
+    assert "falls below 0.5" in found.warnings[0] and "above it again" in found.warnings[0]

@@ -41,6 +41,7 @@ def compare(config: Annotated[CompareConfig, Parameter(name="*")]) -> None:
         f"shift (x, y, z): {', '.join(f'{s:.1f}' for s in result.shift)} A\n"
         f"Soft spherical mask: {result.mask_diameter:g} A across\n"
         f"Aligned map: {result.aligned}",
+        *(f"Warning: {warning}" for warning in result.warnings),
     )
 
 

@@ -21,7 +21,7 @@ from vitreous.math.fourier import crop_or_pad, frequency_radius, resample_map
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.physics.filters import low_pass
 from vitreous.physics.masks import soft_sphere
-from vitreous.validate.fsc import fsc, resolution_at
+from vitreous.validate.fsc import dip_warnings, fsc, resolution_at
 from vitreous.validate.truth import align
 
 _LOW_PASS = 25.0
@@ -61,6 +61,7 @@ class Comparison:
         The map laid on the truth.
     aligned : Path or None
         Where it was written.
+    warnings : tuple of str
     """
 
     frequency: Float[np.ndarray, " s"]
@@ -75,6 +76,7 @@ class Comparison:
     mask_diameter: float
     volume: Float[Tensor, "n n n"]
     aligned: Path | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def cubic(array: Float[np.ndarray, "z y x"], path: Path | str) -> Float[Tensor, "n n n"]:
@@ -192,6 +194,7 @@ def compare(
         shift=(x, y, z),
         mask_diameter=round(diameter, 1),
         volume=alignment.volume,
+        warnings=tuple(dip_warnings(curve, box, pixel_size, 0.5)),
     )
 
 
