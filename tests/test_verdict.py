@@ -59,6 +59,7 @@ def evidence(
         own_mirror=own_mirror,
         contrast=contrast,
         final_resolution=15.0,
+        held_out=300,
     )
 
 
@@ -149,6 +150,15 @@ def test_hand_and_poses_are_judged_by_the_last_maps_where_there_are_two(
 def test_starts_that_pose_particles_differently_are_not_trusted() -> None:
     found = replace(evidence([15.0, 15.0]), posed_alike=[None, 0.14, 0.1])
     assert judge(found).doubt == "poses differ" and "14%" in judge(found).sentence
+
+
+@pytest.mark.parametrize("held_out,doubt", [(30, None), (500, "poses differ")])
+def test_few_held_out_particles_do_not_tell_43_from_50_percent(
+    held_out: int, doubt: str | None
+) -> None:
+    """The standard error of 0.43 is 0.09 over 30 and 0.02 over 500 (binomial)."""
+    found = replace(evidence([15.0]), posed_alike=[None, 0.43], held_out=held_out)
+    assert judge(found).doubt == doubt
 
 
 def ending(**options) -> Ending:

@@ -131,6 +131,7 @@ def gather_evidence(
         own_mirror=own,
         contrast=contrast_score(problem.images, frame),
         final_resolution=problem.config.ends_at,
+        held_out=len(trials[best].best.probability),
         stopped=stopped,
         roundness=roundness(first),
         certainty=float(trials[best].best.probability.mean()),

@@ -137,6 +137,8 @@ class Evidence:
         Mean density at the particles' place, in standard errors.
     final_resolution : float
         Angstrom.
+    held_out : int
+        How many held-out particles there are.
     stopped : list of Stopped
         The starts that were not finished.
     roundness : float
@@ -156,6 +158,7 @@ class Evidence:
     own_mirror: float
     contrast: float
     final_resolution: float
+    held_out: int
     stopped: tuple[Stopped, ...] = ()
     roundness: float = 0.0
     certainty: float = 1.0
@@ -322,9 +325,14 @@ def _of_search(evidence: Evidence) -> tuple[Doubt | None, str]:
         return "own mirror image", _mirror_words(evidence.own_mirror)
     posed = [s for n in evidence.partners if (s := evidence.posed_alike[n]) is not None]
     # Of several classes the particles' sorting is asked for instead: poses go by one class's map.
-    if not any(evidence.sorted_alike) and posed and max(posed) < _POSED:
+    if not any(evidence.sorted_alike) and posed and _few(max(posed), evidence.held_out):
         return "poses differ", _pose_words(max(posed))
     return None, ""
+
+
+def _few(share: float, particles: int) -> bool:
+    """Whether a share of some particles is below half by more than two standard errors."""
+    return share + 2 * math.sqrt(share * (1 - share) / particles) < _POSED
 
 
 def _of_last_maps(evidence: Evidence) -> tuple[Doubt | None, str]:
