@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import shutil
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from rows import keep
-from trust import ACCEPTED, classes_of, resolution, resolution_at_true_poses
+from trust import ACCEPTED, classes_of, resolution, resolution_at_true_poses, run_abinit
 
 import vitreous
 
@@ -67,7 +66,7 @@ CASES = {
 def simulated(case: Case, snr: str, instruments: Path, data: Path, work: Path) -> Path:
     """Name that the files of a stack begin with; made once."""
     name = work / f"snr{snr}"
-    if name.with_name(f"{name.name}_true.star").is_file():
+    if beside(name, "_true.star").is_file():
         return name
     atoms = work / "atoms.npz"
     made = [str(instruments / "model_npz.py"), str(data / "models" / case.model), str(atoms)]
@@ -85,19 +84,15 @@ def beside(name: Path, ending: str) -> Path:
 
 def run_job(name: Path, options: str, out: Path, seed: int, needed: float) -> dict[str, object]:
     """One default job, its verdict, and the truth about it."""
-    command = [sys.executable, "-m", "vitreous", "abinit", str(beside(name, ".star"))]
-    command += ["--out", str(out), *options.split(), "--seed", str(seed)]
-    shutil.rmtree(out, ignore_errors=True)
     began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    done = subprocess.run(command, capture_output=True, text=True)
+    stopped = run_abinit(beside(name, ".star"), options, out, seed)
     row: dict[str, object] = {
         "wall_s": time.perf_counter() - began,
         "cpu_s": resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - used,
         "needed_A": ACCEPTED * needed,
     }
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no word"]
-        return row | {"verdict": "stopped", "right": False, "sentence": lines[-1]}
+    if stopped:
+        return row | {"verdict": "stopped", "right": False, "sentence": stopped}
     result = json.loads((out / "result.json").read_text())
     found = resolution(out / "class001.mrc", beside(name, "_gt0.mrc"))
     good = np.load(beside(name, "_truth.npz"))["label"] >= 0

@@ -219,15 +219,22 @@ def noise_found(result: dict, found: np.ndarray, labels: np.ndarray, case: Case)
     return float(np.isin(found[member], junk).mean()) if member.any() else float("nan")
 
 
+def run_abinit(star: Path, options: str, out: Path, seed: int) -> str:
+    """Run one job in a process of its own; what it says if it stops, or nothing."""
+    command = [sys.executable, "-m", "vitreous", "abinit", str(star), "--out", str(out)]
+    shutil.rmtree(out, ignore_errors=True)
+    done = subprocess.run(
+        [*command, *options.split(), "--seed", str(seed)], capture_output=True, text=True
+    )
+    return (done.stderr.strip().splitlines() or ["no word"])[-1] if done.returncode else ""
+
+
 def run_job(name: str, case: Case, star: Path, truth: Path, labels: np.ndarray, needed: float,
             work: Path, seed: int) -> dict[str, object]:  # fmt: skip
     """One default job, its verdict, and the truth about it."""
     out = work / f"job{seed}"
-    command = [sys.executable, "-m", "vitreous", "abinit", str(star), "--out", str(out)]
-    command += [*case.options.split(), "--seed", str(seed), "--overwrite"]
-    shutil.rmtree(out, ignore_errors=True)
     began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
+    stopped = run_abinit(star, case.options, out, seed)
     row: dict[str, object] = {
         "case": name,
         "seed": seed,
@@ -235,12 +242,11 @@ def run_job(name: str, case: Case, star: Path, truth: Path, labels: np.ndarray, 
         "options": case.options,
         "version": vitreous.__version__,
     }
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no word"]
+    if stopped:
         return row | {
             "verdict": "stopped",
             "right": False,
-            "sentence": lines[-1].replace(f"{work}/", ""),
+            "sentence": stopped.replace(f"{work}/", ""),
         }
     result = json.loads((out / "result.json").read_text())
     found = min(resolution(path, truth) for path in sorted(out.glob("class*.mrc")))
