@@ -217,6 +217,7 @@ def test_star_encodings(tmp_path: Path, raw: bytes) -> None:
 
 @given(cells=st.lists(st.binary(min_size=1, max_size=6), min_size=1, max_size=5))
 @example(cells=[codecs.BOM_UTF8])
+@example(cells=["\u2000".encode()])  # a blank of Unicode, not of STAR
 def test_bytes_of_any_encoding_come_out_as_they_went_in(
     tmp_path_factory: pytest.TempPathFactory, cells: list[bytes]
 ) -> None:

@@ -27,7 +27,7 @@ _TOKEN = re.compile(
 )
 _BLOCK = re.compile(rb"data_([^\s#]*)")
 _MARKED = re.compile(rb"""(?:^|\s)['"#]""")
-_UNSAFE = r"""^$|^['"#_]|[\x00-\x20]|\s|^(?:data_|loop_)"""
+_UNSAFE = r"""^$|^['"#_]|[\x00-\x20]|^(?:data_|loop_)"""
 """A cell that would not read back as one plain token."""
 
 _ODD = rf"{_UNSAFE}|{CARRIED}"
