@@ -133,7 +133,8 @@ def test_a_collapsed_search_says_so_instead_of_that_its_starts_agree() -> None:
     [
         (AtLast(2, 8.2, 18.6, 0.9), None),
         (AtLast(2, 15.0, 15.0, 0.9), "own mirror image"),
-        (AtLast(2, math.inf, 30.0, 0.9), "own mirror image"),
+        (AtLast(2, math.inf, 30.0, 0.9), "starts disagree"),
+        (AtLast(2, 24.0, 60.0, 0.9), "starts disagree"),
         (AtLast(2, 8.2, 18.6, 0.14), "poses differ"),
     ],
 )

@@ -16,7 +16,8 @@ from vitreous.particles.table import ParticleTable
 
 CLASS, POSTERIOR, SUBSET = "rlnClassNumber", "rlnMaxValueProbDistribution", "rlnRandomSubset"
 
-_CLASS_POSTERIOR, _NOISE_POSTERIOR = "vitreousClassPosterior", "vitreousNoiseProbability"
+_CLASS_POSTERIOR = "vitreousClassPosterior"
+_NOISE_POSTERIOR, _JUNK_POSTERIOR = "vitreousNoiseProbability", "vitreousJunkProbability"
 
 _MERITS = (POSTERIOR, "rlnAutopickFigureOfMerit")
 """Columns that tell which of two particles is the better one, the first there counts."""
@@ -99,7 +100,8 @@ def class_posterior(table: ParticleTable) -> Float[np.ndarray, " n"]:
     """Posterior of the class that each particle is in, as ``vitreous abinit`` writes it.
 
     Read from vitreousClassPosteriorN with N the particle's class, or, for the class of noise that
-    comes after the last of them, from vitreousNoiseProbability.
+    comes after the last of them, from vitreousNoiseProbability, and for other junk after that from
+    vitreousJunkProbability.
 
     Raises
     ------
@@ -108,11 +110,11 @@ def class_posterior(table: ParticleTable) -> Float[np.ndarray, " n"]:
     """
     classes = class_numbers(table)
     posterior = np.empty(len(table))
-    last = max((int(c) for c in np.unique(classes)), default=0)
+    maps = max(1, sum(name.startswith(_CLASS_POSTERIOR) for name in table.columns))
     for number in np.unique(classes):
         name = f"{_CLASS_POSTERIOR}{number}"
-        if name not in table.columns and number == last and number > 1:
-            name = _NOISE_POSTERIOR
+        if number > maps:
+            name = _NOISE_POSTERIOR if number == maps + 1 else _JUNK_POSTERIOR
         require_columns(table, (name,), "give particles that vitreous sorted into several classes")
         member = classes == number
         posterior[member] = numbers(table.block, name, table.path)[member]

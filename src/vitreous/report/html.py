@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,6 +85,22 @@ def _facts(record: Record) -> list[tuple[str, str, str]]:
     return facts
 
 
+_LEFT_OUT = {
+    "noise": "Noise: {} hold nothing that the maps explain better than an empty one does",
+    "other density": "Other density: {} hold density that the maps do not explain, as aggregates, "
+    "contaminants and edges do",
+    "fragment": "Fragments: {} show less of a map than the other particles do",
+}
+"""What to say of each kind of images that the maps are not made from."""
+
+
+def _left_out(entry: dict[str, Any]) -> str:
+    count, sd = plural(int(entry["particles"]), "image"), entry.get("particles_sd")
+    spread = "" if sd is None else f"; {entry['particles_expected']:.0f} ± {sd:.0f} are expected"
+    said = _LEFT_OUT[entry["label"]].format(f"{count} ({entry['fraction']:.0%}{spread})")
+    return f"{said}; they are class {entry['class']} and not in the maps."
+
+
 def _points(record: Record, densities: dict[int, DirectionDensity]) -> list[str]:
     """What the numbers say about how far to trust the map, in plain sentences."""
     points = []
@@ -105,12 +122,7 @@ def _points(record: Record, densities: dict[int, DirectionDensity]) -> list[str]
         points.append(
             f"Convergence: the last iteration changed the map by {run[-1]['change']:.1%}."
         )
-    if record.noise is not None:
-        points.append(
-            f"Noise: {plural(int(record.noise['particles']), 'image')} "
-            f"({record.noise['fraction']:.0%}) hold nothing that the maps explain better than an "
-            "empty one does; they are in a class of their own and not in the maps."
-        )
+    points += [_left_out(entry) for entry in record.left_out]
     if len(record.result.get("starts") or []) < 2:
         points.append(
             "Starts: only one random start was made. Run again with several starts: a map that "

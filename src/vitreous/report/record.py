@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from vitreous.errors import InputError
 from vitreous.io.mrc import read_map
 from vitreous.io.star import read_star
+from vitreous.jobs.em.junk import LEFT_OUT
 from vitreous.jobs.log import read_events
 
 
@@ -67,12 +68,12 @@ class Record:
     @property
     def classes(self) -> list[dict[str, Any]]:
         """The entries of the classes that have a map."""
-        return [entry for entry in self._entries if entry.get("label") != "noise"]
+        return [entry for entry in self._entries if entry.get("label") not in LEFT_OUT]
 
     @property
-    def noise(self) -> dict[str, Any] | None:
-        """The entry of the images that hold nothing, if there are any."""
-        return next((e for e in self._entries if e.get("label") == "noise"), None)
+    def left_out(self) -> list[dict[str, Any]]:
+        """The entries of the images that the maps are not made from."""
+        return [entry for entry in self._entries if entry.get("label") in LEFT_OUT]
 
     @property
     def _entries(self) -> list[dict[str, Any]]:

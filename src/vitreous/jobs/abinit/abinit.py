@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from vitreous.jobs.abinit.impose import symmetrised_search
 from vitreous.jobs.abinit.next_step import Ending, with_next_step
 from vitreous.jobs.abinit.outputs import LookedFor, write_results
 from vitreous.jobs.abinit.searched import Searched, Task, posed_problem, search
+from vitreous.jobs.abinit.several import with_several_classes
 from vitreous.jobs.abinit.state import states_from
 from vitreous.jobs.abinit.verdict import Evidence, Judgement
 from vitreous.jobs.config.abinit import AbinitConfig
@@ -61,6 +63,12 @@ def _advised(task: Task, first: Searched, final: Searched, symmetry: LookedFor |
     return with_next_step(final.judgement, ending)
 
 
+def with_effort(config: AbinitConfig) -> AbinitConfig:
+    """Options with symmetry looked for, if high effort is asked and none is imposed."""
+    looks = config.effort == "high" and config.classes == 1 and config.symmetry.upper() == "C1"
+    return replace(config, symmetry=AUTO) if looks else config
+
+
 @on_its_threads
 def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     """Reconstruct one or several maps from particles in unknown orientations.
@@ -85,7 +93,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     device = device_for(config.device)
     table = read_particles(config.particles)
     source = open_images(table)
-    config, limited = within_nyquist(config, table)
+    config, limited = within_nyquist(with_effort(config), table)
     mask_diameter, warnings, checked = check_abinit(config, table, source)
     source = as_recorded(source, ctf=config.ctf)
     if device.type == "cpu" and not COMPILED:
@@ -104,6 +112,9 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
         final, symmetry = first, None
         if config.symmetry == AUTO:
             final, symmetry = symmetrised_search(task, first, on_event)
+        mixed = config.effort == "high" and config.classes == 1
+        if mixed and final.judgement.word != "solved":
+            final = with_several_classes(task, final, on_event)
         chosen, frame = final.chosen, final.problem.frame
         final_resolution = final.problem.config.ends_at
         alike = duplicates(frame, chosen, final_resolution)

@@ -68,6 +68,7 @@ def compared_at_last(
     moving, fixed = (ended.polished.maps[0].cpu() for ended in (other, likeliest))
     finest = max(_finest(other), _finest(likeliest))
     found = agreement(moving, fixed, mask, frame.pixel_size, finest=finest)
-    poses, others = (ended.polished.posed.matrices.cpu() for ended in (other, likeliest))
+    kept = likeliest.kept & other.kept
+    poses, others = (ended.polished.posed.matrices.cpu()[kept] for ended in (other, likeliest))
     alike = posed_alike(poses, others, mates, SAME_POSE * problem.last_angular_step)
     return AtLast(start, found.resolution, _own_mirror(likeliest), alike)

@@ -1,4 +1,4 @@
-"""Classes told apart: passes over all particles, each looked at with maps made without it."""
+"""Classes that are alike told apart: passes over their particles by maps made without them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vitreous.jobs.abinit.problem import Problem, iteration_seed
-from vitreous.jobs.em.folds import (
-    FoldStep,
-    in_folds,
-    with_maps,
-)
-from vitreous.jobs.em.looks import coarse_look, near_look
+from vitreous.jobs.abinit.problem import Problem
+from vitreous.jobs.abinit.splitting import halves_of, like_groups
+from vitreous.jobs.em.folds import FoldStep, in_folds, with_maps
+from vitreous.jobs.em.looks import Look, coarse_look, near_look
 from vitreous.jobs.em.sorting import (
-    alike,
+    Sorting,
     class_prior,
     pass_resolution,
-    perturbed,
     sorting_pass,
     unsorted,
 )
@@ -33,11 +29,8 @@ _TRUST = 1.0
 """Factor on the maps' power as prior: less than in the search, since noise common to a class's
 particles passes for a difference between classes."""
 
-_STARVED = 0.3
-"""Part of an even share of the particles below which a class has collapsed."""
-
-_ALIKE = 1.5
-"""Classes that agree (FSC 0.5) to this many times the final resolution are made anew from one."""
+_FEWEST = 100
+"""Particles that classes can be told apart by."""
 
 
 @dataclass(frozen=True)
@@ -47,53 +40,53 @@ class Classified:
     Attributes
     ----------
     state : SearchState
-    by_map : tensor (particles, maps)
-        Posterior of each class, by maps made without the particle.
-    evidence : float
-        Mean log-evidence, likewise.
-    repaired : list of int
-        Classes (from 0) that had collapsed and were made anew by splitting another.
-    changed : list of float
-        Share of the particles that changed class in each pass.
+    labels : integer tensor (particles,)
+        Likeliest class of each, from 0.
     """
 
     state: SearchState
-    by_map: Float[Tensor, "n k"]
-    evidence: float
-    repaired: list[int]
-    changed: list[float]
-
-
-def collapsed(problem: Problem, state: SearchState) -> dict[int, int]:
-    """Classes without particles or without features of their own, and which class to split."""
-    order = state.fractions.argsort(descending=True).tolist()
-    starved = [n for n in order if state.fractions[n] * len(order) < _STARVED]
-    fed = [n for n in order if n not in starved]
-    limit = _ALIKE * problem.config.ends_at
-    return dict.fromkeys(starved, order[0]) | alike(problem.frame, state, fed, limit, 0.5)
-
-
-def repaired(problem: Problem, state: SearchState) -> tuple[SearchState, list[int]]:
-    """Collapsed classes replaced by halves of others, all of these a little different."""
-    split = collapsed(problem, state)
-    if not split:
-        return state, []
-    maps = state.maps.clone()
-    for number in sorted({*split, *split.values()}):
-        seed = iteration_seed(problem.config, state.start, len(problem.steps) + 1 + number)
-        maps[number] = perturbed(state.maps[split.get(number, number)], state.rings, seed)
-    fractions = torch.full_like(state.fractions, 1 / len(maps))
-    return replace(state, maps=maps, fractions=fractions), sorted(split)
+    labels: Int[Tensor, " n"]
 
 
 def classify(problem: Problem, state: SearchState, on_event: OnEvent) -> Classified:
-    """Sort all particles among a state's maps, and make the maps anew, until few change class."""
-    final = problem.config.ends_at
-    state, split = repaired(problem, state)
-    look = coarse_look(problem, state, pass_resolution(final, 0), any_map=True)
+    """Sort all particles among a state's maps; tell classes apart that are alike.
+
+    Classes that agree to beyond the final resolution, as conformations of one molecule do, are
+    begun anew from one map and share its particles out by passes over all of these.
+    """
+    look = coarse_look(problem, state, problem.config.ends_at, any_map=True)
+    labels = look.best.map_probability.argmax(dim=1).cpu()
+    for group in like_groups(problem, state):
+        member = torch.isin(labels, torch.tensor(group))
+        if member.sum() < _FEWEST:
+            continue
+        sorting = _told_apart(problem, look, halves_of(problem, state, group), member, on_event)
+        labels[member] = torch.tensor(group)[sorting.by_map[member].argmax(dim=1)]
+        state = _with_group(state, group, sorting.state)
+    return Classified(state, labels)
+
+
+def _with_group(state: SearchState, group: list[int], part: SearchState) -> SearchState:
+    """Maps and fractions of some classes put in their places."""
+    maps, fractions = state.maps.clone(), state.fractions.clone()
+    maps[group] = part.maps
+    fractions[group] = fractions[group].sum() * part.fractions
+    return replace(state, maps=maps, fractions=fractions, noise=part.noise, scale=part.scale)
+
+
+def _told_apart(
+    problem: Problem,
+    look: Look,
+    state: SearchState,
+    member: Bool[Tensor, " n"],
+    on_event: OnEvent,
+) -> Sorting:
+    """Sort some particles among a state's maps, and make these anew, until few change class."""
+    final, look = problem.config.ends_at, look.divided(len(state.maps))
     mapped = partial(with_maps, problem, partial(class_prior, _TRUST))
     step = FoldStep(partial(near_look, problem, look), mapped, problem.images.mask_share)
-    sorting = unsorted(state, in_folds(look, problem.image_numbers), len(problem.table))
+    folds = in_folds(look, problem.image_numbers, member)
+    sorting = unsorted(state, folds, len(problem.table))
     for number in range(_MOST_PASSES):
         resolution = pass_resolution(final, number)
         sorting, _ = sorting_pass(sorting, step, problem.frame.rings_at(resolution))
@@ -114,5 +107,4 @@ def classify(problem: Problem, state: SearchState, on_event: OnEvent) -> Classif
             break
     total = sorting.folds.without()
     assert total is not None
-    state = mapped(sorting.state, total, problem.frame.rings_at(final))
-    return Classified(state, sorting.by_map, sorting.evidence, split, sorting.changed)
+    return replace(sorting, state=mapped(sorting.state, total, problem.frame.rings_at(final)))

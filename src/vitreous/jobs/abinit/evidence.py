@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitreous.jobs.abinit.classify import Classified
@@ -13,6 +13,7 @@ from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.starts import Trial, tried
 from vitreous.jobs.abinit.verdict import Evidence, Sorted, Stopped
 from vitreous.jobs.check.preflight import contrast_score
+from vitreous.jobs.em.junk import noise_probability
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.images import Frame
 from vitreous.physics.masks import soft_sphere
@@ -54,13 +55,15 @@ def _agreement(moving: SearchState, fixed: SearchState, mask: Volume, frame: Fra
     return max(found, key=lambda one: one.resolution)
 
 
-def _posed_alike(problem: Problem, trial: Trial, best: Trial) -> float:
-    """Share of the held-out particles whose poses agree."""
+def _posed_alike(
+    problem: Problem, trial: Trial, best: Trial, compared: Bool[Tensor, " h"]
+) -> float:
+    """Share of some held-out particles whose poses agree."""
     grid = problem.places(problem.config.ends_at).orientations
 
     def poses(one: Trial) -> Tensor:
         place = one.best.reference.cpu() % len(grid.directions)
-        return grid.matrices(place, one.best.psi.cpu())
+        return grid.matrices(place, one.best.psi.cpu())[compared]
 
     limit = SAME_POSE * problem.angular_step(problem.config.ends_at)
     return posed_alike(poses(trial), poses(best), problem.operators, limit)
@@ -102,13 +105,15 @@ def gather_evidence(
     frame = problem.frame
     mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
     trials = tried(problem, states, problem.config.ends_at)
-    evidences = [c.evidence for c in classified] or [trial.evidence for trial in trials]
+    evidences = [trial.evidence for trial in trials]
     best = int(np.argsort(evidences, kind="stable")[-1])
     pairwise: list[list[Agreement | None]] = [[None] * len(states) for _ in states]
     for less, more in combinations(np.argsort(evidences, kind="stable").tolist(), 2):
         found = _agreement(states[less], states[more], mask, frame)
         pairwise[less][more] = pairwise[more][less] = found
-    labels = [c.by_map.argmax(dim=1) for c in classified]
+    noisy = noise_probability(trials[best].best.log_evidence.cpu()) > 0.5
+    compared = ~noisy | noisy.all()
+    labels = [c.labels for c in classified]
     own = float("inf")  # a single start is not judged by it
     first = states[best].maps[_held(states[best])[0]].cpu()
     if len(states) > 1:
@@ -120,7 +125,7 @@ def gather_evidence(
         pairwise=pairwise,
         log_likelihoods=evidences,
         posed_alike=[
-            None if one is None else _posed_alike(problem, trial, trials[best])
+            None if one is None else _posed_alike(problem, trial, trials[best], compared)
             for trial, one in zip(trials, (row[best] for row in pairwise), strict=True)
         ],
         sorted_alike=[
@@ -131,7 +136,7 @@ def gather_evidence(
         own_mirror=own,
         contrast=contrast_score(problem.images, frame),
         final_resolution=problem.config.ends_at,
-        held_out=len(trials[best].best.probability),
+        held_out=int(compared.sum()),
         stopped=stopped,
         roundness=roundness(first),
         certainty=float(trials[best].best.probability.mean()),

@@ -14,11 +14,12 @@ from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.em.engine import power_beyond_noise
 from vitreous.jobs.em.folds import FoldStep, folds_pass, in_folds, index_of_folds, with_maps
 from vitreous.jobs.em.found import Found, found_at
+from vitreous.jobs.em.image_fit import image_fit, unlike_others
 from vitreous.jobs.em.junk import noise_probability
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.em.looks import Look, coarse_look, near_look
 from vitreous.jobs.em.planes import load_planes
-from vitreous.jobs.em.polish import Material, Polished, polish
+from vitreous.jobs.em.polish import Material, Polished, polish, sure_class
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.images import CtfMode, Frame, finer_frame
@@ -29,6 +30,9 @@ from vitreous.search.posterior import Best, joined
 
 _MOSTLY = 0.5
 """Share of noise among the images above which poses are not polished."""
+
+_COARSE = 18.0
+"""Resolution in angstrom to which an image's misfit is taken."""
 
 _LEVEL = 0.04
 """Relative rise of the mean log-evidence below which passes on the grid are enough."""
@@ -43,12 +47,20 @@ class _Places:
     posed : Posed
     by_map : tensor (particles, maps)
     probability, log_evidence : tensors (particles,)
+    unlike : tensor (particles, 2), optional
+        Probabilities of other density and of a fragment, where poses were polished.
     """
 
     posed: Posed
     by_map: Float[Tensor, "n k"]
     probability: Float[Tensor, " n"]
     log_evidence: Float[Tensor, " n"]
+    unlike: Float[Tensor, "n j"] | None = None
+
+    @property
+    def noisy(self) -> Bool[Tensor, " n"]:
+        """Images that look like noise."""
+        return noise_probability(self.log_evidence) > 0.5
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,15 @@ class Ended:
             self.polished.noise,
             self.polished.scale,
             self.frame,
+            places.unlike,
         )
+
+    @property
+    def kept(self) -> Bool[Tensor, " n"]:
+        """Particles that are neither noise nor unlike the others."""
+        unlike = self.places.unlike
+        noisy = self.places.noisy
+        return ~noisy if unlike is None else ~noisy & (unlike.sum(dim=1) <= 0.5)
 
 
 def last_pass(
@@ -96,9 +116,9 @@ def last_pass(
 
     First the whole grid as in the iterations; then, twice as finely in angle and shift, what is
     near the directions that hold nearly all of a particle's posterior; then ever finer
-    neighbourhoods of its best place.  Each fold's maps go as far as the folds agree, so the
-    resolution rises by itself.  Should all images look like noise, all are used: the verdict says
-    what to think of the map.
+    neighbourhoods of its best place, without the images that then turn out to be unlike the others.
+    Each fold's maps go as far as the folds agree, so the resolution rises by itself.  Should all
+    images look like noise, all are used: the verdict says what to think of the map.
     """
     config = problem.config
     on_event({"event": "final_pass", "stage": "last passes", "iteration": 0,
@@ -108,18 +128,35 @@ def last_pass(
     keep = (noisy <= 0.5) | bool((noisy > 0.5).all())
     state, best = _level(problem, state, look, keep, on_event)
     places = _on_grid(look, best)
-    noisy = noise_probability(places.log_evidence)
-    if (noisy > 0.5).double().mean() >= _MOSTLY:
+    if places.noisy.double().mean() >= _MOSTLY:
         return _unpolished(problem, state, places)
     frame = finer_frame(problem.frame, config.ends_at)
     planes = load_planes(problem.table, source, frame, problem.device, on_event, mode)
     reach = config.offset_range * frame.grid.pixel_size / frame.pixel_size
-    material = Material(planes, frame, problem.operators, config.flatten, reach)
-    kept = torch.nonzero(noisy <= 0.5)[:, 0]
+    only = sure_class(places.by_map)
+    material = Material(planes, frame, problem.operators, config.flatten, reach, only)
+    kept = torch.nonzero(~places.noisy)[:, 0]
     folds = index_of_folds(kept, problem.image_numbers)
     begun = Ended(places, _begun(problem, state, places.posed, frame), frame, material, folds)
     shells = min(problem.frame.polar.rings, frame.polar.rings)
-    return polished_on(begun, material, shells, config.polish_passes, on_event)
+    kept = told_apart(begun).kept
+    begun = replace(begun, folds=[fold[kept[fold]] for fold in folds])
+    return told_apart(polished_on(begun, material, shells, config.polish_passes, on_event))
+
+
+def told_apart(ended: Ended) -> Ended:
+    """With the images that are unlike the others of their class."""
+    polished, places, material = ended.polished, ended.places, ended.material
+    assert material is not None
+    images = material.images.with_group_scales(polished.scale)
+    number = places.by_map.argmax(dim=1)
+    coarse = ended.frame.rings_at(_COARSE)
+    fit = image_fit(polished.maps, images, polished.posed, number, polished.noise, coarse)
+    unlike = torch.zeros(len(number), 2)
+    for one in range(places.by_map.shape[1]):
+        member = (number == one) & ~places.noisy
+        unlike[member] = unlike_others(fit.at(member))
+    return replace(ended, places=replace(places, posed=polished.posed, unlike=unlike))
 
 
 def coarse_end(problem: Problem, state: SearchState) -> Ended:
@@ -132,7 +169,11 @@ def coarse_end(problem: Problem, state: SearchState) -> Ended:
 
 
 def polished_on(
-    begun: Ended, material: Material, shells: int, passes: int, on_event: OnEvent
+    begun: Ended,
+    material: Material,
+    shells: int,
+    passes: int,
+    on_event: OnEvent,
 ) -> Ended:
     """Poses of the particles in the folds polished from where they are; the others stay there."""
     polished = polish(material, begun.polished, begun.folds, shells, passes, on_event)
@@ -149,6 +190,7 @@ def polished_on(
         renewed(places.by_map, best.map_probability),
         renewed(places.probability, best.probability),
         renewed(places.log_evidence, best.log_evidence),
+        places.unlike,
     )
     return replace(begun, places=places, polished=polished, material=material)
 

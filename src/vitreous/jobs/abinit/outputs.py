@@ -14,7 +14,7 @@ from vitreous.io.mrc import write_map
 from vitreous.jobs.abinit.verdict import Judgement
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.found import Found, input_record, noise_record, posed_table
-from vitreous.jobs.em.junk import Label, effective_classes
+from vitreous.jobs.em.junk import LEFT_OUT, Label, effective_classes
 from vitreous.jobs.record import job_record, write_record
 from vitreous.particles.grid import Grid
 from vitreous.particles.table import ParticleTable, write_particles
@@ -49,23 +49,30 @@ def _mean(values: Float[np.ndarray, " n"]) -> float | None:
 def _class_records(
     found: Found, labels: Sequence[Label], resolution: float
 ) -> list[dict[str, Any]]:
-    """One entry for every map, and one for the images of noise where there are any."""
+    """One entry for every map, and for every kind of images left out that there are any of.
+
+    The number of particles expected is the sum of their probabilities, each 0 or 1 in truth.
+    """
     classes = found.classes
-    every = [*labels, "noise"] if (classes > len(labels)).any() else labels
     records = []
-    for number, label in enumerate(every, 1):
-        member = classes == number
-        sure = found.noise_probability if label == "noise" else found.by_map.max(axis=1)
+    for number, label in enumerate([*labels, *LEFT_OUT], 1):
+        member, is_map = classes == number, number <= len(labels)
+        if not is_map and not member.any():
+            continue
+        belongs = found.belongs(number - 1)
+        sure = found.by_map.max(axis=1) if is_map else belongs
         records.append(
             {
                 "class": number,
                 "label": label,
-                "map": None if label == "noise" else f"class{number:03d}.mrc",
+                "map": f"class{number:03d}.mrc" if is_map else None,
                 "particles": int(member.sum()),
+                "particles_expected": float(belongs.sum()),
+                "particles_sd": float((belongs * (1 - belongs)).sum() ** 0.5),
                 "fraction": float(member.mean()),
                 "confidence": _mean(sure[member]),
                 "mean_max_posterior": _mean(found.probability[member]),
-                "resolution": None if label == "noise" else resolution,
+                "resolution": resolution if is_map else None,
             }
         )
     return records

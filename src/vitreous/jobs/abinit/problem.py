@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from vitreous.jobs.abinit.schedule import (
     Round,
     angular_step,
     initial_resolution,
+    larger_batches,
     last_angular_step,
     rounds,
     schedule,
@@ -25,6 +26,7 @@ from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.online import Step
 from vitreous.jobs.em.search import Search, image_power
 from vitreous.jobs.em.state import SearchState
+from vitreous.jobs.options import AUTO
 from vitreous.math.group_names import is_polyhedral
 from vitreous.particles import groups
 
@@ -69,6 +71,18 @@ class Problem(Search):
     def starts(self) -> int:
         """Random starts to be made."""
         return starts_of(self.config)
+
+    @property
+    def may_begin_anew(self) -> bool:
+        """Whether starts with larger mini-batches follow where the first find nothing."""
+        config = self.config
+        free = config.starts == AUTO and config.initial_batch is None and config.final_batch is None
+        return free and config.classes == 1 and config.effort != "low"
+
+    def anew(self) -> Problem:
+        """The same with larger mini-batches."""
+        first, last = larger_batches(self.config)
+        return replace(self, config=replace(self.config, initial_batch=first, final_batch=last))
 
     @property
     def offsets(self) -> tuple[float, float]:

@@ -31,6 +31,16 @@ _COMPARED_ONCE_AT = 0.65
 """The same under T, O or I, where all but the last are stopped at once: not before the
 final resolution is reached, as the false solutions are the likelier ones at 14 A."""
 
+_SPLIT_ITERATIONS, _SPLIT_FROM, _SPLIT_STEP = 40, 5 / 3, 0.3
+"""Of a class that is split: iterations, resolution that they begin at over the final one, and
+weight that the oldest sums lose at each."""
+
+_BATCHES = (100, 300)
+"""Particles of the first mini-batch, and of the last."""
+
+_LARGER = 3
+"""Factor on both where a search finds nothing with them."""
+
 _FEWEST = 3
 """Starts that are brought to the end, of more: what they agree on is the evidence."""
 
@@ -66,9 +76,8 @@ def schedule(config: AbinitConfig, particles: int) -> list[Step]:
     """
     initial = _given(config.initial_iterations, 20)
     between = _given(config.between_iterations, 60)
-    final = _given(config.final_iterations, 50 if is_polyhedral(config.symmetry) else 10)
-    first_batch = min(particles, _given(config.initial_batch, 100))
-    last_batch = min(particles, _given(config.final_batch, 300))
+    final = _given(config.final_iterations, _final_iterations(config))
+    first_batch, last_batch = (min(particles, batch) for batch in batches(config))
     first_resolution = initial_resolution(config)
     similarity = 0.0 if config.skip_anneal else config.class_similarity
     steps = []
@@ -89,13 +98,44 @@ def schedule(config: AbinitConfig, particles: int) -> list[Step]:
     return steps
 
 
+def split_steps(config: AbinitConfig, particles: int) -> list[Step]:
+    """All iterations of a class that is split in two, with this many particles."""
+    batch, steps = min(particles, batches(config)[1]), []
+    for number in range(_SPLIT_ITERATIONS):
+        part = number / (_SPLIT_ITERATIONS - 1)
+        resolution = config.ends_at / ((1 - part) / _SPLIT_FROM + part)
+        steps.append(Step("split", resolution, batch, _SPLIT_STEP, False, 0.0))
+    return steps
+
+
+def _final_iterations(config: AbinitConfig) -> int:
+    return 50 if is_polyhedral(config.symmetry) else 10
+
+
+def batches(config: AbinitConfig) -> tuple[int, int]:
+    """First and last mini-batch, as given or by default."""
+    factor = 2 if config.effort == "high" else 1
+    first, last = (factor * batch for batch in _BATCHES)
+    return _given(config.initial_batch, first), _given(config.final_batch, last)
+
+
+def larger_batches(config: AbinitConfig) -> tuple[int, int]:
+    """The same for a search that is begun anew."""
+    first, last = batches(config)
+    return _LARGER * first, _LARGER * last
+
+
 def starts_of(config: AbinitConfig) -> int:
     """How many random starts a job makes."""
     if config.starts != "auto":
         return config.starts
-    if config.classes > 1:
-        return 2
-    return 8 if is_polyhedral(config.symmetry) else 6
+    normal = 2 if config.classes > 1 else 8 if is_polyhedral(config.symmetry) else 6
+    match config.effort:
+        case "low":
+            return max(2, normal // 2)
+        case "high":
+            return 2 * normal
+    return normal
 
 
 def rounds(iterations: int, starts: int, *, polyhedral: bool) -> list[Round]:

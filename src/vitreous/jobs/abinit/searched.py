@@ -19,9 +19,16 @@ from vitreous.jobs.abinit.evidence import gather_evidence, stopped_starts
 from vitreous.jobs.abinit.last_pass import Ended, coarse_end, last_pass
 from vitreous.jobs.abinit.memory import memory_plan
 from vitreous.jobs.abinit.problem import Problem
+from vitreous.jobs.abinit.splitting import split_classes
 from vitreous.jobs.abinit.starts import finished, run_starts
 from vitreous.jobs.abinit.state import save_checkpoint
-from vitreous.jobs.abinit.verdict import OF_SHAPE, Judgement, judge
+from vitreous.jobs.abinit.verdict import (
+    FOUND_NOTHING,
+    OF_SHAPE,
+    TOLD_AT_LAST,
+    Judgement,
+    judge,
+)
 from vitreous.jobs.checkpoint import Checkpoint
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.search import SMALL_BOX
@@ -158,39 +165,56 @@ def _write_intermediate(task: Task, state: SearchState) -> None:
         write_map(folder / name, volume, task.grid.pixel_size)
 
 
+@dataclass(frozen=True)
+class _Round:
+    """Starts that were run together, and what came of them.
+
+    Attributes
+    ----------
+    problem : Problem
+    states : list of SearchState
+        Of all starts so far, those of the round before first.
+    chosen : SearchState
+        Of the likeliest.
+    ended : Ended
+    judgement : Judgement
+    finding : SymmetryFinding or None
+    iterated_s : float
+        Seconds that the iterations took.
+    """
+
+    problem: Problem
+    states: list[SearchState]
+    chosen: SearchState
+    ended: Ended
+    judgement: Judgement
+    finding: SymmetryFinding | None
+    iterated_s: float
+
+
 def _run_starts(
-    task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent
+    task: Task,
+    problem: Problem,
+    before: list[SearchState],
+    states: list[SearchState],
+    on_event: OnEvent,
 ) -> list[SearchState]:
-    """All starts, with checkpoints and intermediate maps as asked."""
+    """Starts after those of the round before, with checkpoints and intermediate maps as asked."""
     checkpoint, written = task.checkpoint(on_event), dict[int, int]()
 
     def save(states: list[SearchState]) -> None:
-        save_checkpoint(checkpoint, states)
+        save_checkpoint(checkpoint, [*before, *states])
         for state in states:
             if written.get(state.start) != state.iteration > 0:
                 _write_intermediate(task, state)
                 written[state.start] = state.iteration
         on_event({"event": "checkpoint", "path": checkpoint.path.name})
 
-    return run_starts(problem, states, on_event, save)
-
-
-def _judged(
-    task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent
-) -> tuple[list[SearchState], list[SearchState], Judgement]:
-    """All starts run, their particles sorted into classes, and judged by the search's own maps."""
-    states = _run_starts(task, problem, states, on_event)
-    ends = [state.to(problem.device) for state in finished(states)]
-    classified: list[Classified] = []
-    if problem.config.classes > 1:
-        classified = [classify(problem, state, on_event) for state in ends]
-        ends = [one.state for one in classified]
-    evidence = gather_evidence(problem, ends, classified, stopped_starts(problem, states))
-    return states, ends, judge(evidence)
+    return run_starts(problem, states, on_event, save, len(before))
 
 
 def _symmetry_found(task: Task, ended: Ended, judgement: Judgement) -> SymmetryFinding | None:
-    """The symmetry of a map made without, if the user or the verdict asks for it."""
+    """The symmetry of a map made without it, if the user or the verdict asks for it."""
     asked = task.config.symmetry == AUTO or judgement.doubt in OF_SHAPE
     if not (task.free and asked) or task.config.classes > 1:
         return None
@@ -210,35 +234,75 @@ def _mates(problem: Problem, finding: SymmetryFinding | None) -> Float[Tensor, "
     return laid.T @ point_group(finding.group) @ laid
 
 
-def search(task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent) -> Searched:
-    """Search from random densities, or go on from ``states``, and judge what comes of it.
+def _run_round(
+    task: Task,
+    problem: Problem,
+    states: list[SearchState],
+    before: _Round | None,
+    on_event: OnEvent,
+    *,
+    last: bool,
+) -> _Round:
+    """Starts run and judged, together with the likeliest of the round before.
 
-    Where the search's own maps leave a doubt about hand or poses, a second start goes through the
-    last passes, too: these tell.
+    Where the search's own maps leave a doubt about hand or poses, or agree nearly as far as is
+    asked, a second start goes through the last passes, too: these tell.  Starts that found nothing
+    and are not the ``last`` go through none.
     """
     began = time.monotonic()
+    earlier = before.states if before else []
     with one_thread(problem.frame.box <= SMALL_BOX):
-        states, ends, judgement = _judged(task, problem, states, on_event)
-    between, evidence = time.monotonic(), judgement.evidence
+        states = _run_starts(task, problem, earlier, states, on_event)
+        ends = [state.to(problem.device) for state in finished(states)]
+        if before:
+            ends = [before.chosen, *ends]
+        classified: list[Classified] = []
+        if problem.config.classes > 1:
+            ends = [split_classes(problem, state, on_event) for state in ends]
+            classified = [classify(problem, state, on_event) for state in ends]
+            ends = [one.state for one in classified]
+        evidence = gather_evidence(problem, ends, classified, stopped_starts(problem, states))
+    if before:
+        evidence = replace(evidence, at_first=before.judgement.sentence)
+    judgement, between = judge(evidence), time.monotonic()
     finish = partial(last_pass, source=task.source, mode=CtfMode.of(task.config), on_event=on_event)
-    chosen = ends[evidence.best]
-    ended = coarse_end(problem, chosen) if evidence.collapsed else finish(problem, chosen)
+    chosen, second = ends[evidence.best], evidence.nearest
+    in_vain = not last and second is None and judgement.doubt in FOUND_NOTHING
+    hopeless = evidence.collapsed or in_vain
+    ended = coarse_end(problem, chosen) if hopeless else finish(problem, chosen)
     finding = _symmetry_found(task, ended, judgement)
-    doubtful = judgement.doubt in ("own mirror image", "poses differ")
-    if doubtful and task.config.classes == 1 and may_have_hand(ended):
-        second = max(evidence.partners, key=lambda n: evidence.log_likelihoods[n])
+    doubtful = judgement.doubt in TOLD_AT_LAST and task.config.classes == 1
+    if doubtful and second is not None and may_have_hand(ended):
         other, number = finish(problem, ends[second]), evidence.starts[second]
         mates = _mates(problem, finding)
         at_last = compared_at_last(problem, ended, other, number, mates)
         judgement = judge(replace(evidence, at_last=at_last))
-    on_event({"event": "verdict", **judgement.record()})
+    all_states = [*earlier, *states]
+    return _Round(problem, all_states, chosen, ended, judgement, finding, between - began)
+
+
+def search(task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent) -> Searched:
+    """Search from random densities, or go on from ``states``, and judge what comes of it.
+
+    A search whose starts find nothing in common is begun anew with larger mini-batches.
+    """
+    began = time.monotonic()
+    since, again = problem.starts, problem.may_begin_anew
+    made = _run_round(task, problem, states[:since], None, on_event, last=not again)
+    iterated = made.iterated_s
+    if made.judgement.doubt in FOUND_NOTHING and again:
+        text = f"{made.judgement.sentence} The search is begun anew with larger mini-batches."
+        on_event({"event": "note", "text": text})
+        made = _run_round(task, problem.anew(), states[since:], made, on_event, last=True)
+        iterated += made.iterated_s
+    on_event({"event": "verdict", **made.judgement.record()})
     return Searched(
         problem,
-        states,
-        chosen,
-        ended,
-        judgement,
-        finding,
-        between - began,
-        time.monotonic() - between,
+        made.states,
+        made.chosen,
+        made.ended,
+        made.judgement,
+        made.finding,
+        iterated,
+        time.monotonic() - began - iterated,
     )

@@ -141,9 +141,9 @@ def _run_rounds(problem: Problem, states: list[SearchState], on_event: OnEvent, 
 
 
 def run_starts(
-    problem: Problem, states: list[SearchState], on_event: OnEvent, save: Save
+    problem: Problem, states: list[SearchState], on_event: OnEvent, save: Save, first: int = 0
 ) -> list[SearchState]:
-    """Bring all starts on, or go on with them, by successive halving.
+    """Bring all starts, numbered from ``first``, on, or go on with them, by successive halving.
 
     Jamieson & Talwalkar, AISTATS, PMLR 51, 240 (2016): all contenders get the same iterations,
     the better part of them the next.
@@ -152,7 +152,8 @@ def run_starts(
     -------
     The states of all starts: those with the most ``rounds`` were finished, the others stopped.
     """
-    states = list(states) or [first_state(problem, number) for number in range(problem.starts)]
+    numbers = range(first, first + problem.starts)
+    states = list(states) or [first_state(problem, number) for number in numbers]
     try:
         _run_rounds(problem, states, on_event, save)
     except KeyboardInterrupt:

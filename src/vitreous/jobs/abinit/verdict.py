@@ -27,8 +27,21 @@ OF_SHAPE: Final[frozenset[Doubt]] = frozenset(
 )
 """Doubts that a symmetry which was not imposed may be the cause of."""
 
+TOLD_AT_LAST: Final[frozenset[Doubt]] = frozenset(
+    ("starts disagree", "few starts agree", "own mirror image", "poses differ")
+)
+"""Doubts that the maps of two starts may remove after their last passes."""
+
+FOUND_NOTHING: Final[frozenset[Doubt]] = frozenset(
+    ("collapsed", "starts disagree", "few starts agree", "poses differ")
+)
+"""Doubts that a search with larger mini-batches may remove."""
+
 _AGREES = 1.5
 """Starts agree if they do so to this many times the final resolution."""
+
+_NEAR = 1.5
+"""Starts that agree to this many times what is asked may do so after their last passes."""
 
 _HANDED = 1.02
 """A map has a hand if it is unlike its mirror image at this many times the resolution that starts
@@ -103,7 +116,7 @@ class AtLast:
     own_mirror : float
         Angstrom down to which the likelier start's last map is its own mirror image.
     posed_alike : float
-        Share of all particles that have the same pose in both.
+        Share of the particles that both maps are made from that have the same pose in both.
     """
 
     start: int
@@ -127,7 +140,8 @@ class Evidence:
     log_likelihoods : list of float
         On the same held-out particles under the same noise.
     posed_alike : list of float or None
-        Share of the held-out particles that have the same pose as in the likeliest start.
+        Share of the held-out particles, but for those that look like noise in the likeliest start,
+        that have the same pose as in that one.
     sorted_alike : list of Sorted or None
         For several classes: against the likeliest start; None for itself.
     own_mirror : float
@@ -138,7 +152,7 @@ class Evidence:
     final_resolution : float
         Angstrom.
     held_out : int
-        How many held-out particles there are.
+        How many held-out particles the poses are compared of.
     stopped : list of Stopped
         The starts that were not finished.
     roundness : float
@@ -147,6 +161,8 @@ class Evidence:
         Mean posterior of the held-out particles' best poses in the likeliest start.
     at_last : AtLast or None
         Where the search's own maps leave a doubt that finer ones may remove.
+    at_first : str
+        What was said of starts with smaller mini-batches, where the search was begun anew.
     """
 
     starts: list[int]
@@ -163,6 +179,7 @@ class Evidence:
     roundness: float = 0.0
     certainty: float = 1.0
     at_last: AtLast | None = None
+    at_first: str = ""
 
     @property
     def limit(self) -> float:
@@ -182,6 +199,33 @@ class Evidence:
             for number, found in enumerate(self.with_best)
             if found is not None and found.resolution <= self.limit
         ]
+
+    @property
+    def nearest(self) -> int | None:
+        """Which start is to be compared with the likeliest after the last passes.
+
+        The likeliest partner; without any, the one that agrees best if that is not far off.
+        """
+        if self.partners:
+            return max(self.partners, key=lambda n: self.log_likelihoods[n])
+        others = {n: found.resolution for n, found in enumerate(self.with_best) if found}
+        near = [n for n in others if others[n] <= _NEAR * self.limit]
+        return min(near, key=others.__getitem__) if near else None
+
+    @property
+    def agreeing(self) -> int:
+        """How many starts agree, the likeliest among them, before or after the last passes."""
+        at_last = self.at_last is not None and self.at_last.resolution <= self.limit
+        return max(1 + len(self.partners), 2 if at_last else 1)
+
+    @property
+    def agreed(self) -> str:
+        """That starts agree, and to which resolution, in words."""
+        said = f"{self.agreeing} of {len(self.starts)} finished starts agree to"
+        if not self.partners:
+            assert self.at_last is not None
+            return f"{said} {self.at_last.resolution:.1f} A after their last passes"
+        return f"{said} {self.worst:.0f} A"
 
     @property
     def worst(self) -> float:
@@ -235,8 +279,13 @@ def judge(evidence: Evidence) -> Judgement:
     search collapsed, or the particles are dark or not to be seen.
     """
     word, doubt, sentence = _judged(evidence)
-    others = became_of_others(evidence.stopped)
-    return Judgement(word, f"{sentence} {others}".strip(), evidence=evidence, doubt=doubt)
+    said = [sentence, became_of_others(evidence.stopped)]
+    if evidence.at_first:
+        said.append(
+            "This search was begun anew with larger mini-batches after a first one, of which was "
+            f"to be said: {evidence.at_first}"
+        )
+    return Judgement(word, " ".join(filter(None, said)), evidence=evidence, doubt=doubt)
 
 
 def became_of_others(stopped: tuple[Stopped, ...]) -> str:
@@ -286,7 +335,7 @@ def _judged(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
             "one start",
             ("Only one random start was finished: nothing tells a true map from a false one."),
         )
-    if not evidence.partners:
+    if evidence.agreeing == 1:
         return (
             "failed",
             "starts disagree",
@@ -297,15 +346,14 @@ def _judged(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
 
 def _judged_by_partners(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
     """The word and sentence where some starts agree."""
-    starts, partners, worst = len(evidence.starts), evidence.partners, evidence.worst
-    agreeing = f"{len(partners) + 1} of {starts} finished starts agree to {worst:.0f} A"
-    if 2 * (len(partners) + 1) < starts:
+    starts, agreeing = len(evidence.starts), evidence.agreed
+    if 2 * evidence.agreeing < starts:
         return (
             "ambiguous",
             "few starts agree",
             (f"Only {agreeing}; the others found something else."),
         )
-    alike = [s.share for n in partners if (s := evidence.sorted_alike[n]) is not None]
+    alike = [s.share for n in evidence.partners if (s := evidence.sorted_alike[n]) is not None]
     if alike and min(alike) < _SORTED:
         return (
             "ambiguous",
@@ -314,8 +362,9 @@ def _judged_by_partners(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
         )
     doubt, why = _of_last_maps(evidence) if evidence.at_last else _of_search(evidence)
     if doubt is not None:
-        return "ambiguous", doubt, f"{agreeing}, but {why}."
-    less = "; the others are less likely" if len(partners) + 1 < starts else ""
+        word: Word = "failed" if doubt == "starts disagree" else "ambiguous"
+        return word, doubt, f"{agreeing}, but {why}."
+    less = "; the others are less likely" if evidence.agreeing < starts else ""
     return "solved", None, f"{agreeing}{less}{why}."
 
 
@@ -339,19 +388,21 @@ def _of_last_maps(evidence: Evidence) -> tuple[Doubt | None, str]:
     """The same of two starts after their last passes."""
     last = evidence.at_last
     assert last is not None
-    if last.own_mirror <= HANDED_AT_LAST * last.resolution:
+    if last.resolution > evidence.limit:
         known = math.isfinite(last.resolution)
-        reached = f"to {last.resolution:.0f} A" if known else "at no resolution"
+        reached = f"to {last.resolution:.0f} A only" if known else "at no resolution"
+        return "starts disagree", f"after their last passes two of them agree {reached}"
+    if last.own_mirror <= HANDED_AT_LAST * last.resolution:
         return "own mirror image", (
-            f"after their last passes two of them agree {reached}, where "
+            f"after their last passes two of them agree to {last.resolution:.0f} A, where "
             f"{_mirror_words(last.own_mirror)}"
         )
     if last.posed_alike < _POSED:
         return "poses differ", _pose_words(last.posed_alike)
-    return None, (
-        f", two of them to {last.resolution:.1f} A after their last passes, where the map has a "
-        f"plain hand (it is its own mirror image to {last.own_mirror:.0f} A only)"
-    )
+    hand = f"the map has a plain hand (it is its own mirror image to {last.own_mirror:.0f} A only)"
+    if not evidence.partners:
+        return None, f"; {hand}"
+    return None, f", two of them to {last.resolution:.1f} A after their last passes, where {hand}"
 
 
 def _mirror_words(resolution: float) -> str:

@@ -64,12 +64,18 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
         by default (-1) a factor on that variance is found from how certain the particles are.
     write_every : int
         Iterations between checkpoints and intermediate maps.
+    effort : str
+        low, normal or high: what is done before the job gives up.  normal begins a search for one
+        map anew, with mini-batches three times as large, where its starts find nothing in common;
+        low does not, and makes half of the starts.  high makes twice the starts with mini-batches
+        twice as large, looks for symmetry if none is imposed and, if all that solves nothing,
+        searches with three classes.
     starts : int or auto
         Independent random starts on the same mini-batches; of more than three the weaker half is
         stopped after half of the iterations, and again after three quarters.  The one that
         explains held-out particles best is kept, and how far they agree gives the verdict.  auto
-        makes six for one map, eight under T, O or I, whose density may settle in a false
-        solution, and two for several classes.
+        makes, with normal effort, six for one map, eight under T, O or I, whose density may settle
+        in a false solution, and two for several classes.
     check : bool
         Stop at what vitreous check calls an error, such as inverted contrast.
     """
@@ -94,6 +100,7 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     flatten: bool = True
     noise_halflife: float = -1.0
     write_every: int = 10
+    effort: Literal["low", "normal", "high"] = "normal"
     starts: int | Literal["auto"] = "auto"
     check: bool = True
 

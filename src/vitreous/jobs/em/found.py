@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -30,8 +31,8 @@ class Found:
         Angstrom.
     by_map : array (particles, classes)
         Posterior of each class.
-    noise_probability : array (particles,)
-        That the image holds nothing.
+    left_out : array (particles, kinds)
+        Probabilities that the image is one of ``LEFT_OUT``.
     probability, log_evidence : arrays (particles,)
     noise : array (groups, rings)
     contrast : array (groups,)
@@ -43,7 +44,7 @@ class Found:
     angles: Float[np.ndarray, "n 3"]
     origins: Float[np.ndarray, "n 2"]
     by_map: Float[np.ndarray, "n k"]
-    noise_probability: Float[np.ndarray, " n"]
+    left_out: Float[np.ndarray, "n j"]
     probability: Float[np.ndarray, " n"]
     log_evidence: Float[np.ndarray, " n"]
     noise: Float[np.ndarray, "g r"]
@@ -52,9 +53,27 @@ class Found:
 
     @property
     def classes(self) -> Int[np.ndarray, " n"]:
-        """Class of each particle, from 1; images of noise come after the last map's."""
-        noise = self.by_map.shape[1]
-        return 1 + np.where(self.noise_probability > 0.5, noise, self.by_map.argmax(axis=1))
+        """Class of each particle, from 1; the kinds left out come after the last map's."""
+        kind = self.by_map.shape[1] + self.left_out.argmax(axis=1)
+        return 1 + np.where(self.left_out.sum(axis=1) > 0.5, kind, self.by_map.argmax(axis=1))
+
+    def belongs(self, number: int) -> Float[np.ndarray, " n"]:
+        """Probability of a class, from 0, the kinds left out after the maps."""
+        maps = self.by_map.shape[1]
+        if number >= maps:
+            return self.left_out[:, number - maps]
+        kept = 1 - self.left_out.sum(axis=1)
+        return np.clip(self.by_map[:, number] * kept, 0.0, 1.0)  # sums of rounded parts
+
+    @property
+    def noise_probability(self) -> Float[np.ndarray, " n"]:
+        """That the image holds nothing."""
+        return self.left_out[:, 0]
+
+    @property
+    def junk_probability(self) -> Float[np.ndarray, " n"]:
+        """That it shows other density, or a fragment."""
+        return self.left_out[:, 1:].sum(axis=1)
 
 
 def found_at(
@@ -65,13 +84,19 @@ def found_at(
     noise: Float[Tensor, "g r"],
     contrast: Float[Tensor, " g"],
     frame: Frame,
+    unlike: Float[Tensor, "n j"] | None = None,
 ) -> Found:
-    """What a search of all particles found, from the working frame's units."""
+    """What a search of all particles found, from the working frame's units.
+
+    ``unlike`` are the probabilities of :func:`vitreous.jobs.em.image_fit.unlike_others`.
+    """
+    noise_share = noise_probability(log_evidence)[:, None]
+    others = torch.zeros(len(noise_share), 2) if unlike is None else unlike
     return Found(
         angles=matrix_to_euler(posed.matrices).numpy(),
         origins=(posed.origins * frame.pixel_size).double().numpy(),
         by_map=by_map.numpy(),
-        noise_probability=noise_probability(log_evidence).numpy(),
+        left_out=torch.cat([noise_share, (1 - noise_share) * others], dim=1).numpy(),
         probability=probability.numpy(),
         log_evidence=log_evidence.numpy(),
         noise=noise.cpu().numpy(),
@@ -123,6 +148,7 @@ def posed_table(
             "rlnMaxValueProbDistribution": found.probability,
             "rlnLogLikeliContribution": found.log_evidence,
             "vitreousNoiseProbability": found.noise_probability,
+            "vitreousJunkProbability": found.junk_probability,
             **_class_posteriors(found),
             **_contrasts(table, found),
         },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -11,7 +11,14 @@ from torch import Tensor
 
 from vitreous.validate.decoys import roundness
 
-Label = Literal["map", "noise", "empty", "sphere", "duplicate", "decoy"]
+Label = Literal[
+    "map", "noise", "empty", "sphere", "duplicate", "decoy", "other density", "fragment"
+]
+
+LEFT_OUT: Final[tuple[Label, ...]] = ("noise", "other density", "fragment")
+"""Kinds of images that the maps are not made from, in the order of their classes: with nothing in
+them; with density that the map does not explain, such as aggregates, contaminants and edges; with
+less of the map than the others show."""
 
 _ROUNDS = 50
 """EM iterations for the share of noise."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -165,6 +165,65 @@ def local_pass(
         torch.bincount(groups, minlength=len(noise)).to(noise),
         fits.new_zeros(len(noise), 2).index_add_(0, groups.to(fits.device), fits).to(noise),
     )
+
+
+def pass_by_class(
+    maps: Float[Tensor, "k n n n"],
+    images: PlaneImages,
+    index: Int[Tensor, " b"],
+    posed: Posed,
+    noise: Float[Tensor, "g shells"],
+    around: Neighbourhood,
+    operators: Float[Tensor, "s 3 3"],
+    fractions: Float[Tensor, " k"],
+    shells: int,
+    only: Int[Tensor, " b"],
+) -> LocalResult:
+    """The same with particles whose class is known compared with its map alone.
+
+    Parameters
+    ----------
+    only : integer tensor (particles,)
+        Map that a particle is compared with; -1 for all maps.
+    """
+    parts, order = [], []
+    for number in only.unique().tolist():
+        member = torch.nonzero(only == number)[:, 0]
+        some = list(range(len(maps))) if number < 0 else [number]
+        result = local_pass(
+            maps[some],
+            images,
+            index[member],
+            posed.at(member),
+            noise,
+            around,
+            operators,
+            fractions[some],
+            shells,
+        )
+        parts.append(_among(result, some, len(maps)))
+        order.append(member)
+    return LocalResult(
+        joined_bests([part.best for part in parts]).at(torch.cat(order).argsort()),
+        summed([part.sums for part in parts if part.sums is not None]),
+        torch.stack([part.residual for part in parts]).sum(dim=0),
+        torch.stack([part.count for part in parts]).sum(dim=0),
+        torch.stack([part.fit for part in parts]).sum(dim=0),
+    )
+
+
+def _among(result: LocalResult, some: list[int], maps: int) -> LocalResult:
+    """What was found with some maps as if with all, the others having no part in it."""
+    if len(some) == maps:
+        return result
+    assert result.sums is not None
+    data = result.sums.data.new_zeros(maps, *result.sums.data.shape[1:])
+    weight = result.sums.weight.new_zeros(maps, *result.sums.weight.shape[1:])
+    by_map = result.best.map_probability.new_zeros(len(result.best.origins), maps)
+    data[some], weight[some] = result.sums.data, result.sums.weight
+    by_map[:, some] = result.best.map_probability
+    sums = Accumulator(data, weight, result.sums.padding)
+    return replace(result, best=replace(result.best, map_probability=by_map), sums=sums)
 
 
 def batches_of(groups: Int[Tensor, " b"], size: int) -> list[Int[Tensor, " m"]]:

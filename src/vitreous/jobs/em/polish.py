@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.jobs.em.engine import renewed_noise, renewed_scale
-from vitreous.jobs.em.local_pass import LocalResult, Posed, local_pass
+from vitreous.jobs.em.local_pass import LocalResult, Posed, pass_by_class
 from vitreous.jobs.em.planes import PlaneImages
 from vitreous.jobs.em.signal import Signal, believed, shared_signal
 from vitreous.jobs.folder import OnEvent
@@ -36,6 +37,12 @@ _RISE = 0.02
 _LEVELS = 4
 """Most times that the steps are halved."""
 
+_ALL = 0.95
+"""Share of the frame's shells that hold signal above which finer poses can show no more."""
+
+_SURE = 0.999
+"""Posterior of a class from which a particle is compared with no other."""
+
 _NOISE_RATE = 0.3
 """Share of the noise spectra and contrasts renewed by each fold."""
 
@@ -53,6 +60,8 @@ class Material:
         Keep density non-negative.
     offset_range : float
         Largest shift that a particle may have, working pixels.
+    only : integer tensor (particles,)
+        Map that a particle is compared with alone; -1 for all maps.
     """
 
     images: PlaneImages
@@ -60,6 +69,7 @@ class Material:
     operators: Float[Tensor, "s 3 3"]
     flatten: bool
     offset_range: float
+    only: Int[Tensor, " n"]
 
     def around(self, step: float, shift_step: float) -> Neighbourhood:
         """Lattice of an angular step in degrees and a step of the shifts in pixels."""
@@ -96,6 +106,12 @@ class Polished:
     signal: Signal | None = None
 
 
+def sure_class(by_map: Float[Tensor, "n k"]) -> Int[Tensor, " n"]:
+    """The class (from 0) of each particle where it is sure, -1 elsewhere."""
+    likeliest = by_map.max(dim=1)
+    return torch.where(likeliest.values >= _SURE, likeliest.indices, -1)
+
+
 def _maps(material: Material, sums: list[Accumulator], signal: Signal) -> Float[Tensor, "k n n n"]:
     return believed(summed(sums), signal, material.frame, material.flatten)
 
@@ -109,7 +125,7 @@ def _fold(
     shells: int,
 ) -> tuple[Polished, LocalResult]:
     """Search one fold with the state's maps; poses, noise and fractions renewed."""
-    result = local_pass(
+    result = pass_by_class(
         state.maps,
         material.images.with_group_scales(state.scale),
         index,
@@ -119,6 +135,7 @@ def _fold(
         material.operators,
         state.fractions,
         shells,
+        material.only[index],
     )
     noise = renewed_noise(state.noise, result, material.images.mask_share, _NOISE_RATE)
     scale = renewed_scale(state.scale, result, _NOISE_RATE)
@@ -230,9 +247,10 @@ def polish(
                 }
             )
             before, rise = extent, extent - before
-            if rise < _RISE * extent:
+            if rise < _RISE * extent or extent > _ALL * material.frame.polar.rings:
                 break
-        if sharpness < _SHARP or before - begun < _RISE * before:
+        known = before > _ALL * material.frame.polar.rings
+        if known or sharpness < _SHARP or before - begun < _RISE * before:
             break
         step, shift_step = step / 2, shift_step / 2
     assert state.signal is not None

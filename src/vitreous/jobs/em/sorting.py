@@ -27,7 +27,7 @@ _BEGINS = 5 / 3
 MARCH = 4
 """Passes over which the resolution rises."""
 
-_SAME = 0.8
+SAME = 0.8
 """FSC above which, down to the final resolution, two classes show the same."""
 
 _SPLIT = 0.1
@@ -124,14 +124,16 @@ def alike(
 def duplicates(frame: Frame, state: SearchState, resolution: float) -> set[int]:
     """Classes whose maps tell nothing down to a resolution that a more populated one does not."""
     order = state.fractions.argsort(descending=True).tolist()
-    return set(alike(frame, state, order, resolution, _SAME))
+    return set(alike(frame, state, order, resolution, SAME))
 
 
-def perturbed(volume: Float[Tensor, "n n n"], rings: int, seed: int) -> Float[Tensor, "n n n"]:
-    """A map with a little random density where it has some."""
+def perturbed(
+    volume: Float[Tensor, "n n n"], rings: int, seed: int, strength: float = _SPLIT
+) -> Float[Tensor, "n n n"]:
+    """A map with a little random density where it has some, of a strength beside the map's own."""
     noise = np.random.default_rng(seed).normal(size=volume.shape)
     spectrum = to_fourier(torch.from_numpy(noise).to(volume), 3)
     radius = frequency_radius(volume.shape[-1], 3, volume.device)
     smooth = to_real(spectrum * (radius <= rings), 3) * volume.clamp(min=0)
-    scale = _SPLIT * volume.norm() / smooth.norm().clamp(min=1e-20)
+    scale = strength * volume.norm() / smooth.norm().clamp(min=1e-20)
     return (volume + scale * smooth).clamp(min=0)

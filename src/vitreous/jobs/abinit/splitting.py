@@ -1,0 +1,177 @@
+"""Classes that hold two molecules split, in the place of classes that hold nothing of their own.
+
+One map may come to hold the particles of two molecules while another gathers junk or shows what a
+third map shows already: no mini-batch leads out of that.  Two halves of its class, a little unlike
+each other, share the two molecules out soon if they see these particles alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.jobs.abinit.problem import Problem, iteration_seed
+from vitreous.jobs.abinit.schedule import split_steps
+from vitreous.jobs.em.junk import noise_probability
+from vitreous.jobs.em.online import stepped
+from vitreous.jobs.em.sorting import SAME, alike, perturbed
+from vitreous.jobs.em.state import SearchState
+from vitreous.jobs.folder import OnEvent
+from vitreous.validate.decoys import roundness
+
+_STARVED = 0.3
+"""Part of an even share of the particles below which a class has collapsed."""
+
+_BALL, _FEW = 0.95, 0.6
+"""Roundness of a map and part of an even share from which and below which it gathers junk."""
+
+_TO = 1.1
+"""Classes that agree (FSC ``SAME``) to this many times the resolution reached are duplicates."""
+
+_ALIKE, _BARELY = 1.5, 0.5
+"""Classes that agree (FSC of the second) to the first times the final resolution are told apart by
+passes over all of their particles."""
+
+_STRONG, _WEAK = 0.5, 0.1
+"""Norm of the random density that halves of a class get, over the map's own, for a search and for
+such passes."""
+
+_LEAST_HALF = 0.2
+"""Share of a class's particles that each half must come to hold."""
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """Particles by their likeliest class.
+
+    Attributes
+    ----------
+    labels : integer tensor (particles,)
+        From 0; -1 for images that look like noise.
+    """
+
+    labels: Int[Tensor, " n"]
+
+    def shares(self, classes: int) -> Float[Tensor, " k"]:
+        """Share of the particles in each class."""
+        counts = torch.bincount(self.labels[self.labels >= 0], minlength=classes).double()
+        return counts / counts.sum().clamp(min=1)
+
+    def members(self, number: int) -> Int[Tensor, " m"]:
+        """Particles of a class."""
+        return torch.nonzero(self.labels == number)[:, 0]
+
+
+def _sorted(problem: Problem, state: SearchState) -> _Sorted:
+    """All particles searched on the grid of the last iterations."""
+    every, places = torch.arange(len(problem.table)), problem.places(problem.config.ends_at)
+    best = problem.search(state, every, state.noise, places, accumulate=False).best
+    noisy = noise_probability(best.log_evidence.cpu()) > 0.5
+    return _Sorted(torch.where(noisy, -1, best.map_probability.argmax(dim=1).cpu()))
+
+
+def _fed(shares: Float[Tensor, " k"]) -> tuple[list[int], list[int]]:
+    """Classes with particles and without, the most populated first."""
+    order = shares.argsort(descending=True).tolist()
+    starved = [n for n in order if shares[n] * len(order) < _STARVED]
+    return [n for n in order if n not in starved], starved
+
+
+def _free(
+    problem: Problem, state: SearchState, shares: Float[Tensor, " k"]
+) -> tuple[list[int], list[int]]:
+    """Classes that hold something of their own, the most populated first, and those that do not.
+
+    A ball of few particles has gathered images without features.  Duplicates agree at a high FSC to
+    nearly the resolution reached: conformations do not.
+    """
+    fed, starved = _fed(shares)
+    few = [n for n in fed if shares[n] * len(shares) < _FEW]
+    balls = [n for n in few if roundness(state.maps[n].cpu()) > _BALL]
+    own = [n for n in fed if n not in balls]
+    twice = alike(problem.frame, state, own, _TO * problem.frame.field / state.rings, SAME)
+    return [n for n in own if n not in twice], [*starved, *balls, *twice]
+
+
+def _batches(
+    problem: Problem, members: Int[Tensor, " m"], seed: int, size: int, count: int
+) -> list[Int[Tensor, " b"]]:
+    """Mini-batches of a walk through random permutations of some particles."""
+    rng = np.random.default_rng(seed)
+    epochs = -(-size * count // len(members))
+    walk = np.concatenate([rng.permutation(members.numpy()) for _ in range(epochs)])
+    return [torch.from_numpy(np.sort(walk[n * size : (n + 1) * size])) for n in range(count)]
+
+
+def _halves(
+    problem: Problem, state: SearchState, number: int, members: Int[Tensor, " m"]
+) -> SearchState:
+    """Two maps from the particles of one class, found by mini-batches of these alone."""
+    since = len(problem.steps) + 1
+    seeds = [iteration_seed(problem.config, state.start, since + n) for n in range(2)]
+    maps = [perturbed(state.maps[number], state.rings, seed, _STRONG) for seed in seeds]
+    even = torch.full_like(state.fractions[:2], 0.5)
+    halves = replace(state, maps=torch.stack(maps), fractions=even, sums=None)
+    steps = split_steps(problem.config, len(members))
+    for step, index in zip(
+        steps, _batches(problem, members, seeds[0], steps[0].batch, len(steps)), strict=True
+    ):
+        seed = iteration_seed(problem.config, state.start, since + 2 + halves.iteration)
+        halves, _ = stepped(problem, halves, step, index, seed)
+    return halves
+
+
+def split_classes(problem: Problem, state: SearchState, on_event: OnEvent) -> SearchState:
+    """Split classes, the most populated first, as long as others hold nothing of their own.
+
+    A split is kept if both halves hold particles and show different maps; conformations, which are
+    alike, are told apart later.
+    """
+    tried: set[int] = set()
+    while True:
+        found = _sorted(problem, state)
+        own, free = _free(problem, state, found.shares(len(state.maps)))
+        sources = [n for n in own if n not in tried]
+        if not free or not sources:
+            return state
+        source, slot = sources[0], free[0]
+        halves = _halves(problem, state, source, found.members(source))
+        fine = float(halves.fractions.min()) >= _LEAST_HALF
+        coarse = _ALIKE * problem.config.ends_at
+        kept = fine and not alike(problem.frame, halves, [0, 1], coarse, _BARELY)
+        on_event({"event": "split", "start": state.start + 1, "class": source + 1, "kept": kept,
+                  "shares": halves.fractions.tolist()})  # fmt: skip
+        if kept:
+            maps = state.maps.clone()
+            maps[source], maps[slot] = halves.maps
+            state = replace(state, maps=maps)
+            shares = _sorted(problem, state).shares(len(maps)).to(state.fractions)
+            state = replace(state, fractions=shares)
+        else:
+            tried.add(source)
+
+
+def like_groups(problem: Problem, state: SearchState) -> list[list[int]]:
+    """After the iterations: classes that agree beyond the final resolution, the largest first.
+
+    A class that starved is put with the largest.
+    """
+    fed, starved = _fed(state.fractions)
+    like = alike(problem.frame, state, fed, _ALIKE * problem.config.ends_at, _BARELY)
+    groups = {n: [n] for n in fed if n not in like}
+    for number, first in (like | dict.fromkeys(starved, fed[0])).items():
+        groups[first].append(number)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def halves_of(problem: Problem, state: SearchState, group: list[int]) -> SearchState:
+    """The state with the classes of a group alone, all made from the first, a little different."""
+    seeds = (iteration_seed(problem.config, state.start, len(problem.steps) + 1 + n) for n in group)
+    first = state.maps[group[0]]
+    maps = torch.stack([perturbed(first, state.rings, seed, _WEAK) for seed in seeds])
+    even = torch.full_like(state.fractions[: len(group)], 1 / len(group))
+    return replace(state, maps=maps, fractions=even)
