@@ -7,14 +7,16 @@
 atoms in real space; ``DATA`` the models that the tests use.  A stack holds 3,000 good particles and
 15 % junk of five kinds; its signal-to-noise ratio is that over the box.  A map is right if its FSC
 with the truth is 0.5 at no more than 1.3 times the resolution of the map that the good particles
-give at their true poses.  Every job, good or bad, is a row of benchmarks/results/as_they_are.csv,
-in the place of one of the same case, ratio and seed.
+give at their true poses; of several molecules, if 90 % of their particles are in a class of their
+own.  Every job, good or bad, is a row of benchmarks/results/as_they_are.csv, in the place of one of
+the same case, ratio, seed and options.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -22,45 +24,84 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import gemmi
 import numpy as np
 from rows import keep
 from trust import ACCEPTED, classes_of, resolution, resolution_at_true_poses, run_abinit
 
 import vitreous
+from vitreous.validate.labels import contingency, matched
 
 RESULTS = Path(__file__).parent / "results" / "as_they_are.csv"
 FIELDS = (
-    *("case", "snr", "seed", "verdict", "right", "fsc05_A", "needed_A", "good_kept"),
-    *("junk_dropped", "wall_s", "cpu_s", "sentence", "options", "version"),
+    *("case", "snr", "seed", "verdict", "right", "fsc05_A", "needed_A", "labels"),
+    *("good_kept", "junk_dropped", "wall_s", "cpu_s", "sentence", "options", "version"),
 )
-SNRS = ("0.12", "0.06", "0.03")
+SNRS = ("0.15", "0.12", "0.06", "0.03")
+RIGHT_LABELS = 0.9
+"""Share of the good particles in the class of their molecule."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Some chains of a file among the models; all without a name.
+
+    Attributes
+    ----------
+    file, chains : str
+    """
+
+    file: str
+    chains: str = ""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A molecule, and the options of its job.
+    """Molecules, and the options of their job.
 
     Attributes
     ----------
-    model : str
-        Its file among the models.
+    models : tuple of Model
+        Several are mixed, 1,000 particles of each.
     pixel_size : float
         Angstrom.
     options : str
+    snrs : tuple of str
     """
 
-    model: str
+    models: tuple[Model, ...]
     pixel_size: float = 3.0
     options: str = ""
+    snrs: tuple[str, ...] = ("0.12", "0.06", "0.03")
 
+
+RIBOSWITCH, GROEL = Model("4gxy_riboswitchRNA.cif"), Model("groel_apo_CA.pdb")
+RUVB, POL2 = "7pbl.pdb", "1y1v_polII_TFIIS.pdb"
+FOUR = (RIBOSWITCH, GROEL, Model(RUVB, "A"), Model(POL2, "CJKL"))
 
 CASES = {
-    "riboswitch": Case("4gxy_riboswitchRNA.cif"),
-    "pol2": Case("1y1v_polII_TFIIS.pdb", 4.0),
-    "ruvb": Case("7pbl.pdb"),
-    "groel": Case("groel_apo_CA.pdb"),
-    "apoferritin": Case("apoferritin_CA_sym_cryolike.pdb", options="--symmetry O"),
+    "riboswitch": Case((RIBOSWITCH,)),
+    "pol2": Case((Model(POL2),), 4.0),
+    "ruvb": Case((Model(RUVB),)),
+    "groel": Case((GROEL,)),
+    "apoferritin": Case((Model("apoferritin_CA_sym_cryolike.pdb"),), options="--symmetry O"),
+    "four-of-4": Case(FOUR, options="--classes 4", snrs=("0.15",)),
+    "four-of-5": Case(FOUR, options="--classes 5", snrs=("0.15",)),
 }
+
+
+def atoms_of(model: Model, instruments: Path, data: Path, made: Path) -> Path:
+    """The simulator's file of a model's atoms."""
+    source = data / "models" / model.file
+    if model.chains:
+        structure = gemmi.read_structure(str(source))
+        for name in {chain.name for chain in structure[0]} - set(model.chains):
+            structure[0].remove_chain(name)
+        source = made.with_suffix(".pdb")
+        structure.write_pdb(str(source))
+    command = [sys.executable, str(instruments / "model_npz.py"), str(source), str(made)]
+    subprocess.run(command, check=True, capture_output=True)
+    return made
 
 
 def simulated(case: Case, snr: str, instruments: Path, data: Path, work: Path) -> Path:
@@ -68,12 +109,14 @@ def simulated(case: Case, snr: str, instruments: Path, data: Path, work: Path) -
     name = work / f"snr{snr}"
     if beside(name, "_true.star").is_file():
         return name
-    atoms = work / "atoms.npz"
-    made = [str(instruments / "model_npz.py"), str(data / "models" / case.model), str(atoms)]
-    options = ["--model", str(atoms), "--px", str(case.pixel_size), "--snr", snr, "--seed", "1"]
-    stack = [str(instruments / "holdsim.py"), str(name), *options]
-    for command in (made, stack):
-        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+    share = ":1000" if len(case.models) > 1 else ""
+    atoms = [
+        f"{atoms_of(model, instruments, data, work / f'atoms{number}.npz')}{share}"
+        for number, model in enumerate(case.models)
+    ]
+    options = ["--px", str(case.pixel_size), "--snr", snr, "--seed", "1"]
+    stack = [str(instruments / "holdsim.py"), str(name), "--model", *atoms, *options]
+    subprocess.run([sys.executable, *stack], check=True, capture_output=True)
     return name
 
 
@@ -94,18 +137,24 @@ def run_job(name: Path, options: str, out: Path, seed: int, needed: float) -> di
     if stopped:
         return row | {"verdict": "stopped", "right": False, "sentence": stopped}
     result = json.loads((out / "result.json").read_text())
-    found = resolution(out / "class001.mrc", beside(name, "_gt0.mrc"))
-    good = np.load(beside(name, "_truth.npz"))["label"] >= 0
+    truth = np.load(beside(name, "_truth.npz"))["label"]
     maps = [entry["class"] - 1 for entry in result["classes"] if entry["label"] == "map"]
-    kept = np.isin(classes_of(out / "particles.star"), maps)
-    return row | {
+    classes = classes_of(out / "particles.star")
+    kept = np.isin(classes, maps)
+    judged = {
         "verdict": result["verdict"],
-        "right": found <= ACCEPTED * needed,
-        "fsc05_A": found,
-        "good_kept": float(kept[good].mean()),
-        "junk_dropped": float((~kept[~good]).mean()),
+        "good_kept": float(kept[truth >= 0].mean()),
+        "junk_dropped": float((~kept[truth < 0]).mean()),
         "sentence": result["sentence"],
     }
+    if truth.max() > 0:
+        count = int(max(truth.max(), classes.max())) + 1
+        good = kept & (truth >= 0)
+        alike = contingency(truth[good], classes[good], count)
+        right = matched(alike)[1] * good.sum() / (truth >= 0).sum()
+        return row | judged | {"labels": float(right), "right": bool(right >= RIGHT_LABELS)}
+    found = resolution(out / "class001.mrc", beside(name, "_gt0.mrc"))
+    return row | judged | {"right": found <= ACCEPTED * needed, "fsc05_A": found}
 
 
 def main() -> None:
@@ -120,12 +169,14 @@ def main() -> None:
     for case_name in given.cases:
         case, work = CASES[case_name], given.work / case_name
         work.mkdir(parents=True, exist_ok=True)
-        for snr in given.snr:
+        for snr in [snr for snr in given.snr if snr in case.snrs]:
             stack = simulated(case, snr, given.instruments, given.data, work)
             truth = beside(stack, "_gt0.mrc")
-            needed = resolution_at_true_poses(
-                beside(stack, "_true.star"), truth, beside(stack, "_ceiling.mrc")
-            )
+            needed = math.nan
+            if len(case.models) == 1:
+                needed = resolution_at_true_poses(
+                    beside(stack, "_true.star"), truth, beside(stack, "_ceiling.mrc")
+                )
             options = f"{case.options} {given.options}".strip()
             for seed in given.seeds:
                 job = run_job(stack, options, beside(stack, f"_job{seed}"), seed, needed)

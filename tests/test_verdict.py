@@ -148,6 +148,22 @@ def test_hand_and_poses_are_judged_by_the_last_maps_where_there_are_two(
     assert judge(replace(coarse, at_last=at_last)).record()["evidence"]["at_last"]["start"] == 2
 
 
+def test_starts_that_nearly_agree_are_compared_after_their_last_passes() -> None:
+    near, far = evidence([28.0, 60.0]), evidence([40.0, 60.0])
+    assert judge(near).word == judge(far).word == "failed"
+    assert near.nearest == 1 and far.nearest is None
+    said = judge(replace(near, at_last=AtLast(2, 8.2, 18.6, 0.9)))
+    assert said.word == "solved"
+    assert said.sentence.startswith("2 of 3 finished starts agree to 8.2 A after their last passes")
+    assert judge(replace(near, at_last=AtLast(2, 8.2, 9.0, 0.9))).doubt == "own mirror image"
+
+
+def test_a_search_that_was_begun_anew_says_what_it_was_begun_anew_after() -> None:
+    first = judge(evidence([40.0, 60.0]))
+    said = judge(replace(evidence([15.0, 15.0]), at_first=first.sentence))
+    assert said.word == "solved" and said.sentence.endswith(first.sentence)
+
+
 def test_starts_that_pose_particles_differently_are_not_trusted() -> None:
     found = replace(evidence([15.0, 15.0]), posed_alike=[None, 0.14, 0.1])
     assert judge(found).doubt == "poses differ" and "14%" in judge(found).sentence

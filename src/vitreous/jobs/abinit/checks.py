@@ -7,7 +7,7 @@ from typing import Any
 
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.check.before import look_before
-from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.config.abinit import EFFORTS, AbinitConfig
 from vitreous.jobs.options import AUTO, chosen_mask_diameter, flag
 from vitreous.math.group_names import normalise_name
 from vitreous.particles.grid import common_grid
@@ -51,6 +51,12 @@ def _check_numbers(config: AbinitConfig) -> None:
             f"{config.angular_sampling:g} degrees is outside 1.5 to 60",
             where="--angular-sampling",
             mend="give 30, 15, 7.5 or 3.75",
+        )
+    if config.effort not in EFFORTS:
+        raise OptionError(
+            f"{config.effort!r} is none of {', '.join(EFFORTS)}",
+            where="--effort",
+            mend="give one of these",
         )
     if not 0 <= config.class_similarity <= 1:
         raise OptionError(

@@ -40,6 +40,9 @@ _STRONG, _WEAK = 0.5, 0.1
 """Norm of the random density that halves of a class get, over the map's own, for a search and for
 such passes."""
 
+_ROUNDS = 2
+"""Most splits that are tried, times the number of classes."""
+
 _LEAST_HALF = 0.2
 """Share of a class's particles that each half must come to hold."""
 
@@ -132,12 +135,12 @@ def split_classes(problem: Problem, state: SearchState, on_event: OnEvent) -> Se
     alike, are told apart later.
     """
     tried: set[int] = set()
-    while True:
+    for _ in range(_ROUNDS * len(state.maps)):
         found = _sorted(problem, state)
         own, free = _free(problem, state, found.shares(len(state.maps)))
         sources = [n for n in own if n not in tried]
         if not free or not sources:
-            return state
+            break
         source, slot = sources[0], free[0]
         halves = _halves(problem, state, source, found.members(source))
         fine = float(halves.fractions.min()) >= _LEAST_HALF
@@ -153,6 +156,7 @@ def split_classes(problem: Problem, state: SearchState, on_event: OnEvent) -> Se
             state = replace(state, fractions=shares)
         else:
             tried.add(source)
+    return state
 
 
 def like_groups(problem: Problem, state: SearchState) -> list[list[int]]:

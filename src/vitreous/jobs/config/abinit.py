@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from vitreous.jobs.config.shared import CtfOptions, FolderOptions, OfParticles, SearchOptions
 from vitreous.math.group_names import is_polyhedral
+
+Effort = Literal["low", "normal", "high"]
+
+EFFORTS: Final = get_args(Effort)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +104,7 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     flatten: bool = True
     noise_halflife: float = -1.0
     write_every: int = 10
-    effort: Literal["low", "normal", "high"] = "normal"
+    effort: Effort = "normal"
     starts: int | Literal["auto"] = "auto"
     check: bool = True
 

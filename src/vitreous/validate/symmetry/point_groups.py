@@ -26,6 +26,10 @@ molecules that have none."""
 _PSEUDO = 0.45
 """Least score of a low-passed map at which a symmetry that does not hold is warned of."""
 
+_OUTDONE = 0.15
+"""How much better, over what noise allows, a smaller group may hold: a true symmetry of more
+operators holds as well as one of fewer, a pseudosymmetry does not."""
+
 _REVOLVED = 0.85
 """Share of what is not alike in all directions that is alike all round the axis of such a body."""
 
@@ -95,9 +99,9 @@ class SymmetryFinding:
         """Whether a group holds, or nearly so: a pseudosymmetry."""
         if self.unfit is not None:
             return "untold"
-        if score.holds:
+        if score.holds and not _outdone(score, self.scores):
             return "holds"
-        return "nearly" if score.low >= _PSEUDO else "no"
+        return "nearly" if score.holds or score.low >= _PSEUDO else "no"
 
 
 def testable(name: str, option: str = "--symmetry") -> str:
@@ -116,8 +120,20 @@ def testable(name: str, option: str = "--symmetry") -> str:
 
 
 def _by_evidence(scores: Sequence[GroupScore]) -> list[GroupScore]:
-    """Of the groups that hold, the one with the most evidence first."""
-    return sorted((score for score in scores if score.holds), key=lambda score: -score.evidence)
+    """Of the groups that hold, the one with the most evidence first; none that is outdone."""
+    held = [score for score in scores if score.holds and not _outdone(score, scores)]
+    return sorted(held, key=lambda score: -score.evidence)
+
+
+def _outdone(score: GroupScore, scores: Sequence[GroupScore]) -> bool:
+    """Whether a smaller group holds so much better that this one is a pseudosymmetry."""
+    order = len(point_group(score.group))
+    return any(
+        other.holds
+        and len(point_group(other.group)) < order
+        and other.relative > score.relative + _OUTDONE
+        for other in scores
+    )
 
 
 def _unfit(trial: Trial) -> str | None:

@@ -1,0 +1,164 @@
+"""Classes that hold two molecules, and what a job does before it gives up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from tests.conftest import simulated
+from vitreous.errors import OptionError
+from vitreous.io.mrc import read_map, stack_writer
+from vitreous.io.star import read_star, write_star
+from vitreous.jobs.abinit import several
+from vitreous.jobs.abinit.abinit import run_abinit, with_effort
+from vitreous.jobs.abinit.problem import first_state
+from vitreous.jobs.abinit.schedule import batches, split_steps, starts_of
+from vitreous.jobs.abinit.searched import Task, posed_problem
+from vitreous.jobs.abinit.splitting import split_classes
+from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.config.simulate import SimulateConfig
+from vitreous.jobs.folder import ignore
+from vitreous.jobs.simulate import simulate_from
+from vitreous.math.gaussians import gaussian_sum
+from vitreous.particles.stack import open_images
+from vitreous.particles.table import read_particles
+
+BOX, PIXEL, EACH = 32, 8.0, 300
+FEW = {"initial_iterations": 2, "between_iterations": 2, "final_iterations": 1}
+
+
+def molecule(seed: int) -> torch.Tensor:
+    """Gaussians at random places within a ball of 80 angstrom."""
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(16, 3))
+    points *= 65 * rng.uniform(size=(16, 1)) ** (1 / 3) / np.linalg.norm(points, axis=1)[:, None]
+    return gaussian_sum(points, np.ones(16), 10.0, BOX, PIXEL).float()
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two molecules, one after the other."""
+    folder = tmp_path_factory.mktemp("mixture")
+    blocks, images = {}, []
+    for seed in (1, 2):
+        options = SimulateConfig(Path("m"), out=folder / str(seed), n=EACH, snr=0.5, seed=seed)
+        star = simulate_from(lambda seed=seed: (molecule(seed), PIXEL), options, ignore)
+        blocks[seed] = read_star(star)
+        images.append(open_images(read_particles(star)).read(np.arange(EACH)))
+    with stack_writer(folder / "all.mrcs", BOX, 2 * EACH, PIXEL) as file:
+        file.append(np.concatenate(images).astype(np.float32))
+    frame = pl.concat([blocks[seed]["particles"].frame for seed in (1, 2)]).with_columns(
+        rlnImageName=pl.Series([f"{n:06d}@all.mrcs" for n in range(1, 2 * EACH + 1)])
+    )
+    write_star(
+        folder / "all.star",
+        (blocks[1] | {"particles": blocks[1]["particles"].with_frame(frame)}).values(),
+    )
+    return folder / "all.star"
+
+
+@pytest.mark.slow
+def test_a_class_of_two_molecules_is_split_where_another_is_empty(mixture: Path) -> None:
+    config = AbinitConfig(mixture, out=Path("o"), classes=2, final_resolution=20.0)
+    table = read_particles(mixture)
+    task = Task(config, table, open_images(table), 180.0, torch.device("cpu"), Path("o"), "")
+    problem = posed_problem(task, ignore)
+    state = first_state(problem, 0)
+    # What the search is stuck with: one map of both molecules, and one of nothing.
+    scale = state.maps[0].norm() / molecule(1).norm()
+    merged = scale * (molecule(1) + molecule(2)) / 2
+    state = replace(
+        state,
+        maps=torch.stack([merged, torch.zeros_like(merged)]),
+        rings=problem.frame.rings_at(20.0),
+    )
+    split = split_classes(problem, state, ignore)
+    places = problem.places(20.0)
+    every = torch.arange(len(table))
+    best = problem.search(split, every, split.noise, places, accumulate=False).best
+    labels = best.map_probability.argmax(dim=1).numpy()
+    right = np.mean(labels == np.repeat([0, 1], EACH))
+    assert max(right, 1 - right) > 0.9
+
+
+def test_a_class_is_split_over_rising_resolution_with_its_own_particles_alone() -> None:
+    config = AbinitConfig(Path("p.star"), out=Path("o"), final_resolution=12.0)
+    steps = split_steps(config, 150)
+    assert {step.batch for step in steps} == {150}
+    assert steps[0].resolution == pytest.approx(20.0) and steps[-1].resolution == 12.0
+
+
+@pytest.mark.parametrize(
+    "effort,starts,batch", [("low", 3, 100), ("normal", 6, 100), ("high", 12, 200)]
+)
+def test_effort_sets_starts_and_batches(effort: str, starts: int, batch: int) -> None:
+    config = AbinitConfig(Path("p.star"), out=Path("o"), effort=effort)
+    assert starts_of(config) == starts and batches(config)[0] == batch
+    assert batches(replace(config, initial_batch=40)) == (40, batches(config)[1])
+    assert with_effort(config).symmetry == ("auto" if effort == "high" else "C1")
+    assert with_effort(replace(config, symmetry="D2")).symmetry == "D2"
+
+
+def test_an_effort_that_there_is_not_is_named(small_stack: Path, tmp_path: Path) -> None:
+    config = AbinitConfig(small_stack, out=tmp_path / "o", effort="great")
+    with pytest.raises(OptionError, match="none of low, normal, high"):
+        run_abinit(config)
+
+
+def events_until(name: str, count: int):
+    """Raise an interrupt at the so-manieth event of a name."""
+    seen = 0
+
+    def on_event(event: dict) -> None:
+        nonlocal seen
+        seen += event["event"] == name
+        if seen == count:
+            raise KeyboardInterrupt
+
+    return on_event
+
+
+@pytest.mark.slow
+def test_a_search_that_finds_nothing_is_begun_anew_and_resumes_there(tmp_path: Path) -> None:
+    star = simulated(tmp_path / "data", 300, snr=0.02, seed=5)
+    config = AbinitConfig(
+        star, out=tmp_path / "a", mask_diameter=200.0, final_resolution=17.0, polish_passes=1,
+        write_every=1, **FEW,
+    )  # fmt: skip
+    job = run_abinit(config)
+    result = json.loads((job / "result.json").read_text())
+    assert "begun anew" in result["sentence"] and len(result["starts"]) == 12
+    low = run_abinit(replace(config, out=tmp_path / "low", effort="low"))
+    assert len(json.loads((low / "result.json").read_text())["starts"]) == 3
+    iterations = 6 * 3 + 3 * 2  # those of the first starts, at the least
+    stopped = replace(config, out=tmp_path / "b")
+    with pytest.raises(KeyboardInterrupt):
+        run_abinit(stopped, events_until("iteration", iterations + 12))
+    run_abinit(replace(stopped, resume=True))
+    first, second = (read_map(tmp_path / name / "class001.mrc")[0] for name in "ab")
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.slow
+def test_high_effort_tries_several_classes_before_it_gives_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several, "_CLASSES", 2)  # half of the time
+    star = simulated(tmp_path / "data", 300, snr=0.02, seed=5)
+    config = AbinitConfig(
+        star, out=tmp_path / "a", mask_diameter=200.0, final_resolution=26.0, polish_passes=1,
+        effort="high", **FEW,
+    )  # fmt: skip
+    told: list[dict] = []
+    result = json.loads((run_abinit(config, told.append) / "result.json").read_text())
+    assert result["verdict"] != "solved"
+    notes = [event["text"] for event in told if event["event"] == "note"]
+    assert any("2 classes, which takes about" in note for note in notes)
+    assert (tmp_path / "a" / "with_2_classes").is_dir()
+    assert result["symmetry_found"]
