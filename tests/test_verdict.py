@@ -17,8 +17,9 @@ from scipy.spatial.transform import Rotation
 
 from vitreous.cli import app
 from vitreous.cli.app import verdict_lines
+from vitreous.jobs.abinit.evidence import AtLast, Evidence, Sorted, Stopped
 from vitreous.jobs.abinit.next_step import Ending, next_step, with_next_step
-from vitreous.jobs.abinit.verdict import AtLast, Doubt, Evidence, Sorted, Stopped, judge
+from vitreous.jobs.abinit.verdict import Doubt, judge
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from vitreous.jobs.abinit.checks import check_abinit, within_nyquist
+from vitreous.jobs.abinit.evidence import Evidence
 from vitreous.jobs.abinit.impose import symmetrised_search
 from vitreous.jobs.abinit.next_step import Ending, with_next_step
 from vitreous.jobs.abinit.outputs import LookedFor, write_results
 from vitreous.jobs.abinit.searched import Searched, Task, posed_problem, search
 from vitreous.jobs.abinit.several import with_several_classes
 from vitreous.jobs.abinit.state import states_from
-from vitreous.jobs.abinit.verdict import Evidence, Judgement
+from vitreous.jobs.abinit.verdict import Judgement
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.contents import digest_of
 from vitreous.jobs.em.junk import class_labels

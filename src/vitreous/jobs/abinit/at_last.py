@@ -12,10 +12,11 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.jobs.abinit.evidence import SAME_POSE
+from vitreous.jobs.abinit.evidence import AtLast
+from vitreous.jobs.abinit.gather import SAME_POSE
 from vitreous.jobs.abinit.last_pass import Ended
 from vitreous.jobs.abinit.problem import Problem
-from vitreous.jobs.abinit.verdict import HANDED_AT_LAST, AtLast
+from vitreous.jobs.abinit.verdict import HANDED_AT_LAST
 from vitreous.physics.masks import soft_sphere
 from vitreous.validate.reproducibility import agreement, agreement_with_mirror, posed_alike
 

@@ -1,143 +1,188 @@
-"""What the finished starts say together: their maps, poses and classes compared."""
+"""What the finished starts of a search say together, which the verdict rests on."""
 
 from __future__ import annotations
 
-from itertools import combinations
+from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from vitreous.validate.reproducibility import Agreement
 
-from vitreous.jobs.abinit.classify import Classified
-from vitreous.jobs.abinit.problem import Problem
-from vitreous.jobs.abinit.starts import Trial, tried
-from vitreous.jobs.abinit.verdict import Evidence, Sorted, Stopped
-from vitreous.jobs.check.preflight import contrast_score
-from vitreous.jobs.em.junk import noise_probability
-from vitreous.jobs.em.state import SearchState
-from vitreous.jobs.images import Frame
-from vitreous.physics.masks import soft_sphere
-from vitreous.validate.decoys import roundness
-from vitreous.validate.labels import adjusted_rand_index, contingency, matched
-from vitreous.validate.reproducibility import (
-    Agreement,
-    agreement,
-    agreement_with_mirror,
-    posed_alike,
-)
+_AGREES = 1.5
+"""Starts agree if they do so to this many times the final resolution."""
 
-_HELD = 0.3
-"""Part of an even share of the particles below which a class is not compared between starts."""
+_NEAR = 1.5
+"""Starts that agree to this many times what is asked may do so after their last passes."""
 
-SAME_POSE = 2.0
-"""Poses count as the same within this many angular steps: each may be one off its true place."""
-
-Volume = Float[Tensor, "n n n"]
+_ROUND, _FLAT = 0.97, 0.05
+"""Roundness of a map, and mean posterior of the best poses, from which and up to which a search has
+collapsed."""
 
 
-def _held(state: SearchState) -> list[int]:
-    """Classes of a start that hold particles, the most populated first."""
-    order = state.fractions.argsort(descending=True).tolist()
-    return [n for n in order if state.fractions[n] * len(order) >= _HELD]
+@dataclass(frozen=True)
+class Sorted:
+    """How far two starts sort the particles alike.
 
-
-def _agreement(moving: SearchState, fixed: SearchState, mask: Volume, frame: Frame) -> Agreement:
-    """How far the classes of two starts agree: the worst of those of one, each with its nearest."""
-    finest = frame.field / min(moving.rings, fixed.rings)
-    found = []
-    for wanted in _held(fixed):
-        target = fixed.maps[wanted].cpu()
-        tries = (
-            agreement(moving.maps[n].cpu(), target, mask, frame.pixel_size, finest=finest)
-            for n in _held(moving)
-        )
-        found.append(min(tries, key=lambda one: one.resolution))
-    return max(found, key=lambda one: one.resolution)
-
-
-def _posed_alike(
-    problem: Problem, trial: Trial, best: Trial, compared: Bool[Tensor, " h"]
-) -> float:
-    """Share of some held-out particles whose poses agree."""
-    grid = problem.places(problem.config.ends_at).orientations
-
-    def poses(one: Trial) -> Tensor:
-        place = one.best.reference.cpu() % len(grid.directions)
-        return grid.matrices(place, one.best.psi.cpu())[compared]
-
-    limit = SAME_POSE * problem.angular_step(problem.config.ends_at)
-    return posed_alike(poses(trial), poses(best), problem.operators, limit)
-
-
-def _sorted_alike(one: Int[Tensor, " n"], other: Int[Tensor, " n"], classes: int) -> Sorted:
-    table = contingency(one.numpy(), other.numpy(), classes)
-    return Sorted(matched(table)[1], adjusted_rand_index(table))
-
-
-def stopped_starts(problem: Problem, states: list[SearchState]) -> tuple[Stopped, ...]:
-    """Those of all starts that were not finished, and why."""
-    most, of = max(state.rounds for state in states), len(problem.steps)
-    return tuple(
-        Stopped(state.start + 1, state.iteration, of, state.behind)
-        for state in states
-        if state.rounds < most
-    )
-
-
-def gather_evidence(
-    problem: Problem,
-    states: list[SearchState],
-    classified: list[Classified],
-    stopped: tuple[Stopped, ...],
-) -> Evidence:
-    """Compare the maps, poses and classes of all finished starts.
-
-    Parameters
+    Attributes
     ----------
-    problem : Problem
-    states : list of SearchState
-        Of the finished starts.
-    classified : list of Classified
-        What the sorting into classes made of them; empty for a single class.
-    stopped : tuple of Stopped
-        The starts that were not finished.
+    share : float
+        Of the particles, in classes that match.
+    rand_index : float
+        Adjusted Rand index.
     """
-    frame = problem.frame
-    mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
-    trials = tried(problem, states, problem.config.ends_at)
-    evidences = [trial.evidence for trial in trials]
-    best = int(np.argsort(evidences, kind="stable")[-1])
-    pairwise: list[list[Agreement | None]] = [[None] * len(states) for _ in states]
-    for less, more in combinations(np.argsort(evidences, kind="stable").tolist(), 2):
-        found = _agreement(states[less], states[more], mask, frame)
-        pairwise[less][more] = pairwise[more][less] = found
-    noisy = noise_probability(trials[best].best.log_evidence.cpu()) > 0.5
-    compared = ~noisy | noisy.all()
-    labels = [c.labels for c in classified]
-    own = float("inf")  # a single start is not judged by it
-    first = states[best].maps[_held(states[best])[0]].cpu()
-    if len(states) > 1:
-        finest = frame.field / states[best].rings
-        own = agreement_with_mirror(first, mask, frame.pixel_size, finest)
-    return Evidence(
-        starts=[state.start + 1 for state in states],
-        best=best,
-        pairwise=pairwise,
-        log_likelihoods=evidences,
-        posed_alike=[
-            None if one is None else _posed_alike(problem, trial, trials[best], compared)
-            for trial, one in zip(trials, (row[best] for row in pairwise), strict=True)
-        ],
-        sorted_alike=[
-            None if n == best else _sorted_alike(one, labels[best], problem.config.classes)
-            for n, one in enumerate(labels)
+
+    share: float
+    rand_index: float
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A start that was stopped when the starts were compared.
+
+    Attributes
+    ----------
+    start : int
+        Its number, from 1.
+    iteration, of : int
+        After which iteration, of how many.
+    behind : float
+        Nats a held-out particle by which it fell short of the least likely start that went on.
+    """
+
+    start: int
+    iteration: int
+    of: int
+    behind: float
+
+
+@dataclass(frozen=True)
+class AtLast:
+    """Two starts that agree, compared after their last passes.
+
+    Attributes
+    ----------
+    start : int
+        Number of the second start.
+    resolution : float
+        Angstrom that the two last maps agree to.
+    own_mirror : float
+        Angstrom down to which the likelier start's last map is its own mirror image.
+    posed_alike : float
+        Share of the particles that both maps are made from that have the same pose in both.
+    """
+
+    start: int
+    resolution: float
+    own_mirror: float
+    posed_alike: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the verdict rests on; lists go by the starts that were finished.
+
+    Attributes
+    ----------
+    starts : list of int
+        Their numbers, from 1.
+    best : int
+        Which of the list is the likeliest.
+    pairwise : list of lists of Agreement or None
+        How far each start (row) agrees with each other one (column); None for itself.
+    log_likelihoods : list of float
+        On the same held-out particles under the same noise.
+    posed_alike : list of float or None
+        Share of the held-out particles, but for those that look like noise in the likeliest start,
+        that have the same pose as in that one.
+    sorted_alike : list of Sorted or None
+        For several classes: against the likeliest start; None for itself.
+    own_mirror : float
+        Resolution in angstrom down to which the likeliest map (of several classes, the most
+        populated) is its own mirror image.
+    contrast : float
+        Mean density at the particles' place, in standard errors.
+    final_resolution : float
+        Angstrom.
+    held_out : int
+        How many held-out particles the poses are compared of.
+    stopped : list of Stopped
+        The starts that were not finished.
+    roundness : float
+        Share of the likeliest map's variance that its rotational average holds.
+    certainty : float
+        Mean posterior of the held-out particles' best poses in the likeliest start.
+    at_last : AtLast or None
+        Where the search's own maps leave a doubt that finer ones may remove.
+    at_first : str
+        What was said of starts with smaller mini-batches, where the search was begun anew.
+    """
+
+    starts: list[int]
+    best: int
+    pairwise: list[list[Agreement | None]]
+    log_likelihoods: list[float]
+    posed_alike: list[float | None]
+    sorted_alike: list[Sorted | None]
+    own_mirror: float
+    contrast: float
+    final_resolution: float
+    held_out: int
+    stopped: tuple[Stopped, ...] = ()
+    roundness: float = 0.0
+    certainty: float = 1.0
+    at_last: AtLast | None = None
+    at_first: str = ""
+
+    @property
+    def limit(self) -> float:
+        """Resolution in angstrom that starts must agree to."""
+        return _AGREES * self.final_resolution
+
+    @property
+    def with_best(self) -> list[Agreement | None]:
+        """How far each start agrees with the likeliest; None for that one itself."""
+        return [row[self.best] for row in self.pairwise]
+
+    @property
+    def partners(self) -> list[int]:
+        """Which of the starts agree with the likeliest."""
+        return [
+            number
+            for number, found in enumerate(self.with_best)
+            if found is not None and found.resolution <= self.limit
         ]
-        or [None] * len(states),
-        own_mirror=own,
-        contrast=contrast_score(problem.images, frame),
-        final_resolution=problem.config.ends_at,
-        held_out=int(compared.sum()),
-        stopped=stopped,
-        roundness=roundness(first),
-        certainty=float(trials[best].best.probability.mean()),
-    )
+
+    @property
+    def nearest(self) -> int | None:
+        """Which start is to be compared with the likeliest after the last passes.
+
+        The likeliest partner; without any, the one that agrees best if that is not far off.
+        """
+        if self.partners:
+            return max(self.partners, key=lambda n: self.log_likelihoods[n])
+        others = {n: found.resolution for n, found in enumerate(self.with_best) if found}
+        near = [n for n in others if others[n] <= _NEAR * self.limit]
+        return min(near, key=others.__getitem__) if near else None
+
+    @property
+    def agreeing(self) -> int:
+        """How many starts agree, the likeliest among them, before or after the last passes."""
+        at_last = self.at_last is not None and self.at_last.resolution <= self.limit
+        return max(1 + len(self.partners), 2 if at_last else 1)
+
+    @property
+    def agreed(self) -> str:
+        """That starts agree, and to which resolution, in words."""
+        said = f"{self.agreeing} of {len(self.starts)} finished starts agree to"
+        if not self.partners:
+            assert self.at_last is not None
+            return f"{said} {self.at_last.resolution:.1f} A after their last passes"
+        return f"{said} {self.worst:.0f} A"
+
+    @property
+    def worst(self) -> float:
+        """Resolution in angstrom that all partners agree to."""
+        return max(a.resolution for n in self.partners if (a := self.with_best[n]) is not None)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the search ended in a ball that shows the same from everywhere."""
+        return self.roundness >= _ROUND and self.certainty <= _FLAT

@@ -15,7 +15,7 @@ from torch import Tensor
 from vitreous.io.mrc import write_map
 from vitreous.jobs.abinit.at_last import compared_at_last, may_have_hand
 from vitreous.jobs.abinit.classify import Classified, classify
-from vitreous.jobs.abinit.evidence import gather_evidence, stopped_starts
+from vitreous.jobs.abinit.gather import gather_evidence, stopped_starts
 from vitreous.jobs.abinit.last_pass import Ended, coarse_end, last_pass
 from vitreous.jobs.abinit.memory import memory_plan
 from vitreous.jobs.abinit.problem import Problem
@@ -126,7 +126,7 @@ class Searched:
     ----------
     problem : Problem
     states : list of SearchState
-        Of all starts.
+        Of all starts, those before it was begun anew first.
     chosen : SearchState
         Of the likeliest.
     ended : Ended
@@ -135,7 +135,8 @@ class Searched:
     finding : SymmetryFinding or None
         Of the last map, where none was imposed and the verdict or the user asks for it.
     searched_s, last_s : float
-        Seconds that the iterations and the rest took.
+        Seconds that the iterations and the rest took; what came before it was begun anew counts as
+        iterations.
     """
 
     problem: Problem
@@ -163,33 +164,6 @@ def _write_intermediate(task: Task, state: SearchState) -> None:
     for number, volume in enumerate(task.full_size(state.maps), 1):
         name = f"start{state.start + 1:02d}_it{state.iteration:03d}_class{number:03d}.mrc"
         write_map(folder / name, volume, task.grid.pixel_size)
-
-
-@dataclass(frozen=True)
-class _Round:
-    """Starts that were run together, and what came of them.
-
-    Attributes
-    ----------
-    problem : Problem
-    states : list of SearchState
-        Of all starts so far, those of the round before first.
-    chosen : SearchState
-        Of the likeliest.
-    ended : Ended
-    judgement : Judgement
-    finding : SymmetryFinding or None
-    iterated_s : float
-        Seconds that the iterations took.
-    """
-
-    problem: Problem
-    states: list[SearchState]
-    chosen: SearchState
-    ended: Ended
-    judgement: Judgement
-    finding: SymmetryFinding | None
-    iterated_s: float
 
 
 def _run_starts(
@@ -238,11 +212,11 @@ def _run_round(
     task: Task,
     problem: Problem,
     states: list[SearchState],
-    before: _Round | None,
+    before: Searched | None,
     on_event: OnEvent,
     *,
     last: bool,
-) -> _Round:
+) -> Searched:
     """Starts run and judged, together with the likeliest of the round before.
 
     Where the search's own maps leave a doubt about hand or poses, or agree nearly as far as is
@@ -277,8 +251,16 @@ def _run_round(
         mates = _mates(problem, finding)
         at_last = compared_at_last(problem, ended, other, number, mates)
         judgement = judge(replace(evidence, at_last=at_last))
-    all_states = [*earlier, *states]
-    return _Round(problem, all_states, chosen, ended, judgement, finding, between - began)
+    return Searched(
+        problem,
+        [*earlier, *states],
+        chosen,
+        ended,
+        judgement,
+        finding,
+        between - began,
+        time.monotonic() - between,
+    )
 
 
 def search(task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent) -> Searched:
@@ -286,23 +268,14 @@ def search(task: Task, problem: Problem, states: list[SearchState], on_event: On
 
     A search whose starts find nothing in common is begun anew with larger mini-batches.
     """
-    began = time.monotonic()
     since, again = problem.starts, problem.may_begin_anew
     made = _run_round(task, problem, states[:since], None, on_event, last=not again)
-    iterated = made.iterated_s
     if made.judgement.doubt in FOUND_NOTHING and again:
         text = f"{made.judgement.sentence} The search is begun anew with larger mini-batches."
         on_event({"event": "note", "text": text})
-        made = _run_round(task, problem.anew(), states[since:], made, on_event, last=True)
-        iterated += made.iterated_s
+        first, larger = made, problem.anew()
+        made = _run_round(task, larger, states[since:], first, on_event, last=True)
+        spent = first.searched_s + first.last_s
+        made = replace(made, searched_s=made.searched_s + spent)
     on_event({"event": "verdict", **made.judgement.record()})
-    return Searched(
-        problem,
-        made.states,
-        made.chosen,
-        made.ended,
-        made.judgement,
-        made.finding,
-        iterated,
-        time.monotonic() - began - iterated,
-    )
+    return made

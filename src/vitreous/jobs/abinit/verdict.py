@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
-from vitreous.validate.reproducibility import Agreement
+from vitreous.jobs.abinit.evidence import Evidence, Stopped
 from vitreous.validate.verdict import Verdict, Word
 
 Doubt = Literal[
@@ -37,12 +37,6 @@ FOUND_NOTHING: Final[frozenset[Doubt]] = frozenset(
 )
 """Doubts that a search with larger mini-batches may remove."""
 
-_AGREES = 1.5
-"""Starts agree if they do so to this many times the final resolution."""
-
-_NEAR = 1.5
-"""Starts that agree to this many times what is asked may do so after their last passes."""
-
 _HANDED = 1.02
 """A map has a hand if it is unlike its mirror image at this many times the resolution that starts
 agree to; neither resolution is finer than the search's own."""
@@ -61,181 +55,6 @@ _DARK = -5.0
 
 _SEEN = 5.0
 """Contrast score that particles, unlike noise, reach."""
-
-_ROUND, _FLAT = 0.97, 0.05
-"""Roundness of a map, and mean posterior of the best poses, from which and up to which a search has
-collapsed."""
-
-
-@dataclass(frozen=True)
-class Sorted:
-    """How far two starts sort the particles alike.
-
-    Attributes
-    ----------
-    share : float
-        Of the particles, in classes that match.
-    rand_index : float
-        Adjusted Rand index.
-    """
-
-    share: float
-    rand_index: float
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """A start that was stopped when the starts were compared.
-
-    Attributes
-    ----------
-    start : int
-        Its number, from 1.
-    iteration, of : int
-        After which iteration, of how many.
-    behind : float
-        Nats a held-out particle by which it fell short of the least likely start that went on.
-    """
-
-    start: int
-    iteration: int
-    of: int
-    behind: float
-
-
-@dataclass(frozen=True)
-class AtLast:
-    """Two starts that agree, compared after their last passes.
-
-    Attributes
-    ----------
-    start : int
-        Number of the second start.
-    resolution : float
-        Angstrom that the two last maps agree to.
-    own_mirror : float
-        Angstrom down to which the likelier start's last map is its own mirror image.
-    posed_alike : float
-        Share of the particles that both maps are made from that have the same pose in both.
-    """
-
-    start: int
-    resolution: float
-    own_mirror: float
-    posed_alike: float
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the verdict rests on; lists go by the starts that were finished.
-
-    Attributes
-    ----------
-    starts : list of int
-        Their numbers, from 1.
-    best : int
-        Which of the list is the likeliest.
-    pairwise : list of lists of Agreement or None
-        How far each start (row) agrees with each other one (column); None for itself.
-    log_likelihoods : list of float
-        On the same held-out particles under the same noise.
-    posed_alike : list of float or None
-        Share of the held-out particles, but for those that look like noise in the likeliest start,
-        that have the same pose as in that one.
-    sorted_alike : list of Sorted or None
-        For several classes: against the likeliest start; None for itself.
-    own_mirror : float
-        Resolution in angstrom down to which the likeliest map (of several classes, the most
-        populated) is its own mirror image.
-    contrast : float
-        Mean density at the particles' place, in standard errors.
-    final_resolution : float
-        Angstrom.
-    held_out : int
-        How many held-out particles the poses are compared of.
-    stopped : list of Stopped
-        The starts that were not finished.
-    roundness : float
-        Share of the likeliest map's variance that its rotational average holds.
-    certainty : float
-        Mean posterior of the held-out particles' best poses in the likeliest start.
-    at_last : AtLast or None
-        Where the search's own maps leave a doubt that finer ones may remove.
-    at_first : str
-        What was said of starts with smaller mini-batches, where the search was begun anew.
-    """
-
-    starts: list[int]
-    best: int
-    pairwise: list[list[Agreement | None]]
-    log_likelihoods: list[float]
-    posed_alike: list[float | None]
-    sorted_alike: list[Sorted | None]
-    own_mirror: float
-    contrast: float
-    final_resolution: float
-    held_out: int
-    stopped: tuple[Stopped, ...] = ()
-    roundness: float = 0.0
-    certainty: float = 1.0
-    at_last: AtLast | None = None
-    at_first: str = ""
-
-    @property
-    def limit(self) -> float:
-        """Resolution in angstrom that starts must agree to."""
-        return _AGREES * self.final_resolution
-
-    @property
-    def with_best(self) -> list[Agreement | None]:
-        """How far each start agrees with the likeliest; None for that one itself."""
-        return [row[self.best] for row in self.pairwise]
-
-    @property
-    def partners(self) -> list[int]:
-        """Which of the starts agree with the likeliest."""
-        return [
-            number
-            for number, found in enumerate(self.with_best)
-            if found is not None and found.resolution <= self.limit
-        ]
-
-    @property
-    def nearest(self) -> int | None:
-        """Which start is to be compared with the likeliest after the last passes.
-
-        The likeliest partner; without any, the one that agrees best if that is not far off.
-        """
-        if self.partners:
-            return max(self.partners, key=lambda n: self.log_likelihoods[n])
-        others = {n: found.resolution for n, found in enumerate(self.with_best) if found}
-        near = [n for n in others if others[n] <= _NEAR * self.limit]
-        return min(near, key=others.__getitem__) if near else None
-
-    @property
-    def agreeing(self) -> int:
-        """How many starts agree, the likeliest among them, before or after the last passes."""
-        at_last = self.at_last is not None and self.at_last.resolution <= self.limit
-        return max(1 + len(self.partners), 2 if at_last else 1)
-
-    @property
-    def agreed(self) -> str:
-        """That starts agree, and to which resolution, in words."""
-        said = f"{self.agreeing} of {len(self.starts)} finished starts agree to"
-        if not self.partners:
-            assert self.at_last is not None
-            return f"{said} {self.at_last.resolution:.1f} A after their last passes"
-        return f"{said} {self.worst:.0f} A"
-
-    @property
-    def worst(self) -> float:
-        """Resolution in angstrom that all partners agree to."""
-        return max(a.resolution for n in self.partners if (a := self.with_best[n]) is not None)
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether the search ended in a ball that shows the same from everywhere."""
-        return self.roundness >= _ROUND and self.certainty <= _FLAT
 
 
 @dataclass(frozen=True, kw_only=True)
