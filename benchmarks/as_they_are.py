@@ -9,7 +9,7 @@ atoms in real space; ``DATA`` the models that the tests use.  A stack holds 3,00
 with the truth is 0.5 at no more than 1.3 times the resolution of the map that the good particles
 give at their true poses; of several molecules, if 90 % of their particles are in a class of their
 own.  Every job, good or bad, is a row of benchmarks/results/as_they_are.csv, in the place of one of
-the same case, ratio, seed and options.
+the same case, ratio and seed.
 """
 
 from __future__ import annotations
