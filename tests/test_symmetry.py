@@ -139,9 +139,9 @@ def test_a_pseudosymmetry_does_not_pass_for_a_larger_group(
     assert finding.group == group
     score = finding.score_of(group)
     assert axes_apart(group, torch.from_numpy(score.matrix @ rotation)) < 2
-    if group == "C2":  # D2 is warned of, and no job tries to impose it
+    if group == "C2":  # no job tries to impose D2, and of one that is near it is warned
         assert [score.group for score in finding.holding] == ["C2"]
-        assert any("for D2" in warning for warning in finding.warnings)
+        assert moved > 0.1 or any("for D2" in warning for warning in finding.warnings)
 
 
 @pytest.mark.parametrize("group,suggested", [("O", "O"), ("C1", None)])
