@@ -12,6 +12,7 @@ from vitreous.jobs.em.found import Found
 from vitreous.jobs.em.image_fit import ImageFit, image_fit, unlike_others
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.em.planes import PlaneImages, half_plane
+from vitreous.kernels.cubes import read_planes
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix
 from vitreous.physics.project import map_to_cube, shift_phase
@@ -73,8 +74,6 @@ def posed_images() -> tuple[torch.Tensor, PlaneImages, Posed, torch.Tensor]:
     scale[:60] = 0.5
     # The map's own transform tells the units of the closed form.
     cube = map_to_cube(volume, SHELLS + 1, 2)
-    from vitreous.kernels.cubes import read_planes
-
     own = read_planes(cube, plane.points, posed.matrices)[0]
     clean = clean * (own.abs().square().sum() / clean.abs().square().sum()).sqrt()
     variance = 0.05 * float(own.abs().square().mean())

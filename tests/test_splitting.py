@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 
+from tests.class_samples import BOX, PIXEL, stack
 from tests.conftest import simulated
 from vitreous.errors import OptionError
-from vitreous.io.mrc import read_map, stack_writer
-from vitreous.io.star import read_star, write_star
+from vitreous.io.mrc import read_map
 from vitreous.jobs.abinit import several
 from vitreous.jobs.abinit.abinit import run_abinit, with_effort
 from vitreous.jobs.abinit.problem import first_state
@@ -22,14 +21,12 @@ from vitreous.jobs.abinit.schedule import batches, split_steps, starts_of
 from vitreous.jobs.abinit.searched import Task, posed_problem
 from vitreous.jobs.abinit.splitting import split_classes
 from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.folder import ignore
-from vitreous.jobs.simulate import simulate_from
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 
-BOX, PIXEL, EACH = 32, 8.0, 300
+EACH = 300
 FEW = {"initial_iterations": 2, "between_iterations": 2, "final_iterations": 1}
 
 
@@ -45,22 +42,7 @@ def molecule(seed: int) -> torch.Tensor:
 def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two molecules, one after the other."""
     folder = tmp_path_factory.mktemp("mixture")
-    blocks, images = {}, []
-    for seed in (1, 2):
-        options = SimulateConfig(Path("m"), out=folder / str(seed), n=EACH, snr=0.5, seed=seed)
-        star = simulate_from(lambda seed=seed: (molecule(seed), PIXEL), options, ignore)
-        blocks[seed] = read_star(star)
-        images.append(open_images(read_particles(star)).read(np.arange(EACH)))
-    with stack_writer(folder / "all.mrcs", BOX, 2 * EACH, PIXEL) as file:
-        file.append(np.concatenate(images).astype(np.float32))
-    frame = pl.concat([blocks[seed]["particles"].frame for seed in (1, 2)]).with_columns(
-        rlnImageName=pl.Series([f"{n:06d}@all.mrcs" for n in range(1, 2 * EACH + 1)])
-    )
-    write_star(
-        folder / "all.star",
-        (blocks[1] | {"particles": blocks[1]["particles"].with_frame(frame)}).values(),
-    )
-    return folder / "all.star"
+    return stack(folder, (EACH, EACH), made=lambda kind: molecule(1 + kind))
 
 
 @pytest.mark.slow
@@ -78,7 +60,7 @@ def test_a_class_of_two_molecules_is_split_where_another_is_empty(mixture: Path)
         maps=torch.stack([merged, torch.zeros_like(merged)]),
         rings=problem.frame.rings_at(20.0),
     )
-    split = split_classes(problem, state, ignore)
+    split, _ = split_classes(problem, state, ignore)
     places = problem.places(20.0)
     every = torch.arange(len(table))
     best = problem.search(split, every, split.noise, places, accumulate=False).best

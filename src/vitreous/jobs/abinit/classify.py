@@ -10,9 +10,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from vitreous.jobs.abinit.problem import Problem
-from vitreous.jobs.abinit.splitting import halves_of, like_groups
+from vitreous.jobs.abinit.splitting import halves_of, like_groups, split_classes
 from vitreous.jobs.em.folds import FoldStep, in_folds, with_maps
-from vitreous.jobs.em.looks import Look, coarse_look, near_look
+from vitreous.jobs.em.looks import Look, near_look
 from vitreous.jobs.em.sorting import (
     Sorting,
     class_prior,
@@ -49,12 +49,12 @@ class Classified:
 
 
 def classify(problem: Problem, state: SearchState, on_event: OnEvent) -> Classified:
-    """Sort all particles among a state's maps; tell classes apart that are alike.
+    """Sort all particles among a state's maps; split classes, and tell those apart that are alike.
 
     Classes that agree to beyond the final resolution, as conformations of one molecule do, are
     begun anew from one map and share its particles out by passes over all of these.
     """
-    look = coarse_look(problem, state, problem.config.ends_at, any_map=True)
+    state, look = split_classes(problem, state, on_event)
     labels = look.best.map_probability.argmax(dim=1).cpu()
     for group in like_groups(problem, state):
         member = torch.isin(labels, torch.tensor(group))

@@ -18,14 +18,12 @@ from torch import Tensor
 from vitreous.jobs.abinit.last_pass import Ended, polished_on
 from vitreous.jobs.abinit.next_step import resolution_under
 from vitreous.jobs.abinit.outputs import LookedFor
-from vitreous.jobs.abinit.searched import Searched, Task, posed_problem, search
+from vitreous.jobs.abinit.searched import Searched, Task, search_within
 from vitreous.jobs.abinit.starts import tried
-from vitreous.jobs.abinit.state import states_from
 from vitreous.jobs.abinit.verdict import OF_SHAPE
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.em.polish import Material, held_out_evidence
 from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.replacement import has_checkpoint
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
 from vitreous.validate.symmetry.group_score import GroupScore
@@ -170,9 +168,7 @@ def _search_under(
     on_event({"event": "note", "text": f"{stood}: now searching under {group}."})
     under = task.under(group, resolution_under(group, task.config.ends_at, task.grid.nyquist))
     on_event({"event": "search", "symmetry": group})
-    under.folder.mkdir(exist_ok=True)
-    states = under.checkpoint(on_event).read(states_from) if has_checkpoint(under.folder) else []
-    second = search(under, posed_problem(under, on_event), states, on_event)
+    second = search_within(under, on_event)
     gain = _gain_of_search(first, second)
     tested = {
         "group": group,

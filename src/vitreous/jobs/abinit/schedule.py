@@ -76,7 +76,7 @@ def schedule(config: AbinitConfig, particles: int) -> list[Step]:
     """
     initial = _given(config.initial_iterations, 20)
     between = _given(config.between_iterations, 60)
-    final = _given(config.final_iterations, _final_iterations(config))
+    final = _given(config.final_iterations, 50 if is_polyhedral(config.symmetry) else 10)
     first_batch, last_batch = (min(particles, batch) for batch in batches(config))
     first_resolution = initial_resolution(config)
     similarity = 0.0 if config.skip_anneal else config.class_similarity
@@ -106,10 +106,6 @@ def split_steps(config: AbinitConfig, particles: int) -> list[Step]:
         resolution = config.ends_at / ((1 - part) / _SPLIT_FROM + part)
         steps.append(Step("split", resolution, batch, _SPLIT_STEP, False, 0.0))
     return steps
-
-
-def _final_iterations(config: AbinitConfig) -> int:
-    return 50 if is_polyhedral(config.symmetry) else 10
 
 
 def batches(config: AbinitConfig) -> tuple[int, int]:

@@ -19,9 +19,8 @@ from vitreous.jobs.abinit.gather import gather_evidence, stopped_starts
 from vitreous.jobs.abinit.last_pass import Ended, coarse_end, last_pass
 from vitreous.jobs.abinit.memory import memory_plan
 from vitreous.jobs.abinit.problem import Problem
-from vitreous.jobs.abinit.splitting import split_classes
 from vitreous.jobs.abinit.starts import finished, run_starts
-from vitreous.jobs.abinit.state import save_checkpoint
+from vitreous.jobs.abinit.state import save_checkpoint, states_from
 from vitreous.jobs.abinit.verdict import (
     FOUND_NOTHING,
     OF_SHAPE,
@@ -37,7 +36,7 @@ from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.images import BEYOND, CtfMode, Frame, load_rings, working_frame
 from vitreous.jobs.memory import MemoryPlan
 from vitreous.jobs.options import AUTO
-from vitreous.jobs.replacement import CHECKPOINT
+from vitreous.jobs.replacement import CHECKPOINT, has_checkpoint
 from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
@@ -232,7 +231,6 @@ def _run_round(
             ends = [before.chosen, *ends]
         classified: list[Classified] = []
         if problem.config.classes > 1:
-            ends = [split_classes(problem, state, on_event) for state in ends]
             classified = [classify(problem, state, on_event) for state in ends]
             ends = [one.state for one in classified]
         evidence = gather_evidence(problem, ends, classified, stopped_starts(problem, states))
@@ -261,6 +259,13 @@ def _run_round(
         between - began,
         time.monotonic() - between,
     )
+
+
+def search_within(task: Task, on_event: OnEvent) -> Searched:
+    """A search in a folder of its own within a job's, gone on with where it was interrupted."""
+    task.folder.mkdir(exist_ok=True)
+    states = task.checkpoint(on_event).read(states_from) if has_checkpoint(task.folder) else []
+    return search(task, posed_problem(task, on_event), states, on_event)
 
 
 def search(task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent) -> Searched:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vitreous.jobs.abinit.searched import Searched, Task, posed_problem, search
-from vitreous.jobs.abinit.state import states_from
+from vitreous.jobs.abinit.searched import Searched, Task, search_within
 from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.replacement import has_checkpoint
 
 _CLASSES = 3
 
@@ -28,9 +26,5 @@ def with_several_classes(task: Task, first: Searched, on_event: OnEvent) -> Sear
     config = replace(task.config, classes=_CLASSES)
     several = replace(task, config=config, folder=task.folder / f"with_{_CLASSES}_classes")
     several.memory.check(task.table.path)
-    several.folder.mkdir(exist_ok=True)
-    states = (
-        several.checkpoint(on_event).read(states_from) if has_checkpoint(several.folder) else []
-    )
-    second = search(several, posed_problem(several, on_event), states, on_event)
+    second = search_within(several, on_event)
     return second if second.judgement.word == "solved" else first

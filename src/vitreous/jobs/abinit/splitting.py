@@ -7,7 +7,8 @@ each other, share the two molecules out soon if they see these particles alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from vitreous.jobs.abinit.problem import Problem, iteration_seed
 from vitreous.jobs.abinit.schedule import split_steps
 from vitreous.jobs.em.junk import noise_probability
+from vitreous.jobs.em.looks import Look, coarse_look
 from vitreous.jobs.em.online import stepped
 from vitreous.jobs.em.sorting import SAME, alike, perturbed
 from vitreous.jobs.em.state import SearchState
@@ -47,34 +49,22 @@ _LEAST_HALF = 0.2
 """Share of a class's particles that each half must come to hold."""
 
 
-@dataclass(frozen=True)
-class _Sorted:
-    """Particles by their likeliest class.
-
-    Attributes
-    ----------
-    labels : integer tensor (particles,)
-        From 0; -1 for images that look like noise.
-    """
-
-    labels: Int[Tensor, " n"]
-
-    def shares(self, classes: int) -> Float[Tensor, " k"]:
-        """Share of the particles in each class."""
-        counts = torch.bincount(self.labels[self.labels >= 0], minlength=classes).double()
-        return counts / counts.sum().clamp(min=1)
-
-    def members(self, number: int) -> Int[Tensor, " m"]:
-        """Particles of a class."""
-        return torch.nonzero(self.labels == number)[:, 0]
-
-
-def _sorted(problem: Problem, state: SearchState) -> _Sorted:
+def _look(problem: Problem, state: SearchState) -> Look:
     """All particles searched on the grid of the last iterations."""
-    every, places = torch.arange(len(problem.table)), problem.places(problem.config.ends_at)
-    best = problem.search(state, every, state.noise, places, accumulate=False).best
-    noisy = noise_probability(best.log_evidence.cpu()) > 0.5
-    return _Sorted(torch.where(noisy, -1, best.map_probability.argmax(dim=1).cpu()))
+    return coarse_look(problem, state, problem.config.ends_at, any_map=True)
+
+
+def _labels(look: Look) -> Int[Tensor, " n"]:
+    """Likeliest class of each particle, from 0; -1 for images that look like noise."""
+    noisy = noise_probability(look.best.log_evidence.cpu()) > 0.5
+    return torch.where(noisy, -1, look.best.map_probability.argmax(dim=1).cpu())
+
+
+def _shares(look: Look) -> Float[Tensor, " k"]:
+    """Share of the particles in each class, images of noise left aside."""
+    labels = _labels(look)
+    counts = torch.bincount(labels[labels >= 0], minlength=look.maps).double()
+    return counts / counts.sum().clamp(min=1)
 
 
 def _fed(shares: Float[Tensor, " k"]) -> tuple[list[int], list[int]]:
@@ -101,7 +91,7 @@ def _free(
 
 
 def _batches(
-    problem: Problem, members: Int[Tensor, " m"], seed: int, size: int, count: int
+    members: Int[Tensor, " m"], seed: int, size: int, count: int
 ) -> list[Int[Tensor, " b"]]:
     """Mini-batches of a walk through random permutations of some particles."""
     rng = np.random.default_rng(seed)
@@ -110,39 +100,54 @@ def _batches(
     return [torch.from_numpy(np.sort(walk[n * size : (n + 1) * size])) for n in range(count)]
 
 
+def _parts(
+    problem: Problem, state: SearchState, number: int, parts: Sequence[int], strength: float
+) -> SearchState:
+    """One class in the place of all, in parts that random density of a strength tells apart."""
+    since = len(problem.steps) + 1
+    seeds = (iteration_seed(problem.config, state.start, since + part) for part in parts)
+    maps = [perturbed(state.maps[number], state.rings, seed, strength) for seed in seeds]
+    even = torch.full_like(state.fractions[: len(maps)], 1 / len(maps))
+    return replace(state, maps=torch.stack(maps), fractions=even)
+
+
 def _halves(
     problem: Problem, state: SearchState, number: int, members: Int[Tensor, " m"]
 ) -> SearchState:
     """Two maps from the particles of one class, found by mini-batches of these alone."""
     since = len(problem.steps) + 1
-    seeds = [iteration_seed(problem.config, state.start, since + n) for n in range(2)]
-    maps = [perturbed(state.maps[number], state.rings, seed, _STRONG) for seed in seeds]
-    even = torch.full_like(state.fractions[:2], 0.5)
-    halves = replace(state, maps=torch.stack(maps), fractions=even, sums=None)
+    halves = replace(_parts(problem, state, number, range(2), _STRONG), sums=None)
     steps = split_steps(problem.config, len(members))
-    for step, index in zip(
-        steps, _batches(problem, members, seeds[0], steps[0].batch, len(steps)), strict=True
-    ):
+    walk = iteration_seed(problem.config, state.start, since)
+    batches = _batches(members, walk, steps[0].batch, len(steps))
+    for step, index in zip(steps, batches, strict=True):
         seed = iteration_seed(problem.config, state.start, since + 2 + halves.iteration)
         halves, _ = stepped(problem, halves, step, index, seed)
     return halves
 
 
-def split_classes(problem: Problem, state: SearchState, on_event: OnEvent) -> SearchState:
+def split_classes(
+    problem: Problem, state: SearchState, on_event: OnEvent
+) -> tuple[SearchState, Look]:
     """Split classes, the most populated first, as long as others hold nothing of their own.
 
     A split is kept if both halves hold particles and show different maps; conformations, which are
     alike, are told apart later.
+
+    Returns
+    -------
+    The state, and what a search of all particles finds with its maps.
     """
+    look = _look(problem, state)
     tried: set[int] = set()
     for _ in range(_ROUNDS * len(state.maps)):
-        found = _sorted(problem, state)
-        own, free = _free(problem, state, found.shares(len(state.maps)))
+        own, free = _free(problem, state, _shares(look))
         sources = [n for n in own if n not in tried]
         if not free or not sources:
             break
         source, slot = sources[0], free[0]
-        halves = _halves(problem, state, source, found.members(source))
+        members = torch.nonzero(_labels(look) == source)[:, 0]
+        halves = _halves(problem, state, source, members)
         fine = float(halves.fractions.min()) >= _LEAST_HALF
         coarse = _ALIKE * problem.config.ends_at
         kept = fine and not alike(problem.frame, halves, [0, 1], coarse, _BARELY)
@@ -152,11 +157,12 @@ def split_classes(problem: Problem, state: SearchState, on_event: OnEvent) -> Se
             maps = state.maps.clone()
             maps[source], maps[slot] = halves.maps
             state = replace(state, maps=maps)
-            shares = _sorted(problem, state).shares(len(maps)).to(state.fractions)
+            shares = _shares(_look(problem, state)).to(state.fractions)
             state = replace(state, fractions=shares)
+            look = _look(problem, state)
         else:
             tried.add(source)
-    return state
+    return state, look
 
 
 def like_groups(problem: Problem, state: SearchState) -> list[list[int]]:
@@ -174,8 +180,4 @@ def like_groups(problem: Problem, state: SearchState) -> list[list[int]]:
 
 def halves_of(problem: Problem, state: SearchState, group: list[int]) -> SearchState:
     """The state with the classes of a group alone, all made from the first, a little different."""
-    seeds = (iteration_seed(problem.config, state.start, len(problem.steps) + 1 + n) for n in group)
-    first = state.maps[group[0]]
-    maps = torch.stack([perturbed(first, state.rings, seed, _WEAK) for seed in seeds])
-    even = torch.full_like(state.fractions[: len(group)], 1 / len(group))
-    return replace(state, maps=maps, fractions=even)
+    return _parts(problem, state, group[0], group, _WEAK)

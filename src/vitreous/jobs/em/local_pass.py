@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -168,40 +169,28 @@ def local_pass(
 
 
 def pass_by_class(
-    maps: Float[Tensor, "k n n n"],
-    images: PlaneImages,
+    search: Callable[[list[int], Int[Tensor, " m"]], LocalResult],
     index: Int[Tensor, " b"],
-    posed: Posed,
-    noise: Float[Tensor, "g shells"],
-    around: Neighbourhood,
-    operators: Float[Tensor, "s 3 3"],
-    fractions: Float[Tensor, " k"],
-    shells: int,
     only: Int[Tensor, " b"],
+    maps: int,
 ) -> LocalResult:
-    """The same with particles whose class is known compared with its map alone.
+    """A local pass in which particles whose class is known are compared with its map alone.
 
     Parameters
     ----------
+    search : callable
+        The pass, with some of the maps and some of the particles.
+    index : integer tensor (particles,)
+        All particles.
     only : integer tensor (particles,)
         Map that a particle is compared with; -1 for all maps.
+    maps : int
     """
     parts, order = [], []
     for number in only.unique().tolist():
         member = torch.nonzero(only == number)[:, 0]
-        some = list(range(len(maps))) if number < 0 else [number]
-        result = local_pass(
-            maps[some],
-            images,
-            index[member],
-            posed.at(member),
-            noise,
-            around,
-            operators,
-            fractions[some],
-            shells,
-        )
-        parts.append(_among(result, some, len(maps)))
+        some = list(range(maps)) if number < 0 else [number]
+        parts.append(_among(search(some, index[member]), some, maps))
         order.append(member)
     return LocalResult(
         joined_bests([part.best for part in parts]).at(torch.cat(order).argsort()),

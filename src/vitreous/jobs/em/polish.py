@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.jobs.em.engine import renewed_noise, renewed_scale
-from vitreous.jobs.em.local_pass import LocalResult, Posed, pass_by_class
+from vitreous.jobs.em.local_pass import LocalResult, Posed, local_pass, pass_by_class
 from vitreous.jobs.em.planes import PlaneImages
 from vitreous.jobs.em.signal import Signal, believed, shared_signal
 from vitreous.jobs.folder import OnEvent
@@ -125,18 +125,22 @@ def _fold(
     shells: int,
 ) -> tuple[Polished, LocalResult]:
     """Search one fold with the state's maps; poses, noise and fractions renewed."""
-    result = pass_by_class(
-        state.maps,
-        material.images.with_group_scales(state.scale),
-        index,
-        state.posed.at(index),
-        state.noise,
-        around,
-        material.operators,
-        state.fractions,
-        shells,
-        material.only[index],
-    )
+    images = material.images.with_group_scales(state.scale)
+
+    def search(maps: list[int], some: Int[Tensor, " m"]) -> LocalResult:
+        return local_pass(
+            state.maps[maps],
+            images,
+            some,
+            state.posed.at(some),
+            state.noise,
+            around,
+            material.operators,
+            state.fractions[maps],
+            shells,
+        )
+
+    result = pass_by_class(search, index, material.only[index], len(state.maps))
     noise = renewed_noise(state.noise, result, material.images.mask_share, _NOISE_RATE)
     scale = renewed_scale(state.scale, result, _NOISE_RATE)
     share = result.best.map_probability.mean(dim=0)
