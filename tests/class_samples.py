@@ -39,11 +39,16 @@ def stack(
     counts: tuple[int, ...],
     noise: int = 0,
     made: Callable[[int], torch.Tensor] = density,
+    *,
+    snr: float = 0.6,
+    seed: int = 0,
 ) -> Path:
     """Particles of each kind, one after the other, and then images of noise alone."""
     images, frames = [], []
     for kind, count in enumerate(counts):
-        config = SimulateConfig(Path("-"), out=folder / f"kind{kind}", n=count, snr=0.6, seed=kind)
+        config = SimulateConfig(
+            Path("-"), out=folder / f"kind{kind}", n=count, snr=snr, seed=seed + kind
+        )
         star = simulate_from(lambda kind=kind: (made(kind), PIXEL), config, ignore)
         images.append(open_images(read_particles(star)).read(np.arange(count)))
         blocks = read_star(star)

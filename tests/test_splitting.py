@@ -42,7 +42,7 @@ def molecule(seed: int) -> torch.Tensor:
 def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two molecules, one after the other."""
     folder = tmp_path_factory.mktemp("mixture")
-    return stack(folder, (EACH, EACH), made=lambda kind: molecule(1 + kind))
+    return stack(folder, (EACH, EACH), made=lambda kind: molecule(1 + kind), snr=0.5, seed=1)
 
 
 @pytest.mark.slow
