@@ -20,7 +20,7 @@ from vitreous.jobs.abinit.schedule import (
     rounds,
     schedule,
 )
-from vitreous.jobs.abinit.temperature import inflated, steered
+from vitreous.jobs.abinit.temperature import inflated, is_steered, steered
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.images import Frame, working_frame
 from vitreous.particles.grid import Grid, common_grid
@@ -137,3 +137,10 @@ def test_the_temperature_is_steered_to_where_particles_choose() -> None:
     for _ in range(50):  # particles whose certainty falls with the temperature as 0.1 / T
         temperature = steered(temperature, 0.1 / temperature)
     assert 0.1 / temperature == pytest.approx(0.2, rel=0.01)
+
+
+def test_starts_are_of_two_kinds_but_for_several_maps_and_high_symmetry() -> None:
+    kinds = [is_steered(start, 1, polyhedral=False) for start in range(6)]
+    assert kinds == [True, True, False, True, True, False]
+    assert all(is_steered(start, 3, polyhedral=False) for start in range(6))
+    assert not any(is_steered(start, 1, polyhedral=True) for start in range(6))

@@ -137,6 +137,7 @@ def test_a_collapsed_search_says_so_instead_of_that_its_starts_agree() -> None:
         (AtLast(2, math.inf, 30.0, 0.9), "starts disagree"),
         (AtLast(2, 24.0, 60.0, 0.9), "starts disagree"),
         (AtLast(2, 8.2, 18.6, 0.14), "poses differ"),
+        (AtLast(2, 13.1, 21.0, 0.9, stands_out="O"), "own mirror image"),
     ],
 )
 def test_hand_and_poses_are_judged_by_the_last_maps_where_there_are_two(
@@ -147,6 +148,12 @@ def test_hand_and_poses_are_judged_by_the_last_maps_where_there_are_two(
     assert judge(replace(coarse, at_last=at_last)).doubt == doubt
     assert "inf" not in judge(replace(coarse, at_last=at_last)).sentence
     assert judge(replace(coarse, at_last=at_last)).record()["evidence"]["at_last"]["start"] == 2
+
+
+def test_a_group_that_stands_out_is_no_doubt_of_a_search_whose_map_has_a_hand() -> None:
+    """A molecule with a pseudosymmetry is like that."""
+    plain = replace(evidence([15.0, 15.0]), at_last=AtLast(2, 8.2, 18.6, 0.9, stands_out="C6"))
+    assert judge(plain).word == "solved"
 
 
 def test_starts_that_nearly_agree_are_compared_after_their_last_passes() -> None:

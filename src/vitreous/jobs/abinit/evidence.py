@@ -67,12 +67,16 @@ class AtLast:
         Angstrom down to which the likelier start's last map is its own mirror image.
     posed_alike : float
         Share of the particles that both maps are made from that have the same pose in both.
+    stands_out : str or None
+        A point group whose axes stand out in the likeliest start's last map, though the map does
+        not hold it.
     """
 
     start: int
     resolution: float
     own_mirror: float
     posed_alike: float
+    stands_out: str | None = None
 
 
 @dataclass(frozen=True)

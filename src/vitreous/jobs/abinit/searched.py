@@ -248,6 +248,8 @@ def _run_round(
         other, number = finish(problem, ends[second]), evidence.starts[second]
         mates = _mates(problem, finding)
         at_last = compared_at_last(problem, ended, other, number, mates)
+        if at_last and finding and finding.group == "C1":
+            at_last = replace(at_last, stands_out=finding.suggested)
         judgement = judge(replace(evidence, at_last=at_last))
     return Searched(
         problem,

@@ -10,7 +10,7 @@ import torch
 
 from vitreous.jobs.abinit.problem import Problem, first_state, held_out, iteration_seed, mini_batch
 from vitreous.jobs.abinit.schedule import noise_factor
-from vitreous.jobs.abinit.temperature import inflated, steered
+from vitreous.jobs.abinit.temperature import inflated, is_steered, steered
 from vitreous.jobs.em.engine import PassResult
 from vitreous.jobs.em.online import Step, stepped
 from vitreous.jobs.em.state import SearchState
@@ -40,18 +40,22 @@ def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchSta
     config = problem.config
     index = mini_batch(problem, state, step.batch)
     seed = iteration_seed(config, 0, state.iteration + 1)  # all starts share their slices' places
-    temperature = temperature_of(config.noise_halflife, state, step)
+    temperature = temperature_of(problem, state, step)
     factor = noise_factor(temperature, polyhedral=problem.polyhedral)
     after, result = stepped(problem, state, step, index, seed, factor)
     following = steered(temperature, float(result.best.probability.mean()))
     return replace(after, temperature=following), result
 
 
-def temperature_of(halflife: float, state: SearchState, step: Step) -> float:
-    """As its half-life says, if one is given; else as steered, and 1 in the final iterations."""
-    if halflife > 0:
-        return inflated(halflife, state.seen)
-    return 1.0 if step.stage == "final" else state.temperature
+def temperature_of(problem: Problem, state: SearchState, step: Step) -> float:
+    """As its half-life says, if one is given; else as steered, or 1.
+
+    It is 1 in the final iterations, and all along in starts that are not steered.
+    """
+    if problem.config.noise_halflife > 0:
+        return inflated(problem.config.noise_halflife, state.seen)
+    steers = is_steered(state.start, len(state.maps), polyhedral=problem.polyhedral)
+    return state.temperature if steers and step.stage != "final" else 1.0
 
 
 def _steps_of(
@@ -60,7 +64,7 @@ def _steps_of(
     """The state after every iteration still to be done, and what to tell of it."""
     for step in problem.steps[state.iteration : until]:
         began = time.monotonic()
-        temperature = temperature_of(problem.config.noise_halflife, state, step)
+        temperature = temperature_of(problem, state, step)
         after, result = iterate(problem, state, step)
         change = (after.maps - state.maps).norm() / after.maps.norm().clamp(min=1e-20)
         state = after

@@ -4,6 +4,10 @@ While a map has no shape yet, all poses explain an image alike; the mean over th
 explains all poses alike: a search of faint particles that begins so ends so.  Below 1 the factor
 makes particles choose, and the map takes a shape.  It rises to 1 as the particles become certain by
 themselves, and is 1 in the final iterations: what was chosen wrongly does not last there.
+
+A particle with symmetry is never certain, as poses that the symmetry makes equal share its
+posterior: steered starts then fit noise.  So every third start of a single map is searched at 1
+throughout, and the held-out particles tell which kind suits; under T, O or I all starts are.
 """
 
 from __future__ import annotations
@@ -22,6 +26,11 @@ _GAIN = 0.5
 
 _INFLATION = 8.0
 """Factor at the start where a half-life is set (RELION's value)."""
+
+
+def is_steered(start: int, maps: int, *, polyhedral: bool) -> bool:
+    """Whether the temperature of a start, numbered from 0, is steered."""
+    return not polyhedral and (maps > 1 or start % 3 != 2)
 
 
 def steered(temperature: float, certainty: float) -> float:

@@ -189,13 +189,18 @@ def _judged_by_partners(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
 
 def _of_search(evidence: Evidence) -> tuple[Doubt | None, str]:
     """Doubt, and its words, about hand and poses of the search's maps."""
-    if evidence.own_mirror <= _HANDED * evidence.worst:
+    if _no_hand(evidence):
         return "own mirror image", _mirror_words(evidence.own_mirror)
     posed = [s for n in evidence.partners if (s := evidence.posed_alike[n]) is not None]
     # Of several classes the particles' sorting is asked for instead: poses go by one class's map.
     if not any(evidence.sorted_alike) and posed and _few(max(posed), evidence.held_out):
         return "poses differ", _pose_words(max(posed))
     return None, ""
+
+
+def _no_hand(evidence: Evidence) -> bool:
+    """Whether the search's map is its own mirror image as far as starts agree."""
+    return bool(evidence.partners) and evidence.own_mirror <= _HANDED * evidence.worst
 
 
 def _few(share: float, particles: int) -> bool:
@@ -215,6 +220,12 @@ def _of_last_maps(evidence: Evidence) -> tuple[Doubt | None, str]:
         return "own mirror image", (
             f"after their last passes two of them agree to {last.resolution:.0f} A, where "
             f"{_mirror_words(last.own_mirror)}"
+        )
+    if last.stands_out and _no_hand(evidence):
+        return "own mirror image", (
+            f"the map of the search is its own mirror image to {evidence.own_mirror:.0f} A, and in "
+            f"the last map the axes of {last.stands_out} stand out though it does not hold this "
+            "symmetry: a false solution of a particle that has it looks so"
         )
     if last.posed_alike < _POSED:
         return "poses differ", _pose_words(last.posed_alike)
