@@ -168,6 +168,14 @@ def several_starts(small_stack: Path, tmp_path_factory: pytest.TempPathFactory) 
     return run_abinit(AbinitConfig(small_stack, out=out, **SEVERAL))
 
 
+def test_the_share_of_the_work_that_is_done_rises_to_all_of_it(several_starts: Path) -> None:
+    events = [json.loads(line) for line in (several_starts / "log.jsonl").read_text().splitlines()]
+    shares = [event["share"] for event in events if event["event"] == "iteration"]
+    assert shares == sorted(shares) and 0 < shares[0] < 0.1 and shares[-1] == pytest.approx(1)
+    (plan,) = (event["stages"] for event in events if event["event"] == "plan")
+    assert sum(plan.values()) == pytest.approx(1) and min(plan.values()) == plan["reading"] == 0
+
+
 @pytest.mark.parametrize("at", [9, 20])
 @pytest.mark.slow
 def test_a_job_interrupted_between_comparisons_ends_in_the_same_bits(

@@ -22,9 +22,8 @@ from vitreous.math.so3 import healpix_directions
 from vitreous.math.symmetry import point_group
 from vitreous.report.directions import cell_order, direction_density
 from vitreous.report.html import write_report
-from vitreous.report.progress import ProgressDisplay, duration
+from vitreous.report.progress import ProgressDisplay, duration, share_done
 from vitreous.report.record import iterations_by_start
-from vitreous.report.stages import STAGES, share_done
 from vitreous.report.viewer import SIDE, default_level, fitted, make_view
 
 BOX, PIXEL = 32, 4.0
@@ -420,12 +419,13 @@ def test_counts_that_are_upper_bounds_are_called_so() -> None:
 
 def test_one_estimate_for_the_whole_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """At a steady pace the time left falls steadily, also where a new stage begins."""
-    (job, stages), now = next(iter(STAGES.items())), 0.0
+    stages, now = {"iteration": 0.5, "last passes": 0.2, "poses polished": 0.3}, 0.0
     monkeypatch.setattr("vitreous.report.progress.time.monotonic", lambda: now)
     text = io.StringIO()
     with ProgressDisplay(Console(file=text, force_terminal=False, width=80)) as display:
-        display({"event": "start", "job": job})
-        for stage, share in stages:
+        display({"event": "start", "job": "abinit"})
+        display({"event": "plan", "stages": stages})
+        for stage, share in stages.items():
             for i in range(11):
                 display({"event": "iteration" if stage == "iteration" else "pass",
                          "stage": stage, "iteration": i, "of": 10})  # fmt: skip
@@ -442,11 +442,29 @@ def _seconds(words: str) -> int:
     return sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+) (s|min|h)\b", words))
 
 
-@pytest.mark.parametrize("job", STAGES)
-def test_stages_make_up_the_whole_job(job: str) -> None:
-    last = STAGES[job][-1][0]
-    assert share_done(job, last, 1.0) == pytest.approx(1)
-    assert share_done(job, "of no job", 0.5) is None
+def test_the_time_left_goes_by_work_where_steps_are_unlike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a hundred steps the later half take four times as long each, and events say so."""
+    work, now = [1.0] * 50 + [4.0] * 50, 0.0
+    monkeypatch.setattr("vitreous.report.progress.time.monotonic", lambda: now)
+    text = io.StringIO()
+    with ProgressDisplay(Console(file=text, force_terminal=False, width=80)) as display:
+        for i in range(101):
+            share = sum(work[:i]) / sum(work)
+            display({"event": "iteration", "iteration": i, "of": 100, "share": share})
+            now += work[i] if i < 100 else 0.0
+    told = [line for line in text.getvalue().splitlines() if "about" in line]
+    assert len(told) >= 8
+    for line in told:
+        gone, left = (_seconds(part) for part in re.findall(r", (?:about )?([\d][\w ]*)", line))
+        assert gone + left == pytest.approx(250, abs=10)
+
+
+def test_a_stage_that_is_not_in_the_plan_has_no_part_of_the_job() -> None:
+    assert share_done({"a": 0.25, "b": 0.75}, "b", 1.0) == pytest.approx(1)
+    assert share_done({"a": 0.25, "b": 0.75}, "b", 0.5) == pytest.approx(0.625)
+    assert share_done({"a": 0.25, "b": 0.75}, "of no job", 0.5) is None
 
 
 def test_terminal_progress_shows_a_bar() -> None:
@@ -471,7 +489,7 @@ def test_a_second_search_within_a_job_has_an_estimate_of_its_own() -> None:
     with ProgressDisplay(console) as progress:
         progress({"event": "start", "job": "abinit"})
         for _ in range(2):
-            progress({"event": "search", "symmetry": "O"})
+            progress({"event": "plan", "stages": {"iteration": 1.0}})
             for i in range(1, 11):
                 progress({"event": "iteration", "stage": "final", "iteration": i, "of": 10})
     lines = console.file.getvalue().splitlines()

@@ -11,7 +11,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from vitreous.report.stages import share_done
 from vitreous.report.terminal import Terminal
 
 _PLAIN_LINES = 10
@@ -43,6 +42,8 @@ class Step:
     words : str
         What is shown of it.
     done, total : int
+    share : float
+        Of the stage's work that is done.
     bounded : bool
         The stage may end before ``total`` is reached.
     """
@@ -51,6 +52,7 @@ class Step:
     words: str
     done: int
     total: int
+    share: float
     bounded: bool
 
     @property
@@ -60,16 +62,12 @@ class Step:
             f"{self.done} of at most {self.total}" if self.bounded else f"{self.done}/{self.total}"
         )
 
-    @property
-    def share(self) -> float:
-        """Share of the stage that is done."""
-        return min(self.done / max(self.total, 1), 1.0)
-
 
 def step_of(event: Mapping[str, Any]) -> Step | None:
     """How far a job is, by one of its events; None if the event does not say.
 
-    An event gives the number of steps as ``of``, or as ``at_most`` where there may be fewer.
+    An event gives the number of steps as ``of``, or as ``at_most`` where there may be fewer, and as
+    ``share`` what is done of the work where steps are unlike each other.
     """
     bounded = "at_most" in event
     done, total = event.get("iteration"), event.get("at_most" if bounded else "of")
@@ -80,7 +78,26 @@ def step_of(event: Mapping[str, Any]) -> Step | None:
     stage = "iteration" if search else words
     if event.get("resolution") is not None:
         words = f"{words}, {event['resolution']:.0f} A"
-    return Step(stage, words, int(done), int(total), bounded)
+    share = event.get("share", min(done / max(total, 1), 1.0))
+    return Step(stage, words, int(done), int(total), float(share), bounded)
+
+
+def share_done(stages: Mapping[str, float], stage: str, share: float) -> float | None:
+    """Share of a whole job that is done; None for a stage whose part is not known.
+
+    Parameters
+    ----------
+    stages : mapping of str to float
+        Stages in order, and the share of the job's time that each is expected to take.
+    stage : str
+    share : float
+        Of this stage.  A stage may end before it is whole: the job is then farther at once.
+    """
+    if stage not in stages:
+        return None
+    names = list(stages)
+    before = sum(stages[name] for name in names[: names.index(stage)])
+    return before + stages[stage] * share
 
 
 class Estimate:
@@ -102,7 +119,7 @@ class Estimate:
 class ProgressDisplay:
     """Shows events as a bar on a terminal, and as a line now and then elsewhere.
 
-    One bar and one estimate serve a whole job whose stages are known; else each stage has its own.
+    One bar and one estimate serve a whole job that tells its stages; else each stage has its own.
 
     Parameters
     ----------
@@ -121,7 +138,7 @@ class ProgressDisplay:
             disable=not self._console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._job = ""
+        self._stages: Mapping[str, float] = {}
         self._stage = ""
         self._whole = Estimate()
         self._own = Estimate()
@@ -146,9 +163,9 @@ class ProgressDisplay:
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Show an event that says how far things are, or what they take; pass over the others."""
         if event.get("event") == "start":
-            self._begin_job(str(event.get("job", "")))
-        if event.get("event") == "search":  # one more, as long as the job so far
-            self._whole, self._furthest = Estimate(), 0.0
+            self._begin_job()
+        if event.get("event") == "plan":
+            self._stages, self._whole, self._furthest = event["stages"], Estimate(), 0.0
         if event.get("event") == "done":
             self._end_job()
         if event.get("event") == "memory":
@@ -161,7 +178,7 @@ class ProgressDisplay:
             return
         if step.stage != self._stage:
             self._stage, self._own, self._told = step.stage, Estimate(), -1
-        whole = share_done(self._job, step.stage, step.share)
+        whole = share_done(self._stages, step.stage, step.share)
         if whole is None:
             share, left = step.share, self._own.left(step.share)
             bound = "at most" if step.bounded else "about"
@@ -174,8 +191,8 @@ class ProgressDisplay:
         else:
             self._tell(step, words if share < 1 else "")
 
-    def _begin_job(self, job: str) -> None:
-        self._job, self._stage, self._whole, self._furthest = job, "", Estimate(), 0.0
+    def _begin_job(self) -> None:
+        self._stages, self._stage, self._whole, self._furthest = {}, "", Estimate(), 0.0
         self._began, self._task = time.monotonic(), None
 
     def _end_job(self) -> None:

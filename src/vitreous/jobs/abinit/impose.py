@@ -167,7 +167,6 @@ def _search_under(
     )
     on_event({"event": "note", "text": f"{stood}: now searching under {group}."})
     under = task.under(group, resolution_under(group, task.config.ends_at, task.grid.nyquist))
-    on_event({"event": "search", "symmetry": group})
     second = search_within(under, on_event)
     gain = _gain_of_search(first, second)
     tested = {

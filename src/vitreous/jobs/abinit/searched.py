@@ -18,6 +18,7 @@ from vitreous.jobs.abinit.classify import Classified, classify
 from vitreous.jobs.abinit.gather import gather_evidence, stopped_starts
 from vitreous.jobs.abinit.last_pass import Ended, coarse_end, last_pass
 from vitreous.jobs.abinit.memory import memory_plan
+from vitreous.jobs.abinit.plan import stage_shares
 from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.starts import finished, run_starts
 from vitreous.jobs.abinit.state import save_checkpoint, states_from
@@ -223,6 +224,7 @@ def _run_round(
     and are not the ``last`` go through none.
     """
     began = time.monotonic()
+    on_event({"event": "plan", "stages": stage_shares(problem)})
     earlier = before.states if before else []
     with one_thread(problem.frame.box <= SMALL_BOX):
         states = _run_starts(task, problem, earlier, states, on_event)

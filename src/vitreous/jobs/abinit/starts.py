@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from vitreous.jobs.abinit.plan import search_work, work_until
 from vitreous.jobs.abinit.problem import Problem, first_state, held_out, iteration_seed, mini_batch
 from vitreous.jobs.abinit.schedule import noise_factor
 from vitreous.jobs.abinit.temperature import inflated, is_steered, steered
@@ -118,6 +119,7 @@ def _run_rounds(problem: Problem, states: list[SearchState], on_event: OnEvent, 
     """Bring all starts on in the list itself, round by round."""
     rounds = problem.rounds
     total = sum(r.contenders * (r.until - r.since) for r in rounds)
+    until, whole = work_until(problem), search_work(problem)
     for number, this in enumerate(rounds):
         going = [i for i, state in enumerate(states) if state.rounds >= number]
         if any(states[i].rounds > number for i in going):
@@ -126,7 +128,8 @@ def _run_rounds(problem: Problem, states: list[SearchState], on_event: OnEvent, 
             for state, event in _steps_of(problem, states[i].to(problem.device), this.until):
                 states[i] = state
                 done = sum(state.iteration for state in states)
-                on_event({**event, "iteration": done, "of": total})
+                share = sum(until[state.iteration] for state in states) / whole
+                on_event({**event, "iteration": done, "of": total, "share": round(share, 4)})
                 if state.iteration % problem.config.write_every == 0:
                     save(states)
         compared = _compared(problem, [states[i] for i in going], this.keep)
