@@ -5,24 +5,30 @@ from __future__ import annotations
 from itertools import accumulate
 
 from vitreous.jobs.abinit.problem import Problem
+from vitreous.jobs.em.online import Step
 from vitreous.math.so3 import orientations_at
 
-_LAST, _POLISHED = 3e4, 7e4
-"""Work a particle of the last passes (a class) and of polishing, in the unit of
-:func:`work_until`: as long as so many orientations of an image take, by default on one core."""
+_PRODUCTS, _FIXED = 14, 9e6
+"""Work for each orientation of an image that does not depend on the rings, and of an iteration that
+depends on neither: fitted to iterations of 100 to 1,000 images and 5 to 20 rings."""
+
+_LAST, _POLISHED = 1.1e6, 2.9e6
+"""Work a particle of the last passes (for each class) and of polishing, as measured."""
 
 
 def work_until(problem: Problem) -> list[float]:
     """Work of a start until each of its iterations begins, and in all.
 
-    It is counted in images times the orientations that are tried of each.
+    It is counted in rings of an image compared with one orientation of one map.
     """
     operators, classes = len(problem.operators), problem.config.classes
-    each = (
-        step.batch * classes * orientations_at(problem.angular_step(step.resolution), operators)
-        for step in problem.steps
-    )
-    return list(accumulate(each, initial=0.0))
+
+    def work(step: Step) -> float:
+        orientations = orientations_at(problem.angular_step(step.resolution), operators)
+        rings = problem.frame.rings_at(step.resolution)
+        return classes * (step.batch * orientations * (_PRODUCTS + rings) + _FIXED)
+
+    return list(accumulate(map(work, problem.steps), initial=0.0))
 
 
 def search_work(problem: Problem) -> float:
