@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,24 @@ def test_the_next_job_gets_a_folder_of_its_own(tmp_path: Path) -> None:
     assert beside(tmp_path / "job", "O") == tmp_path / "job_O"
     (tmp_path / "job_O").mkdir()
     assert beside(tmp_path / "job", "O") == tmp_path / "job_O_2"
+
+
+HELP_OF_ALL = """
+import sys, contextlib, io
+from vitreous.cli import app
+names = [name for name in app if not name.startswith("-")]
+nested = [["map", name] for name in app["map"] if not name.startswith("-")]
+with contextlib.redirect_stdout(io.StringIO()):
+    for words in [[], *([name] for name in names), *nested]:
+        with contextlib.suppress(SystemExit):
+            app([*words, "--help"])
+print(len(names) + len(nested), *sorted({"torch", "numba", "polars", "scipy"} & set(sys.modules)))
+"""
+
+
+def test_no_help_waits_for_the_libraries_that_jobs_need() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", HELP_OF_ALL], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert int(said[0]) > 30, "not all commands were found"
+    assert said[1:] == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,12 +12,7 @@ from torch import Tensor
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import cubic_voxel, in_order, load, write_map
-from vitreous.io.mrc_header import MrcHeader
-
-Point = tuple[float, float, float]
-
-Mode = Literal["float32", "float16", "int16", "int8"]
-"""How numbers are stored: MRC's modes 2, 12, 1 and 0."""
+from vitreous.io.mrc_header import Mode, MrcHeader, Point
 
 MAP_SUFFIXES = (".mrc", ".map", ".ccp4")
 """Of files that maps are written to; .gz or .bz2 may follow."""

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.io.density import Mode, Point
+from vitreous.io.mrc_header import Mode, Point
 from vitreous.jobs.config.shared import JobOptions
 
 

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.errors import InputError, OptionError
-from vitreous.io.density import Density, Mode, Point, read_density, write_density
+from vitreous.io.density import Density, read_density, write_density
+from vitreous.io.mrc_header import Mode, Point
 from vitreous.jobs.config import volumes as verbs
 from vitreous.jobs.volumes.files import (
     check_box,
