@@ -14,6 +14,7 @@ from vitreous.math.rotations import euler_to_matrix, matrix_to_euler, random_rot
 from vitreous.math.so3 import healpix_directions, orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.physics.ctf import Defocus, Optics, contrast_transfer, electron_wavelength
+from vitreous.physics.masks import mask_in_box, soft_sphere
 from vitreous.physics.polar import PolarGrid, polar_matrix, to_polar
 from vitreous.physics.project import cube_to_map, gridding_window, map_to_cube, project, read_cube
 from vitreous.reconstruct.insert import empty_accumulator, insert
@@ -139,3 +140,13 @@ def test_asymmetric_unit_covers_every_direction(group: str, seed: int | None) ->
     everywhere = random_rotations(300, seed=2)[:, :, 2]
     nearest = (everywhere @ mates.T).amax(1).clamp(max=1).arccos()
     assert torch.rad2deg(nearest).max() < 7.5
+
+
+@pytest.mark.parametrize("box", [32, 48, 128])
+def test_a_mask_keeps_its_place_and_values_on_another_grid(box: int) -> None:
+    """A soft sphere brought to a grid is the sphere drawn there."""
+    own = 64
+    brought = mask_in_box(soft_sphere(own, 16.0, 12.0), box)
+    drawn = soft_sphere(box, 16.0 * box / own, 12.0 * box / own)
+    assert float((brought - drawn).abs().max()) < 0.02
+    assert float(brought.mean()) == pytest.approx(float(drawn.mean()), rel=0.005)

@@ -164,6 +164,11 @@ def resample(array: Float[Tensor, "*dims"], box: int, ndim: int) -> Float[Tensor
     return to_real(crop_or_pad(to_fourier(array, ndim), box, ndim), ndim)
 
 
+def resample_values(array: Float[Tensor, "*dims"], box: int, ndim: int) -> Float[Tensor, "*dims2"]:
+    """The same, with values that stay as they are: those of masks, and of maps to be looked at."""
+    return resample(array, box, ndim) * (box / array.shape[-1]) ** (ndim / 2)
+
+
 def resample_map(volume: Float[Tensor, "*k n n n"], box: int) -> Float[Tensor, "*k m m m"]:
     """Resample a map over the same field of view so that its projections stay the same images.
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.math.fourier import frequency_radius
+from vitreous.math.fourier import frequency_radius, resample_values
 
 
 def cosine_edge(radius: Float[Tensor, "*n"], inner: float, width: float) -> Float[Tensor, "*n"]:
@@ -26,3 +26,8 @@ def soft_sphere(
 ) -> Float[Tensor, "*n"]:
     """Centred disc (``ndim`` 2) or ball (3), radius in pixels, with a soft edge outside it."""
     return cosine_edge(frequency_radius(box, ndim, device), radius, edge)
+
+
+def mask_in_box(mask: Float[Tensor, "n n n"], box: int) -> Float[Tensor, "m m m"]:
+    """A mask on a grid of the same field of view with this many pixels."""
+    return resample_values(mask, box, 3).clamp(0, 1)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import gaussian_filter, zoom
 
-from vitreous.math.fourier import crop_or_pad, resample
+from vitreous.math.fourier import crop_or_pad, resample_values
 
 SIDE = 64
 """Voxels along the edge of the cube that the browser is given."""
@@ -93,7 +93,7 @@ def fitted(
     # Resampled before it is cut: the whole box is periodic, a piece of it is not.
     new_box = round(box * SIDE / wanted / 2) * 2
     cube = torch.from_numpy(np.array(volume, dtype=np.float32))
-    cube = resample(cube, new_box, 3) * (new_box / box) ** 1.5
+    cube = resample_values(cube, new_box, 3)
     cube = crop_or_pad(cube, min(SIDE, new_box), 3)
     return cube.numpy(), pixel_size * box / new_box
 

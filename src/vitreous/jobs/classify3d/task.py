@@ -27,11 +27,11 @@ from vitreous.jobs.memory import MemoryPlan, search_memory
 from vitreous.jobs.options import device_for
 from vitreous.jobs.recorded import as_recorded
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
-from vitreous.math.fourier import resample
 from vitreous.math.symmetry import point_group
 from vitreous.particles.grid import common_grid, grid_warnings
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
+from vitreous.physics.masks import mask_in_box
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,7 @@ def _in_working_box(mask: Float[Tensor, "m m m"], frame: Frame) -> Float[Tensor,
             where="the mask",
             mend="give a mask on the maps' grid, which is that of the particles",
         )
-    # Values of a mask stay: the unitary transform would scale them with the box.
-    return (resample(mask, box, 3) * (box / own) ** 1.5).clamp(0, 1)
+    return mask_in_box(mask, box)
 
 
 def _fixed_maps(options: Classify3dOptions, references: Sequence[Framed]) -> list[int]:

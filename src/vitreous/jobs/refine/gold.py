@@ -14,12 +14,11 @@ from vitreous.kernels.threads import side_by_side
 from vitreous.math.fourier import (
     from_half_fourier,
     half_frequency_radius,
-    resample,
     to_half_fourier,
 )
 from vitreous.physics.envelope import automatic_mask
 from vitreous.physics.filters import by_shells
-from vitreous.physics.masks import soft_sphere
+from vitreous.physics.masks import mask_in_box, soft_sphere
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.reconstruct.nonuniform import cross_validated
 from vitreous.reconstruct.solve import solve
@@ -123,7 +122,7 @@ def masked_curves(
         return mask, half_map_curves(unfiltered[0], unfiltered[1], mask, seed)
 
     if given is not None:
-        return within(resample(given, frame.box, 3).clamp(0, 1))
+        return within(mask_in_box(given, frame.box))
     sphere, curves = within(soft_sphere(frame.box, frame.mask_radius, frame.mask_edge))
     if first_below(curves.corrected, THRESHOLD) <= OWN * shared:
         return sphere, curves

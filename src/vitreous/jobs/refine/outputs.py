@@ -21,12 +21,13 @@ from vitreous.jobs.refine.gold import Halves, claimed
 from vitreous.jobs.refine.state import RefineState
 from vitreous.jobs.refine.task import SHARED_POSES, Task
 from vitreous.jobs.refine.verdict import Evidence, Gain, judge
-from vitreous.math.fourier import resample, resample_map
+from vitreous.math.fourier import resample_map
 from vitreous.math.group_names import is_polyhedral
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.particles.contrast import SCALE
 from vitreous.particles.table import write_particles
 from vitreous.physics.filters import by_shells
+from vitreous.physics.masks import mask_in_box
 from vitreous.validate.decoys import roundness
 from vitreous.validate.reproducibility import likeness_to_mirror
 from vitreous.validate.sharpen import fsc_weight
@@ -36,7 +37,7 @@ def _half_maps(task: Task, halves: Halves) -> HalfMaps:
     """Half-maps and mask on their grid."""
     grid = task.grid
     first, second = resample_map(halves.unfiltered, grid.box)
-    mask = resample(halves.mask, grid.box, 3).clamp(0, 1)
+    mask = mask_in_box(halves.mask, grid.box)
     given = task.config.mask
     source = "automatic" if given is None else str(given)
     return HalfMaps(first, second, grid.pixel_size, Mask(mask, {"source": source}))
