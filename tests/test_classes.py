@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from conftest import simulated
 
-from tests.conftest import simulated
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.abinit.abinit import run_abinit

@@ -102,9 +102,9 @@ def test_classes_of_images_left_out_come_after_the_maps() -> None:
     left_out = np.array([[0.9, 0.0, 0.0], [0.1, 0.7, 0.0], [0.0, 0.0, 0.8], [0.1, 0.1, 0.1]])
     by_map = np.array([[0.2, 0.8]] * 4)
     rest = np.zeros(4)
-    found = Found(
-        np.zeros((4, 3)), np.zeros((4, 2)), by_map, left_out, rest, rest, rest, rest, rest
-    )
+    noise, contrast, frequency = np.ones((1, 5)), np.ones(1), np.arange(5.0)
+    angles, origins = np.zeros((4, 3)), np.zeros((4, 2))
+    found = Found(angles, origins, by_map, left_out, rest, rest, noise, contrast, frequency)
     assert found.classes.tolist() == [3, 4, 5, 2]
     shares = sum(found.belongs(number) for number in range(5))
     np.testing.assert_allclose(shares, 1)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from class_samples import BOX, PIXEL, stack
+from conftest import simulated
 
-from tests.class_samples import BOX, PIXEL, stack
-from tests.conftest import simulated
 from vitreous.errors import OptionError
 from vitreous.io.mrc import read_map
 from vitreous.jobs.abinit import several

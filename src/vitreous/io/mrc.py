@@ -15,8 +15,9 @@ from typing import Any, BinaryIO
 
 import mrcfile
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from mrcfile.dtypes import HEADER_DTYPE
+from numpy.typing import NDArray
 
 from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
@@ -60,7 +61,7 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 
 def load(
     path: Path | str, accept: Callable[[MrcHeader], None] = lambda header: None
-) -> tuple[MrcHeader, np.ndarray[Any, Any]]:
+) -> tuple[MrcHeader, NDArray[Any]]:
     """Header and numbers as stored: sections, rows, columns.
 
     A file compressed by gzip or bzip2 is expanded in memory.  ``accept`` may refuse a header by an
@@ -89,7 +90,7 @@ def load(
     return header, stored.reshape(header.shape)
 
 
-def _numbers(header: MrcHeader) -> np.ndarray[Any, Any]:
+def _numbers(header: MrcHeader) -> NDArray[Any]:
     """All numbers of a file.  A memory map would end the program where the file ends."""
     stored = np.empty(header.shape, header.dtype)
     try:
@@ -161,7 +162,7 @@ def read_map(
 
 def write_map(
     path: Path | str,
-    volume: Float[np.ndarray, "z y x"],
+    volume: Real[np.ndarray, "z y x"],
     pixel_size: float,
     *,
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0),

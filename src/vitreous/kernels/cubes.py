@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Complex, Float, Shaped
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vitreous.kernels.compiler import COMPILED, compiled_for
@@ -19,7 +20,7 @@ if COMPILED:
     from vitreous.kernels import mates, neighbours
     from vitreous.kernels.points import insert_points, insert_slices, read_points, read_slices
 
-Array = np.ndarray[Any, Any]
+Array = NDArray[Any]
 T = TypeVar("T")
 
 _FEW = 20_000

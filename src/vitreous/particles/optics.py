@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import read_header
@@ -235,7 +235,7 @@ def _check_numbers(member: Int[np.ndarray, " n"], known: Int[np.ndarray, " g"], 
 
 def _grouped(
     rows: Sequence[tuple[int, Mapping[str, str]]],
-    group: Int[np.ndarray, " n"],
+    group: Integer[np.ndarray, " n"],
     row: Int[np.ndarray, " n"],
     files: ImageFiles,
     path: Path,

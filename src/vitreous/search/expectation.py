@@ -69,8 +69,8 @@ class References:
 
     polar: PolarGrid
     bases: list[AngularBasis]
-    slices: list[Float[Tensor, "d r pairs 2"]]
-    power: Float[Tensor, "d r pairs 2"]
+    slices: list[Float[Tensor, "d _ _ 2"]]
+    power: Float[Tensor, "d _ _ 2"]
     maps: int
 
     @property

@@ -60,8 +60,8 @@ class Operands:
         Log priors, in powers of two.
     """
 
-    cross: list[Float[Tensor, "r 2 d pairs2"]]
-    norm: Float[Tensor, "r 2 d pairs2"]
+    cross: list[Float[Tensor, "_ 2 _ _"]]
+    norm: Float[Tensor, "_ 2 _ _"]
     prior: Float[Tensor, " d"]
 
     def among(self, chosen: Tensor) -> Operands:
@@ -91,8 +91,8 @@ class TileSums:
         Of squared CTFs.
     """
 
-    data: list[Float[Tensor, "r 2 d pairs2"]]
-    weight: Float[Tensor, "r 2 d pairs2"]
+    data: list[Float[Tensor, "_ 2 _ _"]]
+    weight: Float[Tensor, "_ 2 _ _"]
 
     def add(self, data: list[Tensor], weight: Tensor, chosen: Tensor) -> None:
         """Add a tile's sums, which are those of the ``chosen`` references first."""

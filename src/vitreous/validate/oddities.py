@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vitreous.io.mrc_header import MrcHeader
 from vitreous.math.fourier import good_box
@@ -36,7 +37,7 @@ class Statistics:
     not_finite: int
 
 
-def statistics(values: np.ndarray[Any, Any]) -> Statistics:
+def statistics(values: NDArray[Any]) -> Statistics:
     """Range, mean and spread of the finite values."""
     finite = np.isfinite(values)
     bad = int(values.size - finite.sum())

@@ -61,7 +61,7 @@ def image_fit(
     maps: Float[Tensor, "k n n n"],
     images: PlaneImages,
     posed: Posed,
-    number: Int[Tensor, " n"],
+    number: Int[Tensor, " images"],
     noise: Float[Tensor, "g shells"],
     coarse: int,
 ) -> ImageFit:

@@ -106,7 +106,9 @@ def _cyclic(table: AxisTable, fold: int) -> Float[Tensor, " a"]:
     return turned.sum(1) / table.varying
 
 
-def _spun(frames: Float[Tensor, "*a 3 3"], angles: Float[Tensor, "*a"]) -> Float[Tensor, "*a 3 3"]:
+def _spun(
+    frames: Float[Tensor, "*#a 3 3"], angles: Float[Tensor, "*#a"]
+) -> Float[Tensor, "*b 3 3"]:
     return frames @ axis_rotation(angles.double(), 2)
 
 
