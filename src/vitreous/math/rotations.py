@@ -63,7 +63,9 @@ def random_rotations(count: int, seed: int) -> Float[Tensor, "n 3 3"]:
     return torch.from_numpy(Rotation.random(count, random_state=rng).as_matrix().copy())
 
 
-def angular_distance(a: Float[Tensor, "*b 3 3"], b: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b"]:
+def angular_distance(
+    a: Float[Tensor, "*#b 3 3"], b: Float[Tensor, "*#b 3 3"]
+) -> Float[Tensor, "*c"]:
     """Angle in degrees of the rotation between ``a`` and ``b``."""
     # The chord, unlike arccos of the trace, keeps its precision near zero.
     chord = torch.linalg.matrix_norm(a - b) / (2 * 2**0.5)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from vitreous.math.fourier import frequency_radius, resample_values
 
 
-def cosine_edge(radius: Float[Tensor, "*n"], inner: float, width: float) -> Float[Tensor, "*n"]:
+def cosine_edge(radius: Real[Tensor, "*n"], inner: float, width: float) -> Float[Tensor, "*n"]:
     """One inside ``inner``, zero beyond ``inner + width``, a raised cosine between."""
     ramp = ((radius - inner) / max(width, 1e-6)).clamp(0, 1)
     return 0.5 * (1 + torch.cos(math.pi * ramp))

@@ -18,8 +18,8 @@ _STRETCH, _CLEAR = 3, 0.1
 
 
 def correlation(
-    cross: Float[Tensor, " s"], power_a: Float[Tensor, " s"], power_b: Float[Tensor, " s"]
-) -> Float[Tensor, " s"]:
+    cross: Float[Tensor, "*s"], power_a: Float[Tensor, "*s"], power_b: Float[Tensor, "*s"]
+) -> Float[Tensor, "*s"]:
     """Correlation from sums of products and of powers; 0 where there is no power."""
     power = power_a * power_b
     return torch.where(power > 0, cross / power.sqrt().clamp(min=1e-300), 0.0)

@@ -19,7 +19,7 @@ _REACH = (1.5, 3.0)
 
 
 def mask_round(
-    positions: Float[np.ndarray, "n 3"], box: int, pixel_size: float
+    positions: Float[np.ndarray, "atoms 3"], box: int, pixel_size: float
 ) -> Float[Tensor, "n n n"]:
     """Soft mask round atoms at positions (x, y, z) in angstrom from the box centre."""
     index = np.rint(positions / pixel_size).astype(int)[:, ::-1] + box // 2

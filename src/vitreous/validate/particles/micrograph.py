@@ -59,7 +59,7 @@ def likeness_by_mirror(
     found: dict[str, list[float]] = {name: [] for name in MIRRORS}
     for name, (down, right) in MIRRORS.items():
         mirrored = micrograph[::down, ::right]
-        for image, (x, y) in zip(images, positions.round().astype(int), strict=True):
+        for image, (x, y) in zip(images, positions.round().astype(int).tolist(), strict=True):
             window = cut_out(mirrored, x, y, width)
             if window is not None:
                 back = window[::down, ::right]
