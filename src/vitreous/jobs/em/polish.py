@@ -185,6 +185,8 @@ def held_out_evidence(
 
     Maps made under two point groups from the same folds compare by it: symmetry that the particles
     have takes noise out of the map, symmetry that they lack takes detail.
+    They are compared under the noise that the state has: each map's own would count for more than
+    what tells them apart.
 
     Parameters
     ----------
@@ -197,12 +199,17 @@ def held_out_evidence(
     -------
     Log-evidence in the order of ``torch.cat(folds)``.
     """
-    sums: list[Accumulator] = []
-    around = material.around(_FIRST_STEP, _FIRST_SHIFT)
-    for _ in range(2):
-        state, sums = polish_pass(material, state, folds, sums, around, shells)
-    assert state.best is not None
-    return state.best.log_evidence
+    noise, around = state.noise, material.around(_FIRST_STEP, _FIRST_SHIFT)
+    state, sums = polish_pass(material, state, folds, [], around, shells)
+    signal = state.signal
+    assert signal is not None
+    shells, found = signal.shells(material.frame.polar.rings), []
+    for number, index in enumerate(folds):
+        maps = _maps(material, sums[:number] + sums[number + 1 :], signal)
+        held = replace(state, maps=maps, noise=noise)
+        _, result = _fold(material, held, index, around, len(folds), shells)
+        found.append(result.best.log_evidence)
+    return torch.cat(found)
 
 
 def polish(
