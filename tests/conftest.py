@@ -16,6 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import shapes  # noqa: F401 - before anything of the package
 
 from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.folder import ignore

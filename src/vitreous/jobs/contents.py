@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,6 @@ _SAMPLED = 64
 with a probability of 99.9 %."""
 
 
-@runtime_checkable
 class _Digest(Protocol):
     def update(self, data: Any, /) -> None: ...
 

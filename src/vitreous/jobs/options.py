@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar
 
 import torch
 
@@ -39,7 +39,6 @@ def device_for(name: str) -> torch.device:
     return device
 
 
-@runtime_checkable
 class Threaded(Protocol):
     """Options of a job that says how many cores it uses."""
 

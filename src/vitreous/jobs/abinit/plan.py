@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 
 from vitreous.jobs.abinit.problem import Problem
+from vitreous.jobs.abinit.schedule import Round
 from vitreous.jobs.em.online import Step
 from vitreous.math.so3 import orientations_at
 
@@ -31,10 +33,9 @@ def work_until(problem: Problem) -> list[float]:
     return list(accumulate(map(work, problem.steps), initial=0.0))
 
 
-def search_work(problem: Problem) -> float:
-    """Work of the iterations of all starts."""
-    until = work_until(problem)
-    return sum(r.contenders * (until[r.until] - until[r.since]) for r in problem.rounds)
+def search_work(until: Sequence[float], rounds: Sequence[Round]) -> float:
+    """Work of the iterations of all starts, from that of one (:func:`work_until`)."""
+    return sum(r.contenders * (until[r.until] - until[r.since]) for r in rounds)
 
 
 def stage_shares(problem: Problem) -> dict[str, float]:
@@ -45,7 +46,7 @@ def stage_shares(problem: Problem) -> dict[str, float]:
     particles, classes = len(problem.table), problem.config.classes
     work = {
         "reading": 0.0,
-        "iteration": search_work(problem),
+        "iteration": search_work(work_until(problem), problem.rounds),
         "last passes": particles * classes * _LAST,
         "poses polished": particles * _POLISHED,
     }

@@ -119,7 +119,8 @@ def _run_rounds(problem: Problem, states: list[SearchState], on_event: OnEvent, 
     """Bring all starts on in the list itself, round by round."""
     rounds = problem.rounds
     total = sum(r.contenders * (r.until - r.since) for r in rounds)
-    until, whole = work_until(problem), search_work(problem)
+    until = work_until(problem)
+    whole = search_work(until, rounds)
     for number, this in enumerate(rounds):
         going = [i for i, state in enumerate(states) if state.rounds >= number]
         if any(states[i].rounds > number for i in going):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 from vitreous.jobs.check.preflight import RESOLUTION, preflight
 from vitreous.jobs.options import AUTO, chosen_mask_diameter
@@ -10,7 +10,6 @@ from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 
 
-@runtime_checkable
 class Checked(Protocol):
     """Options of a job that looks at its images first."""
 

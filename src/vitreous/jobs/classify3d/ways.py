@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -50,7 +50,6 @@ class GridSearch(Search):
         return self.options.angular_sampling
 
 
-@runtime_checkable
 class Way(Protocol):
     """How particles are looked at in the passes over all of them."""
 

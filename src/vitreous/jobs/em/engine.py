@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -213,7 +213,6 @@ def _in_order(found: list[tuple[Tensor, Best]]) -> Best:
     return best.at(order.to(best.reference.device))
 
 
-@runtime_checkable
 class Residuals(Protocol):
     """What a pass tells of the noise."""
 

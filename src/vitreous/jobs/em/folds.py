@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ Regulariser = Callable[[SearchState, Accumulator, int], Float[Tensor, "k s"]]
 """Prior power from the present state, the sums and the rings used."""
 
 
-@runtime_checkable
 class Sorted(Protocol):
     """What a search tells of each particle's classes."""
 
