@@ -8,8 +8,8 @@ atoms in real space; ``DATA`` the models that the tests use.  A stack holds 3,00
 15 % junk of five kinds; its signal-to-noise ratio is that over the box.  A map is right if its FSC
 with the truth is 0.5 at no more than 1.3 times the resolution of the map that the good particles
 give at their true poses; of several molecules, if 90 % of their particles are in a class of their
-own.  Every job, good or bad, is a row of benchmarks/results/as_they_are.csv, in the place of one of
-the same case, ratio and seed.
+own, or in one that is called a duplicate of it.  Every job, good or bad, is a row of
+benchmarks/results/as_they_are.csv, in the place of one of the same case, ratio and seed.
 """
 
 from __future__ import annotations
@@ -146,7 +146,8 @@ def run_job(name: Path, options: str, out: Path, seed: int, needed: float) -> di
         return row | {"verdict": "stopped", "right": False, "sentence": stopped}
     result = json.loads((out / "result.json").read_text())
     truth = np.load(beside(name, "_truth.npz"))["label"]
-    maps = [entry["class"] - 1 for entry in result["classes"] if entry["label"] == "map"]
+    shown = ("map", "duplicate")
+    maps = [entry["class"] - 1 for entry in result["classes"] if entry["label"] in shown]
     classes = classes_of(out / "particles.star")
     kept = np.isin(classes, maps)
     judged = {
@@ -156,6 +157,9 @@ def run_job(name: Path, options: str, out: Path, seed: int, needed: float) -> di
         "sentence": result["sentence"],
     }
     if truth.max() > 0:
+        for entry in result["classes"]:
+            if entry.get("duplicate_of"):
+                classes[classes == entry["class"] - 1] = entry["duplicate_of"] - 1
         count = int(max(truth.max(), classes.max())) + 1
         good = kept & (truth >= 0)
         alike = contingency(truth[good], classes[good], count)

@@ -40,14 +40,14 @@ _LABELS = {
     "empty": ": hardly any particles",
     "sphere": ": a featureless ball",
     "decoy": ": a decoy, for images of junk",
-    "duplicate": ": nothing that a larger class does not show",
+    "duplicate": ": nothing that class {duplicate_of} does not show",
 }
 _MISSING_VIEWS = "Large dark regions are missing views, along which the map may be smeared."
 
 
 def _class_title(entry: dict[str, Any], alone: bool) -> tuple[str, str]:
     title = "The map" if alone else f"Class {entry['class']}"
-    title += _LABELS.get(str(entry.get("label")), "")
+    title += _LABELS.get(str(entry.get("label")), "").format_map(entry)
     count = entry.get("particles")
     share = "" if alone or entry.get("fraction") is None else f", {entry['fraction']:.0%}"
     return title, "" if count is None else f"{plural(int(count), 'particle')}{share}"

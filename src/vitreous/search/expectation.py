@@ -91,6 +91,8 @@ class RingSums:
         Sum of posterior * CTF^2.
     residual : tensor (rings,)
         Mean over the rings of the expected squared residual, summed over images.
+    count : float
+        Images, each by its probability to be a particle; the residual counts them alike.
     product, power : tensors (rings,)
         The same of the expected product of images and maps, and of the maps' power: the ratio of
         the two is the images' contrast beside the maps'.
@@ -99,6 +101,7 @@ class RingSums:
     data: Complex[Tensor, "d rings half"]
     weight: Float[Tensor, "d rings half"]
     residual: Float[Tensor, " rings"]
+    count: Float[Tensor, ""]
     product: Float[Tensor, " rings"]
     power: Float[Tensor, " rings"]
 
@@ -155,6 +158,7 @@ def expectation(
     *,
     tiling: Tiling,
     allowed: Bool[Tensor, "n d"] | None = None,
+    junk: Float[Tensor, " n"] | None = None,
     similarity: float = 0.0,
     accumulate: bool = True,
 ) -> tuple[Best, RingSums | None]:
@@ -176,6 +180,9 @@ def expectation(
     allowed : bool tensor (images, maps * directions), optional
         References that need to be tried.  A tile of images tries the union of its own, so images
         with similar ones should be neighbours.
+    junk : tensor (images,), optional
+        Log-likelihood of each image as junk over that as noise, with the prior odds of junk: what
+        is junk adds nothing to the sums.
     similarity : float
         Class similarity, from 0 (none) to 1: see :func:`shares`.
     accumulate : bool
@@ -231,11 +238,12 @@ def expectation(
                 tried.append(chosen)
                 weighed.append(weigh(turned, norms, on, back=accumulate))
                 weights.append((turned, norms))
-            best = best_of_maps(weighed, tried, count, prune=not accumulate)
+            odds = None if junk is None else junk[part]
+            best = best_of_maps(weighed, tried, count, odds, prune=not accumulate)
             found.append(best)
             if not accumulate:
                 continue
-            parts = shares(best.map_probability, similarity).T
+            parts = shares(best.map_probability, similarity).T * best.particle_probability
             for chosen, one, share, (turned, norms) in zip(
                 tried, weighed, parts, weights, strict=True
             ):
@@ -250,17 +258,18 @@ def expectation(
     total = results[0][1]
     for _, sums in results[1:]:
         total = total.plus(sums)
-    return joined(by_tile), _on_rings(refs, images, total)
+    best = joined(by_tile)
+    return best, _on_rings(refs, images, best.particle_probability, total)
 
 
-def _on_rings(refs: References, images: Tensor, sums: TileSums) -> RingSums:
+def _on_rings(refs: References, images: Tensor, share: Tensor, sums: TileSums) -> RingSums:
     """Sums as ring samples, and the residuals that follow from them."""
     rings = refs.polar.rings
     data = [turned_back(part, basis) for part, basis in zip(sums.data, refs.bases, strict=True)]
     weight = turned_back(sums.weight, refs.bases[0])
     product = ring_inner_products(data, refs.slices, refs.bases, rings)
     power = ring_inner_products([weight], [refs.power], refs.bases[:1], rings)
-    residual = (images.abs() ** 2).mean(dim=2).sum(dim=0) - 2 * product + power
+    residual = (share[:, None] * (images.abs() ** 2).mean(dim=2)).sum(dim=0) - 2 * product + power
     samples = ring_samples(data, refs.bases, rings)
     smoothed = real_samples(weight, refs.bases[0], rings)
-    return RingSums(samples, smoothed, residual, product, power)
+    return RingSums(samples, smoothed, residual, share.sum(), product, power)

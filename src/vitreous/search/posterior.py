@@ -27,7 +27,9 @@ class Best:
     probability : tensor (images,)
         Posterior of the best place.
     map_probability : tensor (images, maps)
-        Posterior of each map, summed over places.
+        Posterior of each map, summed over places, in an image that shows one.
+    particle_probability : tensor (images,)
+        Posterior that the image shows one of the maps at all, rather than junk.
     psi, reference, shift : integer tensors (images,)
         Indices of its in-plane angle, reference (map-major, then direction) and shift.
     significant : bool tensor (images, references) or None
@@ -37,6 +39,7 @@ class Best:
     log_evidence: Float[Tensor, " n"]
     probability: Float[Tensor, " n"]
     map_probability: Float[Tensor, "n k"]
+    particle_probability: Float[Tensor, " n"]
     psi: Int[Tensor, " n"]
     reference: Int[Tensor, " n"]
     shift: Int[Tensor, " n"]
@@ -63,12 +66,18 @@ def significant(
 
 
 def best_of_maps(
-    weighed: list[Weighed], chosen: list[Int[Tensor, " c"]], references: int, *, prune: bool
+    weighed: list[Weighed],
+    chosen: list[Int[Tensor, " c"]],
+    references: int,
+    junk: Float[Tensor, " n"] | None = None,
+    *,
+    prune: bool,
 ) -> Best:
     """What was found with every map, among those of all ``references`` that were ``chosen``.
 
     An image belongs to the map of greatest posterior, and its place is the best there.  ``prune``
-    asks for the significant references.
+    asks for the significant references.  ``junk`` is each image's log-likelihood as junk, its prior
+    odds included; without it no image is.
     """
     evidence = torch.stack([part.log_evidence for part in weighed], dim=1)
     by_map, top = evidence.softmax(dim=1), evidence.argmax(dim=1)
@@ -83,10 +92,13 @@ def best_of_maps(
         for number, (part, some) in enumerate(zip(weighed, chosen, strict=True)):
             mass[:, some] = part.mass[:, : len(some)] * by_map[:, number, None]
         needed = significant(mass)
+    log_evidence = evidence.logsumexp(dim=1)
+    particle = torch.ones_like(log_evidence) if junk is None else (log_evidence - junk).sigmoid()
     return Best(
-        evidence.logsumexp(dim=1),
+        log_evidence,
         of_top([part.highest for part in weighed]) * by_map[here, top],
         by_map,
+        particle,
         of_top([part.psi for part in weighed]),
         of_top([some[part.reference] for part, some in zip(weighed, chosen, strict=True)]),
         of_top([part.shift for part in weighed]),

@@ -126,6 +126,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
             final.ended.found,
             task.full_size(final.ended.polished.maps),
             class_labels(chosen.maps, chosen.fractions, alike),
+            alike,
             out=job.path,
             mask_diameter=mask_diameter,
             resolution=frame.field / frame.rings_at(final_resolution),

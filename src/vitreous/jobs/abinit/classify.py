@@ -10,12 +10,13 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from vitreous.jobs.abinit.problem import Problem
-from vitreous.jobs.abinit.splitting import halves_of, like_groups, split_classes
+from vitreous.jobs.abinit.splitting import halves_of, labels_of, like_groups, split_classes
 from vitreous.jobs.em.folds import FoldStep, in_folds, with_maps
 from vitreous.jobs.em.looks import Look, near_look
 from vitreous.jobs.em.sorting import (
     Sorting,
     class_prior,
+    duplicates,
     pass_resolution,
     sorting_pass,
     unsorted,
@@ -41,7 +42,7 @@ class Classified:
     ----------
     state : SearchState
     labels : integer tensor (particles,)
-        Likeliest class of each, from 0.
+        Likeliest class of each, from 0, duplicates counted as what they show; -1 for junk.
     """
 
     state: SearchState
@@ -55,7 +56,7 @@ def classify(problem: Problem, state: SearchState, on_event: OnEvent) -> Classif
     begun anew from one map and share its particles out by passes over all of these.
     """
     state, look = split_classes(problem, state, on_event)
-    labels = look.best.map_probability.argmax(dim=1).cpu()
+    labels = labels_of(look)
     for group in like_groups(problem, state):
         member = torch.isin(labels, torch.tensor(group))
         if member.sum() < _FEWEST:
@@ -63,6 +64,8 @@ def classify(problem: Problem, state: SearchState, on_event: OnEvent) -> Classif
         sorting = _told_apart(problem, look, halves_of(problem, state, group), member, on_event)
         labels[member] = torch.tensor(group)[sorting.by_map[member].argmax(dim=1)]
         state = _with_group(state, group, sorting.state)
+    for number, other in duplicates(problem.frame, state, problem.config.ends_at).items():
+        labels[labels == number] = other
     return Classified(state, labels)
 
 

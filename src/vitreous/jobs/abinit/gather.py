@@ -70,7 +70,9 @@ def _posed_alike(
 
 
 def _sorted_alike(one: Int[Tensor, " n"], other: Int[Tensor, " n"], classes: int) -> Sorted:
-    table = contingency(one.numpy(), other.numpy(), classes)
+    """Of the particles that neither start takes for junk."""
+    both = (one >= 0) & (other >= 0)
+    table = contingency(one[both].numpy(), other[both].numpy(), classes)
     return Sorted(matched(table)[1], adjusted_rand_index(table))
 
 

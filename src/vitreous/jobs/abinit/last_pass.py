@@ -124,8 +124,7 @@ def last_pass(
     on_event({"event": "final_pass", "stage": "last passes", "iteration": 0,
               "at_most": config.polish_passes + 1})  # fmt: skip
     look = coarse_look(problem, state, config.ends_at)
-    noisy = noise_probability(look.best.log_evidence.cpu())
-    keep = (noisy <= 0.5) | bool((noisy > 0.5).all())
+    keep = ~look.junk | bool(look.junk.all())
     state, best = _level(problem, state, look, keep, on_event)
     places = _on_grid(look, best)
     if places.noisy.double().mean() >= _MOSTLY:

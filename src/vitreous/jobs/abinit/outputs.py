@@ -14,7 +14,7 @@ from vitreous.io.mrc import write_map
 from vitreous.jobs.abinit.verdict import Judgement
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.found import Found, input_record, noise_record, posed_table
-from vitreous.jobs.em.junk import LEFT_OUT, Label, effective_classes
+from vitreous.jobs.em.junk import LEFT_OUT, Label, duplicate_of, effective_classes
 from vitreous.jobs.record import job_record, write_record
 from vitreous.particles.grid import Grid
 from vitreous.particles.table import ParticleTable, write_particles
@@ -47,7 +47,7 @@ def _mean(values: Float[np.ndarray, " n"]) -> float | None:
 
 
 def _class_records(
-    found: Found, labels: Sequence[Label], resolution: float
+    found: Found, labels: Sequence[Label], alike: Mapping[int, int], resolution: float
 ) -> list[dict[str, Any]]:
     """One entry for every map, and for every kind of images left out that there are any of.
 
@@ -65,6 +65,7 @@ def _class_records(
             {
                 "class": number,
                 "label": label,
+                "duplicate_of": duplicate_of(number, label, alike),
                 "map": f"class{number:03d}.mrc" if is_map else None,
                 "particles": int(member.sum()),
                 "particles_expected": float(belongs.sum()),
@@ -85,6 +86,7 @@ def write_results(
     found: Found,
     maps: Float[np.ndarray, "k n n n"],
     labels: Sequence[Label],
+    alike: Mapping[int, int],
     *,
     out: Path,
     mask_diameter: float,
@@ -110,7 +112,7 @@ def write_results(
         "device": device,
         "input": input_record(table, grid),
         "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
-        "classes": _class_records(found, labels, resolution),
+        "classes": _class_records(found, labels, alike, resolution),
         "effective_classes": effective_classes(found.by_map.mean(axis=0)),
         "noise": noise_record(table, found),
         "mask_diameter": mask_diameter,

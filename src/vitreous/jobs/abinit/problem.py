@@ -94,6 +94,11 @@ class Problem(Search):
         """Mask the solvent and keep density non-negative."""
         return self.config.flatten
 
+    @property
+    def leaves_out_junk(self) -> bool:
+        """With several classes: junk would draw the map of the weakest away."""
+        return self.config.classes > 1
+
     def angular_step(self, resolution: float) -> float:
         """Angular step in degrees for a resolution in angstrom."""
         return angular_step(self.config, resolution, self.frame, len(self.operators))

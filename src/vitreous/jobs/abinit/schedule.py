@@ -35,6 +35,9 @@ _SPLIT_ITERATIONS, _SPLIT_FROM, _SPLIT_STEP = 40, 5 / 3, 0.3
 """Of a class that is split: iterations, resolution that they begin at over the final one, and
 weight that the oldest sums lose at each."""
 
+_JOINT_ITERATIONS = 10
+"""Of all classes after one was split."""
+
 _BATCHES = (100, 300)
 """Particles of the first mini-batch, and of the last."""
 
@@ -106,6 +109,12 @@ def split_steps(config: AbinitConfig, particles: int) -> list[Step]:
         resolution = config.ends_at / ((1 - part) / _SPLIT_FROM + part)
         steps.append(Step("split", resolution, batch, _SPLIT_STEP, False, 0.0))
     return steps
+
+
+def joint_steps(config: AbinitConfig, particles: int) -> list[Step]:
+    """All iterations of all classes after one was split, with this many particles."""
+    batch = min(particles, config.classes * batches(config)[1] * 3 // 4)
+    return [Step("split", config.ends_at, batch, _SPLIT_STEP, False, 0.0)] * _JOINT_ITERATIONS
 
 
 def batches(config: AbinitConfig) -> tuple[int, int]:

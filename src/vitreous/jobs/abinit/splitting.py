@@ -16,10 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.jobs.abinit.problem import Problem, iteration_seed
-from vitreous.jobs.abinit.schedule import split_steps
-from vitreous.jobs.em.junk import noise_probability
+from vitreous.jobs.abinit.schedule import joint_steps, split_steps
 from vitreous.jobs.em.looks import Look, coarse_look
-from vitreous.jobs.em.online import stepped
+from vitreous.jobs.em.online import Step, stepped
 from vitreous.jobs.em.sorting import SAME, alike, perturbed
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent
@@ -45,6 +44,13 @@ such passes."""
 _ROUNDS = 2
 """Most splits that are tried, times the number of classes."""
 
+_SETTLED = 0.03
+"""Share of the particles that change class in a round of mini-batches of all classes, up to which
+the classes have settled."""
+
+_MOST_JOINT = 4
+"""Most rounds of mini-batches of all classes after the last split."""
+
 _LEAST_HALF = 0.2
 """Share of a class's particles that each half must come to hold."""
 
@@ -54,15 +60,14 @@ def _look(problem: Problem, state: SearchState) -> Look:
     return coarse_look(problem, state, problem.config.ends_at, any_map=True)
 
 
-def _labels(look: Look) -> Int[Tensor, " n"]:
-    """Likeliest class of each particle, from 0; -1 for images that look like noise."""
-    noisy = noise_probability(look.best.log_evidence.cpu()) > 0.5
-    return torch.where(noisy, -1, look.best.map_probability.argmax(dim=1).cpu())
+def labels_of(look: Look) -> Int[Tensor, " n"]:
+    """Likeliest class of each particle, from 0; -1 for images of junk."""
+    return torch.where(look.junk, -1, look.best.map_probability.argmax(dim=1).cpu())
 
 
 def _shares(look: Look) -> Float[Tensor, " k"]:
-    """Share of the particles in each class, images of noise left aside."""
-    labels = _labels(look)
+    """Share of the particles in each class, junk left aside."""
+    labels = labels_of(look)
     counts = torch.bincount(labels[labels >= 0], minlength=look.maps).double()
     return counts / counts.sum().clamp(min=1)
 
@@ -115,15 +120,41 @@ def _halves(
     problem: Problem, state: SearchState, number: int, members: Int[Tensor, " m"]
 ) -> SearchState:
     """Two maps from the particles of one class, found by mini-batches of these alone."""
+    halves = _parts(problem, state, number, range(2), _STRONG)
+    return _gone_on(problem, halves, members, split_steps(problem.config, len(members)))
+
+
+def _gone_on(
+    problem: Problem, state: SearchState, members: Int[Tensor, " m"], steps: list[Step]
+) -> SearchState:
+    """Maps brought on by mini-batches of some particles."""
     since = len(problem.steps) + 1
-    halves = replace(_parts(problem, state, number, range(2), _STRONG), sums=None)
-    steps = split_steps(problem.config, len(members))
-    walk = iteration_seed(problem.config, state.start, since)
+    walk = iteration_seed(problem.config, state.start, since + state.iteration)
     batches = _batches(members, walk, steps[0].batch, len(steps))
+    state = replace(state, sums=None)
     for step, index in zip(steps, batches, strict=True):
-        seed = iteration_seed(problem.config, state.start, since + 2 + halves.iteration)
-        halves, _ = stepped(problem, halves, step, index, seed)
-    return halves
+        seed = iteration_seed(problem.config, state.start, since + 2 + state.iteration)
+        state, _ = stepped(problem, state, step, index, seed)
+    return state
+
+
+def _in_place(state: SearchState, source: int, slot: int, halves: SearchState) -> SearchState:
+    """The halves of a class in its own place and in that of another, with the particles of both."""
+    maps, fractions = state.maps.clone(), state.fractions.clone()
+    places = [source, slot]
+    maps[places] = halves.maps
+    fractions[places] = fractions[places].sum() * halves.fractions
+    return replace(state, maps=maps, fractions=fractions)
+
+
+def _joint(problem: Problem, state: SearchState, look: Look) -> tuple[SearchState, Look, float]:
+    """All maps brought on together, what is then found, and the share of labels that changed."""
+    before = labels_of(look)
+    members = torch.nonzero(before >= 0)[:, 0]
+    steps = joint_steps(problem.config, len(members))
+    state = _gone_on(problem, state, members, steps)
+    look = _look(problem, state)
+    return state, look, float((labels_of(look) != before).double().mean())
 
 
 def split_classes(
@@ -132,13 +163,13 @@ def split_classes(
     """Split classes, the most populated first, as long as others hold nothing of their own.
 
     A split is kept if both halves hold particles and show different maps; conformations, which are
-    alike, are told apart later.
+    alike, are told apart later.  All maps then go on together until few particles change class.
 
     Returns
     -------
     The state, and what a search of all particles finds with its maps.
     """
-    look = _look(problem, state)
+    look, changed = _look(problem, state), 0.0
     tried: set[int] = set()
     for _ in range(_ROUNDS * len(state.maps)):
         own, free = _free(problem, state, _shares(look))
@@ -146,7 +177,7 @@ def split_classes(
         if not free or not sources:
             break
         source, slot = sources[0], free[0]
-        members = torch.nonzero(_labels(look) == source)[:, 0]
+        members = torch.nonzero(labels_of(look) == source)[:, 0]
         halves = _halves(problem, state, source, members)
         fine = float(halves.fractions.min()) >= _LEAST_HALF
         coarse = _ALIKE * problem.config.ends_at
@@ -154,14 +185,15 @@ def split_classes(
         on_event({"event": "split", "start": state.start + 1, "class": source + 1, "kept": kept,
                   "shares": halves.fractions.tolist()})  # fmt: skip
         if kept:
-            maps = state.maps.clone()
-            maps[source], maps[slot] = halves.maps
-            state = replace(state, maps=maps)
-            shares = _shares(_look(problem, state)).to(state.fractions)
-            state = replace(state, fractions=shares)
-            look = _look(problem, state)
+            state = _in_place(state, source, slot, halves)
+            state, look, changed = _joint(problem, state, look)
+            tried.clear()
         else:
             tried.add(source)
+    for _ in range(_MOST_JOINT):
+        if changed <= _SETTLED:
+            break
+        state, look, changed = _joint(problem, state, look)
     return state, look
 
 

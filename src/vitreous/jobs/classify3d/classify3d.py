@@ -157,7 +157,8 @@ def _ended(
     made = class_maps(sorting, making, options.seed)
     shares = sorting.state.fractions
     alike = duplicates(frame, sorting.state, options.resolution_limit)
-    labels = class_labels(made.maps, shares, alike - set(making.fixed))
+    alike = {n: other for n, other in alike.items() if n not in making.fixed}
+    labels = class_labels(made.maps, shares, alike)
     few = [n + 1 for n, label in enumerate(labels) if label == "empty" and made.maps[n].any()]
     junk = set[int]() if task.alone else decoys(found, task.decoys(labels), task.classes)
     labels = ["decoy" if n in junk else label for n, label in enumerate(labels)]
@@ -171,7 +172,7 @@ def _ended(
         "seed": options.seed,
         "device": str(task.device),
         "input": input_record(task.table, frame.grid),
-        "classes": class_records(found, classes, labels, made, frame, making.fixed, laid),
+        "classes": class_records(found, classes, labels, alike, made, frame, making.fixed, laid),
         "decoys": sorted(n + 1 for n in junk),
         "recognised_decoys": task.recognised(),
         "effective_classes": effective_classes(found.by_map.mean(axis=0)),

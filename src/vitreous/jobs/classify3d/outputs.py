@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
 from vitreous.jobs.classify3d.finish import ClassMaps
 from vitreous.jobs.em.found import Found
-from vitreous.jobs.em.junk import Label
+from vitreous.jobs.em.junk import Label, duplicate_of
 from vitreous.jobs.images import Frame
 from vitreous.math.fourier import resample_map
 from vitreous.math.rotations import matrix_to_euler
@@ -141,6 +142,7 @@ def class_records(
     found: Found,
     classes: Int[np.ndarray, " n"],
     labels: list[Label],
+    alike: Mapping[int, int],
     made: ClassMaps,
     frame: Frame,
     fixed: list[int],
@@ -161,6 +163,7 @@ def class_records(
             {
                 "class": number,
                 "label": label,
+                "duplicate_of": duplicate_of(number, label, alike),
                 "map": f"class{number:03d}.mrc",
                 "aligned": None if turn is None else f"class{number:03d}_aligned.mrc",
                 "aligned_by": turn and {"euler": turn.euler, "shift": turn.shift},

@@ -56,12 +56,15 @@ class Places:
         Rings used.
     allowed : bool tensor (particles, maps * directions), optional
         References to try for each particle; all by default.
+    junk : tensor (particles,), optional
+        Log-likelihood of each as junk, its prior odds included.
     """
 
     orientations: OrientationGrid
     shifts: Float[Tensor, "t 2"]
     rings: int
     allowed: Bool[Tensor, "b kd"] | None = None
+    junk: Float[Tensor, " b"] | None = None
 
 
 @dataclass(frozen=True)
@@ -170,12 +173,13 @@ def search_pass(
             log_prior.to(device),
             tiling=tiling,
             allowed=None if places.allowed is None else places.allowed[member.to(device)],
+            junk=None if places.junk is None else places.junk[member.to(device)],
             similarity=similarity,
             accumulate=accumulate,
         )
         found.append((member, best))
-        count[number] += len(member)
         if sums is not None:
+            count[number] += sums.count
             residual[number] += sums.residual
             weight = polar.radii(device) / noise[number, : places.rings]
             fit[number] += torch.stack([sums.product, sums.power]) @ weight

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection, Mapping
 from typing import Final, Literal
 
 import numpy as np
@@ -19,6 +21,17 @@ LEFT_OUT: Final[tuple[Label, ...]] = ("noise", "other density", "fragment")
 """Kinds of images that the maps are not made from, in the order of their classes: with nothing in
 them; with density that the map does not explain, such as aggregates, contaminants and edges; with
 less of the map than the others show."""
+
+_POWERS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+"""Signal's power in an image of junk, over that in the mean image; 0 is mere noise."""
+
+_MARGIN, _PART = 5.0, 1 / 6
+"""Nats by which a map must explain an image better than junk does, very strong evidence by Kass &
+Raftery (J. Am. Stat. Assoc. 90, 773 (1995)), since the maps have seen the junk; where particles are
+faint, this part of what the mean image has."""
+
+_LEAST_SHARE, _MOST_SHARE = 0.01, 0.3
+"""Prior shares of junk that odds are made from."""
 
 _ROUNDS = 50
 """EM iterations for the share of noise."""
@@ -44,10 +57,43 @@ def noise_probability(log_evidence: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     return odds.sigmoid()
 
 
+def junk_log_likelihood(
+    power: Float[Tensor, "n rings"],
+    noise: Float[Tensor, "n rings"],
+    signal: Float[Tensor, "n rings"],
+    freedom: Float[Tensor, " rings"],
+) -> Float[Tensor, " n"]:
+    """Log-likelihood of images as junk over that as noise.
+
+    An image of junk holds signal of some power without a map to explain it: its samples are
+    normally distributed with the variance of noise and signal.
+
+    Parameters
+    ----------
+    power : tensor (images, rings)
+        Mean power of each image's samples on a ring.
+    noise, signal : tensors (images, rings)
+        Expected power of noise, and of signal in the mean image of the optics group.
+    freedom : tensor (rings,)
+        Real degrees of freedom of a ring.
+    """
+    found = []
+    for times in _POWERS:
+        more = 1 + times * signal / noise
+        found.append(-0.5 * ((power / noise * (1 / more - 1) + more.log()) @ freedom))
+    return torch.stack(found).logsumexp(dim=0) - math.log(len(_POWERS))
+
+
+def junk_log_odds(share: float, evidence: float) -> float:
+    """Prior log-odds of junk, of this share, against maps that explain a mean image so well."""
+    share = min(max(share, _LEAST_SHARE), _MOST_SHARE)
+    return math.log(share / (1 - share)) + min(_MARGIN, _PART * max(evidence, 0.0))
+
+
 def class_labels(
     maps: Float[Tensor, "k n n n"],
     fractions: Float[Tensor, " k"],
-    alike: set[int],
+    alike: Collection[int],
 ) -> list[Label]:
     """What each class is: a map, or one of several kinds of junk.
 
@@ -56,7 +102,7 @@ def class_labels(
     maps : tensor (classes, n, n, n)
     fractions : tensor (classes,)
         Share of the particles.
-    alike : set of int
+    alike : collection of int
         Classes that are like a larger one.
     """
 
@@ -69,6 +115,11 @@ def class_labels(
         return "sphere" if roundness(volume) > _ROUND else "map"
 
     return [label(number) for number in range(len(maps))]
+
+
+def duplicate_of(number: int, label: Label, alike: Mapping[int, int]) -> int | None:
+    """Class, from 1, that shows all that a duplicate shows; ``alike`` counts from 0."""
+    return alike[number - 1] + 1 if label == "duplicate" else None
 
 
 def effective_classes(fractions: Float[np.ndarray, " k"]) -> float:

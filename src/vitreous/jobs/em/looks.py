@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitreous.jobs.em.engine import GATHERED, PassResult, Places, nearby
+from vitreous.jobs.em.junk import noise_probability
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.em.search import Search
 from vitreous.jobs.em.state import SearchState
@@ -56,6 +57,12 @@ class Look:
         """The same for so many maps in place of one."""
         return replace(self, maps=maps)
 
+    @property
+    def junk(self) -> Bool[Tensor, " n"]:
+        """Images that are likelier to be noise, or junk where that was left out, than a map's."""
+        noisy = noise_probability(self.best.log_evidence.cpu()) > 0.5
+        return noisy | (self.best.particle_probability.cpu() < 0.5)
+
     def posed(self, index: Int[Tensor, " b"], best: Best) -> Posed:
         """Best places of these particles on the fine grid."""
         reference = best.reference.cpu() % len(self.fine.directions)
@@ -83,9 +90,9 @@ def coarse_look(
     search: Search, state: SearchState, resolution: float, *, any_map: bool = False
 ) -> Look:
     """Search all particles on the grid of the iterations at a resolution in angstrom."""
-    grid, step = search.places(resolution), search.last_angular_step
-    _, shift_step = search.offsets
+    step, (_, shift_step) = search.last_angular_step, search.offsets
     index = torch.arange(len(search.table))
+    grid = search.with_junk(search.places(resolution), state, index)
     best = search.search(state, index, state.noise, grid, accumulate=False).best
     return Look(
         best,
@@ -104,5 +111,5 @@ def near_look(
     search: Search, look: Look, state: SearchState, index: Int[Tensor, " b"], rings: int
 ) -> PassResult:
     """Search some particles on a look's fine grid, near its places."""
-    places = look.places(index, rings)
+    places = search.with_junk(look.places(index, rings), state, index)
     return search.search(state, index, state.noise, places, look.origins[index])

@@ -75,6 +75,8 @@ def stepped(
     frame = search.frame
     rings = frame.rings_at(step.resolution)
     places = search.places(step.resolution, seed)
+    if factor == 1:
+        places = search.with_junk(places, state, index)
     result = search.search(state, index, state.noise * factor, places, similarity=step.similarity)
     assert result.sums is not None
     batch_sums = result.sums.scaled(factor)
@@ -89,7 +91,9 @@ def stepped(
         centre = centre_of_mass(maps, search.operators)
         sums = moved(sums, -centre, frame.box)
         maps = solved(sums, prior, frame, rings, search.flatten)
-    share = shares(result.best.map_probability, step.similarity).mean(dim=0)
+    particle = result.best.particle_probability
+    by_map = shares(result.best.map_probability, step.similarity)
+    share = (by_map * particle[:, None]).mean(dim=0) / particle.mean().clamp(min=1e-6)
     weight = step.forget
     return (
         replace(
@@ -103,6 +107,7 @@ def stepped(
             fractions=(1 - weight) * state.fractions + weight * share.to(state.fractions),
             sums=sums,
             evidence=float(result.best.log_evidence.mean()),
+            junk=(1 - weight) * state.junk + weight * float(1 - particle.mean()),
         ),
         result,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.jobs.em.engine import PassResult, Places, search_pass
+from vitreous.jobs.em.junk import junk_log_likelihood, junk_log_odds
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.images import Frame, RingImages, first_noise
 from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
@@ -64,6 +65,33 @@ class Search(ABC):
     def image_numbers(self) -> Int[np.ndarray, " n"]:
         """Number of the image that each particle shows."""
         return image_numbers(self.table)
+
+    @property
+    def leaves_out_junk(self) -> bool:
+        """Whether images that no map explains better than junk does add nothing to the maps."""
+        return False
+
+    @cached_property
+    def ring_power(self) -> Float[Tensor, "n rings"]:
+        """Mean power of every image's samples on every ring, as it was before the mask."""
+        return (self.images.samples.abs() ** 2).mean(dim=2) / self.images.mask_share
+
+    def with_junk(self, places: Places, state: SearchState, index: Int[Tensor, " b"]) -> Places:
+        """Places with the log-likelihood of these particles as junk, if junk is left out."""
+        if not self.leaves_out_junk:
+            return places
+        rings, group = places.rings, self.images.group[index]
+        noise = state.noise[:, :rings].to(self.ring_power)
+        signal = image_power(self.images, len(noise))[:, :rings] - noise
+        radii = self.frame.polar.inner(rings).radii(noise.device)
+        likely = junk_log_likelihood(
+            self.ring_power[index, :rings],
+            noise[group],
+            signal.clamp(min=0)[group],
+            2 * torch.pi * radii * self.images.mask_share,
+        )
+        odds = junk_log_odds(state.junk, state.evidence)
+        return replace(places, junk=(likely + odds).to(self.device))
 
     def shifts(self, reach: float, step: float) -> Float[Tensor, "t 2"]:
         """Shift lattice given in pixels of the maps' grid, in working pixels."""

@@ -121,10 +121,15 @@ def alike(
     return found
 
 
-def duplicates(frame: Frame, state: SearchState, resolution: float) -> set[int]:
-    """Classes whose maps tell nothing down to a resolution that a more populated one does not."""
+def duplicates(frame: Frame, state: SearchState, resolution: float) -> dict[int, int]:
+    """Classes whose maps tell nothing down to a resolution that a more populated one does not.
+
+    Returns
+    -------
+    Number of each such class, from 0, and of the more populated one.
+    """
     order = state.fractions.argsort(descending=True).tolist()
-    return set(alike(frame, state, order, resolution, SAME))
+    return alike(frame, state, order, resolution, SAME)
 
 
 def perturbed(

@@ -49,6 +49,8 @@ class SearchState:
         likely start that went on.
     temperature : float
         Factor on the noise variance of the next mini-batch.
+    junk : float
+        Prior probability of an image to be junk, where several maps are searched for.
     """
 
     start: int
@@ -64,6 +66,7 @@ class SearchState:
     rounds: int = 0
     behind: float = 0.0
     temperature: float = 1.0
+    junk: float = 0.1
 
     def to(self, device: torch.device) -> SearchState:
         """The same state on another device."""
@@ -85,7 +88,10 @@ def state_tensors(prefix: str, state: SearchState) -> dict[str, Tensor]:
 
 def state_scalars(state: SearchState) -> dict[str, Any]:
     """What else a state holds."""
-    names = ("start", "iteration", "seen", "rings", "evidence", "rounds", "behind", "temperature")
+    names = (
+        *("start", "iteration", "seen", "rings", "evidence"),
+        *("rounds", "behind", "temperature", "junk"),
+    )
     return {name: getattr(state, name) for name in names}
 
 
