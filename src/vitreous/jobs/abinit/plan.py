@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 from vitreous.jobs.abinit.problem import Problem
-from vitreous.jobs.abinit.schedule import Round
+from vitreous.jobs.abinit.schedule import Round, joint_steps, split_steps
 from vitreous.jobs.em.online import Step
 from vitreous.math.so3 import orientations_at
 
@@ -23,14 +24,27 @@ def work_until(problem: Problem) -> list[float]:
 
     It is counted in rings of an image compared with one orientation of one map.
     """
-    operators, classes = len(problem.operators), problem.config.classes
+    works = (_work(problem, step, problem.config.classes) for step in problem.steps)
+    return list(accumulate(works, initial=0.0))
 
-    def work(step: Step) -> float:
-        orientations = orientations_at(problem.angular_step(step.resolution), operators)
-        rings = problem.frame.rings_at(step.resolution)
-        return classes * (step.batch * orientations * (_PRODUCTS + rings) + _FIXED)
 
-    return list(accumulate(map(work, problem.steps), initial=0.0))
+def _work(problem: Problem, step: Step, classes: int) -> float:
+    """Work of a mini-batch searched with so many maps."""
+    orientations = orientations_at(problem.angular_step(step.resolution), len(problem.operators))
+    rings = problem.frame.rings_at(step.resolution)
+    return classes * (step.batch * orientations * (_PRODUCTS + rings) + _FIXED)
+
+
+def _split_work(problem: Problem) -> float:
+    """Work of the splits of a start's classes: one for each, and rounds of all of them."""
+    config, classes, particles = problem.config, problem.config.classes, len(problem.table)
+    if classes == 1:
+        return 0.0
+    halves = sum(_work(problem, step, 2) for step in split_steps(config, particles))
+    joint = joint_steps(config, classes, particles)
+    every = replace(joint[-1], batch=particles)
+    together = sum(_work(problem, step, classes) for step in (*joint, every))
+    return classes * (halves + together)
 
 
 def search_work(until: Sequence[float], rounds: Sequence[Round]) -> float:
@@ -47,6 +61,7 @@ def stage_shares(problem: Problem) -> dict[str, float]:
     work = {
         "reading": 0.0,
         "iteration": search_work(work_until(problem), problem.rounds),
+        "classes split": problem.rounds[-1].contenders * _split_work(problem),
         "last passes": particles * classes * _LAST,
         "poses polished": particles * _POLISHED,
     }

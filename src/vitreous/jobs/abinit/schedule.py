@@ -111,9 +111,9 @@ def split_steps(config: AbinitConfig, particles: int) -> list[Step]:
     return steps
 
 
-def joint_steps(config: AbinitConfig, particles: int) -> list[Step]:
-    """All iterations of all classes after one was split, with this many particles."""
-    batch = min(particles, config.classes * batches(config)[1] * 3 // 4)
+def joint_steps(config: AbinitConfig, classes: int, particles: int) -> list[Step]:
+    """All iterations of so many classes together after one was split."""
+    batch = min(particles, classes * batches(config)[1] * 3 // 4)
     return [Step("split", config.ends_at, batch, _SPLIT_STEP, False, 0.0)] * _JOINT_ITERATIONS
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -187,6 +189,17 @@ def _run_starts(
     return run_starts(problem, states, on_event, save, len(before))
 
 
+def _in_part(on_event: OnEvent, number: int, of: int) -> OnEvent:
+    """Told of the work of one start of several, each of which is a part of the stage's."""
+
+    def tell(event: Mapping[str, Any]) -> None:
+        if "share" in event:
+            event = {**event, "share": (number + event["share"]) / of}
+        on_event(event)
+
+    return tell
+
+
 def _symmetry_found(task: Task, ended: Ended, judgement: Judgement) -> SymmetryFinding | None:
     """The symmetry of a map made without it, if the user or the verdict asks for it."""
     asked = task.config.symmetry == AUTO or judgement.doubt in OF_SHAPE
@@ -233,7 +246,10 @@ def _run_round(
             ends = [before.chosen, *ends]
         classified: list[Classified] = []
         if problem.config.classes > 1:
-            classified = [classify(problem, state, on_event) for state in ends]
+            classified = [
+                classify(problem, state, _in_part(on_event, number, len(ends)))
+                for number, state in enumerate(ends)
+            ]
             ends = [one.state for one in classified]
         evidence = gather_evidence(problem, ends, classified, stopped_starts(problem, states))
     if before:

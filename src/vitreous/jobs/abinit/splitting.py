@@ -147,12 +147,17 @@ def _in_place(state: SearchState, source: int, slot: int, halves: SearchState) -
     return replace(state, maps=maps, fractions=fractions)
 
 
-def _joint(problem: Problem, state: SearchState, look: Look) -> tuple[SearchState, Look, float]:
-    """All maps brought on together, what is then found, and the share of labels that changed."""
-    before = labels_of(look)
+def _joint(
+    problem: Problem, state: SearchState, look: Look, among: list[int]
+) -> tuple[SearchState, Look, float]:
+    """Some maps brought on together, what is then found, and the share of labels that changed."""
+    before, share = labels_of(look), state.fractions[among].sum()
     members = torch.nonzero(before >= 0)[:, 0]
-    steps = joint_steps(problem.config, len(members))
-    state = _gone_on(problem, state, members, steps)
+    part = replace(state, maps=state.maps[among], fractions=state.fractions[among] / share)
+    part = _gone_on(problem, part, members, joint_steps(problem.config, len(among), len(members)))
+    maps, fractions = state.maps.clone(), state.fractions.clone()
+    maps[among], fractions[among] = part.maps, share * part.fractions
+    state = replace(part, maps=maps, fractions=fractions)
     look = _look(problem, state)
     return state, look, float((labels_of(look) != before).double().mean())
 
@@ -171,7 +176,14 @@ def split_classes(
     """
     look, changed = _look(problem, state), 0.0
     tried: set[int] = set()
-    for _ in range(_ROUNDS * len(state.maps)):
+    most = _ROUNDS * len(state.maps)
+
+    def tell(event: dict[str, object], number: int) -> None:
+        of = most + _MOST_JOINT
+        place = {"stage": "classes split", "start": state.start + 1}
+        on_event({**place, "iteration": number, "at_most": of, "share": number / of, **event})
+
+    for number in range(most):
         own, free = _free(problem, state, _shares(look))
         sources = [n for n in own if n not in tried]
         if not free or not sources:
@@ -182,18 +194,21 @@ def split_classes(
         fine = float(halves.fractions.min()) >= _LEAST_HALF
         coarse = _ALIKE * problem.config.ends_at
         kept = fine and not alike(problem.frame, halves, [0, 1], coarse, _BARELY)
-        on_event({"event": "split", "start": state.start + 1, "class": source + 1, "kept": kept,
-                  "shares": halves.fractions.tolist()})  # fmt: skip
+        shares = halves.fractions.tolist()
+        tell({"event": "split", "class": source + 1, "kept": kept, "shares": shares}, number + 1)
         if kept:
             state = _in_place(state, source, slot, halves)
-            state, look, changed = _joint(problem, state, look)
+            state, look, changed = _joint(problem, state, look, [*own, slot])
             tried.clear()
         else:
             tried.add(source)
-    for _ in range(_MOST_JOINT):
-        if changed <= _SETTLED:
+    for number in range(_MOST_JOINT):
+        own, _ = _free(problem, state, _shares(look))
+        if changed <= _SETTLED or not own:
             break
-        state, look, changed = _joint(problem, state, look)
+        state, look, changed = _joint(problem, state, look, own)
+        shares = state.fractions.tolist()
+        tell({"event": "joint", "changed": changed, "shares": shares}, most + number + 1)
     return state, look
 
 
