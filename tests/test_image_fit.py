@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loader_samples import NoCtf, cached
 
 from vitreous.jobs.em.found import Found
 from vitreous.jobs.em.image_fit import ImageFit, image_fit, unlike_others
@@ -82,9 +83,8 @@ def posed_images() -> tuple[torch.Tensor, PlaneImages, Posed, torch.Tensor]:
     blob[60:120] = 3 * torch.exp(-width * k.square().sum(1)) * own[:, :4].abs().mean()
     samples = (scale[:, None] * clean + blob + noise * (variance / 2) ** 0.5).to(torch.complex64)
     samples = samples * shift_phase(plane.points, -posed.origins, BOX)
-    images = PlaneImages(
-        plane, samples, torch.ones(count, len(k)), torch.zeros(count, dtype=torch.long), 1.0
-    )
+    group, power = torch.zeros(count, dtype=torch.long), torch.zeros(count, SHELLS)
+    images = PlaneImages(plane, cached(samples), NoCtf(), power, group, 1.0)
     return volume, images, posed, torch.full((1, SHELLS), variance)
 
 

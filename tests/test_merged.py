@@ -27,9 +27,10 @@ from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 from vitreous.jobs.em.engine import renewed_noise, renewed_scale
 from vitreous.jobs.em.planes import load_planes
+from vitreous.jobs.em.rings import load_rings
 from vitreous.jobs.em.search import image_power
 from vitreous.jobs.folder import ignore
-from vitreous.jobs.images import CtfMode, load_rings, working_frame
+from vitreous.jobs.images import CtfMode, working_frame
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.particles.subtract import run_subtract
 from vitreous.jobs.refine.refine import run_refine
@@ -124,14 +125,15 @@ def test_both_groups_have_the_analytic_transform_at_the_common_frequencies(
     frame = working_frame(grid, 200.0, 2 * grid.pixel_size)
     rings = load_rings(blobs, source, frame, CPU, ignore, mode)
     planes = load_planes(blobs, source, frame, CPU, ignore, mode)
-    for found, points in (
-        (rings, rings.polar.points()),
-        (planes, planes.plane.points),
+    every = torch.arange(len(blobs))
+    for (samples, ctf), points in (
+        (rings.at(every, rings.polar), rings.polar.points()),
+        (planes.at(every, planes.plane), planes.plane.points),
     ):
         for row, blob in enumerate((*BLOBS, *BLOBS)):
             expected = blob.transform(points / frame.field, frame.field)
-            held = found.ctf[row] == 1
-            error = (found.samples[row] - expected)[held].abs().max()
+            held = ctf[row] == 1
+            error = (samples[row] - expected)[held].abs().max()
             # That the standard deviation is of some hundred pixels makes it a thousandth wrong.
             assert error < 2e-3 * expected.abs().max()
 
@@ -142,17 +144,18 @@ def test_shells_beyond_a_groups_nyquist_count_for_nothing(blobs: ParticleTable) 
     nyquist = (COARSE.box // 2 - 1) / COARSE.field
     rings = load_rings(blobs, source, frame, CPU, ignore, mode)
     planes = load_planes(blobs, source, frame, CPU, ignore, mode)
-    for found, frequency in (
-        (rings, rings.polar.points().norm(dim=-1) / frame.field),
-        (planes, planes.plane.points.norm(dim=-1) / frame.field),
+    every = torch.arange(len(blobs))
+    for (samples, ctf), frequency in (
+        (rings.at(every, rings.polar), rings.polar.points().norm(dim=-1) / frame.field),
+        (planes.at(every, planes.plane), planes.plane.points.norm(dim=-1) / frame.field),
     ):
         for row in (0, 1):  # of the coarse group
             beyond = frequency > nyquist
-            assert beyond.any() and (found.ctf[row][beyond] == 0).all()
-            assert (found.samples[row][beyond] == 0).all()
-            assert (found.ctf[row][frequency < nyquist - 1 / frame.field] == 1).all()
+            assert beyond.any() and (ctf[row][beyond] == 0).all()
+            assert (samples[row][beyond] == 0).all()
+            assert (ctf[row][frequency < nyquist - 1 / frame.field] == 1).all()
         for row in (2, 3):
-            assert (found.ctf[row] == 1).all()
+            assert (ctf[row] == 1).all()
 
 
 def test_the_same_field_is_cropped_as_ever(tmp_path: Path) -> None:
@@ -165,8 +168,10 @@ def test_the_same_field_is_cropped_as_ever(tmp_path: Path) -> None:
     frame, mode = working_frame(Grid(32, 8.0), 200.0, 20.0), CtfMode(ctf=False)
     for load in (load_rings, load_planes):
         a, b = (load(t, open_images(t), frame, CPU, ignore, mode) for t in (one, both))
-        assert torch.equal(a.samples, b.samples[:6])
-        assert (b.ctf == 1).all()
+        few, every = torch.arange(6), torch.arange(9)
+        assert torch.equal(a.samples.at(few), b.samples.at(few))
+        grid = b.polar if load is load_rings else b.plane
+        assert (b.at(every, grid)[1] == 1).all()
 
 
 def test_noise_has_one_level_in_all_fields(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from vitreous.errors import InputError
 from vitreous.jobs import memory
+from vitreous.jobs.abinit import checks
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.abinit.memory import memory_plan
 from vitreous.jobs.abinit.schedule import (
@@ -93,7 +94,9 @@ def test_a_job_that_does_not_fit_says_so_before_it_runs(
     small_stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda device: 300_000_000)
-    with pytest.raises(InputError, match=r"needs 0\.\d GB of memory, 0\.3 GB are free"):
+    with pytest.raises(
+        InputError, match=r"needs 0\.\d GB of memory beside the images, and may take 0\.3 GB"
+    ):
         run_abinit(AbinitConfig(small_stack, out=tmp_path / "job"))
     assert not (tmp_path / "job").exists()
 
@@ -105,7 +108,7 @@ def test_memory_grows_with_the_particles_and_classes(small_stack: Path) -> None:
     one = memory_plan(config(), table, here, 1, cpu)
     three = memory_plan(config(classes=3), table, here, 1, cpu)
     samples = here.polar.rings * here.polar.half
-    assert one.parts["images"] == 300 * samples * 12  # complex64 and float32
+    assert one.images["images"] == 300 * samples * 8  # complex64
     assert three.parts["maps"] == pytest.approx(3 * one.parts["maps"])
     assert json.dumps(one.record())
 
@@ -144,3 +147,17 @@ def test_starts_are_of_two_kinds_but_for_several_maps_and_high_symmetry() -> Non
     assert kinds == [True, True, False, True, True, False]
     assert all(is_steered(start, 3, polyhedral=False) for start in range(6))
     assert not any(is_steered(start, 1, polyhedral=True) for start in range(6))
+
+
+def test_particles_used_are_spread_over_the_stack(
+    small_stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = read_particles(small_stack)
+    every = table.files.index
+    some, (said,) = checks.particles_used(config(particles_used=4), table)
+    assert some.files.index.tolist() == every[[0, 100, 199, 299]].tolist()
+    assert said.startswith("4 of 300 particles, spread over the stack, are used")
+    assert checks.particles_used(config(particles_used=300), table) == (table, [])
+    monkeypatch.setattr(checks, "_MOST_USED", 30)
+    assert len(checks.particles_used(config(), table)[0]) == 30
+    assert len(checks.particles_used(config(particles_used="all"), table)[0]) == 300

@@ -1,10 +1,11 @@
-"""From a particle table to ring samples in memory: read, normalise, crop, mask, transform."""
+"""From a particle table to what a search reads: frame, masked images, CTFs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,20 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from vitreous.jobs.config.shared import CtfOptions
-from vitreous.kernels.angular import thinned
 from vitreous.math.fourier import good_box, resample
 from vitreous.particles.grid import Grid
+from vitreous.particles.loader import TransformCache
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.stack import ImageSource, normalise
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.ctf import Defocus, Optics, beam_tilt_phase, contrast_transfer
 from vitreous.physics.masks import soft_sphere
-from vitreous.physics.polar import PolarGrid, polar_grid, polar_matrix, to_polar
+from vitreous.physics.polar import PolarGrid, polar_grid
 
 OnEvent = Callable[[Mapping[str, Any]], None]
+
+Transform = Callable[[Float[Tensor, "n b b"]], Complex[Tensor, "n ..."]]
+"""From masked images to what is kept of them."""
 
 BEYOND = 10
 """Rings kept beyond the final resolution: the iterations do not use them, but the passes over all
@@ -84,43 +88,6 @@ class Frame:
         return int(min(max(round(self.field / resolution), 4), self.polar.rings))
 
 
-@dataclass(frozen=True)
-class RingImages:
-    """All particles on rings.
-
-    Attributes
-    ----------
-    polar : PolarGrid
-    samples : complex tensor (particles, rings, half)
-    ctf : tensor (particles, rings, half)
-    group : integer tensor (particles,)
-        Index of each particle's optics group.
-    mask_share : float
-        Mean square of the mask: the share of the noise power that it lets through.
-    scale : tensor (particles,), optional
-        Of the particles' contrast, put into their CTFs.
-    """
-
-    polar: PolarGrid
-    samples: Complex[Tensor, "n rings half"]
-    ctf: Float[Tensor, "n rings half"]
-    group: Int[Tensor, " n"]
-    mask_share: float
-    scale: Float[Tensor, " n"] | None = None
-
-    def at(self, index: Tensor, polar: PolarGrid) -> tuple[Tensor, Tensor]:
-        """Samples and CTFs of some particles on the inner rings of ``polar``."""
-        rows = index.to(self.samples.device)
-        samples, ctf = self.samples[rows, : polar.rings], self.ctf[rows, : polar.rings]
-        if self.scale is not None:
-            ctf = ctf * self.scale.to(ctf)[rows, None, None]
-        return thinned(samples, ctf, self.polar, polar)
-
-    def with_group_scales(self, scale: Float[Tensor, " g"]) -> RingImages:
-        """The same with the contrast of their optics groups; as they are, if there is one alone."""
-        return replace(self, scale=scale.cpu()[self.group]) if len(scale) > 1 else self
-
-
 def first_noise(power: Float[Tensor, "g rings"]) -> Float[Tensor, "g rings"]:
     """Power of the images as the first guess of their noise.
 
@@ -130,6 +97,14 @@ def first_noise(power: Float[Tensor, "g rings"]) -> Float[Tensor, "g rings"]:
     seen = power.isfinite().all(dim=1)
     power = torch.where(seen[:, None], power, power[seen].mean(dim=0))
     return torch.where(power > 0, power, power.amax(dim=1, keepdim=True).clamp(min=1e-12))
+
+
+def group_means(
+    power: Float[Tensor, "n shells"], group: Int[Tensor, " n"], groups: int
+) -> Float[Tensor, "g shells"]:
+    """Mean over the images of every optics group; not a number for one without images."""
+    where = group.to(power.device)
+    return torch.stack([power[where == number].mean(dim=0) for number in range(groups)])
 
 
 def working_frame(grid: Grid, mask_diameter: float, resolution: float, beyond: int = 0) -> Frame:
@@ -281,88 +256,120 @@ def group_box(group: OpticsGroup, frame: Frame) -> GroupBox:
 
 
 @dataclass(frozen=True)
-class MaskedGroup:
-    """Images of one optics group, ready to be transformed.
-
-    Attributes
-    ----------
-    own : GroupBox
-    optics : Optics
-    batches : iterator of (integer array (images,), tensor (images, box, box))
-        Rows of the table, and their images in the group's own field of view.
-    """
-
-    own: GroupBox
-    optics: Optics
-    batches: Iterator[tuple[Int[np.ndarray, " n"], Float[Tensor, "n b b"]]]
-
-
-def masked_images(
-    table: ParticleTable, source: ImageSource, frame: Frame, on_event: OnEvent
-) -> Iterator[MaskedGroup]:
-    """Read every particle once, an optics group after the other and a batch at a time.
+class ImageReader:
+    """Particles' images as a frame needs them: read, normalised, cropped and masked.
 
     Images are normalised outside the mask, cropped in Fourier space to their group's working box
     and multiplied by the soft circular mask.  In noise of standard deviation 1 the same density
     is fainter, the wider the field of view: transforms at the frame's frequencies are to be
-    multiplied by ``own.steps``, which gives density the same strength in all groups, and masked
-    noise the power that it has in the frame's field.
-
-    Raises
-    ------
-    InputError
-        For an image that cannot be read or holds NaN or one value only, naming its row.
+    multiplied by the group's ``steps``, which gives density the same strength in all groups, and
+    masked noise the power that it has in the frame's field.
     """
-    done = 0
 
-    def masked(number: int, own: GroupBox) -> Iterator[tuple[np.ndarray, Tensor]]:
-        nonlocal done
-        group = table.optics[number]
-        radius = frame.mask_radius * frame.pixel_size / group.pixel_size
-        rows = np.flatnonzero(table.group == number)
-        for batch in np.array_split(rows, max(1, math.ceil(len(rows) / READ_BATCH))):
-            images = normalise(torch.from_numpy(source.read(batch)), min(radius, group.box / 2 - 1))
-            yield batch, resample(images, own.box, 2) * own.mask
-            done += len(batch)
-            on_event({"event": "progress", "stage": "reading", "iteration": done, "of": len(table)})
+    table: ParticleTable
+    source: ImageSource
+    frame: Frame
 
-    for number in np.unique(table.group).tolist():
-        group = table.optics[number]
-        own = group_box(group, frame)
-        yield MaskedGroup(own, optics_of(group), masked(number, own))
+    @cached_property
+    def group(self) -> Int[Tensor, " n"]:
+        """Index of each particle's optics group."""
+        return torch.from_numpy(self.table.group.astype(np.int64))
+
+    @cached_property
+    def boxes(self) -> dict[int, GroupBox]:
+        """How the images of every optics group come to the frame."""
+        numbers = np.unique(self.table.group).tolist()
+        return {number: group_box(self.table.optics[number], self.frame) for number in numbers}
+
+    def optics(self, number: int) -> Optics:
+        """What the CTF needs of an optics group."""
+        return optics_of(self.table.optics[number])
+
+    def batches(self, rows: Int[np.ndarray, " n"]) -> Iterator[tuple[int, Int[np.ndarray, " b"]]]:
+        """Optics group of some of these rows, and which of them they are, a few at a time."""
+        groups = self.table.group[rows]
+        for number in np.unique(groups).tolist():
+            own = np.flatnonzero(groups == number)
+            for part in np.array_split(own, math.ceil(len(own) / READ_BATCH)):
+                yield number, part
+
+    def masked(self, number: int, rows: Int[np.ndarray, " b"]) -> Float[Tensor, "b m m"]:
+        """Images of an optics group in its own working box.
+
+        Raises
+        ------
+        InputError
+            For an image that cannot be read or holds NaN or one value only, naming its row.
+        """
+        group, own = self.table.optics[number], self.boxes[number]
+        radius = self.frame.mask_radius * self.frame.pixel_size / group.pixel_size
+        images = torch.from_numpy(self.source.read(rows))
+        return resample(normalise(images, min(radius, group.box / 2 - 1)), own.box, 2) * own.mask
+
+    def transformed(
+        self, shape: tuple[int, ...], transform_of: Callable[[int], Transform]
+    ) -> Callable[[Int[np.ndarray, " n"]], Complex[Tensor, "n ..."]]:
+        """What makes rows of this shape of any particles, given each optics group's transform.
+
+        A transform may give the first part of a row alone: zeros follow.
+        """
+        ready = cache(transform_of)
+
+        def make(rows: Int[np.ndarray, " n"]) -> Complex[Tensor, "n ..."]:
+            out = torch.zeros(len(rows), *shape, dtype=torch.complex64)
+            for number, part in self.batches(rows):
+                made = ready(number)(self.masked(number, rows[part]))
+                out[torch.from_numpy(part), : made.shape[1]] = made
+            return out
+
+        return make
+
+    def loaded(
+        self,
+        make: Callable[[Int[np.ndarray, " n"]], Complex[Tensor, "n ..."]],
+        kept: TransformCache,
+        on_event: OnEvent,
+    ) -> Iterator[tuple[Int[np.ndarray, " b"], Complex[Tensor, "b ..."]]]:
+        """Read every particle once: rows of the table and of numbers, which are kept, too."""
+        count, done = len(self.table), 0
+        for _, rows in self.batches(np.arange(count)):
+            values = make(rows)
+            kept.put(rows, values)
+            yield rows, values
+            done += len(rows)
+            on_event({"event": "progress", "stage": "reading", "iteration": done, "of": count})
 
 
-def load_rings(
-    table: ParticleTable,
-    source: ImageSource,
-    frame: Frame,
-    device: torch.device,
-    on_event: OnEvent,
-    mode: CtfMode,
-) -> RingImages:
-    """Read every particle once and keep its ring samples and CTF.
+@dataclass(frozen=True)
+class TransferFunctions:
+    """CTFs of particles, made when they are asked for.
 
-    Images are masked and transformed exactly at the rings' samples.  On rings that a group's pixels
-    do not hold, samples and CTFs are 0: its images say nothing there.
-
-    Raises
-    ------
-    InputError
-        For an image that cannot be read or holds NaN or one value only, naming its row.
+    Attributes
+    ----------
+    reader : ImageReader
+    points : tensor (samples, 2)
+        Frequencies (x, y), 1/angstrom.
+    shell : integer tensor (samples,)
+        Ring or shell of each sample, rising: the CTF is 0 where a group's pixels do not hold it.
+    mode : CtfMode
+    device : torch.device
     """
-    polar, count = frame.polar, len(table)
-    samples = torch.zeros(count, polar.rings, polar.half, dtype=torch.complex64)
-    transfer = torch.zeros(count, polar.rings, polar.half)
-    for group in masked_images(table, source, frame, on_event):
-        own, optics = group.own, group.optics
-        held = PolarGrid(polar.n_angles, polar.bands[: own.rings])
-        matrix, points = polar_matrix(own.box, held, own.steps), held.points() / frame.field
-        phase = aberration_phase(points, optics)
-        for rows, images in group.batches:
-            rings = to_polar(images, held, matrix) * own.steps
-            samples[rows, : own.rings] = rings if phase is None else rings * phase
-            transfer[rows, : own.rings] = (
-                particle_ctf(table, rows, optics, points, mode) if mode.ctf else 1.0
-            )
-    index = torch.from_numpy(table.group.astype(np.int64))
-    return RingImages(polar, samples.to(device), transfer.to(device), index, frame.mask_share)
+
+    reader: ImageReader
+    points: Float[Tensor, "m 2"]
+    shell: Int[Tensor, " m"]
+    mode: CtfMode
+    device: torch.device
+
+    def at(self, index: Int[Tensor, " n"], count: int) -> Float[Tensor, "n c"]:
+        """Of some particles at the first samples."""
+        rows, shell = index.cpu().numpy(), self.shell[:count]
+        out = torch.zeros(len(rows), count)
+        for number, part in self.reader.batches(rows):
+            held = int((shell < self.reader.boxes[number].rings).sum())
+            found = torch.ones(len(part), held)
+            if self.mode.ctf:
+                optics, points = self.reader.optics(number), self.points[:held]
+                found = particle_ctf(self.reader.table, rows[part], optics, points, self.mode)
+            out[torch.from_numpy(part), :held] = found
+        return out.to(self.device)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, Protocol
 
 import torch
 
-from vitreous.errors import InputError
+from vitreous.errors import InputError, OptionError
 from vitreous.jobs.em.engine import GATHERED, PADDING
 from vitreous.jobs.free_memory import free_memory
 from vitreous.jobs.images import READ_BATCH, Frame
 from vitreous.kernels.precision import product_dtype
 from vitreous.kernels.threads import workers_on
 from vitreous.math.so3 import order_for, orientations_at
+from vitreous.particles.loader import Room
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.project import cube_side
 from vitreous.search.tiles import TILE_SCORES, Tiling
@@ -25,6 +26,12 @@ _LIBRARIES = 0.45e9
 
 _COMPILED = 0.25e9
 """Bytes of compiled kernels and what they need."""
+
+_RESERVE = 0.1
+"""Share of the free memory that a job leaves by default."""
+
+IMAGES: Final = "images"
+"""Name of the images of a search, or a refinement, among what takes memory."""
 
 _LARGEST_TILE = 100_000_000
 """The most scores that a GPU is given at once."""
@@ -42,16 +49,39 @@ class MemoryPlan:
         Bytes to be had; None if the system does not say.
     tiling : Tiling
         How the search divides its products.
+    images : dict
+        Bytes that all images would take, by purpose.
+    scratch : Path or None
+        Folder for images that memory does not hold.
     """
 
     parts: dict[str, float]
     free: int | None
     tiling: Tiling
+    images: dict[str, float]
+    scratch: Path | None = None
+
+    @property
+    def least(self) -> float:
+        """Bytes that are needed beside the images."""
+        return sum(self.parts.values())
+
+    @property
+    def held(self) -> dict[str, float]:
+        """Bytes that images get, by purpose, each in proportion to what all would take."""
+        wanted = sum(self.images.values())
+        left = math.inf if self.free is None else max(0.0, self.free - self.least)
+        share = min(1.0, left / max(wanted, 1.0))
+        return {purpose: share * size for purpose, size in self.images.items()}
 
     @property
     def needed(self) -> float:
         """Bytes in all."""
-        return sum(self.parts.values())
+        return self.least + sum(self.held.values())
+
+    def room(self, purpose: str) -> Room:
+        """Where the images for a purpose are kept."""
+        return Room(self.held[purpose], self.scratch)
 
     def record(self) -> dict[str, Any]:
         """For the log: gigabytes."""
@@ -60,44 +90,83 @@ class MemoryPlan:
             "free_GB": None if self.free is None else round(self.free / 1e9, 2),
             "tile_scores": self.tiling.scores,
             "products": str(self.tiling.dtype).removeprefix("torch."),
-            "parts_GB": {name: round(size / 1e9, 3) for name, size in self.parts.items()},
+            "parts_GB": {
+                name: round(size / 1e9, 3) for name, size in (self.parts | self.held).items()
+            },
+            "all_images_GB": round(sum(self.images.values()) / 1e9, 3),
         }
 
     def check(self, particles: Path) -> None:
-        """Require the job to fit.
+        """Require all but the images to fit: these are read again where memory does not hold them.
 
         Raises
         ------
         InputError
             With what takes most.
         """
-        if self.free is None or self.needed <= self.free:
+        if self.free is None or self.least <= self.free:
             return
         most = max(self.parts, key=lambda name: self.parts[name])
         raise InputError(
-            f"the search needs {self.needed / 1e9:.1f} GB of memory, {self.free / 1e9:.1f} GB are "
-            f"free; most of it ({self.parts[most] / 1e9:.1f} GB) is for the {most}",
+            f"the search needs {self.least / 1e9:.1f} GB of memory beside the images, and may take "
+            f"{self.free / 1e9:.1f} GB; most of it ({self.parts[most] / 1e9:.1f} GB) is for the "
+            f"{most}",
             where=particles,
-            mend="take fewer particles or classes, or a coarser resolution",
+            mend="raise --memory, or take fewer classes or a coarser resolution",
         )
 
 
+class MemoryOptions(Protocol):
+    """Options of a job that say what it may take."""
+
+    @property
+    def memory(self) -> float | None: ...  # noqa: D102
+
+    @property
+    def scratch(self) -> Path | None: ...  # noqa: D102
+
+
+class SearchOptions(MemoryOptions, Protocol):
+    """The same of a search of all orientations."""
+
+    @property
+    def precision(self) -> Literal["auto", "float32", "bfloat16"]: ...  # noqa: D102
+
+
+def usable(options: MemoryOptions, device: torch.device) -> int | None:
+    """Bytes that a job may take: as its options say, of what is free; None if nothing tells.
+
+    Raises
+    ------
+    OptionError
+        For a limit that is not above 0.
+    """
+    free, given = free_memory(device), options.memory
+    if given is None:
+        return None if free is None else int((1 - _RESERVE) * free)
+    if given <= 0:
+        raise OptionError(
+            f"{given:g} GB is no memory to work in", where="--memory", mend="give a number above 0"
+        )
+    return int(given * 1e9 if free is None else min(given * 1e9, free))
+
+
 def half_planes(particles: int, shells: int) -> float:
-    """Bytes of complex64 coefficients and float32 CTFs on half-planes."""
-    return 12.0 * particles * math.pi / 2 * shells**2
+    """Bytes of complex64 coefficients on half-planes."""
+    return 8.0 * particles * math.pi / 2 * shells**2
 
 
 def search_memory(
+    options: SearchOptions,
     classes: int,
     step: float,
-    precision: Literal["auto", "float32", "bfloat16"],
     table: ParticleTable,
     frame: Frame,
     operators: int,
     device: torch.device,
 ) -> MemoryPlan:
     """Reckon what a search of so many maps holds at its finest angular step in degrees."""
-    free, polar, workers = free_memory(device), frame.polar, workers_on(device)
+    free, polar, workers = usable(options, device), frame.polar, workers_on(device)
     tile = TILE_SCORES if device.type == "cpu" else min(_LARGEST_TILE, (free or 0) // 200)
     samples = polar.rings * polar.half
     directions = orientations_at(step, operators) / (6 * 2 ** order_for(step))
@@ -106,8 +175,6 @@ def search_memory(
     largest_box = max(group.box for group in table.optics)
     parts = {
         "libraries": _LIBRARIES,
-        # complex64 samples and float32 CTFs
-        "images": 12.0 * len(table) * samples,
         # what oneDNN makes of the products' shapes, hundreds of them, and keeps
         "compiled code": _COMPILED,
         # images as read, normalised, transformed and cropped; the matrix that takes them to rings
@@ -121,18 +188,23 @@ def search_memory(
         # products of every worker, and the images' spectra beside them
         "products": 4.0 * (1 + classes) * tile * workers,
     }
-    return MemoryPlan(parts, free, Tiling(tile, product_dtype(device, precision)))
+    # complex64 samples, and their power on every ring
+    images = {IMAGES: 8.0 * len(table) * samples}
+    tiling = Tiling(tile, product_dtype(device, options.precision))
+    return MemoryPlan(parts, free, tiling, images, options.scratch)
 
 
-def refine_plan(table: ParticleTable, shells: int, device: torch.device) -> MemoryPlan:
+def refine_plan(
+    options: MemoryOptions, table: ParticleTable, shells: int, device: torch.device
+) -> MemoryPlan:
     """Reckon what a refinement will hold at its fullest, in the last pass."""
     largest_box = max(group.box for group in table.optics)
     parts = {
         "libraries": _LIBRARIES,
-        "images": half_planes(len(table), shells),
         "compiled code": _COMPILED,
         "reading": 4.0 * READ_BATCH * 6 * largest_box**2,
         # references, sums of both halves and every worker, and copies on the way to the maps
         "maps": 12.0 * 8 * cube_side(shells + 1, PADDING) ** 3,
     }
-    return MemoryPlan(parts, free_memory(device), Tiling())
+    images = {IMAGES: half_planes(len(table), shells)}
+    return MemoryPlan(parts, usable(options, device), Tiling(), images, options.scratch)

@@ -117,18 +117,19 @@ def ctf_phase(
 ) -> Float[Tensor, "n ..."]:
     """Argument of the CTF's sine in radians: defocus, aberrations, amplitude and plate phases."""
     wavelength = electron_wavelength(optics.voltage)
-    points = magnified(frequencies, optics)
-    k2 = (points**2).sum(-1)
-    azimuth = torch.atan2(points[..., 1], points[..., 0])
-    u, v, angle, plate = (
-        t.view(-1, *[1] * k2.ndim)
-        for t in (defocus.u, defocus.v, defocus.angle, defocus.phase_shift)
-    )
-    along = 0.5 * (u + v + (u - v) * torch.cos(2 * (azimuth - torch.deg2rad(angle))))
+    x, y = magnified(frequencies, optics).unbind(-1)
+    k2, turn = x**2 + y**2, 2 * torch.deg2rad(defocus.angle)
+    spread = 0.5 * (defocus.u - defocus.v)
+    # k^2 cos 2(theta - angle), theta being the azimuth of (x, y), by the angle-sum formula: a
+    # product of matrices instead of a cosine for every particle and frequency.
+    terms = (0.5 * (defocus.u + defocus.v), spread * torch.cos(turn), spread * torch.sin(turn))
+    waves = torch.stack([k2, x**2 - y**2, 2 * x * y])
+    along = torch.tensordot(torch.stack(terms, dim=1), waves, dims=1)
     spherical = math.pi / 2 * optics.cs * 1e7 * wavelength**3 * k2**2
-    constant = math.asin(optics.amplitude_contrast) + torch.deg2rad(plate)
-    even = zernike_sum(points, optics.even_zernike, "even")
-    return math.pi * wavelength * along * k2 - spherical - even + constant
+    plate = torch.deg2rad(defocus.phase_shift).view(-1, *[1] * k2.ndim)
+    constant = math.asin(optics.amplitude_contrast) + plate
+    even = zernike_sum(torch.stack([x, y], dim=-1), optics.even_zernike, "even")
+    return math.pi * wavelength * along - spherical - even + constant
 
 
 def contrast_transfer(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vitreous.jobs.abinit.checks import check_abinit, within_nyquist
+from vitreous.jobs.abinit.checks import check_abinit, particles_used, within_nyquist
 from vitreous.jobs.abinit.evidence import Evidence
 from vitreous.jobs.abinit.impose import symmetrised_search
 from vitreous.jobs.abinit.next_step import Ending, with_next_step
@@ -96,12 +96,13 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     source = open_images(table)
     config, limited = within_nyquist(with_effort(config), table)
     mask_diameter, warnings, checked = check_abinit(config, table, source)
-    source = as_recorded(source, ctf=config.ctf)
+    table, left_out = particles_used(config, table)
+    source = as_recorded(source.of(table), ctf=config.ctf)
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
     inputs = digest_of(table, source)
     task = Task(config, table, source, mask_diameter, device, config.out, inputs)
-    warnings += [*limited, *grid_warnings(table, task.grid)]
+    warnings += [*limited, *left_out, *grid_warnings(table, task.grid)]
     task.memory.check(table.path)
     with job_folder("abinit", config, on_event, table.stacks) as job:
         on_event, task = job.tell, task.in_folder(job.path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.check.before import look_before
 from vitreous.jobs.config.abinit import EFFORTS, AbinitConfig
@@ -13,6 +15,9 @@ from vitreous.math.group_names import normalise_name
 from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf
+
+_MOST_USED = 100_000
+"""Particles that a job works with where nothing is said."""
 
 _AT_LEAST = {
     "classes": 1,
@@ -24,6 +29,7 @@ _AT_LEAST = {
     "between_iterations": 0,
     "final_iterations": 0,
     "polish_passes": 1,
+    "particles_used": 1,
     "offset_range": 0,
     "noise_halflife": -1,
     "seed": 0,
@@ -33,7 +39,7 @@ _AT_LEAST = {
 def _check_numbers(config: AbinitConfig) -> None:
     for name, least in _AT_LEAST.items():
         value = getattr(config, name)
-        if value not in (None, "auto") and not value >= least:
+        if value not in (None, "auto", "all") and not value >= least:
             raise OptionError(f"{value} is less than {least}", where=flag(name))
     for name in ("initial_resolution", "final_resolution", "offset_step", "angular_sampling"):
         value = getattr(config, name)
@@ -68,6 +74,20 @@ def _check_numbers(config: AbinitConfig) -> None:
             where="--no-ctf",
             mend="leave one of them out",
         )
+
+
+def particles_used(config: AbinitConfig, table: ParticleTable) -> tuple[ParticleTable, list[str]]:
+    """The particles that a job works with, and a warning where others are left out."""
+    given, count = config.particles_used, len(table)
+    most = count if given == "all" else _MOST_USED if given == "auto" else given
+    if most >= count:
+        return table, []
+    rows = np.linspace(0, count - 1, most).round().astype(np.int64)
+    text = (
+        f"{most} of {count} particles, spread over the stack, are used; the others are not in "
+        "particles.star (--particles-used all takes all)."
+    )
+    return table.take(rows), [text]
 
 
 def _check_batches(config: AbinitConfig, table: ParticleTable) -> None:

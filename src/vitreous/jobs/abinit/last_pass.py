@@ -18,7 +18,7 @@ from vitreous.jobs.em.image_fit import image_fit, unlike_others
 from vitreous.jobs.em.junk import noise_probability
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.em.looks import Look, coarse_look, near_look
-from vitreous.jobs.em.planes import load_planes
+from vitreous.jobs.em.planes import PlaneImages, load_planes
 from vitreous.jobs.em.polish import Material, Polished, polish, sure_class
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent
@@ -110,7 +110,12 @@ class Ended:
 
 
 def last_pass(
-    problem: Problem, state: SearchState, source: ImageSource, mode: CtfMode, on_event: OnEvent
+    problem: Problem,
+    state: SearchState,
+    source: ImageSource,
+    mode: CtfMode,
+    on_event: OnEvent,
+    images: PlaneImages | None = None,
 ) -> Ended:
     """Find every particle's pose and make the maps from those that are no noise.
 
@@ -118,7 +123,8 @@ def last_pass(
     near the directions that hold nearly all of a particle's posterior; then ever finer
     neighbourhoods of its best place, without the images that then turn out to be unlike the others.
     Each fold's maps go as far as the folds agree, so the resolution rises by itself.  Should all
-    images look like noise, all are used: the verdict says what to think of the map.
+    images look like noise, all are used: the verdict says what to think of the map.  ``images``
+    are those of another start's last passes, if they were read already.
     """
     config = problem.config
     on_event({"event": "final_pass", "stage": "last passes", "iteration": 0,
@@ -130,7 +136,9 @@ def last_pass(
     if places.noisy.double().mean() >= _MOSTLY:
         return _unpolished(problem, state, places)
     frame = finer_frame(problem.frame, config.ends_at)
-    planes = load_planes(problem.table, source, frame, problem.device, on_event, mode)
+    planes = images or load_planes(
+        problem.table, source, frame, problem.device, on_event, mode, problem.last_room
+    )
     reach = config.offset_range * frame.grid.pixel_size / frame.pixel_size
     only = sure_class(places.by_map)
     material = Material(planes, frame, problem.operators, config.flatten, reach, only)

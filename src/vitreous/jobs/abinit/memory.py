@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import torch
 
@@ -11,6 +12,9 @@ from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.images import Frame, finer_frame
 from vitreous.jobs.memory import MemoryPlan, half_planes, search_memory
 from vitreous.particles.table import ParticleTable
+
+LAST_IMAGES: Final = "images for the last maps"
+"""Name of the images that poses are polished with, among what takes memory."""
 
 
 def memory_plan(
@@ -22,7 +26,6 @@ def memory_plan(
 ) -> MemoryPlan:
     """Reckon what ab initio will hold at its fullest, in the last pass."""
     step = last_angular_step(config, frame, operators)
-    plan = search_memory(config.classes, step, config.precision, table, frame, operators, device)
+    plan = search_memory(config, config.classes, step, table, frame, operators, device)
     last = finer_frame(frame, config.ends_at).polar.rings
-    parts = {**plan.parts, "images for the last maps": half_planes(len(table), last)}
-    return replace(plan, parts=parts)
+    return replace(plan, images=plan.images | {LAST_IMAGES: half_planes(len(table), last)})

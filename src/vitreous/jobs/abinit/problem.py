@@ -29,6 +29,7 @@ from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.options import AUTO
 from vitreous.math.group_names import is_polyhedral
 from vitreous.particles import groups
+from vitreous.particles.loader import Room
 
 _BLOBS = 12
 """Gaussians in a random starting map."""
@@ -42,9 +43,17 @@ _HELD_OUT = 500
 
 @dataclass(frozen=True)
 class Problem(Search):
-    """The data and choices that stay the same throughout a job."""
+    """The data and choices that stay the same throughout a job.
+
+    Attributes
+    ----------
+    config : AbinitConfig
+    last_room : Room
+        For the images that poses are polished with.
+    """
 
     config: AbinitConfig
+    last_room: Room
 
     @property
     def polyhedral(self) -> bool:

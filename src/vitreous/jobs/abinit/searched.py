@@ -19,7 +19,7 @@ from vitreous.jobs.abinit.at_last import compared_at_last, may_have_hand
 from vitreous.jobs.abinit.classify import Classified, classify
 from vitreous.jobs.abinit.gather import gather_evidence, stopped_starts
 from vitreous.jobs.abinit.last_pass import Ended, coarse_end, last_pass
-from vitreous.jobs.abinit.memory import memory_plan
+from vitreous.jobs.abinit.memory import LAST_IMAGES, memory_plan
 from vitreous.jobs.abinit.plan import stage_shares
 from vitreous.jobs.abinit.problem import Problem
 from vitreous.jobs.abinit.starts import finished, run_starts
@@ -33,11 +33,12 @@ from vitreous.jobs.abinit.verdict import (
 )
 from vitreous.jobs.checkpoint import Checkpoint
 from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.em.rings import load_rings
 from vitreous.jobs.em.search import SMALL_BOX
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.images import BEYOND, CtfMode, Frame, load_rings, working_frame
-from vitreous.jobs.memory import MemoryPlan
+from vitreous.jobs.images import BEYOND, CtfMode, Frame, working_frame
+from vitreous.jobs.memory import IMAGES, MemoryPlan
 from vitreous.jobs.options import AUTO
 from vitreous.jobs.replacement import CHECKPOINT, has_checkpoint
 from vitreous.kernels.threads import one_thread
@@ -155,9 +156,18 @@ def posed_problem(task: Task, on_event: OnEvent) -> Problem:
     """The images read, and all that stays the same throughout a search."""
     plan, frame = task.memory, task.frame
     on_event({"event": "memory", **plan.record()})
-    mode = CtfMode.of(task.config)
-    images = load_rings(task.table, task.source, frame, task.device, on_event, mode)
-    return Problem(task.table, frame, images, task.operators, task.device, plan.tiling, task.config)
+    mode, room = CtfMode.of(task.config), plan.room(IMAGES)
+    images = load_rings(task.table, task.source, frame, task.device, on_event, mode, room)
+    return Problem(
+        task.table,
+        frame,
+        images,
+        task.operators,
+        task.device,
+        plan.tiling,
+        task.config,
+        plan.room(LAST_IMAGES),
+    )
 
 
 def _write_intermediate(task: Task, state: SearchState) -> None:
@@ -263,7 +273,8 @@ def _run_round(
     finding = _symmetry_found(task, ended, judgement)
     doubtful = judgement.doubt in TOLD_AT_LAST and task.config.classes == 1
     if doubtful and second is not None and may_have_hand(ended):
-        other, number = finish(problem, ends[second]), evidence.starts[second]
+        read = None if ended.material is None else ended.material.images
+        other, number = finish(problem, ends[second], images=read), evidence.starts[second]
         mates = _mates(problem, finding)
         at_last = compared_at_last(problem, ended, other, number, mates)
         if at_last and finding and finding.group == "C1":

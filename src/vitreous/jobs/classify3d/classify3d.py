@@ -50,12 +50,13 @@ from vitreous.jobs.em.found import input_record, noise_record, posed_table
 from vitreous.jobs.em.junk import class_labels, effective_classes
 from vitreous.jobs.em.looks import coarse_look
 from vitreous.jobs.em.planes import load_planes
+from vitreous.jobs.em.rings import load_rings
 from vitreous.jobs.em.search import SMALL_BOX, image_power
 from vitreous.jobs.em.sorting import MARCH, SETTLED, duplicates, pass_resolution
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
-from vitreous.jobs.images import load_rings
 from vitreous.jobs.maps.half_maps import Mask, read_mask
+from vitreous.jobs.memory import IMAGES, refine_plan
 from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.replacement import CHECKPOINT
@@ -72,7 +73,8 @@ def _by_grid(
     """State that classes begin with, and how particles are then looked at: near a coarse look."""
     options, table, frame, plan = task.options, task.table, task.frame, task.memory
     on_event({"event": "memory", **plan.record()})
-    images = load_rings(table, task.source, frame, task.device, on_event, task.mode)
+    room = plan.room(IMAGES)
+    images = load_rings(table, task.source, frame, task.device, on_event, task.mode, room)
     search = GridSearch(table, frame, images, task.operators, task.device, plan.tiling, options)
     state = saved
     if state is None:
@@ -99,7 +101,10 @@ def _by_poses(
 ) -> tuple[SearchState, Way, float]:
     """State that classes begin with, and how particles are then looked at: near their poses."""
     options, table, frame = task.options, task.table, task.frame
-    planes = load_planes(table, task.source, frame, task.device, on_event, task.mode)
+    plan = refine_plan(options, table, frame.polar.rings, task.device)
+    on_event({"event": "memory", **plan.record()})
+    room = plan.room(IMAGES)
+    planes = load_planes(table, task.source, frame, task.device, on_event, task.mode, room)
     around = near_given(options, len(task.operators), frame)
     way = NearPoses(planes, given_poses(table, frame), image_numbers(table), around, task.operators)
     state = saved

@@ -99,9 +99,9 @@ class Task:
         """What a search of all orientations will hold at its fullest."""
         maps, options = max(self.classes, len(self.references)), self.options
         return search_memory(
+            options,
             maps,
             options.angular_sampling,
-            options.precision,
             self.table,
             self.frame,
             len(self.operators),

@@ -80,6 +80,9 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
         explains held-out particles best is kept, and how far they agree gives the verdict.  auto
         makes, with normal effort, six for one map, eight under T, O or I, whose density may settle
         in a false solution, and two for several classes.
+    particles_used : int, auto or all
+        Particles that the job works with, spread evenly over the stack; the others are left out of
+        particles.star.  auto takes 100,000 at most: more make no better first map.
     check : bool
         Stop at what vitreous check calls an error, such as inverted contrast.
     """
@@ -106,6 +109,7 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     write_every: int = 10
     effort: Effort = "normal"
     starts: int | Literal["auto"] = "auto"
+    particles_used: int | Literal["auto", "all"] = "auto"
     check: bool = True
 
     @property

@@ -89,10 +89,17 @@ class RunOptions(ThreadOptions):
         Seed of every random choice.
     device : str
         cpu, cuda, cuda:1 and so on; auto takes a GPU where there is one.
+    memory : float, optional
+        Most memory in GB that the job may take; by default what is free, less a tenth.  Images
+        that it does not hold are read again whenever they are needed.
+    scratch : Path, optional
+        Folder on a fast disk for a file with images that memory does not hold, ready to be used.
     """
 
     seed: Annotated[int, _RUN] = 0
     device: Annotated[str, _RUN] = "auto"
+    memory: Annotated[float | None, _RUN] = None
+    scratch: Annotated[Path | None, _RUN] = None
 
 
 @dataclass(frozen=True, kw_only=True)

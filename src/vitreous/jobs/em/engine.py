@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitreous.jobs.images import Frame, RingImages
+from vitreous.jobs.em.rings import RingImages
+from vitreous.jobs.images import Frame
 from vitreous.math.so3 import OrientationGrid, neighbours, orientation_grid
 from vitreous.math.symmetry import lattice_cosets, point_group
+from vitreous.particles.loader import ahead
 from vitreous.physics.masks import soft_sphere
 from vitreous.physics.polar import PolarGrid
 from vitreous.physics.project import map_to_cube, shift_phase
@@ -160,8 +162,8 @@ def search_pass(
     fit = torch.zeros(len(noise), 2, device=device)
     found: list[tuple[Tensor, Best]] = []
     groups = images.group[index]
-    for number, member in _gathered(groups):
-        samples, ctf = images.at(index[member], polar)
+    portions = ahead(_gathered(groups), lambda portion: images.at(index[portion[1]], polar))
+    for (number, member), (samples, ctf) in portions:
         centring = shift_phase(polar.points(device), origins[member].to(device), frame.box)
         best, sums = expectation(
             refs,
@@ -302,7 +304,7 @@ def signal_scale(
     polar = frame.polar.inner(rings)
     grid = orientation_grid(1, point_group("C1"))
     slices = references(map_to_cube(maps, rings + 1, PADDING), grid, polar)
-    some = torch.arange(min(500, len(images.samples)))
+    some = torch.arange(min(500, len(images.group)))
     samples, ctf = images.at(some, polar)
     expected = slices.power[:, 0, :rings, 0].mean(0)  # frequency 0 comes first
     expected = expected * (ctf**2).mean(dim=(0, 2)).cpu()

@@ -12,13 +12,16 @@ from vitreous.jobs.images import (
     CtfMode,
     Frame,
     GroupBox,
+    ImageReader,
     OnEvent,
+    TransferFunctions,
+    Transform,
     aberration_phase,
     first_noise,
-    masked_images,
-    particle_ctf,
+    group_means,
 )
 from vitreous.math.fourier import plane_frequencies, to_fourier
+from vitreous.particles.loader import Room, TransformCache
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 from vitreous.physics.project import image_frequencies
@@ -48,22 +51,26 @@ class HalfPlane:
         """Values given for every shell, for every sample."""
         return spectrum[self.shell]
 
-    def mean(self, values: Float[Tensor, " m"]) -> Float[Tensor, " shells"]:
+    def mean(self, values: Float[Tensor, "*n m"]) -> Float[Tensor, "*n shells"]:
         """Means over the shells."""
         shells = int(self.shell[-1]) + 1
         count = torch.bincount(self.shell, minlength=shells).clamp(min=1)
-        return values.new_zeros(shells).index_add_(0, self.shell, values) / count
+        total = values.new_zeros(*values.shape[:-1], shells)
+        return total.index_add_(-1, self.shell, values) / count
 
 
 @dataclass(frozen=True)
 class PlaneImages:
-    """Masked, normalised particles in Fourier space.
+    """Masked, normalised particles in Fourier space; their CTFs are made when asked for.
 
     Attributes
     ----------
     plane : HalfPlane
-    samples : complex tensor (particles, samples)
-    ctf : tensor (particles, samples)
+    samples : TransformCache
+        Rows of (samples,).
+    transfer : TransferFunctions
+    shell_power : tensor (particles, shells)
+        Mean power of each masked image's samples on a shell.
     group : integer tensor (particles,)
         Index of each particle's optics group.
     mask_share : float
@@ -73,28 +80,24 @@ class PlaneImages:
     """
 
     plane: HalfPlane
-    samples: Complex[Tensor, "n m"]
-    ctf: Float[Tensor, "n m"]
+    samples: TransformCache
+    transfer: TransferFunctions
+    shell_power: Float[Tensor, "n shells"]
     group: Int[Tensor, " n"]
     mask_share: float
     scale: Float[Tensor, " n"] | None = None
 
     def at(self, index: Int[Tensor, " b"], plane: HalfPlane) -> tuple[Tensor, Tensor]:
         """Samples and CTFs of some particles on the inner shells of ``plane``."""
-        rows, count = index.to(self.samples.device), len(plane.points)
-        ctf = self.ctf[rows, :count]
+        count = len(plane.points)
+        ctf = self.transfer.at(index, count)
         if self.scale is not None:
-            ctf = ctf * self.scale.to(ctf)[rows, None]
-        return self.samples[rows, :count], ctf
+            ctf = ctf * self.scale.to(ctf)[index.to(ctf.device), None]
+        return self.samples.at(index)[:, :count], ctf
 
     def power(self, groups: int) -> Float[Tensor, "g shells"]:
         """Mean power of each optics group's unmasked images: the first guess of their noise."""
-        spectra = []
-        for number in range(groups):
-            member = (self.group == number).to(self.samples.device)
-            squared = torch.view_as_real(self.samples[member]).square().sum(-1)
-            spectra.append(self.plane.mean(squared.mean(dim=0)) / self.mask_share)
-        return first_noise(torch.stack(spectra))
+        return first_noise(group_means(self.shell_power, self.group, groups) / self.mask_share)
 
     def with_group_scales(self, scale: Float[Tensor, " g"]) -> PlaneImages:
         """The same with the contrast of their optics groups; as they are, if there is one alone."""
@@ -118,31 +121,40 @@ def load_planes(
     device: torch.device,
     on_event: OnEvent,
     mode: CtfMode,
+    room: Room | None = None,
 ) -> PlaneImages:
-    """Read every particle once and keep its coefficients and CTF out to the frame's last ring.
+    """Read every particle once, and keep what lies within the frame's last ring if there is room.
 
-    On shells that a group's pixels do not hold both are 0: such images say nothing there.
+    On shells that a group's pixels do not hold samples and CTFs are 0: such images say nothing
+    there.
 
     Raises
     ------
     InputError
         For an image that cannot be read or holds NaN or one value only, naming its row.
     """
-    plane = half_plane(frame.polar.rings)
-    samples = torch.zeros(len(table), len(plane.points), dtype=torch.complex64)
-    transfer = torch.zeros(len(table), len(plane.points))
-    for group in masked_images(table, source, frame, on_event):
-        held, optics = plane.inner(group.own.rings), group.optics
-        count, metric = len(held.points), held.points / frame.field
-        phase = aberration_phase(metric, optics)
-        for rows, images in group.batches:
-            spectra = _spectra(images, group.own, held)
-            samples[rows, :count] = spectra if phase is None else spectra * phase
-            transfer[rows, :count] = (
-                particle_ctf(table, rows, optics, metric, mode) if mode.ctf else 1.0
-            )
-    index = torch.from_numpy(table.group).long()
-    return PlaneImages(plane, samples.to(device), transfer.to(device), index, frame.mask_share)
+    plane, reader = half_plane(frame.polar.rings), ImageReader(table, source, frame)
+    shape = (len(plane.points),)
+    make = reader.transformed(shape, lambda number: _to_plane(reader, plane, number))
+    kept = TransformCache(len(table), shape, make, room or Room(), device)
+    power = torch.zeros(len(table), frame.polar.rings)
+    for rows, values in reader.loaded(make, kept, on_event):
+        power[torch.from_numpy(rows)] = plane.mean(torch.view_as_real(values).square().sum(-1))
+    transfer = TransferFunctions(reader, plane.points / frame.field, plane.shell, mode, device)
+    return PlaneImages(plane, kept, transfer, power.to(device), reader.group, frame.mask_share)
+
+
+def _to_plane(reader: ImageReader, plane: HalfPlane, number: int) -> Transform:
+    """How masked images of an optics group come to the shells that their pixels hold."""
+    own = reader.boxes[number]
+    held = plane.inner(own.rings)
+    phase = aberration_phase(held.points / reader.frame.field, reader.optics(number))
+
+    def transform(images: Float[Tensor, "n b b"]) -> Complex[Tensor, "n m"]:
+        spectra = _spectra(images, own, held)
+        return spectra if phase is None else spectra * phase
+
+    return transform
 
 
 def _spectra(

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from vitreous.jobs.em.engine import PassResult, Places, search_pass
 from vitreous.jobs.em.junk import junk_log_likelihood, junk_log_odds
+from vitreous.jobs.em.rings import RingImages
 from vitreous.jobs.em.state import SearchState
-from vitreous.jobs.images import Frame, RingImages, first_noise
+from vitreous.jobs.images import Frame, first_noise, group_means
 from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
 from vitreous.particles.groups import image_numbers
 from vitreous.particles.table import ParticleTable
@@ -71,21 +72,17 @@ class Search(ABC):
         """Whether images that no map explains better than junk does add nothing to the maps."""
         return False
 
-    @cached_property
-    def ring_power(self) -> Float[Tensor, "n rings"]:
-        """Mean power of every image's samples on every ring, as it was before the mask."""
-        return (self.images.samples.abs() ** 2).mean(dim=2) / self.images.mask_share
-
     def with_junk(self, places: Places, state: SearchState, index: Int[Tensor, " b"]) -> Places:
         """Places with the log-likelihood of these particles as junk, if junk is left out."""
         if not self.leaves_out_junk:
             return places
         rings, group = places.rings, self.images.group[index]
-        noise = state.noise[:, :rings].to(self.ring_power)
+        power = self.images.power[index.to(self.images.power.device), :rings]
+        noise = state.noise[:, :rings].to(power)
         signal = image_power(self.images, len(noise))[:, :rings] - noise
         radii = self.frame.polar.inner(rings).radii(noise.device)
         likely = junk_log_likelihood(
-            self.ring_power[index, :rings],
+            power / self.images.mask_share,
             noise[group],
             signal.clamp(min=0)[group],
             2 * torch.pi * radii * self.images.mask_share,
@@ -139,8 +136,4 @@ class Search(ABC):
 
 def image_power(images: RingImages, groups: int) -> Float[Tensor, "g rings"]:
     """Mean power of each optics group's images on every ring: the first guess of the noise."""
-    power = [
-        (images.samples[images.group.to(images.samples.device) == g].abs() ** 2).mean(dim=(0, 2))
-        for g in range(groups)
-    ]
-    return first_noise(torch.stack(power) / images.mask_share)
+    return first_noise(group_means(images.power, images.group, groups) / images.mask_share)

@@ -12,7 +12,8 @@ from torch import Tensor
 from vitreous.jobs.em.engine import PassResult, Places, search_pass
 from vitreous.jobs.em.local_pass import Posed
 from vitreous.jobs.em.looks import Look
-from vitreous.jobs.images import Frame, RingImages
+from vitreous.jobs.em.rings import RingImages
+from vitreous.jobs.images import Frame
 from vitreous.math.so3 import order_for, orientation_grid, orientations_at
 from vitreous.search.grid import shift_grid
 from vitreous.search.tiles import Tiling

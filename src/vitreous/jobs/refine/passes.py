@@ -11,8 +11,9 @@ from torch import Tensor
 from vitreous.jobs.em.engine import Residuals, renewed_noise
 from vitreous.jobs.em.local_pass import local_pass
 from vitreous.jobs.em.planes import PlaneImages, load_planes
+from vitreous.jobs.em.rings import RingImages, load_rings
 from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.jobs.images import Frame, RingImages, load_rings
+from vitreous.jobs.images import Frame
 from vitreous.jobs.refine.everywhere import FINEST, search_everywhere, shells_at
 from vitreous.jobs.refine.gold import Halves, gold_standard, references_from
 from vitreous.jobs.refine.off_lattice import off_lattice
@@ -56,7 +57,9 @@ class Loaded:
     def rings_in(self, task: Task, frame: Frame) -> RingImages:
         """Rings out to the frame's last."""
         if self.rings is None or self.rings[0] != frame.polar.rings:
-            images = load_rings(task.table, task.source, frame, task.device, ignore, task.mode)
+            images = load_rings(
+                task.table, task.source, frame, task.device, ignore, task.mode, task.room
+            )
             self.rings = frame.polar.rings, images
         return self.rings[1]
 
@@ -64,7 +67,9 @@ class Loaded:
         """Half-planes out to the frame's last ring; rings are let go."""
         self.rings = None
         if self.planes is None or self.planes[0] != frame.polar.rings:
-            images = load_planes(task.table, task.source, frame, task.device, ignore, task.mode)
+            images = load_planes(
+                task.table, task.source, frame, task.device, ignore, task.mode, task.room
+            )
             self.planes = frame.polar.rings, images
         return self.planes[1]
 

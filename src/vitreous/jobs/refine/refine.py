@@ -13,7 +13,7 @@ from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.contents import digest_of
 from vitreous.jobs.em.search import SMALL_BOX
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
-from vitreous.jobs.memory import refine_plan
+from vitreous.jobs.memory import IMAGES, refine_plan
 from vitreous.jobs.options import on_its_threads
 from vitreous.jobs.refine.begin import Begun, begin
 from vitreous.jobs.refine.gold import Halves
@@ -83,8 +83,9 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
     began = time.monotonic()
     begun = begin(config)
     task, loaded = begun.task, Loaded()
-    plan = refine_plan(task.table, task.most_shells, task.device)
+    plan = refine_plan(config, task.table, task.most_shells, task.device)
     plan.check(task.table.path)
+    task = replace(task, room=plan.room(IMAGES))
     inputs = digest_of(task.table, task.source, begun.reference, task.mask)
     with job_folder("refine", config, on_event, task.table.stacks) as job:
         start = {"particles": len(task.table), "warnings": begun.warnings}

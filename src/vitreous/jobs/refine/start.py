@@ -10,9 +10,9 @@ from torch import Tensor
 
 from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.local_pass import Posed, local_pass
+from vitreous.jobs.em.rings import load_rings
 from vitreous.jobs.em.search import image_power
 from vitreous.jobs.folder import ignore
-from vitreous.jobs.images import load_rings
 from vitreous.jobs.refine.everywhere import FINEST
 from vitreous.jobs.refine.passes import Loaded, learnt, solved_halves
 from vitreous.jobs.refine.reference import cut_reference
@@ -69,7 +69,7 @@ def from_reference(task: Task, reference: Float[Tensor, "n n n"], lowpass: float
     """
     cut = cut_reference(reference, task.grid, lowpass, task.operators)
     frame = task.frame(lowpass)
-    images = load_rings(task.table, task.source, frame, task.device, ignore, task.mode)
+    images = load_rings(task.table, task.source, frame, task.device, ignore, task.mode, task.room)
     scale = signal_scale(cut[None], images, frame, frame.polar.rings, _FIRST_SHARE)
     return replace(
         blank_state(task, None if task.locality is None else task.locality.start),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +13,7 @@ from vitreous.jobs.images import CtfMode, Frame, working_frame
 from vitreous.jobs.refine.locality import Locality
 from vitreous.particles.grid import Grid
 from vitreous.particles.groups import Halves
+from vitreous.particles.loader import Room
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
 
@@ -45,6 +46,8 @@ class Task:
         Of the maps.
     locality : Locality or None
         Of a local search.
+    room : Room
+        For the images.
     """
 
     config: RefineConfig
@@ -57,6 +60,7 @@ class Task:
     device: torch.device
     grid: Grid
     locality: Locality | None = None
+    room: Room = field(default_factory=Room)
 
     @property
     def half(self) -> Int[Tensor, " n"]:
