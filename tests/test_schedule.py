@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -158,6 +159,10 @@ def test_particles_used_are_spread_over_the_stack(
     assert some.files.index.tolist() == every[[0, 100, 199, 299]].tolist()
     assert said.startswith("4 of 300 particles, spread over the stack, are used")
     assert checks.particles_used(config(particles_used=300), table) == (table, [])
+    few = {"initial_batch": 5, "final_batch": 5, "initial_iterations": 8, "final_iterations": 2}
+    brief = config(**few, between_iterations=10)
+    assert len(checks.particles_used(brief, table)[0]) == 100  # what 20 iterations see
+    assert len(checks.particles_used(replace(brief, classes=2), table)[0]) == 200
+    assert len(checks.particles_used(replace(brief, particles_used="all"), table)[0]) == 300
     monkeypatch.setattr(checks, "_MOST_USED", 30)
-    assert len(checks.particles_used(config(), table)[0]) == 30
-    assert len(checks.particles_used(config(particles_used="all"), table)[0]) == 300
+    assert len(checks.particles_used(brief, table)[0]) == 30

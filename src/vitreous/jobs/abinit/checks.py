@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vitreous.errors import InputError, OptionError
+from vitreous.jobs.abinit.schedule import schedule
 from vitreous.jobs.check.before import look_before
 from vitreous.jobs.config.abinit import EFFORTS, AbinitConfig
 from vitreous.jobs.options import AUTO, chosen_mask_diameter, flag
@@ -17,7 +18,7 @@ from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf
 
 _MOST_USED = 100_000
-"""Particles that a job works with where nothing is said."""
+"""Most particles that a job works with where nothing is said."""
 
 _AT_LEAST = {
     "classes": 1,
@@ -79,7 +80,8 @@ def _check_numbers(config: AbinitConfig) -> None:
 def particles_used(config: AbinitConfig, table: ParticleTable) -> tuple[ParticleTable, list[str]]:
     """The particles that a job works with, and a warning where others are left out."""
     given, count = config.particles_used, len(table)
-    most = count if given == "all" else _MOST_USED if given == "auto" else given
+    seen = config.classes * sum(step.batch for step in schedule(config, count))
+    most = count if given == "all" else min(seen, _MOST_USED) if given == "auto" else given
     if most >= count:
         return table, []
     rows = np.linspace(0, count - 1, most).round().astype(np.int64)

@@ -82,7 +82,8 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
         in a false solution, and two for several classes.
     particles_used : int, auto or all
         Particles that the job works with, spread evenly over the stack; the others are left out of
-        particles.star.  auto takes 100,000 at most: more make no better first map.
+        particles.star.  auto takes as many for each class as the iterations of a start see, 17,000
+        by default, and 100,000 at most: more hardly make a better first map.
     check : bool
         Stop at what vitreous check calls an error, such as inverted contrast.
     """
