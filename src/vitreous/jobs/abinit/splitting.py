@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitreous.jobs.abinit.problem import Problem, iteration_seed
@@ -47,6 +47,10 @@ _ROUNDS = 2
 _SETTLED = 0.03
 """Share of the particles that change class in a round of mini-batches of all classes, up to which
 the classes have settled."""
+
+_SAME_PARTICLES = 0.7
+"""Share of the particles of then or now that a class must hold then and now to be the same one: a
+split that was refused is not tried again."""
 
 _MOST_JOINT = 4
 """Most rounds of mini-batches of all classes after the last split."""
@@ -162,6 +166,13 @@ def _joint(
     return state, look, float((labels_of(look) != before).double().mean())
 
 
+def _same_particles(before: Bool[Tensor, " n"] | None, now: Bool[Tensor, " n"]) -> bool:
+    """Whether a class still holds most of the particles that it held before."""
+    if before is None:
+        return False
+    return bool((before & now).sum() >= _SAME_PARTICLES * (before | now).sum())
+
+
 def split_classes(
     problem: Problem, state: SearchState, on_event: OnEvent
 ) -> tuple[SearchState, Look]:
@@ -175,7 +186,7 @@ def split_classes(
     The state, and what a search of all particles finds with its maps.
     """
     look, changed = _look(problem, state), 0.0
-    tried: set[int] = set()
+    refused: dict[int, Bool[Tensor, " n"]] = {}
     most = _ROUNDS * len(state.maps)
 
     def tell(event: dict[str, object], number: int) -> None:
@@ -185,11 +196,12 @@ def split_classes(
 
     for number in range(most):
         own, free = _free(problem, state, _shares(look))
-        sources = [n for n in own if n not in tried]
+        labels = labels_of(look)
+        sources = [n for n in own if not _same_particles(refused.get(n), labels == n)]
         if not free or not sources:
             break
         source, slot = sources[0], free[0]
-        members = torch.nonzero(labels_of(look) == source)[:, 0]
+        members = torch.nonzero(labels == source)[:, 0]
         halves = _halves(problem, state, source, members)
         fine = float(halves.fractions.min()) >= _LEAST_HALF
         coarse = _ALIKE * problem.config.ends_at
@@ -199,9 +211,8 @@ def split_classes(
         if kept:
             state = _in_place(state, source, slot, halves)
             state, look, changed = _joint(problem, state, look, [*own, slot])
-            tried.clear()
         else:
-            tried.add(source)
+            refused[source] = labels == source
     for number in range(_MOST_JOINT):
         own, _ = _free(problem, state, _shares(look))
         if changed <= _SETTLED or not own:
