@@ -86,7 +86,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class RingImages:
-    """All particles on rings.
+    """All particles on rings, on the device that searches them.
 
     Attributes
     ----------
@@ -94,11 +94,11 @@ class RingImages:
     samples : complex tensor (particles, rings, half)
     ctf : tensor (particles, rings, half)
     group : integer tensor (particles,)
-        Index of each particle's optics group.
+        Index of each particle's optics group, on the host.
     mask_share : float
         Mean square of the mask: the share of the noise power that it lets through.
     scale : tensor (particles,), optional
-        Of the particles' contrast, put into their CTFs.
+        Of the particles' contrast, put into their CTFs; on the host.
     """
 
     polar: PolarGrid
@@ -113,7 +113,7 @@ class RingImages:
         rows = index.to(self.samples.device)
         samples, ctf = self.samples[rows, : polar.rings], self.ctf[rows, : polar.rings]
         if self.scale is not None:
-            ctf = ctf * self.scale.to(ctf)[rows, None, None]
+            ctf = ctf * self.scale[index].to(ctf)[:, None, None]
         return thinned(samples, ctf, self.polar, polar)
 
     def with_group_scales(self, scale: Float[Tensor, " g"]) -> RingImages:

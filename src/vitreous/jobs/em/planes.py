@@ -39,6 +39,10 @@ class HalfPlane:
     points: Float[Tensor, "m 2"]
     shell: Int[Tensor, " m"]
 
+    def to(self, device: torch.device) -> HalfPlane:
+        """The same on another device."""
+        return HalfPlane(self.points.to(device), self.shell.to(device))
+
     def inner(self, shells: int) -> HalfPlane:
         """The first ``shells`` shells only."""
         count = int((self.shell < shells).sum())
@@ -57,7 +61,7 @@ class HalfPlane:
 
 @dataclass(frozen=True)
 class PlaneImages:
-    """Masked, normalised particles in Fourier space.
+    """Masked, normalised particles in Fourier space, on the device that searches them.
 
     Attributes
     ----------
@@ -65,11 +69,11 @@ class PlaneImages:
     samples : complex tensor (particles, samples)
     ctf : tensor (particles, samples)
     group : integer tensor (particles,)
-        Index of each particle's optics group.
+        Index of each particle's optics group, on the host.
     mask_share : float
         Mean square of the mask: the share of the noise power that it lets through.
     scale : tensor (particles,), optional
-        Of the particles' contrast, put into their CTFs.
+        Of the particles' contrast, put into their CTFs; on the host.
     """
 
     plane: HalfPlane
@@ -84,7 +88,7 @@ class PlaneImages:
         rows, count = index.to(self.samples.device), len(plane.points)
         ctf = self.ctf[rows, :count]
         if self.scale is not None:
-            ctf = ctf * self.scale.to(ctf)[rows, None]
+            ctf = ctf * self.scale[index].to(ctf)[:, None]
         return self.samples[rows, :count], ctf
 
     def power(self, groups: int) -> Float[Tensor, "g shells"]:
@@ -142,7 +146,8 @@ def load_planes(
                 particle_ctf(table, rows, optics, metric, mode) if mode.ctf else 1.0
             )
     index = torch.from_numpy(table.group).long()
-    return PlaneImages(plane, samples.to(device), transfer.to(device), index, frame.mask_share)
+    moved = samples.to(device), transfer.to(device)
+    return PlaneImages(plane.to(device), *moved, index, frame.mask_share)
 
 
 def _spectra(
