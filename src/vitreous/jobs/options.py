@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar
@@ -74,6 +75,42 @@ def on_its_threads(
             return run(config, *args, **kwargs)
 
     return limited
+
+
+class OnDevice(Protocol):
+    """Options of a job that says where it is computed."""
+
+    @property
+    def device(self) -> str: ...  # noqa: D102
+
+
+Placed = TypeVar("Placed", bound=OnDevice)
+
+
+def deterministic(
+    run: Callable[Concatenate[Placed, Rest], Result],
+) -> Callable[Concatenate[Placed, Rest], Result]:
+    """Let a job end in the same bits every time: torch raises where its device cannot.
+
+    Raises
+    ------
+    OptionError
+        If the device is not there.
+    """
+
+    @wraps(run)
+    def alike(config: Placed, /, *args: Rest.args, **kwargs: Rest.kwargs) -> Result:
+        if device_for(config.device).type == "cuda":
+            # cuBLAS reads it once, when it is first called.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        before = torch.get_deterministic_debug_mode()
+        torch.set_deterministic_debug_mode("error")
+        try:
+            return run(config, *args, **kwargs)
+        finally:
+            torch.set_deterministic_debug_mode(before)
+
+    return alike
 
 
 def flag(name: str) -> str:

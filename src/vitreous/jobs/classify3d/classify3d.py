@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -56,7 +55,7 @@ from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.images import load_rings
 from vitreous.jobs.maps.half_maps import Mask, read_mask
-from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.options import deterministic, on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.threads import one_thread
@@ -217,7 +216,6 @@ def findings(record: dict[str, Any], few: list[int]) -> list[str]:
 
 def _classified(task: Task, checkpoint: Checkpoint | None, on_event: OnEvent) -> Classified3d:
     """Sort the particles of a task that was checked, and make the classes' maps."""
-    torch.set_deterministic_debug_mode("error")
     began = time.monotonic()
     particles = len(task.table)
     on_event(
@@ -287,6 +285,7 @@ def _read(config: Classify3dConfig) -> tuple[Task, Mask | None]:
 
 
 @on_its_threads
+@deterministic
 def run_classify3d(config: Classify3dConfig, on_event: OnEvent = ignore) -> Path:
     """Sort the particles of a file among maps made from those of others.
 
