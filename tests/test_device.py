@@ -45,7 +45,7 @@ from vitreous.jobs.images import CtfMode, Frame, load_rings, working_frame
 from vitreous.jobs.maps.local_resolution import run_local_resolution
 from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.jobs.maps.reconstruct import run_reconstruct
-from vitreous.jobs.options import deterministic
+from vitreous.jobs.options import deterministic_on
 from vitreous.jobs.particles.subtract import run_subtract
 from vitreous.jobs.refine.gold import gold_standard, references_from
 from vitreous.jobs.refine.off_lattice import off_lattice
@@ -147,30 +147,21 @@ def test_gives_the_hosts_numbers() -> None:
 
 
 def test_refuses_what_no_gpu_does_the_same_way_twice() -> None:
-    @deterministic
-    def summed(config: ReconstructConfig) -> Tensor:
-        return torch.ones(3, device=config.device).cumsum(0)
-
-    with pytest.raises(RuntimeError, match="not deterministic"):
-        summed(ReconstructConfig("particles.star", out="job", device=NAME))
-    assert torch.get_deterministic_debug_mode() == 0
+    with deterministic_on(DEVICE), pytest.raises(RuntimeError, match="not deterministic"):
+        THERE.cumsum(0)
+    assert THERE.cumsum(0).tolist() == [[1, 1], [2, 2]]
 
 
 def test_cublas_gets_a_workspace_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "CUBLAS_WORKSPACE_CONFIG"
-    monkeypatch.delenv(name, raising=False)
-
-    @deterministic
-    def told(config: ReconstructConfig) -> str | None:
-        return os.environ.get(name)
-
-    config = ReconstructConfig("particles.star", out="job", device="cpu")
-    assert told(config) is None
-    monkeypatch.setattr("vitreous.jobs.options.device_for", lambda _: torch.device("cuda"))
-    assert told(config) == ":4096:8"
     monkeypatch.setenv(name, ":16:8")
-    assert told(config) == ":16:8"
+    with deterministic_on(torch.device("cuda")):
+        assert os.environ[name] == ":16:8"
     monkeypatch.delenv(name)
+    with deterministic_on(HOST):
+        assert name not in os.environ
+    with deterministic_on(torch.device("cuda")):
+        assert os.environ[name] == ":4096:8"
 
 
 def test_running_totals() -> None:
@@ -303,7 +294,7 @@ def test_polishing_evidence_held_out_and_fit_of_images(sample: Sample) -> None:
     def polished(device: torch.device) -> Any:
         images, shells = sample.planes(device), sample.frame.polar.rings
         only = torch.where(sample.index % 3 == 0, 0, -1)
-        material = Material(images, sample.frame, point_group("C1"), True, 3.0, only)
+        material = Material(images, sample.frame, point_group("C3"), True, 3.0, only)
         fractions, scale = torch.full((2,), 0.5, device=device), torch.ones(2, device=device)
         state = Polished(sample.maps.to(device), images.power(2), scale, fractions, sample.posed)
         evidence = held_out_evidence(material, state, folds, shells)
@@ -350,16 +341,16 @@ def same_job(run: Callable[[Any], object], config: Any, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     run(replace(config, out=here, device="cpu"))
     run(replace(config, out=there, device=f"{NAME}:0"))
+    same_files(there, here)
+
+
+def same_files(there: Path, here: Path) -> None:
     # An aligned map is turned to where a search of another kind stops, within 0.001 of the best.
     maps = [path for path in here.rglob("*.mrc*") if "aligned" not in path.name]
     tables = list(here.glob("*.star"))
     assert maps or tables
     for path in maps:
-        found, expected = (
-            torch.from_numpy(read_map(p)[0]) if p.suffix == ".mrc" else images_of(p)
-            for p in (there / path.relative_to(here), path)
-        )
-        alike(found, expected)
+        alike(images_of(there / path.relative_to(here)), images_of(path))
     for path in tables:
         same_table(there / path.name, path)
 
@@ -497,6 +488,11 @@ def test_classify3d(classes: Case, tmp_path: Path, options: dict[str, Any]) -> N
     same_job(run_classify3d, config, tmp_path)
 
 
+def refinement(star: Path, out: Path, **options: Any) -> RefineConfig:
+    quick = {"mask_diameter": 200.0, "iterations": 4, "check": False}
+    return RefineConfig(star, reference=star.parent / "truth.mrc", out=out, **(quick | options))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
@@ -512,13 +508,14 @@ def test_classify3d(classes: Case, tmp_path: Path, options: dict[str, Any]) -> N
     ],
 )
 def test_refine(star: Path, tmp_path: Path, options: dict[str, Any]) -> None:
-    config = RefineConfig(
-        star,
-        reference=star.parent / "truth.mrc",
-        out=tmp_path,
-        mask_diameter=200.0,
-        iterations=4,
-        check=False,
-        **options,
-    )
-    same_job(run_refine, config, tmp_path)
+    same_job(run_refine, refinement(star, tmp_path, **options), tmp_path)
+
+
+@pytest.mark.slow
+def test_refine_goes_on_from_a_checkpoint(star: Path, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    run_refine(refinement(star, here, local_search=7.5, iterations=3, device="cpu"))
+    for passes in (2, 3):
+        begun = {"iterations": passes, "resume": passes > 2, "device": NAME}
+        run_refine(refinement(star, there, local_search=7.5, **begun))
+    same_files(there, here)

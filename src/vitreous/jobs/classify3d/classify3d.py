@@ -55,7 +55,7 @@ from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.images import load_rings
 from vitreous.jobs.maps.half_maps import Mask, read_mask
-from vitreous.jobs.options import deterministic, on_its_threads
+from vitreous.jobs.options import deterministic_on, on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.threads import one_thread
@@ -222,7 +222,7 @@ def _classified(task: Task, checkpoint: Checkpoint | None, on_event: OnEvent) ->
         {"event": "start", "job": "classify3d", "particles": particles, "warnings": task.warnings}
     )
     on_event({"event": "decoys", "recognised": task.recognised()})
-    with one_thread(task.frame.box <= SMALL_BOX):
+    with deterministic_on(task.device), one_thread(task.frame.box <= SMALL_BOX):
         progress, way, share = _sorted(task, checkpoint, on_event)
         sorted_at = time.monotonic()
         found = _ended(task, progress, way, share, on_event)
@@ -285,7 +285,6 @@ def _read(config: Classify3dConfig) -> tuple[Task, Mask | None]:
 
 
 @on_its_threads
-@deterministic
 def run_classify3d(config: Classify3dConfig, on_event: OnEvent = ignore) -> Path:
     """Sort the particles of a file among maps made from those of others.
 
