@@ -131,7 +131,7 @@ def _sorted(
     """Sort the particles, or go on with it."""
     options = task.options
     checkpoint = checkpoint and _bound(checkpoint, task, on_event)
-    saved = load_saved(checkpoint) if checkpoint and checkpoint.resume else None
+    saved = load_saved(checkpoint, task.device) if checkpoint and checkpoint.resume else None
     prepare = _by_poses if options.placed else _by_grid
     state, way, share = prepare(task, None if saved is None else saved.begun, on_event)
     folds = way.folds(options.seed)
