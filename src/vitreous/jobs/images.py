@@ -207,8 +207,8 @@ def particle_ctf(
 ) -> Tensor:
     """CTF of some particles at frequencies (x, y) in 1/angstrom; one without CTF columns."""
     if table.defocus_u is None:
-        return torch.ones(len(rows), *points.shape[:-1])
-    defocus = defocus_of(table, rows, phase_flipped=mode.phase_flipped)
+        return torch.ones(len(rows), *points.shape[:-1], device=points.device)
+    defocus = defocus_of(table, rows, phase_flipped=mode.phase_flipped).to(points.device)
     return contrast_transfer(
         points, defocus, optics, ignore_until_first_peak=mode.ignore_until_first_peak
     )
@@ -348,28 +348,29 @@ class TransferFunctions:
     ----------
     reader : ImageReader
     points : tensor (samples, 2)
-        Frequencies (x, y), 1/angstrom.
+        Frequencies (x, y), 1/angstrom, on the device that CTFs are made on.
     shell : integer tensor (samples,)
-        Ring or shell of each sample, rising: the CTF is 0 where a group's pixels do not hold it.
+        Ring or shell of each sample, rising, on the host: the CTF is 0 where a group's pixels do
+        not hold it.
     mode : CtfMode
-    device : torch.device
     """
 
     reader: ImageReader
     points: Float[Tensor, "m 2"]
     shell: Int[Tensor, " m"]
     mode: CtfMode
-    device: torch.device
 
     def at(self, index: Int[Tensor, " n"], count: int) -> Float[Tensor, "n c"]:
         """Of some particles at the first samples."""
         rows, shell = index.cpu().numpy(), self.shell[:count]
-        out = torch.zeros(len(rows), count)
+        out = torch.zeros(len(rows), count, device=self.points.device)
         for number, part in self.reader.batches(rows):
             held = int((shell < self.reader.boxes[number].rings).sum())
-            found = torch.ones(len(part), held)
+            where, optics = torch.from_numpy(part).to(out.device), self.reader.optics(number)
             if self.mode.ctf:
-                optics, points = self.reader.optics(number), self.points[:held]
-                found = particle_ctf(self.reader.table, rows[part], optics, points, self.mode)
-            out[torch.from_numpy(part), :held] = found
-        return out.to(self.device)
+                out[where, :held] = particle_ctf(
+                    self.reader.table, rows[part], optics, self.points[:held], self.mode
+                )
+            else:
+                out[where, :held] = 1
+        return out

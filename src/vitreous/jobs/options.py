@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar
 
@@ -74,6 +76,49 @@ def on_its_threads(
             return run(config, *args, **kwargs)
 
     return limited
+
+
+@contextmanager
+def deterministic_on(device: torch.device) -> Iterator[None]:
+    """Get the same bits every time within; torch raises where its device cannot give them."""
+    if device.type == "cuda":
+        # cuBLAS reads it once, when it is first called.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before)
+
+
+class OnDevice(Protocol):
+    """Options of a job that says where it is computed."""
+
+    @property
+    def device(self) -> str: ...  # noqa: D102
+
+
+Placed = TypeVar("Placed", bound=OnDevice)
+
+
+def deterministic(
+    run: Callable[Concatenate[Placed, Rest], Result],
+) -> Callable[Concatenate[Placed, Rest], Result]:
+    """Let a job get the same bits every time on the device that its options name.
+
+    Raises
+    ------
+    OptionError
+        If that is not there.
+    """
+
+    @wraps(run)
+    def alike(config: Placed, /, *args: Rest.args, **kwargs: Rest.kwargs) -> Result:
+        with deterministic_on(device_for(config.device)):
+            return run(config, *args, **kwargs)
+
+    return alike
 
 
 def flag(name: str) -> str:

@@ -65,10 +65,15 @@ def half_shell_means(*values: Float[Tensor, "n n h"]) -> tuple[Float[Tensor, " s
     counts[0] = 1
     if box % 2 == 0:
         counts[-1] = 1
-    shells = half_frequency_radius(box, device).round().long().flatten()
     last = box // 2 + 1
-    members = torch.bincount(shells, counts.expand_as(values[0]).flatten())[:last]
-    return tuple(torch.bincount(shells, (v * counts).flatten())[:last] / members for v in values)
+    shells = half_frequency_radius(box, device).round().long().clamp(max=last).flatten()
+    # Not bincount, whose sums come out differently every time on a GPU.
+    empty = torch.zeros(last + 1, dtype=torch.float64, device=device)
+    total, *sums = (
+        empty.index_add(0, shells, part.flatten())
+        for part in (counts.expand_as(values[0]), *(v * counts for v in values))
+    )
+    return tuple((part / total)[:last] for part in sums)
 
 
 @lru_cache(maxsize=16)

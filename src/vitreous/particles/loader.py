@@ -87,7 +87,8 @@ class TransformCache:
     def put(self, rows: Int[np.ndarray, " n"], values: Complex[Tensor, "n ..."]) -> None:
         """Keep the rows of some particles, if there is room for them."""
         held = rows < len(self._kept)
-        self._kept[torch.from_numpy(rows[held])] = values[torch.from_numpy(held)].to(self.device)
+        where = torch.from_numpy(rows[held]).to(self.device)
+        self._kept[where] = values[torch.from_numpy(held)].to(self.device)
         if self._beyond is not None and not held.all():
             self._beyond.put(rows[~held] - len(self._kept), values[torch.from_numpy(~held)])
 

@@ -86,8 +86,15 @@ class Defocus:
 
     def take(self, part: slice | Tensor) -> Defocus:
         """That of some particles."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{n: value[part] for n, value in given.items() if value is not None})
+        return replace(self, **{name: value[part] for name, value in self._given().items()})
+
+    def to(self, device: torch.device) -> Defocus:
+        """The same on another device."""
+        return replace(self, **{name: value.to(device) for name, value in self._given().items()})
+
+    def _given(self) -> dict[str, Tensor]:
+        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in every.items() if value is not None}
 
     @property
     def some_premultiplied(self) -> bool:

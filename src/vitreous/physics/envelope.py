@@ -125,15 +125,17 @@ def _envelope(
     ``noise`` tells its standard deviation from the low-passed values in the ball and the
     resolution.
     """
-    ball = frequency_radius(volume.shape[-1], 3) < volume.shape[-1] / 2
+    ball = frequency_radius(volume.shape[-1], 3, volume.device) < volume.shape[-1] / 2
     for resolution in _LOW_PASSES:
         filtered = low_pass(volume, pixel_size, resolution)
-        inside_ball = filtered[ball]
+        # Histograms, connected parts and distances are the host's.
+        inside_ball = filtered[ball].cpu()
         threshold = between_classes(inside_ball.numpy())
         clear = threshold - float(np.median(inside_ball.numpy()))
         if clear > _CLEAR * noise(inside_ball, resolution):
-            inside = _without_specks(((filtered >= threshold) & ball).numpy())
-            return Envelope(grown(inside, extend, edge), resolution, threshold, extend, edge)
+            inside = _without_specks(((filtered >= threshold) & ball).cpu().numpy())
+            mask = grown(inside, extend, edge).to(volume.device)
+            return Envelope(mask, resolution, threshold, extend, edge)
     return None
 
 
@@ -151,7 +153,7 @@ def automatic_mask(
     pixel_size : float
         Angstrom.
     """
-    ball = frequency_radius(half1.shape[-1], 3) < half1.shape[-1] / 2
+    ball = frequency_radius(half1.shape[-1], 3, half1.device) < half1.shape[-1] / 2
 
     def of_difference(_: Float[Tensor, " p"], resolution: float) -> float:
         return float(low_pass((half1 - half2) / 2, pixel_size, resolution)[ball].std())

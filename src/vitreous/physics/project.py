@@ -128,7 +128,7 @@ def slice_points(
     frequencies: Float[Tensor, "*p 2"], matrices: Float[Tensor, "n 3 3"]
 ) -> Float[Tensor, "n *p 3"]:
     """Where the slices of these orientations lie in the volume: A transposed times (kx, ky, 0)."""
-    in_plane = matrices[:, :2, :].to(frequencies.dtype)
+    in_plane = matrices[:, :2, :].to(frequencies)
     return torch.einsum("...i,nij->n...j", frequencies, in_plane)
 
 
@@ -140,7 +140,7 @@ def project(
     # The row and column at minus Nyquist have no partner; they and the corners stay empty.
     inside = (frequencies**2).sum(-1).sqrt() <= min(box // 2 - 1, cube.side // 2 / cube.padding - 1)
     slices = torch.zeros(len(matrices), box, box, dtype=cube.data.dtype, device=cube.data.device)
-    points = slice_points(frequencies[inside], matrices.to(cube.data.device))
+    points = slice_points(frequencies[inside], matrices)
     values = read_cube(FourierCube(cube.data[:1], cube.padding), points.reshape(-1, 3))
     slices[:, inside] = values.reshape(len(matrices), -1)
     return slices
@@ -150,6 +150,6 @@ def shift_phase(
     frequencies: Float[Tensor, "*p 2"], shifts: Float[Tensor, "t 2"], box: int
 ) -> Complex[Tensor, "t ..."]:
     """Factor that moves an image by ``shifts`` (x, y) pixels: exp(-2 pi i k . shift / box)."""
-    phase = torch.einsum("...i,ti->t...", frequencies, shifts.to(frequencies.dtype))
+    phase = torch.einsum("...i,ti->t...", frequencies, shifts.to(frequencies))
     phase = phase * (-2 * math.pi / box)
     return torch.polar(torch.ones_like(phase), phase)

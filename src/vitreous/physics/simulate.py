@@ -86,7 +86,7 @@ def clean_images(
     are then as bright as if both were in noise of one standard deviation a pixel.  ``read`` is the
     interpolation, or a faster one.
     """
-    frequencies = image_frequencies(box)
+    frequencies = image_frequencies(box, cube.data.device)
     x, y = frequencies.unbind(-1)
     half = (x > 0) | ((x == 0) & (y >= 0))
     known = min(box // 2 - 1, (cube.side // 2 / cube.padding - 1) / steps)
@@ -97,7 +97,7 @@ def clean_images(
     metric = k / (box * pixel_size)
     transfer = image_transfer(contrast_transfer(metric, views.defocus, optics), views.defocus)
     transfer = transfer * beam_tilt_phase(metric, optics)
-    spectrum = torch.zeros(len(points), box, box, dtype=slices.dtype)
+    spectrum = slices.new_zeros(len(points), box, box)
     moved = torch.stack([shift_phase(k, -origin[None], box)[0] for origin in views.origins])
     # The real part of the transform back adds the other half, but for frequency 0.
     twice = torch.where(k.norm(dim=-1) > 0, 2.0, 1.0)

@@ -52,7 +52,7 @@ def match(
     product = (image * model.conj()).real.sum(dim=1).double()
     power = model.abs().square().sum(dim=1).double().clamp(min=1e-30)
     rest = image.abs().square().sum(dim=1).double() - product**2 / power
-    return Match(*(t.numpy() for t in (product, power, rest / image.shape[1])))
+    return Match(*(t.cpu().numpy() for t in (product, power, rest / image.shape[1])))
 
 
 def joined(matches: list[Match]) -> Match:

@@ -128,7 +128,7 @@ def _flat_slice(
     An image that was multiplied by its CTF is data as it is, and the weight is the same: its noise
     was multiplied too.
     """
-    ctf = torch.ones(spectra.shape)
+    ctf = torch.ones_like(spectra.real)
     if batch.defocus is not None:
         ctf = contrast_transfer(
             metric,
@@ -180,8 +180,9 @@ def _insert_batch(
     curvature: Curvature | None,
 ) -> None:
     box, pixel_size = batch.images.shape[-1], batch.pixel_size or grid.pixel_size
+    count, device = len(batch.images), batch.images.device
     steps = grid.width / (box * pixel_size)
-    k = half_plane(box, min(box // 2 - 1, grid.radius / steps))
+    k = half_plane(box, min(box // 2 - 1, grid.radius / steps)).to(device)
     metric = k / (box * pixel_size)
     spectra = centred_spectra(batch.images, k, batch.origins.float())
     if batch.optics.turns_phases:
@@ -191,18 +192,18 @@ def _insert_batch(
         if curvature is None
         else _curved_slices(batch, spectra, metric, curvature)
     )
-    count = len(batch.images)
-    weights = torch.ones(count) if batch.weights is None else batch.weights.float()
-    maps = torch.zeros(count, dtype=torch.long) if batch.maps is None else batch.maps
+    alike = torch.ones(count, device=device)
+    weights = alike if batch.weights is None else batch.weights.float()
+    maps = torch.zeros_like(alike) if batch.maps is None else batch.maps
     # In noise of standard deviation 1 the same density is fainter, the wider the field of view.
-    strength = steps * (torch.ones(count) if batch.scale is None else batch.scale.float())
+    strength = steps * (alike if batch.scale is None else batch.scale.float())
     for points, data, shares in slices:
         data = data * (strength * weights)[:, None]
         shares = shares * (strength**2 * weights)[:, None]
         axes = batch.matrices[:, : points.shape[1]].float()
         for number, cube in enumerate(cubes):
             chosen = maps == number
-            for turn in turns.float():
+            for turn in turns.to(axes):
                 own = axes[chosen] @ turn.T, data[chosen], shares[chosen]
                 insert_slices(cube, points * grid.width, *own)
 
@@ -215,6 +216,7 @@ def backproject(
     symmetry: str = "C1",
     padding: int = 2,
     curvature: Curvature | None = None,
+    device: torch.device | None = None,
 ) -> list[HalfCube]:
     """Sum images at their poses; CTF, coma and magnification undone.
 
@@ -234,13 +236,15 @@ def backproject(
         Oversampling of the transforms.
     curvature : Curvature, optional
         Of the Ewald sphere, whose two halves images are then read as; by default slices are flat.
+    device : torch.device, optional
+        Of the batches, and of the sums.
 
     Raises
     ------
     OptionError
         For the sphere without the CTF.
     """
-    cubes = [empty_half_cube(grid.radius, grid.box, padding) for _ in range(maps)]
+    cubes = [empty_half_cube(grid.radius, grid.box, padding, device) for _ in range(maps)]
     lattice, cosets = lattice_cosets(point_group(symmetry))
     for batch in batches:
         _insert_batch(batch, grid, cubes, cosets, curvature)

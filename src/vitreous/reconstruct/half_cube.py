@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -52,10 +53,12 @@ def half_cube_shape(radius: float, box: int, padding: int) -> tuple[int, int, in
     return 2 * reach + 1, 2 * reach + 1, reach + 1
 
 
-def empty_half_cube(radius: float, box: int, padding: int) -> HalfCube:
+def empty_half_cube(
+    radius: float, box: int, padding: int, device: torch.device | None = None
+) -> HalfCube:
     """Zero sums out to ``radius`` frequency steps of ``box``."""
-    weight = torch.zeros(half_cube_shape(radius, box, padding))
-    return HalfCube(torch.zeros(weight.shape, dtype=torch.complex64), weight, padding)
+    weight = torch.zeros(half_cube_shape(radius, box, padding), device=device)
+    return HalfCube(torch.zeros_like(weight, dtype=torch.complex64), weight, padding)
 
 
 def insert_slices(
@@ -106,17 +109,25 @@ def insert_eagerly(
     mate = points[..., 0] < 0
     points = torch.where(mate[..., None], -points, points)
     samples = torch.where(mate, samples.conj(), samples)
-    points = points + torch.tensor([0.0, side // 2, side // 2])
-    last = torch.tensor([half - 1, side - 1, side - 1])
+    points = points + points.new_tensor([0.0, side // 2, side // 2])
+    last = points.new_tensor([half - 1, side - 1, side - 1])
     inside = ((points >= 0) & (points.floor() + 1 <= last)).all(dim=-1)
     points, samples, shares = points[inside], samples[inside], shares[inside]
     low, share = points.floor().long(), points % 1
-    for corner in product((0, 1), repeat=3):
-        x, y, z = (low + torch.tensor(corner)).unbind(-1)
-        near = torch.where(torch.tensor(corner) > 0, share, 1 - share).prod(dim=-1)
+    for (x, y, z), near in _corners(low, share):
         index = (z * side + y) * half + x
         cube.data.view(-1).index_add_(0, index, samples * near)
         cube.weight.view(-1).index_add_(0, index, shares * near)
+
+
+def _corners(
+    low: Int[Tensor, "*p 3"], share: Float[Tensor, "*p 3"]
+) -> Iterator[tuple[tuple[Tensor, ...], Float[Tensor, "*p"]]]:
+    """Voxels (x, y, z) round each point, and their weights, corner by corner."""
+    for corner in product((0, 1), repeat=3):
+        step = low.new_tensor(corner)
+        near = torch.where(step > 0, share, 1 - share).prod(dim=-1)
+        yield (low + step).unbind(-1), near
 
 
 def symmetrised_cube(cube: HalfCube, operators: Float[Tensor, "s 3 3"]) -> HalfCube:
@@ -134,14 +145,14 @@ def symmetrised_cube(cube: HalfCube, operators: Float[Tensor, "s 3 3"]) -> HalfC
     """
     total = HalfCube(cube.data.clone(), cube.weight.clone(), cube.padding)
     for turn in operators[1:]:
-        _add_turned(cube, turn.float(), total)
+        _add_turned(cube, turn.to(cube.weight), total)
     return total
 
 
 def turned_cube(cube: HalfCube, turn: Float[Tensor, "3 3"]) -> HalfCube:
     """Complete sums as if every slice had been added at one mate instead."""
     total = HalfCube(torch.zeros_like(cube.data), torch.zeros_like(cube.weight), cube.padding)
-    _add_turned(cube, turn.float(), total)
+    _add_turned(cube, turn.to(cube.weight), total)
     return total
 
 
@@ -159,20 +170,19 @@ def _add_turned_compiled(cube: HalfCube, turn: Float[Tensor, "3 3"], total: Half
 def add_turned_eagerly(cube: HalfCube, turn: Float[Tensor, "3 3"], total: HalfCube) -> None:
     """Add ``cube``, read at ``turn`` times every voxel, to ``total``: section by section."""
     side, _, half = cube.weight.shape
-    axis = torch.arange(side, dtype=torch.float32) - side // 2
+    axis = torch.arange(side, dtype=torch.float32, device=turn.device) - side // 2
+    last = turn.new_tensor([half, side, side]).long() - 2
     for section, z in enumerate(axis):
         y, x = torch.meshgrid(axis, axis[side // 2 :], indexing="ij")
         inside = x**2 + y**2 + z**2 <= (half - 2) ** 2
         points = torch.stack([x, y, z.expand_as(x)], dim=-1)[inside] @ turn.T
         mate = points[:, 0] < 0
         points = torch.where(mate[:, None], -points, points)
-        points = points + torch.tensor([0.0, side // 2, side // 2])
-        low = points.floor().long().clamp(max=torch.tensor([half, side, side]) - 2)
+        points = points + points.new_tensor([0.0, side // 2, side // 2])
+        low = points.floor().long().clamp(max=last)
         share = points - low
-        data, weight = torch.zeros(len(points), dtype=cube.data.dtype), torch.zeros(len(points))
-        for corner in product((0, 1), repeat=3):
-            i, j, k = (low + torch.tensor(corner)).unbind(-1)
-            near = torch.where(torch.tensor(corner) > 0, share, 1 - share).prod(dim=-1)
+        data, weight = cube.data.new_zeros(len(points)), cube.weight.new_zeros(len(points))
+        for (i, j, k), near in _corners(low, share):
             data += cube.data[k, j, i] * near
             weight += cube.weight[k, j, i] * near
         total.data[section][inside] += torch.where(mate, data.conj(), data)

@@ -34,6 +34,10 @@ class Accumulator:
     weight: Float[Tensor, "k s s s"]
     padding: int
 
+    def to(self, device: torch.device) -> Accumulator:
+        """The same on another device."""
+        return Accumulator(self.data.to(device), self.weight.to(device), self.padding)
+
     def scaled(self, factor: float) -> Accumulator:
         """Both sums times ``factor``."""
         return Accumulator(self.data * factor, self.weight * factor, self.padding)

@@ -35,12 +35,13 @@ class _Cube:
     def __init__(self, cube: HalfCube, box: int, estimate: Float[Tensor, "n n n"] | None):
         self.cube, self.box = cube, box
         self.side, _, self.half = cube.weight.shape
-        self.waves = waves(self.side, box, box * cube.padding, cube.weight.device)
-        self.steps = (torch.arange(self.side) - self.side // 2) / cube.padding
+        self.device = cube.weight.device
+        self.waves = waves(self.side, box, box * cube.padding, self.device)
+        self.steps = (torch.arange(self.side, device=self.device) - self.side // 2) / cube.padding
         self._estimate = None if estimate is None else self._transformed_in_plane(estimate)
 
     def _transformed_in_plane(self, volume: Float[Tensor, "n n n"]) -> Complex[Tensor, "n s h"]:
-        windowed = volume * gridding_window(self.box, self.cube.padding) / self.box
+        windowed = volume * gridding_window(self.box, self.cube.padding, self.device) / self.box
         positive = self.waves[-self.half :].T
         lines = torch.complex(windowed @ positive.real, windowed @ positive.imag)
         return self.waves @ lines
@@ -87,7 +88,7 @@ def _mates(columns: Tensor) -> Tensor:
 def _shell_weights(cube: _Cube, slabs: list[slice]) -> Float[Tensor, " r"]:
     """Mean weight of the shells, one frequency step wide."""
     count = int(cube.steps[-1] * 3**0.5) + 3
-    total = torch.zeros(2, count, dtype=torch.float64)
+    total = torch.zeros(2, count, dtype=torch.float64, device=cube.device)
     for z in slabs:
         shells = cube.distance(z).round().long()
         members = torch.bincount(shells.flatten(), minlength=count)
@@ -115,7 +116,7 @@ def _solved(cube: _Cube, radius: float) -> Float[Tensor, "n n n"]:
     thick = max(1, _SLAB // (cube.side * half))
     slabs = [slice(low, min(low + thick, cube.side)) for low in range(0, cube.side, thick)]
     least = _LEAST * _shell_weights(cube, slabs)
-    planes = torch.zeros(box, cube.side, half, dtype=torch.complex64)
+    planes = torch.zeros(box, cube.side, half, dtype=torch.complex64, device=cube.device)
     for z, data, weight in _shared_sums(cube, slabs):
         distance = cube.distance(z)
         shell = distance.long()
@@ -126,7 +127,7 @@ def _solved(cube: _Cube, radius: float) -> Float[Tensor, "n n n"]:
     positive = cube.waves[-half:] * 2
     positive[0] /= 2  # every frequency but zero stands for its mate too
     volume = lines.real @ positive.real + lines.imag @ positive.imag
-    window = gridding_window(box, padding) * shared_window(box, padding, volume.device)
+    window = gridding_window(box, padding, cube.device) * shared_window(box, padding, cube.device)
     return volume * (box / (box * padding) ** 3) / window
 
 
@@ -146,6 +147,6 @@ def least_squares_map(cube: HalfCube, box: int, radius: float) -> Float[Tensor, 
     radius : float
         Frequencies beyond it, in steps of 1 / box, are left out.
     """
-    ball = soft_sphere(box, box / 2 - _EDGE, _EDGE)
+    ball = soft_sphere(box, box / 2 - _EDGE, _EDGE, 3, cube.weight.device)
     estimate = _solved(_Cube(cube, box, None), radius) * ball
     return estimate + _solved(_Cube(cube, box, estimate), radius) * ball

@@ -203,7 +203,7 @@ def expectation(
     each_map = torch.arange(len(log_prior), device=device).view(refs.maps, -1)
     whole = [everything.among(map_references) for map_references in each_map]
     on = psi_matrix(refs.bases)
-    phases = shift_phase(polar.points(device), shifts.to(device), box)
+    phases = shift_phase(polar.points(device), shifts, box)
     count, workers = len(log_prior), workers_on(device)
     scores_each = refs.n_psi * each_map.shape[1] * len(shifts)
     if allowed is not None:

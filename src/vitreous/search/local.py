@@ -48,6 +48,13 @@ class Neighbourhood:
     mates: Float[Tensor, "g 3 3"] | None = None
     fulcrum: Float[Tensor, " 3"] | None = None
 
+    def to(self, device: torch.device) -> Neighbourhood:
+        """The same on another device."""
+        mates = None if self.mates is None else self.mates.to(device)
+        return replace(
+            self, turns=self.turns.to(device), shifts=self.shifts.to(device), mates=mates
+        )
+
     @property
     def orientations(self) -> int:
         """How many are tried for each particle."""
@@ -64,7 +71,7 @@ class Neighbourhood:
     ) -> Float[Tensor, "n j 2"]:
         """Shifts, pixels, that keep the fulcrum in its place when the particle is turned."""
         if self.fulcrum is None:
-            return torch.zeros(*turned.shape[:2], 2)
+            return torch.zeros(*turned.shape[:2], 2, device=turned.device)
         difference = (turned - matrices[:, None])[..., :2, :]
         return (difference @ self.fulcrum.to(difference)).float()
 
@@ -99,6 +106,10 @@ class LocalBest:
     def at(self, index: Int[Tensor, " m"]) -> LocalBest:
         """The same of some images, in this order."""
         return LocalBest(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+    def cpu(self) -> LocalBest:
+        """The same on the host, where poses are kept."""
+        return LocalBest(*(getattr(self, name).cpu() for name in self.__dataclass_fields__))
 
     def moved(self, origins: Float[Tensor, "n 2"]) -> LocalBest:
         """The same with these added to the shifts."""
@@ -250,7 +261,7 @@ def _best(
     around: Neighbourhood,
 ) -> LocalBest:
     top, evidence = by_image.argmax(dim=1), by_image.logsumexp(dim=1)
-    here, shifts = torch.arange(len(top)), len(around.shifts)
+    here, shifts = torch.arange(len(top), device=top.device), len(around.shifts)
     turn = torch.div(top, shifts, rounding_mode="floor") % turned.shape[1]
     product, power = ((posterior * term).sum(dim=(0, 2, 3)) for term in terms)
     return LocalBest(

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vitreous.kernels.running import running_total
 from vitreous.kernels.weights import Weighed
 
 SIGNIFICANT_SHARE = 0.9999
@@ -60,7 +61,7 @@ def significant(
     Scheres, J. Struct. Biol. 180, 519 (2012), section 2.3: adaptive oversampling.
     """
     ordered, order = mass.sort(dim=1, descending=True)
-    before = ordered.cumsum(dim=1) - ordered
+    before = running_total(ordered) - ordered
     needed = before < share * mass.sum(dim=1, keepdim=True)
     return torch.zeros_like(needed).scatter_(1, order, needed)
 

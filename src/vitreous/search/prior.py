@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -34,6 +35,10 @@ class PlacePrior:
     def at(self, index: Int[Tensor, " m"]) -> PlacePrior:
         """The same of some images."""
         return PlacePrior(self.matrices[index], self.offsets[index], self.angle, self.shift)
+
+    def to(self, device: torch.device) -> PlacePrior:
+        """The same on another device."""
+        return replace(self, matrices=self.matrices.to(device), offsets=self.offsets.to(device))
 
     def log(
         self, turned: Float[Tensor, "n j 3 3"], shifts: Float[Tensor, "t 2"]

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vitreous.jobs.abinit.checks import check_abinit, particles_used, within_nyquist
 from vitreous.jobs.abinit.evidence import Evidence
 from vitreous.jobs.abinit.impose import symmetrised_search
@@ -24,7 +22,7 @@ from vitreous.jobs.em.junk import class_labels
 from vitreous.jobs.em.sorting import duplicates
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
-from vitreous.jobs.options import AUTO, device_for, on_its_threads
+from vitreous.jobs.options import AUTO, deterministic, device_for, on_its_threads
 from vitreous.jobs.recorded import as_recorded
 from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
 from vitreous.particles.grid import grid_warnings
@@ -71,6 +69,7 @@ def with_effort(config: AbinitConfig) -> AbinitConfig:
 
 
 @on_its_threads
+@deterministic
 def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     """Reconstruct one or several maps from particles in unknown orientations.
 
@@ -89,7 +88,6 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     VitreousError
         For input, options or output that cannot be used; nothing is then left half-written.
     """
-    torch.set_deterministic_debug_mode("error")
     began = time.monotonic()
     device = device_for(config.device)
     table = read_particles(config.particles)

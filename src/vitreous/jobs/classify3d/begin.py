@@ -91,8 +91,7 @@ def guessed_grey(search: GridSearch, state: SearchState, resolution: float) -> S
     """State whose every map is about as bright as the images, before any was searched."""
     rings = search.frame.rings_at(resolution)
     scales = [
-        signal_scale(one[None].cpu(), search.images, search.frame, rings, _SHARE)
-        for one in state.maps
+        signal_scale(one[None], search.images, search.frame, rings, _SHARE) for one in state.maps
     ]
     factors = torch.tensor(scales).to(state.maps)
     return replace(state, maps=state.maps * factors[:, None, None, None])

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -57,7 +56,7 @@ from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import Mask, read_mask
 from vitreous.jobs.memory import IMAGES, refine_plan
-from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.options import deterministic_on, on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.jobs.replacement import CHECKPOINT
 from vitreous.kernels.threads import one_thread
@@ -137,7 +136,7 @@ def _sorted(
     """Sort the particles, or go on with it."""
     options = task.options
     checkpoint = checkpoint and _bound(checkpoint, task, on_event)
-    saved = load_saved(checkpoint) if checkpoint and checkpoint.resume else None
+    saved = load_saved(checkpoint, task.device) if checkpoint and checkpoint.resume else None
     prepare = _by_poses if options.placed else _by_grid
     state, way, share = prepare(task, None if saved is None else saved.begun, on_event)
     folds = way.folds(options.seed)
@@ -222,14 +221,13 @@ def findings(record: dict[str, Any], few: list[int]) -> list[str]:
 
 def _classified(task: Task, checkpoint: Checkpoint | None, on_event: OnEvent) -> Classified3d:
     """Sort the particles of a task that was checked, and make the classes' maps."""
-    torch.set_deterministic_debug_mode("error")
     began = time.monotonic()
     particles = len(task.table)
     on_event(
         {"event": "start", "job": "classify3d", "particles": particles, "warnings": task.warnings}
     )
     on_event({"event": "decoys", "recognised": task.recognised()})
-    with one_thread(task.frame.box <= SMALL_BOX):
+    with deterministic_on(task.device), one_thread(task.frame.box <= SMALL_BOX):
         progress, way, share = _sorted(task, checkpoint, on_event)
         sorted_at = time.monotonic()
         found = _ended(task, progress, way, share, on_event)

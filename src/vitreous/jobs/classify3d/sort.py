@@ -165,16 +165,16 @@ class Saved:
 
     def progress(self, index: list[Int[Tensor, " b"]]) -> Progress:
         """The sorting of particles in these folds."""
-        padding, tensors = self.record["padding"], self.tensors
+        padding, tensors, device = self.record["padding"], self.tensors, self.begun.maps.device
         sums: list[Accumulator | None] = [
             Accumulator(
                 torch.view_as_complex(tensors[f"fold{number}.data"]),
                 tensors[f"fold{number}.weight"],
                 padding,
-            )
+            ).to(device)
             for number in range(self.record["folds"])
         ]
-        state = state_from("state", tensors, self.record["state"], padding)
+        state = state_from("state", tensors, self.record["state"], padding).to(device)
         sorting = Sorting(
             state,
             Folds(index, sums),
@@ -185,8 +185,8 @@ class Saved:
         return Progress(sorting, [np.array(table) for table in self.record["flow"]])
 
 
-def load_saved(checkpoint: Checkpoint) -> Saved:
-    """Read a checkpoint.
+def load_saved(checkpoint: Checkpoint, device: torch.device) -> Saved:
+    """Read a checkpoint; the maps, and what they are made from, go to a device.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def load_saved(checkpoint: Checkpoint) -> Saved:
     """
 
     def build(tensors: dict[str, Tensor], record: dict[str, Any]) -> Saved:
-        begun = state_from("begun", tensors, record["begun"], record["padding"])
+        begun = state_from("begun", tensors, record["begun"], record["padding"]).to(device)
         return Saved(begun, tensors, record)
 
     return checkpoint.read(build)

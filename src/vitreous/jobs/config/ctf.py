@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from vitreous.jobs.config.shared import OfParticles, ThreadOptions
+from vitreous.jobs.config.shared import DeviceOptions, OfParticles
 
 
 @dataclass(frozen=True)
-class CtfRefineConfig(ThreadOptions, OfParticles):
+class CtfRefineConfig(DeviceOptions, OfParticles):
     """Defocus, aberrations and magnification of particles, refined against their map.
 
     Attributes

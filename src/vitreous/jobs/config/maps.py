@@ -6,7 +6,13 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.jobs.config.shared import CtfOptions, JobOptions, OfParticles, ThreadOptions
+from vitreous.jobs.config.shared import (
+    CtfOptions,
+    DeviceOptions,
+    JobOptions,
+    OfParticles,
+    ThreadOptions,
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class OfHalfMaps(ThreadOptions, _HalfMaps):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PostprocessConfig(OfHalfMaps):
+class PostprocessConfig(DeviceOptions, OfHalfMaps):
     """Resolution, sharpening and masking of a map from its two half-maps.
 
     Attributes
@@ -85,7 +91,7 @@ class PostprocessConfig(OfHalfMaps):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalResolutionConfig(OfHalfMaps):
+class LocalResolutionConfig(DeviceOptions, OfHalfMaps):
     """Resolution everywhere in a map, from its two half-maps, and the map filtered to it.
 
     Attributes
@@ -211,7 +217,7 @@ class CompareConfig(ThreadOptions, _MapAndTruth):
 
 
 @dataclass(frozen=True)
-class ReconstructConfig(CtfOptions, ThreadOptions, OfParticles):
+class ReconstructConfig(CtfOptions, DeviceOptions, OfParticles):
     """Map and half-maps of particles at the poses that they have.
 
     Attributes

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.jobs.config.shared import JobOptions, OfParticles, ThreadOptions
+from vitreous.jobs.config.shared import DeviceOptions, JobOptions, OfParticles, ThreadOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +157,7 @@ class SubtractOptions:
 
 
 @dataclass(frozen=True)
-class _Subtracted(ThreadOptions, OfParticles):
+class _Subtracted(DeviceOptions, OfParticles):
     """What comes first on the command line.
 
     Attributes

@@ -47,6 +47,19 @@ class ThreadOptions(JobOptions):
     threads: Annotated[int | None, _RUN] = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(ThreadOptions):
+    """Where a job is computed.
+
+    Attributes
+    ----------
+    device : str
+        cpu, cuda, cuda:1 and so on; auto takes a GPU where there is one.
+    """
+
+    device: Annotated[str, _RUN] = "auto"
+
+
 @dataclass(frozen=True)
 class OfParticles(JobOptions):
     """What comes first on the command line: it must be the last base of a configuration.
@@ -80,15 +93,13 @@ class CtfOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(ThreadOptions):
+class RunOptions(DeviceOptions):
     """Where a job is computed, and what from.
 
     Attributes
     ----------
     seed : int
         Seed of every random choice.
-    device : str
-        cpu, cuda, cuda:1 and so on; auto takes a GPU where there is one.
     memory : float, optional
         Most memory in GB that the job may take; by default what is free, less a tenth.  Images
         that it does not hold are read again whenever they are needed.
@@ -97,7 +108,6 @@ class RunOptions(ThreadOptions):
     """
 
     seed: Annotated[int, _RUN] = 0
-    device: Annotated[str, _RUN] = "auto"
     memory: Annotated[float | None, _RUN] = None
     scratch: Annotated[Path | None, _RUN] = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ def reference(
     """Transforms of masked maps out to ``finest`` (angstrom)."""
     box = int(maps[0].shape[-1])
     field = box * pixel_size
-    axis = torch.arange(box, dtype=torch.float32) - box // 2
+    axis = torch.arange(box, dtype=torch.float32, device=maps[0].device) - box // 2
     places = [axis, axis[:, None], axis[:, None, None]] if gradients else []
     stacks = (torch.stack([volume, *(volume * place for place in places)]) for volume in maps)
     radius = _ROOM * field / finest
@@ -91,6 +91,11 @@ class Problem:
     seed: int
     warnings: tuple[str, ...] = ()
 
+    @property
+    def device(self) -> torch.device:
+        """Where images and reference are compared."""
+        return self.reference.cubes[0].data.device
+
 
 @dataclass(frozen=True)
 class Band:
@@ -108,6 +113,10 @@ class Band:
     box: int
     pixel_size: float
     steps: Float[Tensor, "p 2"]
+
+    def to(self, device: torch.device) -> Band:
+        """The same on another device."""
+        return replace(self, steps=self.steps.to(device))
 
     @property
     def field(self) -> float:
@@ -165,7 +174,7 @@ class Compared:
 
 def _spectra(problem: Problem, band: Band, rows: np.ndarray, optics: Optics) -> Tensor:
     """Transforms of centred images with the odd aberrations known so far undone."""
-    images = torch.from_numpy(problem.source.read(rows))
+    images = torch.from_numpy(problem.source.read(rows)).to(problem.device)
     x, y = band.steps.long().unbind(1)
     spectrum = torch.fft.rfft2(images, norm="ortho")[:, y % band.box, x]
     origins = torch.from_numpy(problem.poses.origins[rows] / band.pixel_size).float()
@@ -174,7 +183,7 @@ def _spectra(problem: Problem, band: Band, rows: np.ndarray, optics: Optics) -> 
         spectrum *= beam_tilt_phase(band.metric, optics).conj()
     # Phases were flipped by the CTF as it was read, not as it is known by now.
     read = problem.source.table
-    before = defocus_of(read, rows)
+    before = defocus_of(read, rows).to(problem.device)
     if before.flipped is None:
         return spectrum
     ctf = signed_ctf(band.metric, before, optics_of(read.optics[read.group[rows[0]]]))
@@ -183,9 +192,9 @@ def _spectra(problem: Problem, band: Band, rows: np.ndarray, optics: Optics) -> 
 
 def _slices(problem: Problem, rows: np.ndarray, points: Tensor) -> tuple[Tensor, Tensor]:
     """Slices of each particle's own map at frequencies (x, y) in the map's steps, and moments."""
-    matrices = torch.from_numpy(problem.poses.matrices[rows])
+    matrices = torch.from_numpy(problem.poses.matrices[rows]).to(points.device)
     maps = len(problem.reference.cubes[0].data)
-    values = torch.empty(maps, len(rows), len(points), dtype=torch.complex64)
+    values = torch.empty(maps, len(rows), len(points), dtype=torch.complex64, device=points.device)
     half = torch.from_numpy(problem.half[rows])
     for number in half.unique().tolist():
         own = half == number
@@ -200,12 +209,15 @@ def _slices(problem: Problem, rows: np.ndarray, points: Tensor) -> tuple[Tensor,
 
 
 def compare(problem: Problem, band: Band, rows: np.ndarray) -> Compared:
-    """Images of some particles of one optics group beside their predictions."""
+    """Images of some particles of one optics group beside their predictions.
+
+    ``band`` is on the device that they are compared on.
+    """
     table = problem.table
     optics = optics_of(table.optics[table.group[rows[0]]])
     ratio = problem.reference.field / band.field
     slices, moments = _slices(problem, rows, magnified(band.steps, optics) * ratio)
-    defocus = defocus_of(table, rows)
+    defocus = defocus_of(table, rows).to(problem.device)
     points = magnified(band.metric, optics)
     amplitude = defocus.amplitude((points**2).sum(-1))
     if amplitude is not None:

@@ -16,12 +16,13 @@ from vitreous.jobs.ctf.odd_aberrations import OddModel, refine_odd
 from vitreous.jobs.ctf.outputs import write_changes, write_phases, written_table
 from vitreous.jobs.ctf.setup import open_problem, table_warnings
 from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
-from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.options import deterministic, on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.particles.table import write_particles
 
 
 @on_its_threads
+@deterministic
 def run_ctf_refine(config: CtfRefineConfig, on_event: OnEvent = ignore) -> Path:
     """Refine what the options ask for.
 

@@ -75,14 +75,13 @@ def refine_defocus(
         square = (magnified(band.metric, optics) ** 2).sum(-1)
         ring, ring_square = rings_of(square, wavelength, reach)
         offsets = offsets_tried(wavelength, float(square.max()) ** 0.5, reach)
+        here, squares, tried = (part.to(problem.device) for part in (ring, ring_square, offsets))
         gains = torch.cat(
             [
-                offset_gains(
-                    ring_sums(even_sums(*found.terms), ring), ring_square, offsets, wavelength
-                )
+                offset_gains(ring_sums(even_sums(*found.terms), here), squares, tried, wavelength)
                 for _, found in compared(problem, band, [rows], done)
             ]
-        )
+        ).cpu()
         fit = fit_offsets(gains, offsets)
         change = fit.offset.numpy()
         components[rows, 0] += change
@@ -134,7 +133,9 @@ def refine_astigmatism(
         sets = _by_micrograph(micrograph, rows)
         fits = [
             fit_phase(
-                reduce(PhaseSums.plus, (even_sums(*found.terms).total() for _, found in part)),
+                reduce(
+                    PhaseSums.plus, (even_sums(*found.terms).total() for _, found in part)
+                ).cpu(),
                 basis,
                 band.radius,
             )

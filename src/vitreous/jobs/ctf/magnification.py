@@ -85,7 +85,7 @@ def refine_magnification(
             sums = reduce(
                 GradientSums.plus,
                 (_gradients(found) for _, found in compared(problem, band, [rows], done)),
-            )
+            ).cpu()
             change, information = fit_magnification(sums, magnified(band.steps, optics_of(group)))
             step = np.eye(2) + change.numpy()
             matrix = step @ np.reshape(group.mag_matrix, (2, 2))

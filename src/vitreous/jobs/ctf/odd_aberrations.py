@@ -108,7 +108,7 @@ def refine_odd(
         optics = optics_of(group)
         sets = [part for part in (rows[problem.half[rows] == h] for h in (0, 1)) if len(part)]
         halves = [
-            reduce(PhaseSums.plus, (odd_sums(*found.terms).total() for _, found in part))
+            reduce(PhaseSums.plus, (odd_sums(*found.terms).total() for _, found in part)).cpu()
             for _, part in groupby(compared(problem, band, sets, done), itemgetter(0))
         ]
         whole = reduce(PhaseSums.plus, halves)

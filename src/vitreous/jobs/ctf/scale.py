@@ -67,7 +67,7 @@ def measured_scale(problem: Problem, band: Band, rows: np.ndarray) -> Scale:
     draw = np.random.default_rng(problem.seed).permutation(rows)[:_SAMPLE]
     shell = band.radius.round().long()
     count = int(shell.max()) + 1
-    cross, model, power = torch.zeros(3, count, dtype=torch.float64)
+    cross, model, power = torch.zeros(3, count, dtype=torch.float64, device=shell.device)
     for batch in batches(np.sort(draw), band):
         found = compare(problem, band, batch)
         predicted = found.predicted * torch.sin(found.phase)

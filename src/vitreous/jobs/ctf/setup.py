@@ -16,6 +16,7 @@ from vitreous.jobs.compare import cubic
 from vitreous.jobs.config.ctf import CtfRefineConfig
 from vitreous.jobs.ctf.comparison import Problem, reference
 from vitreous.jobs.maps.half_maps import open_half_maps
+from vitreous.jobs.options import device_for
 from vitreous.particles.groups import given_halves
 from vitreous.particles.meaning import PREMULTIPLIED
 from vitreous.particles.poses import read_poses
@@ -159,7 +160,7 @@ def table_warnings(table: ParticleTable) -> list[str]:
 
 
 def open_problem(config: CtfRefineConfig) -> Problem:
-    """Read and check everything.
+    """Read and check everything; the reference goes to the job's device.
 
     Raises
     ------
@@ -167,6 +168,7 @@ def open_problem(config: CtfRefineConfig) -> Problem:
         For files and options that cannot be used.
     """
     check_options(config)
+    device = device_for(config.device)
     table = read_particles(config.particles)
     _check_table(config, table)
     source, poses = open_images(table), read_poses(table)
@@ -179,12 +181,13 @@ def open_problem(config: CtfRefineConfig) -> Problem:
             where="--resolution-limit, --lowest-resolution",
             mend="give better maps, a finer --resolution-limit or a coarser --lowest-resolution",
         )
+    volumes = tuple(volume.to(device) for volume in maps.volumes)
     return Problem(
         table,
         source,
         poses,
         half,
-        reference(maps.volumes, maps.pixel_size, finest, gradients=config.magnification),
+        reference(volumes, maps.pixel_size, finest, gradients=config.magnification),
         finest,
         config.lowest_resolution,
         config.seed,

@@ -47,7 +47,7 @@ def compared(
     ------
     Index of the set, and the comparison of some of its rows.
     """
-    sets = list(sets)
+    sets, band = list(sets), band.to(problem.device)
     scale = measured_scale(problem, band, np.concatenate(sets))
     for index, rows in enumerate(sets):
         for batch in batches(rows, band):

@@ -164,7 +164,7 @@ def search_pass(
     groups = images.group[index]
     portions = ahead(_gathered(groups), lambda portion: images.at(index[portion[1]], polar))
     for (number, member), (samples, ctf) in portions:
-        centring = shift_phase(polar.points(device), origins[member].to(device), frame.box)
+        centring = shift_phase(polar.points(device), origins[member], frame.box)
         best, sums = expectation(
             refs,
             samples * centring,
@@ -303,12 +303,13 @@ def signal_scale(
     """Factor that gives slices a share of the images' power on the innermost rings."""
     polar = frame.polar.inner(rings)
     grid = orientation_grid(1, point_group("C1"))
-    slices = references(map_to_cube(maps, rings + 1, PADDING), grid, polar)
+    cube = map_to_cube(maps.to(images.samples.device), rings + 1, PADDING)
+    slices = references(cube, grid, polar)
     some = torch.arange(min(500, len(images.group)))
     samples, ctf = images.at(some, polar)
     expected = slices.power[:, 0, :rings, 0].mean(0)  # frequency 0 comes first
-    expected = expected * (ctf**2).mean(dim=(0, 2)).cpu()
-    found = (samples.abs() ** 2).mean(dim=(0, 2)).cpu()
+    expected = expected * (ctf**2).mean(dim=(0, 2))
+    found = (samples.abs() ** 2).mean(dim=(0, 2))
     return float((share * found[:4].sum() / expected[:4].sum().clamp(min=1e-30)).sqrt())
 
 

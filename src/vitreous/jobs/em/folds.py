@@ -169,6 +169,6 @@ def folds_pass(
             state,
             noise=renewed_noise(state.noise, result, step.mask_share, _NOISE_RATE),
             scale=renewed_scale(state.scale, result, _NOISE_RATE),
-            fractions=step.shares(state, result.best.map_probability),
+            fractions=step.shares(state, result.best.map_probability.to(state.fractions)),
         )
     return state, folds, found

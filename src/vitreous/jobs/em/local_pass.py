@@ -35,7 +35,7 @@ _SAMPLES = 1_500_000
 
 @dataclass(frozen=True)
 class Posed:
-    """Where particles are thought to lie.
+    """Where particles are thought to lie: on the host, but while a pass searches there.
 
     Attributes
     ----------
@@ -52,6 +52,10 @@ class Posed:
         """The same of some particles."""
         return Posed(self.matrices[index], self.origins[index])
 
+    def to(self, device: torch.device) -> Posed:
+        """The same on another device."""
+        return Posed(self.matrices.to(device), self.origins.to(device))
+
     def moved(self, index: Int[Tensor, " m"], best: LocalBest) -> Posed:
         """The same with some particles where they were found."""
         matrices, origins = self.matrices.clone(), self.origins.clone()
@@ -66,7 +70,7 @@ class LocalResult:
     Attributes
     ----------
     best : LocalBest
-        Its origins are whole ones, not beside the former.
+        On the host; its origins are whole ones, not beside the former.
     sums : Accumulator or None
     residual : tensor (groups, shells)
         Expected squared residual at a frequency, summed over the group's particles.
@@ -122,7 +126,8 @@ def local_pass(
     plane = images.plane.inner(shells)
     cube = map_to_cube(maps, shells + 1, PADDING)
     log_prior = fractions.clamp(min=1e-6).log()
-    groups = images.group[index]
+    groups, present, around = images.group[index], posed.to(device), around.to(device)
+    held = None if prior is None else prior.to(device)
     batches = batches_of(groups, max(1, _SAMPLES // (len(plane.points) * around.orientations)))
     workers = min(workers_on(device), len(batches))
 
@@ -137,16 +142,16 @@ def local_pass(
                 cube,
                 plane.points,
                 2 / plane.per_sample(noise[group]),  # both Friedel halves
-                samples * shift_phase(plane.points, posed.origins[member], box),
+                samples * shift_phase(plane.points, present.origins[member], box),
                 ctf,
-                posed.matrices[member],
+                present.matrices[member],
                 around,
                 box,
                 log_prior.expand(len(member), -1),
-                place_prior=None if prior is None else prior.at(member),
+                place_prior=None if held is None else held.at(member),
                 accumulate=accumulate,
             )
-            found.append(best.moved(posed.origins[member]))
+            found.append(best)
             if sums is not None:
                 residual[group] += plane.mean(sums.residual)
                 insert_planes(total, plane.points, sums.matrices, sums.data, sums.weight)
@@ -154,7 +159,8 @@ def local_pass(
 
     results = side_by_side(work, workers)
     order = torch.cat([part for worker in range(workers) for part in batches[worker::workers]])
-    best = joined_bests([part for found, _, _ in results for part in found]).at(order.argsort())
+    best = joined_bests([part for found, _, _ in results for part in found]).cpu()
+    best = best.at(order.argsort()).moved(posed.origins)
     # Each sample stood for both Friedel halves, which are about to be joined.
     sums = summed([part for _, part, _ in results]).scaled(0.5)
     residual = torch.stack([part for _, _, part in results]).sum(dim=0)
@@ -164,7 +170,7 @@ def local_pass(
         spread(friedel_symmetrised(sums), operators) if accumulate else None,
         residual,
         torch.bincount(groups, minlength=len(noise)).to(noise),
-        fits.new_zeros(len(noise), 2).index_add_(0, groups.to(fits.device), fits).to(noise),
+        fits.new_zeros(len(noise), 2).index_add_(0, groups, fits).to(noise),
     )
 
 

@@ -42,6 +42,10 @@ class HalfPlane:
     points: Float[Tensor, "m 2"]
     shell: Int[Tensor, " m"]
 
+    def to(self, device: torch.device) -> HalfPlane:
+        """The same on another device."""
+        return HalfPlane(self.points.to(device), self.shell.to(device))
+
     def inner(self, shells: int) -> HalfPlane:
         """The first ``shells`` shells only."""
         count = int((self.shell < shells).sum())
@@ -72,11 +76,11 @@ class PlaneImages:
     shell_power : tensor (particles, shells)
         Mean power of each masked image's samples on a shell.
     group : integer tensor (particles,)
-        Index of each particle's optics group.
+        Index of each particle's optics group, on the host.
     mask_share : float
         Mean square of the mask: the share of the noise power that it lets through.
     scale : tensor (particles,), optional
-        Of the particles' contrast, put into their CTFs.
+        Of the particles' contrast, put into their CTFs; on the host.
     """
 
     plane: HalfPlane
@@ -92,7 +96,7 @@ class PlaneImages:
         count = len(plane.points)
         ctf = self.transfer.at(index, count)
         if self.scale is not None:
-            ctf = ctf * self.scale.to(ctf)[index.to(ctf.device), None]
+            ctf = ctf * self.scale[index].to(ctf)[:, None]
         return self.samples.at(index)[:, :count], ctf
 
     def power(self, groups: int) -> Float[Tensor, "g shells"]:
@@ -140,8 +144,11 @@ def load_planes(
     power = torch.zeros(len(table), frame.polar.rings)
     for rows, values in reader.loaded(make, kept, on_event):
         power[torch.from_numpy(rows)] = plane.mean(torch.view_as_real(values).square().sum(-1))
-    transfer = TransferFunctions(reader, plane.points / frame.field, plane.shell, mode, device)
-    return PlaneImages(plane, kept, transfer, power.to(device), reader.group, frame.mask_share)
+    points = (plane.points / frame.field).to(device)
+    transfer = TransferFunctions(reader, points, plane.shell, mode)
+    return PlaneImages(
+        plane.to(device), kept, transfer, power.to(device), reader.group, frame.mask_share
+    )
 
 
 def _to_plane(reader: ImageReader, plane: HalfPlane, number: int) -> Transform:

@@ -143,7 +143,7 @@ def _fold(
     result = pass_by_class(search, index, material.only[index], len(state.maps))
     noise = renewed_noise(state.noise, result, material.images.mask_share, _NOISE_RATE)
     scale = renewed_scale(state.scale, result, _NOISE_RATE)
-    share = result.best.map_probability.mean(dim=0)
+    share = result.best.map_probability.mean(dim=0).to(state.fractions)
     fractions = state.fractions + (share - state.fractions) / folds
     posed = state.posed.moved(index, result.best)
     return replace(state, noise=noise, scale=scale, fractions=fractions, posed=posed), result

@@ -58,7 +58,7 @@ class RingImages:
         count = polar.rings * self.polar.half
         ctf = self.transfer.at(index, count).view(len(index), polar.rings, self.polar.half)
         if self.scale is not None:
-            ctf = ctf * self.scale.to(ctf)[index.to(ctf.device), None, None]
+            ctf = ctf * self.scale[index].to(ctf)[:, None, None]
         return thinned(samples, ctf, self.polar, polar)
 
     def with_group_scales(self, scale: Float[Tensor, " g"]) -> RingImages:
@@ -91,9 +91,9 @@ def load_rings(
     power = torch.zeros(len(table), polar.rings)
     for rows, values in reader.loaded(make, kept, on_event):
         power[torch.from_numpy(rows)] = (values.abs() ** 2).mean(dim=2)
-    points = (polar.points() / frame.field).reshape(-1, 2)
+    points = (polar.points() / frame.field).reshape(-1, 2).to(device)
     ring = torch.arange(polar.rings).repeat_interleave(polar.half)
-    transfer = TransferFunctions(reader, points, ring, mode, device)
+    transfer = TransferFunctions(reader, points, ring, mode)
     return RingImages(polar, kept, transfer, power.to(device), reader.group, frame.mask_share)
 
 

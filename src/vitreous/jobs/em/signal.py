@@ -59,8 +59,8 @@ def shared_signal(half1: Accumulator, half2: Accumulator, frame: Frame) -> Signa
     The FSC is that inside the mask, as the filter is for a masked map.
     """
     rings = frame.polar.rings
-    first, second = (solve(half, None, frame.box, rings).cpu() for half in (half1, half2))
-    sphere = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
+    first, second = (solve(half, None, frame.box, rings) for half in (half1, half2))
+    sphere = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge, 3, first.device)
     masks, weights = [], []
     for a, b in zip(first, second, strict=True):
         found = automatic_mask(a, b, frame.pixel_size)
@@ -68,8 +68,7 @@ def shared_signal(half1: Accumulator, half2: Accumulator, frame: Frame) -> Signa
         curve = fsc(a * mask, b * mask).clamp(0, 1)
         masks.append(mask)
         weights.append(2 * curve / (1 + curve))
-    device = half1.weight.device
-    return Signal(torch.stack(masks).to(device), torch.stack(weights).float().to(device))
+    return Signal(torch.stack(masks), torch.stack(weights).float())
 
 
 def filtered(maps: Float[Tensor, "k n n n"], signal: Signal) -> Float[Tensor, "k n n n"]:

@@ -70,9 +70,7 @@ class SearchState:
 
     def to(self, device: torch.device) -> SearchState:
         """The same state on another device."""
-        sums = self.sums
-        if sums is not None:
-            sums = Accumulator(sums.data.to(device), sums.weight.to(device), sums.padding)
+        sums = None if self.sums is None else self.sums.to(device)
         moved = {name: getattr(self, name).to(device) for name in _TENSORS}
         return replace(self, sums=sums, **moved)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.maps.posed_particles import PosedParticles, posed_batches
@@ -51,6 +53,7 @@ def axes_warnings(
     source: ImageSource,
     config: ReconstructConfig,
     grid: MapGrid,
+    device: torch.device,
     on_event: OnEvent,
 ) -> list[str]:
     """What must be said of the symmetry asked for: nothing if the particles have it.
@@ -62,8 +65,8 @@ def axes_warnings(
     if len(operators) == 1:
         return []
     some, coarse = _sample(particles, config.seed), _coarse(grid)
-    batches = posed_batches(some, source, config, ignore)
-    half1, half2 = backproject(batches, coarse, 2)
+    batches = posed_batches(some, source, config, device, ignore)
+    half1, half2 = backproject(batches, coarse, 2, device=device)
     found = posed_axes(half1, half2, operators)
     on_event({"event": "axes", "halves": found.halves, "turned": found.turned})
     if found.halves < _KNOWN or found.turned >= _SHARED * found.halves:

@@ -81,6 +81,12 @@ class HalfMaps:
     mask: Mask
     masked_before: MaskedBefore | None = None
 
+    def to(self, device: torch.device) -> HalfMaps:
+        """The same on another device."""
+        mask = replace(self.mask, volume=self.mask.volume.to(device))
+        half1, half2 = self.half1.to(device), self.half2.to(device)
+        return replace(self, half1=half1, half2=half2, mask=mask)
+
     @property
     def box(self) -> int:
         """Pixels."""

@@ -16,7 +16,7 @@ from vitreous.jobs.config.maps import LocalResolutionConfig, PostprocessConfig
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, half_maps_given
 from vitreous.jobs.maps.postprocess import choose_b_factor, curve_warnings, resolutions
-from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.options import deterministic, device_for, on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
 from vitreous.validate.fsc import crossing
@@ -87,7 +87,7 @@ def local_resolution(
     on_event : callable
         Is told of progress.
     """
-    points, shape = lattice((halves.mask.volume > _INSIDE).numpy(), window.step)
+    points, shape = lattice((halves.mask.volume > _INSIDE).cpu().numpy(), window.step)
 
     def progress(done: int, total: int) -> None:
         on_event({"event": "progress", "stage": "local FSC", "iteration": done, "of": total})
@@ -96,10 +96,11 @@ def local_resolution(
     curves = local_fsc(*whitened(halves.half1, halves.half2), points, window, progress)
     shells = crossing(curves, threshold, FIRST_SHELL)
     frequency = shells / (window.side * halves.pixel_size)
-    return 1 / spread(frequency, points, shape, window.step, halves.box)
+    return 1 / spread(frequency, points, shape, window.step, halves.box).to(halves.half1)
 
 
 @on_its_threads
+@deterministic
 def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = ignore) -> Path:
     """Local resolution of two half-maps, and their mean sharpened and filtered to it.
 
@@ -116,7 +117,7 @@ def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = igno
     """
     began = time.monotonic()
     _check(config)
-    halves = half_maps_given(config)
+    halves = half_maps_given(config).to(device_for(config.device))
     pixel_size, mask = halves.pixel_size, halves.mask.volume
     curves = halves.curves(config.seed)
     found = resolutions(curves, halves.box, pixel_size)
@@ -135,11 +136,14 @@ def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = igno
         fit = guinier_fit(spectrum, weight, pixel_size, PostprocessConfig.fit_from)
         b_factor, source, b_warnings = choose_b_factor(config.bfactor, fit)
         volume = sharpened(spectrum, np.ones_like(weight), b_factor, pixel_size)
-        write_map(job.path / "mask.mrc", mask.numpy(), pixel_size)
-        write_map(job.path / "local_resolution.mrc", local.numpy(), pixel_size)
         filtered = locally_filtered(volume, 1 / local, pixel_size)
-        write_map(job.path / "locally_filtered.mrc", filtered.numpy(), pixel_size)
-        percentiles = np.percentile(local[mask > _INSIDE].numpy(), _PERCENTILES)
+        for name, made in (
+            ("mask", mask),
+            ("local_resolution", local),
+            ("locally_filtered", filtered),
+        ):
+            write_map(job.path / f"{name}.mrc", made.cpu().numpy(), pixel_size)
+        percentiles = np.percentile(local[mask > _INSIDE].cpu().numpy(), _PERCENTILES)
         result: dict[str, Any] = {
             **job_record("local-resolution", config),
             "seed": config.seed,

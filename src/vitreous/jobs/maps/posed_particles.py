@@ -214,38 +214,52 @@ def choose_particles(config: ReconstructConfig, table: ParticleTable) -> PosedPa
     return PosedParticles(table, poses, rows, halves, weight, scale, tuple(warnings))
 
 
-def _part(particles: PosedParticles, places: np.ndarray, config: ReconstructConfig,
-          source: ImageSource) -> PosedImages:  # fmt: skip
+def _part(
+    particles: PosedParticles,
+    places: np.ndarray,
+    config: ReconstructConfig,
+    source: ImageSource,
+    device: torch.device,
+) -> PosedImages:
     table, rows = particles.table, particles.rows[places]
     group = table.optics[table.group[rows[0]]]
+
+    def moved(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(device)
+
+    defocus = defocus_of(table, rows, phase_flipped=config.phase_flipped) if config.ctf else None
     images = PosedImages(
-        torch.from_numpy(source.read(rows)),
-        torch.from_numpy(particles.poses.matrices[rows]),
-        torch.from_numpy(particles.poses.origins[rows]) / group.pixel_size,
-        defocus_of(table, rows, phase_flipped=config.phase_flipped) if config.ctf else None,
+        moved(source.read(rows)),
+        moved(particles.poses.matrices[rows]),
+        moved(particles.poses.origins[rows]) / group.pixel_size,
+        None if defocus is None else defocus.to(device),
         optics_of(group),
         group.pixel_size,
         ignore_until_first_peak=config.ignore_ctf_until_first_peak,
     )
     if particles.scale is not None:
-        images = replace(images, scale=torch.from_numpy(particles.scale[places]))
+        images = replace(images, scale=moved(particles.scale[places]))
     if particles.weight is not None:
-        images = replace(images, weights=torch.from_numpy(particles.weight[places]))
+        images = replace(images, weights=moved(particles.weight[places]))
     if particles.half is not None:
-        images = replace(images, maps=torch.from_numpy(particles.half[places] - 1))
+        images = replace(images, maps=moved(particles.half[places] - 1))
     return images
 
 
 def posed_batches(
-    particles: PosedParticles, source: ImageSource, config: ReconstructConfig, on_event: OnEvent
+    particles: PosedParticles,
+    source: ImageSource,
+    config: ReconstructConfig,
+    device: torch.device,
+    on_event: OnEvent,
 ) -> Iterator[PosedImages]:
-    """Images of one optics group at a time, read once, in the table's order."""
+    """Images of one optics group at a time, read once, in the table's order, on a device."""
     group, done, count = particles.table.group[particles.rows], 0, len(particles.rows)
     for number in np.unique(group):
         places = np.flatnonzero(group == number)
         size = max(1, _PIXELS // particles.table.optics[number].box ** 2)
         for batch in np.array_split(places, math.ceil(len(places) / size)):
-            yield _part(particles, batch, config, source)
+            yield _part(particles, batch, config, source, device)
             done += len(batch)
             event = {"event": "progress", "stage": "inserting", "iteration": done, "of": count}
             on_event(event)

@@ -19,7 +19,7 @@ from vitreous.io.mtf import read_mtf
 from vitreous.jobs.config.maps import PostprocessConfig
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, half_maps_given
-from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.options import deterministic, device_for, on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
 from vitreous.physics.filters import low_pass
@@ -199,12 +199,13 @@ def write_judged(out: Path, halves: HalfMaps, judged: Judged) -> None:
         ("sharpened", judged.sharpened),
         ("sharpened_masked", judged.sharpened * mask),
     ):
-        write_map(out / f"{name}.mrc", volume.numpy(), halves.pixel_size)
+        write_map(out / f"{name}.mrc", volume.cpu().numpy(), halves.pixel_size)
     frequency = shell_frequency(halves.box, halves.pixel_size)
     write_fsc_xml(out / "fsc.xml", frequency, judged.curves.corrected, _XML_TITLE)
 
 
 @on_its_threads
+@deterministic
 def run_postprocess(config: PostprocessConfig, on_event: OnEvent = ignore) -> Path:
     """Resolution, B-factor, and the sharpened map of two half-maps.
 
@@ -220,7 +221,7 @@ def run_postprocess(config: PostprocessConfig, on_event: OnEvent = ignore) -> Pa
     """
     began = time.monotonic()
     _check(config)
-    halves = half_maps_given(config)
+    halves = half_maps_given(config).to(device_for(config.device))
     mtf = _mtf_of_shells(config, halves)
     with job_folder("postprocess", config, on_event) as job:
         job.tell({"event": "progress", "stage": "sharpening", "iteration": 0, "of": 1})

@@ -23,7 +23,7 @@ from vitreous.jobs.maps.curvature import check_curvature, mean_fsc, sphere_told,
 from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.maps.posed_particles import PosedParticles, choose_particles, posed_batches
 from vitreous.jobs.maps.postprocess import curve_warnings, resolutions
-from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.options import deterministic, device_for, on_its_threads
 from vitreous.jobs.record import job_record, write_record
 from vitreous.math.group_names import normalise_name
 from vitreous.particles.stack import ImageSource, open_images
@@ -94,9 +94,11 @@ def needed_memory(grid: MapGrid, maps: int, padding: int, symmetric: bool) -> fl
     return _LIBRARIES + maps * cube + max(solving, cube * symmetric)
 
 
-def _check_memory(needed: float, config: ReconstructConfig) -> dict[str, float | None]:
-    """Require the job to fit; for the log, the gigabytes."""
-    free = free_memory(torch.device("cpu"))
+def _check_memory(
+    needed: float, config: ReconstructConfig, device: torch.device
+) -> dict[str, float | None]:
+    """Require the job to fit on its device; for the log, the gigabytes."""
+    free = free_memory(device)
     in_gb = {
         "needed_GB": round(needed / 1e9, 1),
         "free_GB": None if free is None else round(free / 1e9, 1),
@@ -141,7 +143,10 @@ def _all_judged(
     folders: dict[str, Path], config: ReconstructConfig, grid: MapGrid
 ) -> dict[str, dict[str, Any]]:
     """The same of every trial, all within the mask of the first."""
-    halves = {name: _halves_compared(folder, config, grid) for name, folder in folders.items()}
+    device = device_for(config.device)
+    halves = {
+        name: _halves_compared(folder, config, grid).to(device) for name, folder in folders.items()
+    }
     mask = next(iter(halves.values())).mask
     return {
         name: _judged(folders[name], replace(own, mask=mask), config, grid)
@@ -169,7 +174,7 @@ def _solve(cubes: list[HalfCube], grid: MapGrid, out: Path, on_event: OnEvent) -
         if number == len(cubes):
             cubes[0].add(cubes[1])
         volume = least_squares_map(cubes[number % len(cubes)], grid.box, grid.radius)
-        write_map(out / f"{name}.mrc", volume.numpy(), grid.pixel_size)
+        write_map(out / f"{name}.mrc", volume.cpu().numpy(), grid.pixel_size)
     on_event({**event, "iteration": len(names)})
 
 
@@ -178,6 +183,7 @@ def _made(
     source: ImageSource,
     config: ReconstructConfig,
     grid: MapGrid,
+    device: torch.device,
     job: JobFolder,
 ) -> dict[str, Any]:
     """Write the maps; entries of ``result.json`` on them."""
@@ -185,12 +191,13 @@ def _made(
     folders = {name: job.path / (name if len(ways) > 1 else "") for name in ways}
     for name, way in ways.items():
         cubes = backproject(
-            posed_batches(particles, source, config, job.tell),
+            posed_batches(particles, source, config, device, job.tell),
             grid,
             particles.maps,
             symmetry=normalise_name(config.symmetry),
             padding=config.padding,
             curvature=way,
+            device=device,
         )
         folders[name].mkdir(exist_ok=True)
         _solve(cubes, grid, folders[name], job.tell)
@@ -205,6 +212,7 @@ def _made(
 
 
 @on_its_threads
+@deterministic
 def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Path:
     """Map of particles at their poses, and maps of their halves with the FSC between them.
 
@@ -219,18 +227,19 @@ def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Pa
     """
     began = time.monotonic()
     _check(config)
+    device = device_for(config.device)
     symmetry = normalise_name(config.symmetry)
     table = read_particles(config.particles)
     particles = choose_particles(config, table)
     source = open_images(table)
     grid = _grid(particles, config)
     needed = needed_memory(grid, particles.maps, config.padding, symmetry != "C1")
-    memory = _check_memory(needed, config)
+    memory = _check_memory(needed, config, device)
     with job_folder("reconstruct", config, on_event, table.stacks) as job:
         job.tell({"event": "start", "job": "reconstruct", "particles": len(particles.rows)})
         job.tell({"event": "memory", **memory})
-        doubts = axes_warnings(particles, source, config, grid, job.tell)
-        made = _made(particles, source, config, grid, job)
+        doubts = axes_warnings(particles, source, config, grid, device, job.tell)
+        made = _made(particles, source, config, grid, device, job)
         result: dict[str, Any] = {
             **job_record("reconstruct", config),
             "seed": config.seed,

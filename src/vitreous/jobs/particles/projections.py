@@ -50,17 +50,17 @@ class Projector:
     phase_flipped: bool
 
     def __call__(self, cube: FourierCube, rows: Int[np.ndarray, " m"]) -> Float[Tensor, "m n n"]:
-        """Noise-free images of some particles in boxes of one size, in their order."""
+        """Noise-free images of some particles in boxes of one size, on the cube's device."""
         groups = self.table.group[rows]
         box = self.table.optics[groups[0]].box
-        images = torch.empty(len(rows), box, box)
+        images = torch.empty(len(rows), box, box, device=cube.data.device)
         for number in np.unique(groups):
             here = np.flatnonzero(groups == number)
             group = self.table.optics[number]
             optics = optics_of(group) if self.ctf else Optics(group.voltage, 0.0, 1.0)
             images[here] = clean_images(
                 cube,
-                self._views(rows[here], group.pixel_size),
+                self._views(rows[here], group.pixel_size, cube.data.device),
                 optics,
                 box,
                 group.pixel_size,
@@ -74,7 +74,7 @@ class Projector:
         own = Grid(group.box, group.pixel_size)
         return 1.0 if own.like(self.grid) else self.grid.field / own.field
 
-    def _views(self, rows: Int[np.ndarray, " m"], pixel_size: float) -> Views:
+    def _views(self, rows: Int[np.ndarray, " m"], pixel_size: float, device: torch.device) -> Views:
         # Without defocus, and all contrast from amplitude, the CTF is one.
         defocus = (
             defocus_of(self.table, rows, phase_flipped=self.phase_flipped)
@@ -83,4 +83,4 @@ class Projector:
         )
         some = Poses(self.poses.angles[rows], self.poses.origins[rows])
         origins = torch.from_numpy(some.origins / pixel_size).float()
-        return Views(torch.from_numpy(some.matrices), origins, defocus)
+        return Views(torch.from_numpy(some.matrices), origins, defocus.to(device))

@@ -83,12 +83,13 @@ def _matched(
 ) -> Match:
     """Compare the images of some particles with projections of the whole map."""
     group = source.table.optics[source.table.group[rows[0]]]
-    band = fitting_band(group.box, group.pixel_size, resolution)
+    device = cube.data.device
+    band = fitting_band(group.box, group.pixel_size, resolution).to(device)
     found: list[Match] = []
     done = 0
     for batch in np.array_split(rows, -(-len(rows) // batch_size(group.box))):
-        images = torch.from_numpy(source.read(batch))
-        scale = torch.from_numpy(own[batch]).float()[:, None, None]
+        images = torch.from_numpy(source.read(batch)).to(device)
+        scale = torch.from_numpy(own[batch]).float().to(device)[:, None, None]
         found.append(match(images, project(cube, batch) * scale, band))
         done += len(batch)
         stage = f"fitting grey scale {group.number}"

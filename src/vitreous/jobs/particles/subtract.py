@@ -16,7 +16,7 @@ from vitreous.io.mrc import read_map, stack_writer
 from vitreous.jobs.config.particles import SubtractConfig
 from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import read_mask
-from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.options import deterministic, device_for, on_its_threads
 from vitreous.jobs.particles.revert import reverted
 from vitreous.jobs.particles.subtraction import (
     Part,
@@ -85,7 +85,8 @@ def _open(config: SubtractConfig) -> Work:
     volume, names = torch.from_numpy(array), (str(config.map), str(config.mask))
     map_grid(volume, pixel_size, table, names[0])
     mask = read_mask(config.mask, config.map, len(volume), pixel_size)
-    part = Part(volume, mask.volume, pixel_size, *names)
+    device = device_for(config.device)
+    part = Part(volume.to(device), mask.volume.to(device), pixel_size, *names)
     task = set_up(table, open_images(table), part, config)
     return Work(partial(_subtract, config, task, mask.warnings), table.stacks)
 
@@ -155,6 +156,7 @@ def _revert(
 
 
 @on_its_threads
+@deterministic
 def run_subtract(config: SubtractConfig, on_event: OnEvent = ignore) -> Subtracted:
     """Subtract a part of a map from particles, or give them their images back.
 

@@ -58,8 +58,8 @@ class Part:
 
     def centre_of_mass(self) -> Float[np.ndarray, " 3"]:
         """Of the mask: x, y, z in angstrom from the centre."""
-        axis = torch.arange(self.box, dtype=torch.float64) - self.box // 2
         mass = self.mask.double()
+        axis = torch.arange(self.box, dtype=mass.dtype, device=mass.device) - self.box // 2
         sums = (mass.sum(dim=[d for d in range(3) if d != along]) @ axis for along in (2, 1, 0))
         return np.array([float(total / mass.sum()) for total in sums]) * self.pixel_size
 
@@ -110,7 +110,7 @@ def map_grid(
     InputError
         For a map on the grid of none.
     """
-    box, own = int(cubic(volume.numpy(), name).shape[-1]), grids(table)
+    box, own = int(cubic(volume.cpu().numpy(), name).shape[-1]), grids(table)
     for grid in own:
         if grid.box == box and abs(grid.pixel_size / pixel_size - 1) <= _SAME_PIXEL:
             return grid
@@ -231,9 +231,10 @@ class Subtraction:
         InputError
             For an image that cannot be read or holds NaN or one value only, naming its row.
         """
-        scale = torch.from_numpy(self.scales.of_particle[rows]).float()
-        subtrahend = self._project(self._rest, rows) * scale[:, None, None]
-        images = torch.from_numpy(self._source.read(rows)) - subtrahend
+        projections = self._project(self._rest, rows)
+        scale = torch.from_numpy(self.scales.of_particle[rows]).to(projections)
+        images = torch.from_numpy(self._source.read(rows)).to(projections)
+        images = (images - projections * scale[:, None, None]).cpu()
         if self.framing is not None:
             shifts = torch.from_numpy(self.framing.shifts[rows])
             images = windows(images, shifts, self.framing.box or images.shape[-1])

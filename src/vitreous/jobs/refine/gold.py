@@ -62,7 +62,7 @@ def joined_below(unfiltered: Float[Tensor, "2 n n n"], shells: float) -> Float[T
     Struct. Biol. 180, 519 (2012), section 2.5.
     """
     spectra = to_half_fourier(unfiltered)
-    inside = half_frequency_radius(unfiltered.shape[-1]) <= shells
+    inside = half_frequency_radius(unfiltered.shape[-1], unfiltered.device) <= shells
     return from_half_fourier(torch.where(inside, spectra.mean(dim=0), spectra))
 
 
@@ -122,8 +122,9 @@ def masked_curves(
         return mask, half_map_curves(unfiltered[0], unfiltered[1], mask, seed)
 
     if given is not None:
-        return within(mask_in_box(given, frame.box))
-    sphere, curves = within(soft_sphere(frame.box, frame.mask_radius, frame.mask_edge))
+        return within(mask_in_box(given.to(unfiltered), frame.box))
+    radius, edge = frame.mask_radius, frame.mask_edge
+    sphere, curves = within(soft_sphere(frame.box, radius, edge, 3, unfiltered.device))
     if first_below(curves.corrected, THRESHOLD) <= OWN * shared:
         return sphere, curves
     found = automatic_mask(unfiltered[0], unfiltered[1], frame.pixel_size)
@@ -138,7 +139,7 @@ def in_mask(
     The mask would carry the shared part to finer shells of both halves alike; images of noise would
     then be laid on it there, and the halves agree to ever finer shells.
     """
-    inside = half_frequency_radius(mask.shape[-1]) <= shells
+    inside = half_frequency_radius(mask.shape[-1], mask.device) <= shells
     low = from_half_fourier(to_half_fourier(unfiltered) * inside)
     shared = from_half_fourier(to_half_fourier(low * mask) * inside)
     return shared, (unfiltered - low) * mask
@@ -174,7 +175,7 @@ def gold_standard(
         return solve(sums[half], None, frame.box, rings)
 
     small = torch.get_num_threads() == 1  # then each half has a core, else all in turn
-    unfiltered = torch.cat(side_by_side(solved, 2) if small else [solved(0), solved(1)]).cpu()
+    unfiltered = torch.cat(side_by_side(solved, 2) if small else [solved(0), solved(1)])
     if join:
         unfiltered = joined_below(unfiltered, shared)
     soft, curves = masked_curves(unfiltered, frame, mask, shared, seed)

@@ -42,7 +42,7 @@ def off_lattice(
     """
     box, plane = volume.shape[-1], images.plane.inner(shells)
     cube = differentiable_cube(volume, shells + 1, PADDING)
-    groups = images.group[index]
+    groups, start = images.group[index], posed.to(volume.device)
     batches = batches_of(groups, max(1, _SAMPLES // len(plane.points)))
     workers = min(workers_on(volume.device), len(batches))
 
@@ -50,7 +50,7 @@ def off_lattice(
         found = []
         for member in batches[worker::workers]:
             samples, ctf = images.at(index[member], plane)
-            present = posed.at(member)
+            present = start.at(member)
             matrices, shifts = gauss_newton(
                 cube,
                 plane.points,
@@ -63,8 +63,8 @@ def off_lattice(
             found.append((member, Posed(matrices, present.origins + shifts)))
         return found
 
-    matrices, origins = posed.matrices.clone(), posed.origins.clone()
+    matrices, origins = start.matrices.clone(), start.origins.clone()
     for part in side_by_side(work, workers):
         for member, place in part:
             matrices[member], origins[member] = place.matrices, place.origins
-    return Posed(matrices, origins)
+    return Posed(matrices.cpu(), origins.cpu())

@@ -101,9 +101,10 @@ def write_results(begun: Begun, ended: Ended, out: Path, began: float) -> None:
     task, state, config = begun.task, ended.state, begun.task.config
     maps = _half_maps(task, ended.halves)
     judged = judge_half_maps(maps, seed=config.seed)
-    whole = by_shells(maps.mean, fsc_weight(judged.curves.corrected))
+    whole = by_shells(maps.mean, fsc_weight(judged.curves.corrected)).cpu()
+    mask = maps.mask.volume.cpu()
     for name, volume in (("half1", maps.half1), ("half2", maps.half2), ("map", whole)):
-        write_map(out / f"{name}.mrc", volume.numpy(), maps.pixel_size)
+        write_map(out / f"{name}.mrc", volume.cpu().numpy(), maps.pixel_size)
     write_judged(out, maps, judged)
     _write_particles(task, state, out)
     claim, doubts = claimed(
@@ -117,9 +118,9 @@ def write_results(begun: Begun, ended: Ended, out: Path, began: float) -> None:
         resolution=claim,
         beyond_shared=not doubts,
         gain=_gain(ended),
-        roundness=roundness(whole * maps.mask.volume),
+        roundness=roundness(whole * mask),
         likeness_to_mirror=likeness_to_mirror(
-            whole, maps.mask.volume, maps.pixel_size, judged.curves.corrected
+            whole, mask, maps.pixel_size, judged.curves.corrected
         ),
         polyhedral=is_polyhedral(task.config.symmetry),
         posterior_of_best=float(state.probability.mean()),

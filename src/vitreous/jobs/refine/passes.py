@@ -112,7 +112,7 @@ def learnt(task: Task, state: RefineState, halves: Halves) -> RefineState:
     """The state with the resolution that the halves agree to, and the references it allows."""
     nonuniform = task.config.regulariser == "nonuniform"
     references = references_from(halves, shared=_shared(task), nonuniform=nonuniform)
-    return replace(state, shell=max(halves.shell, 1), references=references.to(task.device))
+    return replace(state, shell=max(halves.shell, 1), references=references)
 
 
 def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
@@ -213,8 +213,8 @@ def search_nearby(
         results.append(result)
         sums.append(result.sums)
         posed = posed.moved(index, result.best)
-        probability[index] = result.best.probability.cpu()
-        evidence[index] = result.best.log_evidence.cpu()
+        probability[index] = result.best.probability
+        evidence[index] = result.best.log_evidence
         if task.config.per_particle_scale:
             former = state.scale[index]
             scale[index] = particle_contrast(result.best, former, images.group[index])

@@ -6,15 +6,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from vitreous.jobs.checkpoint import Checkpoint
 from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.contents import digest_of
 from vitreous.jobs.em.search import SMALL_BOX
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.memory import IMAGES, refine_plan
-from vitreous.jobs.options import on_its_threads
+from vitreous.jobs.options import deterministic, on_its_threads
 from vitreous.jobs.refine.begin import Begun, begin
 from vitreous.jobs.refine.gold import Halves
 from vitreous.jobs.refine.outputs import Ended, write_results
@@ -61,6 +59,7 @@ def _ended(task: Task, state: RefineState, halves: Halves) -> Ended:
 
 
 @on_its_threads
+@deterministic
 def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
     """Refine a map and all poses by the gold standard.
 
@@ -79,7 +78,6 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
     Scheres & Chen, Nat. Methods 9, 853 (2012): the halves are searched with maps of their own,
     filtered by what both agree on.
     """
-    torch.set_deterministic_debug_mode("error")
     began = time.monotonic()
     begun = begin(config)
     task, loaded = begun.task, Loaded()

@@ -27,8 +27,8 @@ def particle_contrast(
     former : tensor (particles,)
     group : integer tensor (particles,)
     """
-    product, power = (best.product / former).cpu(), (best.power / former**2).cpu()
-    power, scales = power.clamp(min=1e-20), np.empty(len(power))
+    product, power = best.product / former, (best.power / former**2).clamp(min=1e-20)
+    scales = np.empty(len(power))
     for number in group.unique():
         own = group == number
         # Both are over the noise's variance, so the noise in them is 1.

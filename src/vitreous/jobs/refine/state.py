@@ -36,7 +36,7 @@ class RefineState:
     evidence : float
         Mean log-evidence of an image in the last pass.
     references : tensor (2, n, n, n)
-        Of the halves, in a box of the particles' field.
+        Of the halves, in a box of the particles' field; as the noise, on the device that searches.
     noise : tensor (2, groups, shells)
         As each half sees it.
     matrices : tensor (particles, 3, 3)
@@ -92,9 +92,10 @@ def load_state(checkpoint: Checkpoint, device: torch.device) -> RefineState:
     """
 
     def build(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> RefineState:
-        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
-        fits, chosen = moved.pop("fits", None), scalars.pop("choice", None)
-        choice = None if chosen is None else Choice.of(chosen, fits.cpu())
-        return RefineState(**moved, **scalars, choice=choice)
+        moved = {name: tensors.pop(name).to(device) for name in ("references", "noise")}
+        fits, chosen = tensors.pop("fits", None), scalars.pop("choice", None)
+        choice = None if chosen is None or fits is None else Choice.of(chosen, fits)
+        held: dict[str, Any] = {**tensors, **moved}
+        return RefineState(**held, **scalars, choice=choice)
 
     return checkpoint.read(build)

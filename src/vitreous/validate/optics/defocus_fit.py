@@ -76,8 +76,7 @@ def ring_sums(sums: PhaseSums, ring: Int[Tensor, " p"]) -> PhaseSums:
     rings = int(ring.max()) + 1
 
     def over(values: Tensor) -> Tensor:
-        total = torch.zeros(len(values), rings, dtype=values.dtype)
-        return total.index_add_(1, ring, values)
+        return values.new_zeros(len(values), rings).index_add_(1, ring, values)
 
     return PhaseSums(over(sums.first), over(sums.second), over(sums.information))
 

@@ -32,6 +32,10 @@ class GradientSums:
         """Both sums added."""
         return GradientSums(self.normal + other.normal, self.right + other.right)
 
+    def cpu(self) -> GradientSums:
+        """The same on the host, where what follows from them is found."""
+        return GradientSums(self.normal.cpu(), self.right.cpu())
+
 
 def gradient_sums(
     residual: Complex[Tensor, "n p"], derivative: Complex[Tensor, "n p 2"]

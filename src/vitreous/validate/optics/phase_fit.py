@@ -57,6 +57,10 @@ class PhaseSums:
             self.information + other.information,
         )
 
+    def cpu(self) -> PhaseSums:
+        """The same on the host, where models are fitted to them."""
+        return PhaseSums(self.first.cpu(), self.second.cpu(), self.information.cpu())
+
     def total(self) -> PhaseSums:
         """Sum over the first dimension."""
         return PhaseSums(self.first.sum(0), self.second.sum(0), self.information.sum(0))

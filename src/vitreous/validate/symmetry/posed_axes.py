@@ -35,10 +35,11 @@ def _without_average(
     values: Complex[Tensor, "s s h"], weight: Float[Tensor, "s s h"], shell: Int[Tensor, "s s h"]
 ) -> Complex[Tensor, "s s h"]:
     """Values less the weighted mean of their shell."""
-    sums = torch.zeros(int(shell.max()) + 1, dtype=values.dtype)
+    sums = values.new_zeros(int(shell.max()) + 1)
+    amount = torch.zeros_like(sums.real)
     sums.index_add_(0, shell.flatten(), (values * weight).flatten())
-    amount = torch.bincount(shell.flatten(), weight.flatten()).clamp(min=1e-30)
-    return values - (sums / amount)[shell]
+    amount.index_add_(0, shell.flatten(), weight.flatten())
+    return values - (sums / amount.clamp(min=1e-30))[shell]
 
 
 def correlation(a: HalfCube, b: HalfCube) -> float:
@@ -51,7 +52,7 @@ def correlation(a: HalfCube, b: HalfCube) -> float:
     # Where little fell, the average of a few samples is noise divided by almost nothing.
     weight = torch.where(weight < _FILLED * weight[weight > 0].mean(), 0.0, weight)
     side = a.weight.shape[0]
-    shell = shell_index(side, 3)[..., side // 2 :]
+    shell = shell_index(side, 3, weight.device)[..., side // 2 :]
     x, y = (
         _without_average(cube.data / cube.weight.clamp(min=1e-30), weight, shell) for cube in (a, b)
     )

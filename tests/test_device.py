@@ -1,0 +1,554 @@
+"""Away from the host every search and every job gives what it gives there.
+
+The device is one in disguise, and a GPU beside it where there is one.  The numbers in disguise are
+the processor's: results differ by no more than the readable references from the compiled kernels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from class_samples import Case, density, stack
+from conftest import simulated
+from disguise import DEVICE, NAME
+from torch import Tensor
+
+from vitreous.errors import OptionError
+from vitreous.io.mrc import read_map, write_map
+from vitreous.io.star import read_star
+from vitreous.jobs.abinit.abinit import run_abinit
+from vitreous.jobs.classify3d.classify3d import run_classify3d
+from vitreous.jobs.config.abinit import AbinitConfig
+from vitreous.jobs.config.classify import Classify3dConfig
+from vitreous.jobs.config.ctf import CtfRefineConfig
+from vitreous.jobs.config.maps import LocalResolutionConfig, PostprocessConfig, ReconstructConfig
+from vitreous.jobs.config.particles import SubtractConfig
+from vitreous.jobs.config.refine import RefineConfig
+from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
+from vitreous.jobs.em.engine import Places, nearby, prior_power, search_pass
+from vitreous.jobs.em.image_fit import image_fit
+from vitreous.jobs.em.local_pass import Posed, local_pass
+from vitreous.jobs.em.planes import PlaneImages, load_planes
+from vitreous.jobs.em.polish import Material, Polished, held_out_evidence, polish
+from vitreous.jobs.em.rings import load_rings
+from vitreous.jobs.em.search import image_power
+from vitreous.jobs.folder import ignore
+from vitreous.jobs.images import CtfMode, Frame, working_frame
+from vitreous.jobs.maps.local_resolution import run_local_resolution
+from vitreous.jobs.maps.postprocess import run_postprocess
+from vitreous.jobs.maps.reconstruct import run_reconstruct
+from vitreous.jobs.options import deterministic_on
+from vitreous.jobs.particles.subtract import run_subtract
+from vitreous.jobs.refine.gold import gold_standard, references_from
+from vitreous.jobs.refine.off_lattice import off_lattice
+from vitreous.jobs.refine.refine import run_refine
+from vitreous.kernels.running import running_total
+from vitreous.math.fourier import resample_map
+from vitreous.math.so3 import orientation_grid
+from vitreous.math.symmetry import point_group
+from vitreous.particles.grid import common_grid
+from vitreous.particles.poses import read_poses
+from vitreous.particles.stack import ImageSource, open_images
+from vitreous.particles.table import ParticleTable, read_particles
+from vitreous.reconstruct.solve import solve
+from vitreous.search.grid import shift_grid
+from vitreous.search.local import neighbourhood
+from vitreous.search.prior import PlacePrior
+from vitreous.search.tiles import Tiling
+
+COUNT, BOX, PIXEL = 48, 32, 8.0
+HOST = torch.device("cpu")
+AWAY = [DEVICE, torch.device("cuda", 0)][: 1 + torch.cuda.is_available()]
+WITHIN = 1e-4
+"""Of the largest value."""
+
+
+def values_of(found: Any) -> list[Tensor]:
+    """All numbers in results, on the host."""
+    if isinstance(found, Tensor):
+        return [found.cpu()]
+    if isinstance(found, (tuple, list)):
+        return [value for part in found for value in values_of(part)]
+    if is_dataclass(found):
+        return values_of([getattr(found, field.name) for field in fields(found)])
+    return [torch.from_numpy(found)] if isinstance(found, np.ndarray) else []
+
+
+def alike(found: Tensor, expected: Tensor, within: float = WITHIN) -> None:
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    new, old = found.double(), expected.double()
+    assert float((new - old).abs().max()) <= within * max(float(old.abs().max()), 1e-20)
+
+
+def same_everywhere(run: Callable[[torch.device], Any]) -> None:
+    """Require a computation's results on every device to be those on the host."""
+    expected = values_of(run(HOST))
+    for device in AWAY:
+        found = values_of(run(device))
+        assert len(found) == len(expected) > 0
+        for one, other in zip(found, expected, strict=True):
+            alike(one, other)
+
+
+# The disguise itself
+
+THERE = torch.ones(2, 2, device=DEVICE)
+HERE = torch.ones(2, 2)
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda: THERE + HERE,
+        lambda: HERE + THERE,
+        lambda: HERE * THERE.sum(),
+        lambda: THERE @ HERE,
+        lambda: torch.einsum("ij,jk->ik", HERE, THERE),
+        lambda: torch.cat([THERE, HERE]),
+        lambda: torch.stack([THERE[0, 0], HERE[0, 0]]),
+        lambda: torch.where(THERE > 0, HERE, 0.0),
+        lambda: THERE.index_add_(0, torch.tensor([0]), THERE[:1]),
+        lambda: THERE.gather(0, HERE.long()),
+        lambda: THERE[HERE > 0].add_(HERE.view(-1)),
+        lambda: HERE[THERE > 0],
+        lambda: THERE.__setitem__(torch.tensor([0]), HERE[:1]),
+        lambda: THERE.numpy(),
+        lambda: np.asarray(THERE),
+        lambda: torch.randn(2, device=DEVICE, generator=torch.Generator()),
+        lambda: THERE.long() @ THERE.long(),
+    ],
+)
+def test_refuses_what_a_gpu_refuses(refused: Callable[[], Any]) -> None:
+    with pytest.raises((RuntimeError, TypeError)):
+        refused()
+
+
+def test_gives_the_hosts_numbers() -> None:
+    values = torch.arange(6.0, device=DEVICE).view(2, 3)
+    assert values.device == DEVICE
+    assert values.T.contiguous().view(-1).tolist() == [0, 3, 1, 4, 2, 5]
+    assert values[torch.tensor([1]), 2].item() == 5  # an index may lie on the host
+    assert (values + torch.tensor(1.0)).sum().item() == 21  # and so may a number
+    values[:, 0].add_(1)
+    assert values[:, 0].tolist() == [1, 4]
+    wave = torch.complex(values, values)
+    assert torch.equal((wave * wave.conj()).imag.cpu(), torch.zeros(2, 3))
+    assert torch.equal(torch.fft.fftfreq(4, device=DEVICE).cpu(), torch.fft.fftfreq(4))
+    assert torch.equal(torch.eye(2, device=DEVICE).cpu(), torch.eye(2))
+    assert torch.empty(2, 3).copy_(values).tolist() == torch.tensor(values.tolist()).tolist()
+    with ThreadPoolExecutor(1) as other_thread:
+        assert other_thread.submit(torch.zeros, 2, device=DEVICE).result().tolist() == [0, 0]
+
+
+def test_refuses_what_no_gpu_does_the_same_way_twice() -> None:
+    with deterministic_on(DEVICE), pytest.raises(RuntimeError, match="not deterministic"):
+        THERE.cumsum(0)
+    assert THERE.cumsum(0).tolist() == [[1, 1], [2, 2]]
+
+
+def test_cublas_gets_a_workspace_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "CUBLAS_WORKSPACE_CONFIG"
+    monkeypatch.setenv(name, ":16:8")
+    with deterministic_on(torch.device("cuda")):
+        assert os.environ[name] == ":16:8"
+    monkeypatch.delenv(name)
+    with deterministic_on(HOST):
+        assert name not in os.environ
+    with deterministic_on(torch.device("cuda")):
+        assert os.environ[name] == ":4096:8"
+
+
+def test_running_totals() -> None:
+    shares = torch.rand(4, 3000, generator=torch.Generator().manual_seed(1)).softmax(dim=1)
+    exact = shares.double().cumsum(dim=1).float()
+    alike(running_total(shares), exact, 1e-6)
+    alike(running_total(shares.to(DEVICE)).cpu(), exact, 1e-6)
+
+
+# What searches are made of
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Particles of two optics groups, and two maps."""
+
+    table: ParticleTable
+    source: ImageSource
+    frame: Frame
+    maps: Tensor
+
+    @property
+    def index(self) -> Tensor:
+        return torch.arange(len(self.table))
+
+    @property
+    def posed(self) -> Posed:
+        poses = read_poses(self.table)
+        origins = torch.from_numpy(poses.origins / self.frame.pixel_size).float()
+        return Posed(torch.from_numpy(poses.matrices), origins)
+
+    def planes(self, device: torch.device) -> PlaneImages:
+        images = load_planes(self.table, self.source, self.frame, device, ignore, CtfMode())
+        return replace(images, scale=torch.linspace(0.8, 1.2, len(self.table)))
+
+
+@pytest.fixture(scope="module")
+def star(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("device") / "data"
+    return simulated(folder, COUNT, box=BOX, pixel_size=PIXEL, snr=1.0, shift=1.0, seed=5)
+
+
+@pytest.fixture(scope="module")
+def sample(star: Path) -> Sample:
+    one = read_particles(star)
+    table = replace(one, optics=one.optics * 2, group=np.arange(COUNT) % 2)
+    frame = working_frame(common_grid(table), 200.0, 20.0)
+    volume = resample_map(torch.from_numpy(read_map(star.parent / "truth.mrc")[0]), frame.box)
+    return Sample(table, open_images(table), frame, torch.stack([volume, volume.flip(0)]))
+
+
+@pytest.mark.parametrize("group", ["C1", "C3", "D2"])
+def test_global_search(sample: Sample, group: str) -> None:
+    """Coarse, then near what that left, and the maps: some images are likelier junk."""
+    operators, rings = point_group(group), sample.frame.polar.rings
+    coarse, fine = orientation_grid(0, operators), orientation_grid(1, operators)
+    junk = torch.linspace(-20, 20, COUNT)
+
+    def searched(device: torch.device) -> Any:
+        images = load_rings(sample.table, sample.source, sample.frame, device, ignore, CtfMode())
+        maps, noise = sample.maps.to(device), image_power(images, 2)
+
+        def search(places: Places, **options: Any) -> Any:
+            return search_pass(
+                maps, images.with_group_scales(torch.tensor([0.9, 1.1], device=device)),
+                sample.frame, sample.index, sample.posed.origins, noise, places, operators,
+                torch.full((2,), 0.5, device=device), Tiling(40_000), **options,
+            )  # fmt: skip
+
+        first = search(Places(coarse, shift_grid(1, 1), rings), accumulate=False)
+        near = nearby(first.best, coarse, fine, operators, 40.0)
+        places = Places(fine, shift_grid(1, 1), rings, near, junk.to(device))
+        found = search(places, similarity=0.1)
+        prior = prior_power(maps, found.sums, rings, rings - 2)
+        volume = solve(found.sums, prior, sample.frame.box, rings)
+        best = found.best
+        return (
+            (near, best.log_evidence, best.map_probability, best.reference, best.psi, best.shift),
+            (best.particle_probability, found.residual, found.count, found.fit, volume),
+        )
+
+    same_everywhere(searched)
+
+
+@pytest.mark.parametrize("group", ["C1", "C3", "D2"])
+@pytest.mark.parametrize("held", [False, True])
+def test_local_search(sample: Sample, group: str, held: bool) -> None:
+    """Round each particle's place; held by priors, about a fulcrum and at mates too."""
+    operators, shells = point_group(group), sample.frame.polar.rings
+    around, posed = neighbourhood(6.0, 1.0, shift_grid(1, 1), len(operators), 5.0), sample.posed
+    prior = None
+    if held:
+        fulcrum = torch.tensor([2.0, -1.0, 3.0], dtype=torch.float64)
+        around = replace(around, mates=point_group("C2"), fulcrum=fulcrum)
+        prior = PlacePrior(posed.matrices, torch.full((COUNT, 2), 0.5), 8.0, 1.5)
+
+    def searched(device: torch.device) -> Any:
+        images = sample.planes(device)
+        found = local_pass(
+            sample.maps.to(device), images, sample.index, posed, images.power(2), around,
+            operators, torch.tensor([0.4, 0.6], device=device), shells, prior=prior,
+        )  # fmt: skip
+        assert found.sums is not None
+        volume = solve(found.sums, None, sample.frame.box, shells)
+        best = found.best
+        assert best.matrices.device == HOST
+        return (
+            (best.matrices, best.origins, best.log_evidence, best.map_probability),
+            (found.residual, found.count, found.fit, volume),
+        )
+
+    same_everywhere(searched)
+
+
+def test_poses_off_the_lattice(sample: Sample) -> None:
+    def moved(device: torch.device) -> Any:
+        images, shells = sample.planes(device), sample.frame.polar.rings
+        volume, noise = sample.maps[0].to(device), images.power(2)
+        found = off_lattice(volume, images, sample.index, sample.posed, noise, shells)
+        assert found.matrices.device == HOST
+        assert not torch.equal(found.matrices, sample.posed.matrices)
+        return found
+
+    same_everywhere(moved)
+
+
+def test_polishing_evidence_held_out_and_fit_of_images(sample: Sample) -> None:
+    folds = list(sample.index.chunk(4))
+
+    def polished(device: torch.device) -> Any:
+        images, shells = sample.planes(device), sample.frame.polar.rings
+        only = torch.where(sample.index % 3 == 0, 0, -1)
+        material = Material(images, sample.frame, point_group("C3"), True, 3.0, only)
+        fractions, scale = torch.full((2,), 0.5, device=device), torch.ones(2, device=device)
+        state = Polished(sample.maps.to(device), images.power(2), scale, fractions, sample.posed)
+        evidence = held_out_evidence(material, state, folds, shells)
+        ended = polish(material, state, folds, shells, 1, ignore)
+        assert ended.maps.device == device and ended.signal is not None
+        fit = image_fit(ended.maps, images, ended.posed, sample.index % 2, ended.noise, shells // 2)
+        return evidence, ended.maps, ended.noise, ended.scale, ended.fractions, ended.posed, fit
+
+    same_everywhere(polished)
+
+
+@pytest.mark.parametrize("nonuniform", [False, True])
+@pytest.mark.parametrize("given", [False, True])
+def test_halves_and_their_references(sample: Sample, nonuniform: bool, given: bool) -> None:
+    shells, frame = sample.frame.polar.rings, sample.frame
+    alone = neighbourhood(6.0, 0.0, torch.zeros(1, 2), 1, 1.0)
+    mask = torch.ones((BOX,) * 3) if given else None
+
+    def halves(device: torch.device) -> Any:
+        images, sums = sample.planes(device), []
+        for index in sample.index.chunk(2):
+            found = local_pass(
+                sample.maps[:1].to(device), images, index, sample.posed.at(index),
+                images.power(2), alone, point_group("C1"), torch.ones(1, device=device), shells,
+            )  # fmt: skip
+            assert found.sums is not None
+            sums.append(found.sums)
+        both = gold_standard(sums, frame, shared=3.0, join=True, mask=mask, seed=1)
+        references = references_from(both, shared=3.0, nonuniform=nonuniform)
+        assert references.device == both.unfiltered.device == device
+        return both.unfiltered, both.mask, both.curves, references
+
+    same_everywhere(halves)
+
+
+# Whole jobs
+
+ROUNDED = ("rlnMaxValueProbDistribution", "vitreousClassPosterior")
+"""Exponentials of differences of numbers in the thousands, which single precision rounds."""
+
+
+def same_job(run: Callable[[Any], object], config: Any, tmp_path: Path) -> None:
+    """Require a job's maps and tables from every device to be those from the host."""
+    run(replace(config, out=tmp_path / "here", device="cpu"))
+    for device in AWAY:
+        run(replace(config, out=tmp_path / device.type, device=str(device)))
+        same_files(tmp_path / device.type, tmp_path / "here")
+
+
+def same_files(there: Path, here: Path) -> None:
+    # An aligned map is turned to where a search of another kind stops, within 0.001 of the best.
+    maps = [path for path in here.rglob("*.mrc*") if "aligned" not in path.name]
+    tables = list(here.glob("*.star"))
+    assert maps or tables
+    for path in maps:
+        alike(images_of(there / path.relative_to(here)), images_of(path))
+    for path in tables:
+        same_table(there / path.name, path)
+
+
+def images_of(path: Path) -> Tensor:
+    with mrcfile.open(path) as file:
+        return torch.from_numpy(np.array(file.data))
+
+
+def same_table(found: Path, expected: Path) -> None:
+    new, old = (read_star(path)["particles"].frame for path in (found, expected))
+    assert new.columns == old.columns
+    for name in old.columns:
+        try:
+            one, other = (frame[name].cast(pl.Float64).to_numpy() for frame in (new, old))
+        except pl.exceptions.InvalidOperationError:
+            assert name == "rlnImageName" or new[name].equals(old[name])
+            continue
+        within = 1e-3 if name.startswith(ROUNDED) else WITHIN
+        if name.startswith("rlnAngle"):
+            assert np.abs((one - other + 180) % 360 - 180).max() <= within * 180, name
+        else:
+            assert np.abs(one - other).max() <= within * max(np.abs(other).max(), 1.0), name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"symmetry": "D3"},
+        {"symmetry": "D2", "resolution_limit": 30.0},
+        {"ewald": True, "curvature": "both", "halves": "random"},
+        {"ctf": False, "halves": "none"},
+    ],
+)
+def test_reconstruct(star: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    config = ReconstructConfig(star, out=tmp_path, **({"halves": "random"} | options))
+    same_job(run_reconstruct, config, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def half_maps(star: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    out = tmp_path_factory.mktemp("halves") / "job"
+    run_reconstruct(ReconstructConfig(star, out=out, halves="random", device="cpu"))
+    return out / "half1.mrc", out / "half2.mrc"
+
+
+def test_postprocess(half_maps: tuple[Path, Path], tmp_path: Path) -> None:
+    config = PostprocessConfig(*half_maps, out=tmp_path, fit_from=40.0, lowpass=20.0)
+    same_job(run_postprocess, config, tmp_path)
+
+
+def test_local_resolution(half_maps: tuple[Path, Path], tmp_path: Path) -> None:
+    config = LocalResolutionConfig(*half_maps, out=tmp_path)
+    same_job(run_local_resolution, config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"defocus": True},
+        {"astigmatism": True},
+        {"beam_tilt": True, "trefoil": True},
+        {"magnification": True},
+    ],
+)
+def test_ctf_refine(star: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    truth = star.parent / "truth.mrc"
+    config = CtfRefineConfig(star, out=tmp_path, map=truth, lowest_resolution=60.0, **options)
+    same_job(run_ctf_refine, config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"particle_scale": "fitted", "recentre_on_mask": True, "box": 24}]
+)
+def test_subtract(star: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    mask = tmp_path / "mask.mrc"
+    half = np.zeros((BOX,) * 3, np.float32)
+    half[:, :, : BOX // 2] = 1
+    write_map(mask, half, PIXEL)
+    config = SubtractConfig(star, out=tmp_path, map=star.parent / "truth.mrc", mask=mask, **options)
+    same_job(run_subtract, config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("run", "config"),
+    [
+        (run_reconstruct, ReconstructConfig("p.star", out="o", device="nowhere")),
+        (run_ctf_refine, CtfRefineConfig("p.star", out="o", device="nowhere")),
+        (run_subtract, SubtractConfig("p.star", out="o", device="nowhere")),
+        (run_postprocess, PostprocessConfig("a.mrc", "b.mrc", out="o", device="nowhere")),
+        (run_local_resolution, LocalResolutionConfig("a.mrc", "b.mrc", out="o", device="nowhere")),
+    ],
+)
+def test_a_device_that_is_not_there_is_told(run: Callable[[Any], object], config: Any) -> None:
+    with pytest.raises(OptionError, match="'nowhere' is not a device of this machine"):
+        run(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"classes": 2, "starts": 2}])
+def test_abinit(star: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    config = AbinitConfig(
+        star,
+        out=tmp_path,
+        initial_iterations=3,
+        between_iterations=3,
+        final_iterations=1,
+        angular_sampling=30.0,
+        final_resolution=25.0,
+        precision="float32",
+        check=False,
+        **({"starts": 1} | options),
+    )
+    same_job(run_abinit, config, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    folder = tmp_path_factory.mktemp("classes")
+    found = stack(folder, (48, 32))
+    for kind in (0, 1):
+        write_map(folder / f"reference{kind}.mrc", density(kind).numpy(), 8.0)
+    return Case(found, (folder / "reference0.mrc", folder / "reference1.mrc"))
+
+
+def classification(classes: Case, out: Path, **options: Any) -> Classify3dConfig:
+    quick = {"resolution_limit": 25.0, "iterations": 3, "angular_sampling": 15.0}
+    several = {"reference": classes.references, "classes": None, "precision": "float32"}
+    return classes.config(out, **(quick | several | options))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"align": False}, {"local_search": 20.0, "hard": True}, {"fixed": "2"}],
+)
+def test_classify3d(classes: Case, tmp_path: Path, options: dict[str, Any]) -> None:
+    same_job(run_classify3d, classification(classes, tmp_path, **options), tmp_path)
+
+
+@pytest.mark.slow
+def test_one_reference_split(classes: Case, tmp_path: Path) -> None:
+    one = {"reference": classes.references[:1], "classes": 2}
+    same_job(run_classify3d, classification(classes, tmp_path, **one), tmp_path)
+
+
+@pytest.mark.slow
+def test_classify3d_goes_on_from_a_checkpoint(classes: Case, tmp_path: Path) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "classification" and event["iteration"] == 2:
+            raise Interrupted
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    run_classify3d(classification(classes, here, align=False, device="cpu"))
+    with pytest.raises(Interrupted):
+        run_classify3d(classification(classes, there, align=False, device=NAME), stop)
+    run_classify3d(classification(classes, there, align=False, device=NAME, resume=True))
+    same_files(there, here)
+
+
+def refinement(star: Path, out: Path, **options: Any) -> RefineConfig:
+    quick = {"mask_diameter": 200.0, "iterations": 4, "check": False}
+    return RefineConfig(star, reference=star.parent / "truth.mrc", out=out, **(quick | options))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"local_search": 7.5, "regulariser": "spherical", "per_particle_scale": True},
+        {
+            "local_search": 7.5,
+            "shift_prior": 4.0,
+            "fulcrum": (10.0, 0.0, 0.0),
+            "relax_symmetry": "C2",
+            "iterations": 2,  # so few particles let rounding grow threefold in a pass
+        },
+    ],
+)
+def test_refine(star: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    same_job(run_refine, refinement(star, tmp_path, **options), tmp_path)
+
+
+@pytest.mark.slow
+def test_refine_goes_on_from_a_checkpoint(star: Path, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    run_refine(refinement(star, here, local_search=7.5, iterations=3, device="cpu"))
+    for passes in (2, 3):
+        begun = {"iterations": passes, "resume": passes > 2, "device": NAME}
+        run_refine(refinement(star, there, local_search=7.5, **begun))
+    same_files(there, here)
