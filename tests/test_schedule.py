@@ -96,7 +96,7 @@ def test_a_job_that_does_not_fit_says_so_before_it_runs(
 ) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda device: 300_000_000)
     with pytest.raises(
-        InputError, match=r"needs 0\.\d GB of memory beside the images, and may take 0\.3 GB"
+        InputError, match=r"needs \d\.\d GB of memory beside the images, and may take 0\.3 GB"
     ):
         run_abinit(AbinitConfig(small_stack, out=tmp_path / "job"))
     assert not (tmp_path / "job").exists()

@@ -25,6 +25,12 @@ def free_memory(device: torch.device) -> int | None:
     return max(0, min(known)) if known else None
 
 
+def held_memory() -> int:
+    """Bytes that the process holds now; 0 if the system does not say."""
+    pages = _lines(_PROC / "self" / "statm")
+    return int(pages[0].split()[1]) * resource.getpagesize() if pages else 0
+
+
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text().splitlines()

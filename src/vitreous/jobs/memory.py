@@ -11,7 +11,7 @@ import torch
 
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.em.engine import GATHERED, PADDING
-from vitreous.jobs.free_memory import free_memory
+from vitreous.jobs.free_memory import free_memory, held_memory
 from vitreous.jobs.images import READ_BATCH, Frame
 from vitreous.kernels.precision import product_dtype
 from vitreous.kernels.threads import workers_on
@@ -174,7 +174,7 @@ def search_memory(
     coefficients = classes * directions * 2.5 * sum(band + 1 for band in polar.bands)
     largest_box = max(group.box for group in table.optics)
     parts = {
-        "libraries": _LIBRARIES,
+        "libraries and tables": max(_LIBRARIES, held_memory()),
         # what oneDNN makes of the products' shapes, hundreds of them, and keeps
         "compiled code": _COMPILED,
         # images as read, normalised, transformed and cropped; the matrix that takes them to rings
@@ -200,7 +200,7 @@ def refine_plan(
     """Reckon what a refinement will hold at its fullest, in the last pass."""
     largest_box = max(group.box for group in table.optics)
     parts = {
-        "libraries": _LIBRARIES,
+        "libraries and tables": max(_LIBRARIES, held_memory()),
         "compiled code": _COMPILED,
         "reading": 4.0 * READ_BATCH * 6 * largest_box**2,
         # references, sums of both halves and every worker, and copies on the way to the maps

@@ -52,6 +52,10 @@ _SAME_PARTICLES = 0.7
 """Share of the particles of then or now that a class must hold then and now to be the same one: a
 split that was refused is not tried again."""
 
+_ATTEMPTS = 2
+"""Most splits of a class that is the only one to hold particles, each from other random density:
+with all molecules in one class a single split may fail to tell any two apart."""
+
 _MOST_JOINT = 4
 """Most rounds of mini-batches of all classes after the last split."""
 
@@ -121,10 +125,14 @@ def _parts(
 
 
 def _halves(
-    problem: Problem, state: SearchState, number: int, members: Int[Tensor, " m"]
+    problem: Problem,
+    state: SearchState,
+    number: int,
+    members: Int[Tensor, " m"],
+    attempt: int,
 ) -> SearchState:
     """Two maps from the particles of one class, found by mini-batches of these alone."""
-    halves = _parts(problem, state, number, range(2), _STRONG)
+    halves = _parts(problem, state, number, range(2 * attempt, 2 * attempt + 2), _STRONG)
     return _gone_on(problem, halves, members, split_steps(problem.config, len(members)))
 
 
@@ -166,11 +174,14 @@ def _joint(
     return state, look, float((labels_of(look) != before).double().mean())
 
 
-def _same_particles(before: Bool[Tensor, " n"] | None, now: Bool[Tensor, " n"]) -> bool:
-    """Whether a class still holds most of the particles that it held before."""
-    if before is None:
-        return False
-    return bool((before & now).sum() >= _SAME_PARTICLES * (before | now).sum())
+def _refusals(
+    refused: list[tuple[int, Bool[Tensor, " n"]]], number: int, labels: Int[Tensor, " n"]
+) -> int:
+    """How often the split of a class was refused that held most of the particles it holds now."""
+    now = labels == number
+    held = [before for source, before in refused if source == number]
+    same = [(one & now).sum() >= _SAME_PARTICLES * (one | now).sum() for one in held]
+    return sum(map(bool, same))
 
 
 def split_classes(
@@ -186,7 +197,7 @@ def split_classes(
     The state, and what a search of all particles finds with its maps.
     """
     look, changed = _look(problem, state), 0.0
-    refused: dict[int, Bool[Tensor, " n"]] = {}
+    refused: list[tuple[int, Bool[Tensor, " n"]]] = []
     most = _ROUNDS * len(state.maps)
 
     def tell(event: dict[str, object], number: int) -> None:
@@ -197,12 +208,13 @@ def split_classes(
     for number in range(most):
         own, free = _free(problem, state, _shares(look))
         labels = labels_of(look)
-        sources = [n for n in own if not _same_particles(refused.get(n), labels == n)]
+        attempts = _ATTEMPTS if len(own) == 1 else 1
+        sources = [n for n in own if _refusals(refused, n, labels) < attempts]
         if not free or not sources:
             break
         source, slot = sources[0], free[0]
         members = torch.nonzero(labels == source)[:, 0]
-        halves = _halves(problem, state, source, members)
+        halves = _halves(problem, state, source, members, number)
         fine = float(halves.fractions.min()) >= _LEAST_HALF
         coarse = _ALIKE * problem.config.ends_at
         kept = fine and not alike(problem.frame, halves, [0, 1], coarse, _BARELY)
@@ -212,7 +224,7 @@ def split_classes(
             state = _in_place(state, source, slot, halves)
             state, look, changed = _joint(problem, state, look, [*own, slot])
         else:
-            refused[source] = labels == source
+            refused.append((source, labels == source))
     for number in range(_MOST_JOINT):
         own, _ = _free(problem, state, _shares(look))
         if changed <= _SETTLED or not own:
