@@ -41,7 +41,6 @@ from vitreous.jobs.em.local_pass import Posed, local_pass
 from vitreous.jobs.em.planes import PlaneImages, load_planes
 from vitreous.jobs.em.polish import Material, Polished, held_out_evidence, polish
 from vitreous.jobs.em.rings import load_rings
-from vitreous.jobs.em.search import image_power
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.images import CtfMode, Frame, working_frame
 from vitreous.jobs.maps.local_resolution import run_local_resolution
@@ -228,7 +227,7 @@ def test_global_search(sample: Sample, group: str) -> None:
 
     def searched(device: torch.device) -> Any:
         images = load_rings(sample.table, sample.source, sample.frame, device, ignore, CtfMode())
-        maps, noise = sample.maps.to(device), image_power(images, 2)
+        maps, noise = sample.maps.to(device), images.power(2)
 
         def search(places: Places, **options: Any) -> Any:
             return search_pass(

@@ -84,7 +84,7 @@ def posed_images() -> tuple[torch.Tensor, PlaneImages, Posed, torch.Tensor]:
     samples = (scale[:, None] * clean + blob + noise * (variance / 2) ** 0.5).to(torch.complex64)
     samples = samples * shift_phase(plane.points, -posed.origins, BOX)
     group, power = torch.zeros(count, dtype=torch.long), torch.zeros(count, SHELLS)
-    images = PlaneImages(plane, cached(samples), NoCtf(), power, group, 1.0)
+    images = PlaneImages(cached(samples), NoCtf(), power, group, 1.0, None, plane)
     return volume, images, posed, torch.full((1, SHELLS), variance)
 
 

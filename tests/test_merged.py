@@ -28,7 +28,6 @@ from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 from vitreous.jobs.em.engine import renewed_noise, renewed_scale
 from vitreous.jobs.em.planes import load_planes
 from vitreous.jobs.em.rings import load_rings
-from vitreous.jobs.em.search import image_power
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.images import CtfMode, working_frame
 from vitreous.jobs.maps.reconstruct import run_reconstruct
@@ -184,7 +183,7 @@ def test_noise_has_one_level_in_all_fields(tmp_path: Path) -> None:
     frame = working_frame(COARSE, 150.0, 20.0)
     rings = load_rings(table, open_images(table), frame, CPU, ignore, CtfMode(ctf=False))
     planes = load_planes(table, open_images(table), frame, CPU, ignore, CtfMode(ctf=False))
-    for power in (image_power(rings, 2), planes.power(2)):
+    for power in (rings.power(2), planes.power(2)):
         # Rings within one step of each other share noise, which the mask blurs.
         assert power[:, 2:].mean(dim=1) == pytest.approx([1.0, 1.0], abs=0.04)
 

@@ -12,7 +12,8 @@ import torch
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.em.engine import GATHERED, PADDING
 from vitreous.jobs.free_memory import free_memory, held_memory
-from vitreous.jobs.images import READ_BATCH, Frame
+from vitreous.jobs.images import Frame
+from vitreous.jobs.reader import READ_BATCH
 from vitreous.kernels.precision import product_dtype
 from vitreous.kernels.threads import workers_on
 from vitreous.math.so3 import order_for, orientations_at

@@ -24,7 +24,7 @@ from vitreous.jobs.abinit.temperature import FIRST
 from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.online import Step
-from vitreous.jobs.em.search import Search, image_power
+from vitreous.jobs.em.search import Search
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.options import AUTO
 from vitreous.math.group_names import is_polyhedral
@@ -140,7 +140,7 @@ def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
 def first_state(problem: Problem, start: int) -> SearchState:
     """Random maps and the images' own power as noise."""
     classes, groups = problem.config.classes, len(problem.table.optics)
-    power = image_power(problem.images, groups)
+    power = problem.images.power(groups)
     return SearchState(
         start=start,
         iteration=0,

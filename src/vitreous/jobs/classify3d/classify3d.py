@@ -50,7 +50,7 @@ from vitreous.jobs.em.junk import class_labels, effective_classes
 from vitreous.jobs.em.looks import coarse_look
 from vitreous.jobs.em.planes import load_planes
 from vitreous.jobs.em.rings import load_rings
-from vitreous.jobs.em.search import SMALL_BOX, image_power
+from vitreous.jobs.em.search import SMALL_BOX
 from vitreous.jobs.em.sorting import MARCH, SETTLED, duplicates, pass_resolution
 from vitreous.jobs.em.state import SearchState
 from vitreous.jobs.folder import OnEvent, ignore, job_folder
@@ -78,7 +78,7 @@ def _by_grid(
     state = saved
     if state is None:
         resolution = task.first_resolution
-        power = image_power(images, len(table.optics))
+        power = images.power(len(table.optics))
         state = begun(task.first_maps(), power, task.first_rings)
         if options.reference_greyscale == "relative":
             state = guessed_grey(search, state, resolution)

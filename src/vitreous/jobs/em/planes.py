@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from vitreous.jobs.images import (
-    CtfMode,
-    Frame,
-    GroupBox,
-    ImageReader,
-    OnEvent,
-    TransferFunctions,
-    Transform,
-    aberration_phase,
-    first_noise,
-    group_means,
-)
+from vitreous.jobs.em.transforms import ImageTransforms
+from vitreous.jobs.images import CtfMode, Frame, GroupBox, OnEvent, aberration_phase
+from vitreous.jobs.reader import ImageReader, TransferFunctions, Transform
 from vitreous.math.fourier import plane_frequencies, to_fourier
 from vitreous.particles.loader import Room, TransformCache
 from vitreous.particles.stack import ImageSource
@@ -64,48 +55,21 @@ class HalfPlane:
 
 
 @dataclass(frozen=True)
-class PlaneImages:
-    """Masked, normalised particles in Fourier space; their CTFs are made when asked for.
+class PlaneImages(ImageTransforms):
+    """All particles on a half-plane: samples are rows of (samples,).
 
     Attributes
     ----------
     plane : HalfPlane
-    samples : TransformCache
-        Rows of (samples,).
-    transfer : TransferFunctions
-    shell_power : tensor (particles, shells)
-        Mean power of each masked image's samples on a shell.
-    group : integer tensor (particles,)
-        Index of each particle's optics group, on the host.
-    mask_share : float
-        Mean square of the mask: the share of the noise power that it lets through.
-    scale : tensor (particles,), optional
-        Of the particles' contrast, put into their CTFs; on the host.
+        On the device that searches them.
     """
 
     plane: HalfPlane
-    samples: TransformCache
-    transfer: TransferFunctions
-    shell_power: Float[Tensor, "n shells"]
-    group: Int[Tensor, " n"]
-    mask_share: float
-    scale: Float[Tensor, " n"] | None = None
 
     def at(self, index: Int[Tensor, " b"], plane: HalfPlane) -> tuple[Tensor, Tensor]:
         """Samples and CTFs of some particles on the inner shells of ``plane``."""
         count = len(plane.points)
-        ctf = self.transfer.at(index, count)
-        if self.scale is not None:
-            ctf = ctf * self.scale[index].to(ctf)[:, None]
-        return self.samples.at(index)[:, :count], ctf
-
-    def power(self, groups: int) -> Float[Tensor, "g shells"]:
-        """Mean power of each optics group's unmasked images: the first guess of their noise."""
-        return first_noise(group_means(self.shell_power, self.group, groups) / self.mask_share)
-
-    def with_group_scales(self, scale: Float[Tensor, " g"]) -> PlaneImages:
-        """The same with the contrast of their optics groups; as they are, if there is one alone."""
-        return replace(self, scale=scale.cpu()[self.group]) if len(scale) > 1 else self
+        return self.samples.at(index)[:, :count], self.ctf(index, count)
 
 
 def half_plane(shells: int) -> HalfPlane:
@@ -146,9 +110,8 @@ def load_planes(
         power[torch.from_numpy(rows)] = plane.mean(torch.view_as_real(values).square().sum(-1))
     points = (plane.points / frame.field).to(device)
     transfer = TransferFunctions(reader, points, plane.shell, mode)
-    return PlaneImages(
-        plane.to(device), kept, transfer, power.to(device), reader.group, frame.mask_share
-    )
+    own = kept, transfer, power.to(device), reader.group, frame.mask_share
+    return PlaneImages(*own, None, plane.to(device))
 
 
 def _to_plane(reader: ImageReader, plane: HalfPlane, number: int) -> Transform:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.images import (
-    CtfMode,
-    Frame,
-    ImageReader,
-    OnEvent,
-    TransferFunctions,
-    Transform,
-    aberration_phase,
-)
+from vitreous.jobs.em.transforms import ImageTransforms
+from vitreous.jobs.images import CtfMode, Frame, OnEvent, aberration_phase
+from vitreous.jobs.reader import ImageReader, TransferFunctions, Transform
 from vitreous.kernels.angular import thinned
 from vitreous.particles.loader import Room, TransformCache
 from vitreous.particles.stack import ImageSource
@@ -25,45 +19,21 @@ from vitreous.physics.polar import PolarGrid, polar_matrix, to_polar
 
 
 @dataclass(frozen=True)
-class RingImages:
-    """All particles on rings; their samples may lie on a disk, their CTFs are made when asked for.
+class RingImages(ImageTransforms):
+    """All particles on rings: samples are rows of (rings, half).
 
     Attributes
     ----------
     polar : PolarGrid
-    samples : TransformCache
-        Rows of (rings, half).
-    transfer : TransferFunctions
-    power : tensor (particles, rings)
-        Mean power of each masked image's samples on a ring.
-    group : integer tensor (particles,)
-        Index of each particle's optics group.
-    mask_share : float
-        Mean square of the mask: the share of the noise power that it lets through.
-    scale : tensor (particles,), optional
-        Of the particles' contrast, put into their CTFs.
     """
 
     polar: PolarGrid
-    samples: TransformCache
-    transfer: TransferFunctions
-    power: Float[Tensor, "n rings"]
-    group: Int[Tensor, " n"]
-    mask_share: float
-    scale: Float[Tensor, " n"] | None = None
 
     def at(self, index: Int[Tensor, " b"], polar: PolarGrid) -> tuple[Tensor, Tensor]:
         """Samples and CTFs of some particles on the inner rings of ``polar``."""
-        samples = self.samples.at(index)[:, : polar.rings]
-        count = polar.rings * self.polar.half
-        ctf = self.transfer.at(index, count).view(len(index), polar.rings, self.polar.half)
-        if self.scale is not None:
-            ctf = ctf * self.scale[index].to(ctf)[:, None, None]
+        samples, half = self.samples.at(index)[:, : polar.rings], self.polar.half
+        ctf = self.ctf(index, polar.rings * half).view(len(index), polar.rings, half)
         return thinned(samples, ctf, self.polar, polar)
-
-    def with_group_scales(self, scale: Float[Tensor, " g"]) -> RingImages:
-        """The same with the contrast of their optics groups; as they are, if there is one alone."""
-        return replace(self, scale=scale.cpu()[self.group]) if len(scale) > 1 else self
 
 
 def load_rings(
@@ -94,7 +64,8 @@ def load_rings(
     points = (polar.points() / frame.field).reshape(-1, 2).to(device)
     ring = torch.arange(polar.rings).repeat_interleave(polar.half)
     transfer = TransferFunctions(reader, points, ring, mode)
-    return RingImages(polar, kept, transfer, power.to(device), reader.group, frame.mask_share)
+    own = kept, transfer, power.to(device), reader.group, frame.mask_share
+    return RingImages(*own, None, polar)
 
 
 def _to_rings(reader: ImageReader, number: int) -> Transform:

@@ -15,7 +15,7 @@ from vitreous.jobs.em.engine import PassResult, Places, search_pass
 from vitreous.jobs.em.junk import junk_log_likelihood, junk_log_odds
 from vitreous.jobs.em.rings import RingImages
 from vitreous.jobs.em.state import SearchState
-from vitreous.jobs.images import Frame, first_noise, group_means
+from vitreous.jobs.images import Frame
 from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
 from vitreous.particles.groups import image_numbers
 from vitreous.particles.table import ParticleTable
@@ -77,9 +77,10 @@ class Search(ABC):
         if not self.leaves_out_junk:
             return places
         rings, group = places.rings, self.images.group[index]
-        power = self.images.power[index.to(self.images.power.device), :rings]
+        power = self.images.shell_power
+        power = power[index.to(power.device), :rings]
         noise = state.noise[:, :rings].to(power)
-        signal = image_power(self.images, len(noise))[:, :rings] - noise
+        signal = self.images.power(len(noise))[:, :rings] - noise
         radii = self.frame.polar.inner(rings).radii(noise.device)
         likely = junk_log_likelihood(
             power / self.images.mask_share,
@@ -132,8 +133,3 @@ class Search(ABC):
             similarity=similarity,
             accumulate=accumulate,
         )
-
-
-def image_power(images: RingImages, groups: int) -> Float[Tensor, "g rings"]:
-    """Mean power of each optics group's images on every ring: the first guess of the noise."""
-    return first_noise(group_means(images.power, images.group, groups) / images.mask_share)

@@ -11,7 +11,6 @@ from torch import Tensor
 from vitreous.jobs.em.engine import signal_scale
 from vitreous.jobs.em.local_pass import Posed, local_pass
 from vitreous.jobs.em.rings import load_rings
-from vitreous.jobs.em.search import image_power
 from vitreous.jobs.folder import ignore
 from vitreous.jobs.refine.everywhere import FINEST
 from vitreous.jobs.refine.passes import Loaded, learnt, solved_halves
@@ -75,7 +74,7 @@ def from_reference(task: Task, reference: Float[Tensor, "n n n"], lowpass: float
         blank_state(task, None if task.locality is None else task.locality.start),
         shell=shell_at(task, lowpass),
         references=(cut * scale).expand(2, -1, -1, -1).to(task.device),
-        noise=image_power(images, len(task.table.optics)).expand(2, -1, -1),
+        noise=images.power(len(task.table.optics)).expand(2, -1, -1),
     )
 
 

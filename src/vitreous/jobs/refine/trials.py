@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.jobs.em.search import image_power
 from vitreous.jobs.folder import OnEvent
 from vitreous.jobs.refine.begin import Begun
 from vitreous.jobs.refine.choice import Choice, Start, first_of_the_best, is_better
@@ -92,7 +91,7 @@ def fit_to_other_half(
     rings = min(shells_at(FINEST, task.widest), task.most_shells)
     frame = task.frame_of(rings)
     images = replace(sample.loaded.rings_in(task, frame), scale=scale)
-    noise = image_power(images, len(task.table.optics))
+    noise = images.power(len(task.table.optics))
     maps, fit = resample_map(references, frame.box), torch.zeros(len(task.table))
     pixel = task.grid.pixel_size / frame.pixel_size
     for half in (0, 1):
