@@ -12,6 +12,7 @@ from vitreous.jobs.abinit.evidence import Evidence
 from vitreous.jobs.abinit.impose import symmetrised_search
 from vitreous.jobs.abinit.next_step import Ending, with_next_step
 from vitreous.jobs.abinit.outputs import LookedFor, write_results
+from vitreous.jobs.abinit.rest import posed_rest
 from vitreous.jobs.abinit.searched import Searched, Task, posed_problem, search
 from vitreous.jobs.abinit.several import with_several_classes
 from vitreous.jobs.abinit.state import states_from
@@ -94,8 +95,10 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     source = open_images(table)
     config, limited = within_nyquist(with_effort(config), table)
     mask_diameter, warnings, checked = check_abinit(config, table, source)
-    table, left_out = particles_used(config, table)
-    source = as_recorded(source.of(table), ctf=config.ctf)
+    every = table, as_recorded(source, ctf=config.ctf)
+    used, left_out = particles_used(config, table)
+    table = table.take(used)
+    source = every[1].of(table)
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
     inputs = digest_of(table, source)
@@ -118,11 +121,15 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
         chosen, frame = final.chosen, final.problem.frame
         final_resolution = final.problem.config.ends_at
         alike = duplicates(frame, chosen, final_resolution)
+        found = final.ended.found
+        if config.pose_all and len(used) < len(every[0]):
+            task = replace(task, table=every[0], source=every[1])
+            found = posed_rest(task, final, used, on_event)
         write_results(
             config,
-            table,
+            task.table,
             task.grid,
-            final.ended.found,
+            found,
             task.full_size(final.ended.polished.maps),
             class_labels(chosen.maps, chosen.fractions, alike),
             alike,

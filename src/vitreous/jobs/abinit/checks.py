@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.abinit.schedule import schedule
@@ -77,19 +78,20 @@ def _check_numbers(config: AbinitConfig) -> None:
         )
 
 
-def particles_used(config: AbinitConfig, table: ParticleTable) -> tuple[ParticleTable, list[str]]:
-    """The particles that a job works with, and a warning where others are left out."""
+def particles_used(
+    config: AbinitConfig, table: ParticleTable
+) -> tuple[Int[np.ndarray, " m"], list[str]]:
+    """Rows of the particles that a job works with, and a warning where there are others."""
     given, count = config.particles_used, len(table)
     seen = config.classes * sum(step.batch for step in schedule(config, count))
     most = count if given == "all" else min(seen, _MOST_USED) if given == "auto" else given
     if most >= count:
-        return table, []
+        return np.arange(count), []
     rows = np.linspace(0, count - 1, most).round().astype(np.int64)
-    text = (
-        f"{most} of {count} particles, spread over the stack, are used; the others are not in "
-        "particles.star (--particles-used all takes all)."
-    )
-    return table.take(rows), [text]
+    said = f"{most} of {count} particles, spread over the stack, are used; the others"
+    if config.pose_all:
+        return rows, [f"{said} get their poses by the last map, and have no part in it."]
+    return rows, [f"{said} are not in particles.star (--pose-all, --particles-used all)."]
 
 
 def _check_batches(config: AbinitConfig, table: ParticleTable) -> None:

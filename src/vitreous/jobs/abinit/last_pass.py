@@ -175,6 +175,18 @@ def coarse_end(problem: Problem, state: SearchState) -> Ended:
     return _unpolished(problem, state, places)
 
 
+def posed_by_grid(problem: Problem, state: SearchState) -> Ended:
+    """All particles at their best places on the fine grid, the maps as they are."""
+    look = coarse_look(problem, state, problem.config.ends_at)
+    index, rings = look.order(), problem.frame.polar.rings
+    places = look.places(index, rings)
+    best = problem.search(
+        state, index, state.noise, places, look.origins[index], accumulate=False
+    ).best
+    best = best.at(index.argsort().to(best.reference.device))
+    return _unpolished(problem, state, _on_grid(look, best))
+
+
 def polished_on(
     begun: Ended,
     material: Material,

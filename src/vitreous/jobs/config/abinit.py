@@ -84,6 +84,9 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
         Particles that the job works with, spread evenly over the stack; the others are left out of
         particles.star.  auto takes as many for each class as the iterations of a start see, 17,000
         by default, and 100,000 at most: more hardly make a better first map.
+    pose_all : bool
+        Find poses by the last map for the particles that were not used, too, in one pass; they
+        are then in particles.star.
     check : bool
         Stop at what vitreous check calls an error, such as inverted contrast.
     """
@@ -111,6 +114,7 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     effort: Effort = "normal"
     starts: int | Literal["auto"] = "auto"
     particles_used: int | Literal["auto", "all"] = "auto"
+    pose_all: bool = False
     check: bool = True
 
     @property

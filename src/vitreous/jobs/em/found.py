@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,17 @@ class Found:
             return self.left_out[:, number - maps]
         kept = 1 - self.left_out.sum(axis=1)
         return np.clip(self.by_map[:, number] * kept, 0.0, 1.0)  # sums of rounded parts
+
+    def put_into(self, others: Found, rows: Int[np.ndarray, " n"]) -> Found:
+        """What was found of more particles, with these in their rows, and the noise of these."""
+
+        def placed(name: str) -> np.ndarray:
+            values = getattr(others, name).copy()
+            values[rows] = getattr(self, name)
+            return values
+
+        names = ("angles", "origins", "by_map", "left_out", "probability", "log_evidence")
+        return replace(self, **{name: placed(name) for name in names})
 
     @property
     def noise_probability(self) -> Float[np.ndarray, " n"]:
