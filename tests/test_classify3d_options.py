@@ -64,7 +64,7 @@ def test_memory_is_checked_before_anything_is_touched(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda device: 10**8)
-    with pytest.raises(InputError, match=r"GB of memory, 0.1 GB are free"):
+    with pytest.raises(InputError, match=r"GB of memory beside the images, and may take 0.1 GB"):
         run_classify3d(case.config(tmp_path / "jobs" / "job"))
     assert not (tmp_path / "jobs").exists()
 
