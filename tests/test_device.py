@@ -470,6 +470,7 @@ def test_abinit(star: Path, tmp_path: Path, options: dict[str, Any]) -> None:
         final_iterations=1,
         angular_sampling=30.0,
         final_resolution=25.0,
+        polish_passes=1,  # with so few particles every further pass makes rounding a thousand fold
         precision="float32",
         check=False,
         **({"starts": 1} | options),

@@ -104,11 +104,12 @@ def test_the_memory_asked_for_is_the_most(tmp_path: Path) -> None:
 def test_a_job_in_little_memory_ends_in_the_same_map(
     small_stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = {"initial_iterations": 3, "between_iterations": 5, "final_iterations": 2, "starts": 2}
+    # Passes of so few particles make rounding ever larger: few of them, in float32.
+    few = {"initial_iterations": 2, "between_iterations": 3, "final_iterations": 1, "starts": 1}
+    exact = {"polish_passes": 1, "precision": "float32", "final_resolution": 20.0}
     maps = []
     for name in ("whole", "part"):
-        config = AbinitConfig(small_stack, out=tmp_path / name, final_resolution=20.0, **few)
-        run_abinit(config)
+        run_abinit(AbinitConfig(small_stack, out=tmp_path / name, **few, **exact))
         maps.append(read_map(tmp_path / name / "class001.mrc")[0])
         # Of 300 images on rings some 20 fit, and fewer of those on half-planes.
         monkeypatch.setattr(MemoryPlan, "room", lambda plan, purpose: Room(50_000))
@@ -136,7 +137,7 @@ def turns_between(path: Path, some: np.ndarray) -> torch.Tensor:
     """Angles in degrees between the orientations of each two of some particles."""
     frame = read_star(path)["particles"].frame[some]
     angles = [
-        torch.from_numpy(frame[f"rlnAngle{name}"].cast(float).to_numpy())
+        torch.from_numpy(frame[f"rlnAngle{name}"].cast(float).to_numpy().copy())
         for name in ("Rot", "Tilt", "Psi")
     ]
     matrices = euler_to_matrix(*angles)
