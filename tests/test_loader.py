@@ -93,6 +93,16 @@ def test_what_memory_holds_is_shared_out_in_proportion() -> None:
     assert much.held == {"images": 4e9}
 
 
+def test_a_scratch_folder_is_checked_though_memory_holds_all(
+    small_stack: Path, tmp_path: Path
+) -> None:
+    for scratch in (tmp_path / "gone", small_stack):
+        config = AbinitConfig(small_stack, out=tmp_path / "job", scratch=scratch)
+        with pytest.raises(OptionError, match=f"--scratch: {scratch} is no folder that can be"):
+            run_abinit(config)
+    assert not (tmp_path / "job").exists()
+
+
 def test_the_memory_asked_for_is_the_most(tmp_path: Path) -> None:
     config = AbinitConfig(Path("p.star"), out=tmp_path, memory=0.001)
     assert usable(config, CPU) == 1_000_000

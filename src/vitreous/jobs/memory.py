@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
@@ -104,7 +105,15 @@ class MemoryPlan:
         ------
         InputError
             With what takes most.
+        OptionError
+            For a scratch folder that is not there or cannot be written to.
         """
+        if self.scratch is not None and not _is_writable_folder(self.scratch):
+            raise OptionError(
+                f"{self.scratch} is no folder that can be written to",
+                where="--scratch",
+                mend="make it, or name another",
+            )
         if self.free is None or self.least <= self.free:
             return
         most = max(self.parts, key=lambda name: self.parts[name])
@@ -115,6 +124,10 @@ class MemoryPlan:
             where=particles,
             mend="raise --memory, or take fewer classes or a coarser resolution",
         )
+
+
+def _is_writable_folder(path: Path) -> bool:
+    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
 
 
 class MemoryOptions(Protocol):
