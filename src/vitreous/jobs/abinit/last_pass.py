@@ -178,11 +178,8 @@ def coarse_end(problem: Problem, state: SearchState) -> Ended:
 def posed_by_grid(problem: Problem, state: SearchState) -> Ended:
     """All particles at their best places on the fine grid, the maps as they are."""
     look = coarse_look(problem, state, problem.config.ends_at)
-    index, rings = look.order(), problem.frame.polar.rings
-    places = look.places(index, rings)
-    best = problem.search(
-        state, index, state.noise, places, look.origins[index], accumulate=False
-    ).best
+    index = look.order()
+    best = _near(problem, state, look, index)
     best = best.at(index.argsort().to(best.reference.device))
     return _unpolished(problem, state, _on_grid(look, best))
 
@@ -260,6 +257,14 @@ def _level(
     return state, _all_in_order(problem, state, look, torch.cat(folds.index), best, keep)
 
 
+def _near(problem: Problem, state: SearchState, look: Look, index: Tensor) -> Best:
+    """What a look's fine grid shows of some particles, which add nothing to the maps."""
+    places = look.places(index, problem.frame.polar.rings)
+    return problem.search(
+        state, index, state.noise, places, look.origins[index], accumulate=False
+    ).best
+
+
 def _all_in_order(
     problem: Problem,
     state: SearchState,
@@ -272,11 +277,8 @@ def _all_in_order(
     left = look.order()
     left = left[~keep[left]]
     if len(left):
-        places = look.places(left, problem.frame.polar.rings)
-        other = problem.search(
-            state, left, state.noise, places, look.origins[left], accumulate=False
-        ).best
-        best, index = joined([best, other]), torch.cat([index, left])
+        best = joined([best, _near(problem, state, look, left)])
+        index = torch.cat([index, left])
     return best.at(index.argsort().to(best.reference.device))
 
 

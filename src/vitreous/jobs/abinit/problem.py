@@ -139,8 +139,7 @@ def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
 
 def first_state(problem: Problem, start: int) -> SearchState:
     """Random maps and the images' own power as noise."""
-    classes, groups = problem.config.classes, len(problem.table.optics)
-    power = problem.images.power(groups)
+    classes, power = problem.config.classes, problem.image_power
     return SearchState(
         start=start,
         iteration=0,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 from jaxtyping import Int
 
 from vitreous.jobs.abinit.last_pass import posed_by_grid
@@ -43,5 +42,5 @@ def posed_rest(
     images = load_rings(task.table, task.source, frame, device, on_event, mode, room)
     problem = replace(final.problem, table=task.table, images=images)
     maps = resample_map(final.ended.polished.maps, frame.box).to(device)
-    state = replace(final.chosen.to(torch.device(device)), maps=maps)
+    state = replace(final.chosen.to(device), maps=maps)
     return final.ended.found.put_into(posed_by_grid(problem, state).found, used)

@@ -67,6 +67,11 @@ class Search(ABC):
         """Number of the image that each particle shows."""
         return image_numbers(self.table)
 
+    @cached_property
+    def image_power(self) -> Float[Tensor, "g rings"]:
+        """Mean power of each optics group's unmasked images."""
+        return self.images.power(len(self.table.optics))
+
     @property
     def leaves_out_junk(self) -> bool:
         """Whether images that no map explains better than junk does add nothing to the maps."""
@@ -80,7 +85,7 @@ class Search(ABC):
         power = self.images.shell_power
         power = power[index.to(power.device), :rings]
         noise = state.noise[:, :rings].to(power)
-        signal = self.images.power(len(noise))[:, :rings] - noise
+        signal = self.image_power[:, :rings] - noise
         radii = self.frame.polar.inner(rings).radii(noise.device)
         likely = junk_log_likelihood(
             power / self.images.mask_share,
