@@ -23,9 +23,9 @@ from pathlib import Path
 from rows import write_rows
 
 import vitreous
+from vitreous.config.maps import CompareConfig
+from vitreous.config.simulate import SimulateConfig
 from vitreous.jobs.compare import run_compare
-from vitreous.jobs.config.maps import CompareConfig
-from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.simulate import run_simulate
 
 APOFERRITIN = "models/apoferritin_CA_sym_cryolike.pdb"

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 
-from vitreous.kernels import cubes
+from vitreous.engine.searches.grid import direction_points
+from vitreous.imaging.polar import polar_grid
+from vitreous.imaging.project import FourierCube, cube_side, read_cube
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
-from vitreous.physics.polar import polar_grid
-from vitreous.physics.project import FourierCube, cube_side, read_cube
-from vitreous.search.expectation import direction_points
+from vitreous.ops import cubes
 
 RINGS, PADDING = 16, 2
 

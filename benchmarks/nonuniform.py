@@ -23,22 +23,22 @@ from rows import write_rows
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from vitreous.config.refine import RefineConfig
+from vitreous.config.simulate import SimulateConfig
+from vitreous.engine.images import optics_of
+from vitreous.imaging.ctf import Defocus
+from vitreous.imaging.envelope import mask_above
+from vitreous.imaging.project import map_to_cube
+from vitreous.imaging.simulate import Views, clean_images, noisy
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.config.refine import RefineConfig
-from vitreous.jobs.config.simulate import SimulateConfig
-from vitreous.jobs.folder import ignore
-from vitreous.jobs.images import optics_of
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.simulate import simulate_from
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import angular_distance, matrix_to_euler
 from vitreous.particles.poses import read_poses
 from vitreous.particles.table import read_particles, write_particles
-from vitreous.physics.ctf import Defocus
-from vitreous.physics.envelope import mask_above
-from vitreous.physics.project import map_to_cube
-from vitreous.physics.simulate import Views, clean_images, noisy
+from vitreous.runs.folder import ignore
 from vitreous.validate.fsc import fsc, resolution_at
 
 BOX, PIXEL, WIDTH = 48, 4.0, 3.2

@@ -32,8 +32,8 @@ from scipy.spatial.transform import Rotation
 from stacks import without_poses
 
 import vitreous
+from vitreous.config.simulate import SimulateConfig
 from vitreous.io.mrc import read_map
-from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.maps.half_maps import open_half_maps
 from vitreous.jobs.maps.postprocess import judge_half_maps
 from vitreous.jobs.simulate import run_simulate

@@ -28,19 +28,9 @@ import torch
 from machine import gemm_rate, synchronise
 
 import vitreous
-from vitreous.kernels.angular import psi_matrix
-from vitreous.kernels.precision import product_dtype
-from vitreous.kernels.scratch import Scratch
-from vitreous.kernels.weights import weigh
-from vitreous.math.so3 import orientation_grid
-from vitreous.math.symmetry import point_group
-from vitreous.physics.polar import polar_grid
-from vitreous.physics.project import map_to_cube, shift_phase
-from vitreous.reconstruct.insert import empty_accumulator, insert
-from vitreous.reconstruct.solve import solve
-from vitreous.search.expectation import direction_points, operands_for, references
-from vitreous.search.grid import shift_grid
-from vitreous.search.tiles import (
+from vitreous.engine.searches.grid import direction_points, operands_for, references
+from vitreous.engine.searches.sampling import shift_grid
+from vitreous.engine.searches.tiles import (
     TILE_SCORES,
     side_by_side,
     tile_products,
@@ -49,6 +39,16 @@ from vitreous.search.tiles import (
     tile_sums,
     workers_on,
 )
+from vitreous.imaging.polar import polar_grid
+from vitreous.imaging.project import map_to_cube, shift_phase
+from vitreous.math.so3 import orientation_grid
+from vitreous.math.symmetry import point_group
+from vitreous.ops.angular import psi_matrix
+from vitreous.ops.precision import product_dtype
+from vitreous.ops.scratch import Scratch
+from vitreous.ops.weights import weigh
+from vitreous.reconstruct.insert import empty_accumulator, insert
+from vitreous.reconstruct.solve import solve
 
 BOX, RINGS, SUPPORT = 64, 16, 0.85
 

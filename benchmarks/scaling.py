@@ -21,7 +21,7 @@ import numpy as np
 from machine import gemm_rate
 from rows import write_rows
 
-from vitreous.jobs.config.simulate import SimulateConfig
+from vitreous.config.simulate import SimulateConfig
 from vitreous.jobs.simulate import run_simulate
 
 PARTICLES, BOX, FIELD, RESOLUTION = 3000, 64, 256.0, 15.0

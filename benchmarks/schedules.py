@@ -20,20 +20,20 @@ import torch
 from rows import keep
 from trust import ACCEPTED, CASES, Case, mixed, resolution_at_true_poses
 
+from vitreous.config.abinit import AbinitConfig
+from vitreous.engine.images import BEYOND, CtfMode, load_rings, working_frame
+from vitreous.imaging.masks import soft_sphere
 from vitreous.io.models import read_volume
-from vitreous.jobs.abinit.memory import memory_plan
-from vitreous.jobs.abinit.problem import Problem, first_state
-from vitreous.jobs.abinit.starts import iterate
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.folder import ignore
-from vitreous.jobs.images import BEYOND, CtfMode, load_rings, working_frame
-from vitreous.kernels.threads import one_thread
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
+from vitreous.ops.threads import one_thread
 from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
-from vitreous.physics.masks import soft_sphere
+from vitreous.runs.folder import ignore
+from vitreous.schedules.abinit.memory import memory_plan
+from vitreous.schedules.abinit.problem import Problem, first_state
+from vitreous.schedules.abinit.starts import iterate
 from vitreous.validate.reproducibility import agreement
 
 RESULTS = Path(__file__).parent / "results" / "schedules.csv"

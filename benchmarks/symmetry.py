@@ -30,11 +30,11 @@ import torch
 from machine import gemm_rate
 from rows import replace_rows
 
+from vitreous.imaging.phantom import symmetric_residues
 from vitreous.io.mrc import read_map, write_map
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix, random_rotations
 from vitreous.math.symmetry import axes_apart, point_group
-from vitreous.physics.phantom import symmetric_residues
 from vitreous.validate.symmetry.turning import symmetrised
 
 PIXEL, WIDTH, SHIFT = 4.0, 3.5, 1.5

@@ -22,15 +22,15 @@ import numpy as np
 import torch
 from rows import write_rows
 
+from vitreous.config.maps import SymmetryConfig
+from vitreous.imaging.filters import low_pass
+from vitreous.imaging.phantom import symmetric_residues
 from vitreous.io.models import density, read_model
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config.maps import SymmetryConfig
 from vitreous.jobs.maps.symmetry import run_symmetry
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import random_rotations
 from vitreous.math.symmetry import axes_apart, point_group
-from vitreous.physics.filters import low_pass
-from vitreous.physics.phantom import symmetric_residues
 
 RESULTS = Path(__file__).parent / "results" / "symmetry_sweep.csv"
 FIELDS = (

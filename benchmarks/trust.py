@@ -26,18 +26,18 @@ import torch
 from rows import keep
 
 import vitreous
+from vitreous.config.maps import CompareConfig
+from vitreous.config.simulate import SimulateConfig
+from vitreous.engine.images import optics_of
 from vitreous.errors import VitreousError
+from vitreous.imaging.ctf import Defocus
 from vitreous.io.mrc import stack_writer, write_map
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.compare import run_compare
-from vitreous.jobs.config.maps import CompareConfig
-from vitreous.jobs.config.simulate import SimulateConfig
-from vitreous.jobs.images import optics_of
 from vitreous.jobs.simulate import run_simulate
 from vitreous.math.rotations import euler_to_matrix
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
-from vitreous.physics.ctf import Defocus
 from vitreous.reconstruct.backproject import PosedImages, reconstruct_at_poses
 from vitreous.validate.labels import contingency, matched
 

@@ -10,16 +10,16 @@ import numpy as np
 import polars as pl
 import torch
 
+from vitreous.config.classify import Classify3dConfig
+from vitreous.config.simulate import SimulateConfig
+from vitreous.imaging.phantom import residues
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.config.classify import Classify3dConfig
-from vitreous.jobs.config.simulate import SimulateConfig
-from vitreous.jobs.folder import ignore
 from vitreous.jobs.simulate import simulate_from
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
-from vitreous.physics.phantom import residues
+from vitreous.runs.folder import ignore
 
 BOX, PIXEL = 32, 8.0
 COUNTS = (180, 120)

@@ -18,10 +18,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import pytest
 import shapes  # noqa: F401 - before anything of the package
 
-from vitreous.jobs.config.simulate import SimulateConfig
-from vitreous.jobs.folder import ignore
+from vitreous.config.simulate import SimulateConfig
+from vitreous.imaging.phantom import built_in_phantom
 from vitreous.jobs.simulate import simulate_from
-from vitreous.physics.phantom import built_in_phantom
+from vitreous.runs.folder import ignore
 
 
 @pytest.fixture(scope="session")

@@ -14,26 +14,26 @@ import pytest
 import torch
 from scipy.integrate import dblquad
 
+from vitreous.config.simulate import SimulateConfig
+from vitreous.engine.images import optics_of
 from vitreous.errors import InputError
-from vitreous.io.mrc import read_map, stack_writer, write_map
-from vitreous.io.star import StarBlock, write_star
-from vitreous.jobs.config.simulate import SimulateConfig
-from vitreous.jobs.images import optics_of
-from vitreous.jobs.simulate import particle_blocks, random_poses
-from vitreous.math.fourier import frequency_radius, to_fourier
-from vitreous.particles.table import read_particles
-from vitreous.physics.aberrations import added, orders, place, zernike, zernike_sum
-from vitreous.physics.astigmatism import from_components, through_magnification, to_components
-from vitreous.physics.ctf import (
+from vitreous.imaging.aberrations import added, orders, place, zernike, zernike_sum
+from vitreous.imaging.astigmatism import from_components, through_magnification, to_components
+from vitreous.imaging.ctf import (
     Defocus,
     Optics,
     beam_tilt_phase,
     coma_scale,
     ctf_phase,
 )
-from vitreous.physics.phantom import built_in_phantom
-from vitreous.physics.project import image_frequencies, map_to_cube
-from vitreous.physics.simulate import clean_images
+from vitreous.imaging.phantom import built_in_phantom
+from vitreous.imaging.project import image_frequencies, map_to_cube
+from vitreous.imaging.simulate import clean_images
+from vitreous.io.mrc import read_map, stack_writer, write_map
+from vitreous.io.star import StarBlock, write_star
+from vitreous.jobs.simulate import particle_blocks, random_poses
+from vitreous.math.fourier import frequency_radius, to_fourier
+from vitreous.particles.table import read_particles
 from vitreous.validate.fsc import fsc
 
 Find = Callable[[str], str]

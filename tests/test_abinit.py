@@ -17,25 +17,25 @@ import torch
 from conftest import simulated
 
 from vitreous.cli import app
+from vitreous.config.abinit import AbinitConfig
+from vitreous.config.maps import CompareConfig
+from vitreous.config.simulate import SimulateConfig
+from vitreous.engine.local_pass import Posed
+from vitreous.engine.planes import half_plane
 from vitreous.errors import VitreousError
+from vitreous.imaging.phantom import built_in_phantom
+from vitreous.imaging.project import map_to_cube, read_cube, shift_phase, slice_points
 from vitreous.io.mrc import read_map, stack_writer
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.abinit.impose import laid_on_axes
 from vitreous.jobs.compare import run_compare
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.config.maps import CompareConfig
-from vitreous.jobs.config.simulate import SimulateConfig
-from vitreous.jobs.em.local_pass import Posed
-from vitreous.jobs.em.planes import half_plane
-from vitreous.jobs.folder import ignore
 from vitreous.jobs.simulate import simulate_from
 from vitreous.math.rotations import random_rotations
 from vitreous.math.symmetry import point_group
 from vitreous.particles.table import read_particles
-from vitreous.physics.phantom import built_in_phantom
-from vitreous.physics.project import map_to_cube, read_cube, shift_phase, slice_points
 from vitreous.report.html import write_report
+from vitreous.runs.folder import ignore
 from vitreous.validate.symmetry.turning import symmetrised, turned
 
 QUICK = {

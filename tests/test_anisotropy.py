@@ -10,12 +10,12 @@ import pytest
 import torch
 from half_map_samples import BOX, PIXEL, RADIUS, halves, white, written
 
+from vitreous.config.maps import AnisotropyConfig
 from vitreous.errors import VitreousError
-from vitreous.jobs.config.maps import AnisotropyConfig
+from vitreous.imaging.masks import soft_sphere
 from vitreous.jobs.maps.anisotropy import run_anisotropy, spread_of_views
 from vitreous.math.fourier import frequency_radius, to_fourier, to_real
 from vitreous.math.symmetry import point_group
-from vitreous.physics.masks import soft_sphere
 from vitreous.report.validation import write_validation_report
 from vitreous.validate.advice import advice, axis_in_words
 from vitreous.validate.anisotropy import ConicalFsc, conical_fsc, sphericity

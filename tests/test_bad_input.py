@@ -11,17 +11,18 @@ import torch
 from conftest import simulated
 from scipy.spatial.transform import Rotation
 
+from vitreous.config.maps import ReconstructConfig, SymmetryConfig
+from vitreous.config.refine import RefineConfig
 from vitreous.errors import InputError
+from vitreous.imaging.filters import low_pass
+from vitreous.imaging.phantom import built_in_phantom, symmetric_residues
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config.maps import ReconstructConfig, SymmetryConfig
-from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.maps.symmetry import run_symmetry
-from vitreous.jobs.refine.begin import Begun, begin
+from vitreous.jobs.refine.begin import begin
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
-from vitreous.physics.filters import low_pass
-from vitreous.physics.phantom import built_in_phantom, symmetric_residues
+from vitreous.schedules.refine.task import Begun
 
 BOX, PIXEL = 32, 8.0
 

@@ -19,25 +19,26 @@ from conftest import simulated
 from loader_samples import cached
 
 from vitreous.cli.particles import check as command
+from vitreous.config.particles import CheckConfig
+from vitreous.config.simulate import SimulateConfig
+from vitreous.engine.contrast import contrast_score
+from vitreous.engine.images import CtfMode, working_frame
+from vitreous.engine.rings import load_rings
 from vitreous.errors import VitreousError
+from vitreous.imaging.ctf import Optics, delocalisation, electron_wavelength
+from vitreous.imaging.map_grid import extent
 from vitreous.io.models import read_model
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.check.check import run_check
-from vitreous.jobs.check.preflight import Preflight, contrast_score
+from vitreous.jobs.check.preflight import Preflight
 from vitreous.jobs.check.sample import read_sample
-from vitreous.jobs.compare import extent
-from vitreous.jobs.config.particles import CheckConfig
-from vitreous.jobs.config.simulate import SimulateConfig
-from vitreous.jobs.em.rings import load_rings
-from vitreous.jobs.folder import ignore
-from vitreous.jobs.images import CtfMode, working_frame
 from vitreous.jobs.simulate import run_simulate, simulate_from
 from vitreous.math.fourier import frequency_radius, to_fourier
 from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
-from vitreous.physics.ctf import Optics, delocalisation, electron_wavelength
+from vitreous.runs.folder import ignore
 from vitreous.validate.particles.correction import ctf_correction
 from vitreous.validate.particles.duplicates import nearest, repeats
 from vitreous.validate.particles.spectra import (

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from vitreous.errors import InputError
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.checkpoint import Checkpoint
-from vitreous.jobs.contents import digest_of
-from vitreous.jobs.replacement import CHECKPOINT, PREVIOUS
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
+from vitreous.runs.checkpoint import Checkpoint
+from vitreous.runs.contents import digest_of
+from vitreous.runs.replacement import CHECKPOINT, PREVIOUS
 
 
 @dataclass(frozen=True)

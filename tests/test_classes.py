@@ -12,11 +12,11 @@ import pytest
 import torch
 from conftest import simulated
 
+from vitreous.config.abinit import AbinitConfig
+from vitreous.engine.junk import class_labels, effective_classes, noise_probability, roundness
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.abinit.abinit import run_abinit
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.em.junk import class_labels, effective_classes, noise_probability, roundness
 from vitreous.math.fourier import frequency_radius
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.particles.stack import open_images

@@ -24,24 +24,13 @@ from class_samples import (
 )
 from scipy.spatial.transform import Rotation
 
+from vitreous.config.classify import Classify3dConfig
+from vitreous.engine.images import CtfMode, Frame, working_frame
+from vitreous.engine.planes import load_planes
 from vitreous.errors import VitreousError
 from vitreous.io.mrc import read_map, write_map
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.classify3d.begin import begun
 from vitreous.jobs.classify3d.classify3d import run_classify3d
-from vitreous.jobs.classify3d.references import (
-    Framed,
-    at_images_grey,
-    compare_references,
-    in_frame,
-    read_reference,
-)
-from vitreous.jobs.classify3d.steps import hard
-from vitreous.jobs.classify3d.ways import NearPoses, given_poses, near_given
-from vitreous.jobs.config.classify import Classify3dConfig
-from vitreous.jobs.em.planes import load_planes
-from vitreous.jobs.folder import ignore
-from vitreous.jobs.images import CtfMode, Frame, working_frame
 from vitreous.math.fourier import frequency_radius
 from vitreous.math.rotations import angular_distance, euler_to_matrix
 from vitreous.math.symmetry import point_group
@@ -51,6 +40,17 @@ from vitreous.particles.poses import ANGLES
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.report.classes import write_classes_report
+from vitreous.runs.folder import ignore
+from vitreous.schedules.class3d.begin import begun
+from vitreous.schedules.class3d.pose_search import NearPoses, given_poses, near_given
+from vitreous.schedules.class3d.references import (
+    Framed,
+    at_images_grey,
+    compare_references,
+    in_frame,
+    read_reference,
+)
+from vitreous.schedules.class3d.steps import hard
 
 
 @pytest.fixture(scope="module")

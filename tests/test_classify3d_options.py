@@ -26,16 +26,16 @@ from class_samples import (
     stack,
 )
 
+from vitreous.engine import memory
 from vitreous.errors import InputError
+from vitreous.imaging.masks import soft_sphere
 from vitreous.io.mrc import read_map, write_map
-from vitreous.jobs import memory
-from vitreous.jobs.classify3d import sort
-from vitreous.jobs.classify3d.begin import begun
 from vitreous.jobs.classify3d.classify3d import run_classify3d
-from vitreous.jobs.classify3d.steps import even_shares
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
-from vitreous.physics.masks import soft_sphere
+from vitreous.schedules.class3d import sort
+from vitreous.schedules.class3d.begin import begun
+from vitreous.schedules.class3d.steps import even_shares
 from vitreous.validate.symmetry.turning import turned
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from vitreous.cli import app
-from vitreous.jobs.command import beside, command_of, shell_command
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.config.classify import Classify3dConfig
-from vitreous.jobs.config.refine import RefineConfig
+from vitreous.config.abinit import AbinitConfig
+from vitreous.config.classify import Classify3dConfig
+from vitreous.config.refine import RefineConfig
+from vitreous.runs.command import beside, command_of, shell_command
 
 ABINIT = AbinitConfig(Path("my data/p.star"), out=Path("job"), symmetry="O", resume=True)
 

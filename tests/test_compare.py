@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from vitreous.config.maps import CompareConfig
 from vitreous.errors import VitreousError
+from vitreous.imaging.phantom import residues
 from vitreous.io.mrc import write_map
 from vitreous.jobs.compare import run_compare
-from vitreous.jobs.config.maps import CompareConfig
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import angular_distance, random_rotations
-from vitreous.physics.phantom import residues
 from vitreous.validate.fsc import fsc, resolution_at
 from vitreous.validate.truth import align
 

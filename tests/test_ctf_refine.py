@@ -16,11 +16,17 @@ import pytest
 import torch
 
 from vitreous.cli import app
+from vitreous.config.ctf import CtfRefineConfig
+from vitreous.config.simulate import SimulateConfig
 from vitreous.errors import InputError, OptionError
+from vitreous.imaging.astigmatism import from_components, to_components
+from vitreous.imaging.ctf import Defocus, Optics
+from vitreous.imaging.masks import soft_sphere
+from vitreous.imaging.phantom import built_in_phantom
+from vitreous.imaging.project import map_to_cube
+from vitreous.imaging.simulate import clean_images, noisy
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.config.ctf import CtfRefineConfig
-from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.ctf.comparison import band_of, compare
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 from vitreous.jobs.ctf.setup import open_problem
@@ -29,12 +35,6 @@ from vitreous.jobs.simulate import particle_blocks, random_poses
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles
-from vitreous.physics.astigmatism import from_components, to_components
-from vitreous.physics.ctf import Defocus, Optics
-from vitreous.physics.masks import soft_sphere
-from vitreous.physics.phantom import built_in_phantom
-from vitreous.physics.project import map_to_cube
-from vitreous.physics.simulate import clean_images, noisy
 from vitreous.reconstruct.backproject import PosedImages, reconstruct_at_poses
 from vitreous.validate.optics.phase_fit import even_sums, gain, gradient, odd_sums
 from vitreous.validate.optics.shrinkage import shrink

@@ -13,9 +13,9 @@ from test_ctf_refine import BOX, ODD, PIXEL, Stack, simulate
 from test_report import Page
 
 from vitreous.cli import app
+from vitreous.imaging.ctf import beam_tilt_phase
 from vitreous.io.mrc import open_stack
 from vitreous.io.star import read_star
-from vitreous.physics.ctf import beam_tilt_phase
 from vitreous.validate.optics.phase_fit import PhaseSums
 from vitreous.validate.optics.phase_picture import on_plane, phase_pictures
 from vitreous.validate.optics.significance import standing

@@ -12,25 +12,25 @@ import pytest
 import torch
 from class_samples import BOX, MASK, PIXEL, classes_of, density, stack
 
+from vitreous.config.classify import Classify3dConfig, Classify3dOptions
 from vitreous.errors import VitreousError
+from vitreous.imaging.decoys import blob, noise_like
+from vitreous.imaging.filters import low_pass
 from vitreous.io.models import density as density_of
 from vitreous.io.models import read_model
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.classify3d.begin import march
 from vitreous.jobs.classify3d.classify3d import findings, run_classify3d
-from vitreous.jobs.classify3d.references import Reference
 from vitreous.jobs.classify3d.task import Task, set_up
-from vitreous.jobs.config.classify import Classify3dConfig, Classify3dOptions
 from vitreous.jobs.particles.classes import read_classes
 from vitreous.math.fourier import frequency_radius
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
-from vitreous.physics.decoys import blob, noise_like
-from vitreous.physics.filters import low_pass
 from vitreous.report.classes import write_classes_report
+from vitreous.schedules.class3d.begin import march
+from vitreous.schedules.class3d.references import Reference
 from vitreous.validate.decoys import recognised_decoy, roundness
 
 RADIUS = frequency_radius(64, 3)

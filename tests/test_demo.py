@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from vitreous.config.abinit import AbinitConfig
+from vitreous.config.simulate import DemoConfig
 from vitreous.io.mrc import read_map, write_map
 from vitreous.jobs import demo
-from vitreous.jobs.command import beside, command_of
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.config.simulate import DemoConfig
-from vitreous.jobs.folder import OnEvent, job_folder
-from vitreous.jobs.record import job_record, write_record
 from vitreous.particles.table import read_particles, write_particles
+from vitreous.runs.command import beside, command_of
+from vitreous.runs.folder import OnEvent, job_folder
+from vitreous.runs.record import job_record, write_record
 
 
 def searched(config: AbinitConfig, on_event: OnEvent) -> Path:

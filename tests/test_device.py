@@ -23,48 +23,48 @@ from conftest import simulated
 from disguise import DEVICE, NAME
 from torch import Tensor
 
+from vitreous.config.abinit import AbinitConfig
+from vitreous.config.classify import Classify3dConfig
+from vitreous.config.ctf import CtfRefineConfig
+from vitreous.config.maps import LocalResolutionConfig, PostprocessConfig, ReconstructConfig
+from vitreous.config.particles import SubtractConfig
+from vitreous.config.refine import RefineConfig
+from vitreous.engine.image_fit import image_fit
+from vitreous.engine.images import CtfMode, Frame, working_frame
+from vitreous.engine.local_pass import Posed, local_pass
+from vitreous.engine.pass_ import Places, nearby, prior_power, search_pass
+from vitreous.engine.planes import PlaneImages, load_planes
+from vitreous.engine.pose_refinement import Material, Polished, held_out_evidence, polish
+from vitreous.engine.rings import load_rings
+from vitreous.engine.searches.continuous import turn_by
+from vitreous.engine.searches.local import neighbourhood
+from vitreous.engine.searches.prior import PlacePrior
+from vitreous.engine.searches.sampling import shift_grid
+from vitreous.engine.searches.tiles import Tiling
 from vitreous.errors import OptionError
 from vitreous.io.mrc import read_map, write_map
 from vitreous.io.star import read_star
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.classify3d.classify3d import run_classify3d
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.config.classify import Classify3dConfig
-from vitreous.jobs.config.ctf import CtfRefineConfig
-from vitreous.jobs.config.maps import LocalResolutionConfig, PostprocessConfig, ReconstructConfig
-from vitreous.jobs.config.particles import SubtractConfig
-from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
-from vitreous.jobs.em.engine import Places, nearby, prior_power, search_pass
-from vitreous.jobs.em.image_fit import image_fit
-from vitreous.jobs.em.local_pass import Posed, local_pass
-from vitreous.jobs.em.planes import PlaneImages, load_planes
-from vitreous.jobs.em.polish import Material, Polished, held_out_evidence, polish
-from vitreous.jobs.em.rings import load_rings
-from vitreous.jobs.folder import ignore
-from vitreous.jobs.images import CtfMode, Frame, working_frame
 from vitreous.jobs.maps.local_resolution import run_local_resolution
 from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.jobs.maps.reconstruct import run_reconstruct
-from vitreous.jobs.options import deterministic_on
 from vitreous.jobs.particles.subtract import run_subtract
-from vitreous.jobs.refine.gold import gold_standard, references_from
-from vitreous.jobs.refine.off_lattice import off_lattice
 from vitreous.jobs.refine.refine import run_refine
-from vitreous.kernels.running import running_total
 from vitreous.math.fourier import resample_map
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
+from vitreous.ops.running import running_total
 from vitreous.particles.grid import common_grid
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import ImageSource, open_images
 from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.reconstruct.solve import solve
-from vitreous.search.gauss_newton import turn_by
-from vitreous.search.grid import shift_grid
-from vitreous.search.local import neighbourhood
-from vitreous.search.prior import PlacePrior
-from vitreous.search.tiles import Tiling
+from vitreous.runs.folder import ignore
+from vitreous.runs.options import deterministic_on
+from vitreous.schedules.refine.continuous import off_lattice
+from vitreous.schedules.refine.gold import gold_standard, references_from
 
 COUNT, BOX, PIXEL = 48, 32, 8.0
 HOST = torch.device("cpu")

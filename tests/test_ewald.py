@@ -14,16 +14,16 @@ import torch
 from thick_samples import BOX, DIAMETER, FIELD, PIXEL, VOLTAGE, Thick, thick_object
 
 from vitreous.cli import app
+from vitreous.config.maps import ReconstructConfig
 from vitreous.errors import VitreousError
+from vitreous.imaging.ctf import Defocus, Optics, contrast_transfer, ctf_phase, electron_wavelength
+from vitreous.imaging.project import image_frequencies
 from vitreous.io.mrc import read_map
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.config.maps import ReconstructConfig
 from vitreous.jobs.maps.curvature import mean_fsc
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.math.rotations import random_rotations
 from vitreous.math.symmetry import point_group
-from vitreous.physics.ctf import Defocus, Optics, contrast_transfer, ctf_phase, electron_wavelength
-from vitreous.physics.project import image_frequencies
 from vitreous.reconstruct.backproject import reconstruct_at_poses
 from vitreous.reconstruct.ewald import Curvature, likeness, matters_beyond, sphere_terms
 from vitreous.reconstruct.half_cube import empty_half_cube, insert_eagerly, insert_slices

@@ -21,20 +21,20 @@ import torch
 from conftest import simulated
 
 from vitreous.cli.failures import line_of
+from vitreous.config.maps import ReconstructConfig
+from vitreous.engine import free_memory
 from vitreous.errors import InputError, Interrupted, OutputError, VitreousError
 from vitreous.io.atomic import atomic_path, write_text
 from vitreous.io.models import read_model
 from vitreous.io.mrc import open_stack, read_map
 from vitreous.io.star import read_star
-from vitreous.jobs import free_memory
-from vitreous.jobs.checkpoint import Checkpoint
-from vitreous.jobs.config.maps import ReconstructConfig
-from vitreous.jobs.folder import job_folder
-from vitreous.jobs.log import LOG, read_events
 from vitreous.jobs.maps.reconstruct import run_reconstruct
-from vitreous.jobs.record import write_record
-from vitreous.jobs.replacement import CHECKPOINT, foreign, unfinished
-from vitreous.jobs.targets import spare_inputs, spared
+from vitreous.runs.checkpoint import Checkpoint
+from vitreous.runs.folder import job_folder
+from vitreous.runs.log import LOG, read_events
+from vitreous.runs.record import write_record
+from vitreous.runs.replacement import CHECKPOINT, foreign, unfinished
+from vitreous.runs.targets import spare_inputs, spared
 
 
 @dataclass(frozen=True)
@@ -468,7 +468,7 @@ def test_memory_that_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_memory_limit_of_the_process_counts() -> None:
     """As ulimit -v sets it."""
     code = (
-        "import resource, torch; from vitreous.jobs.free_memory import free_memory;"
+        "import resource, torch; from vitreous.engine.free_memory import free_memory;"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize();"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, -1));"
         "print(free_memory(torch.device('cpu')))"

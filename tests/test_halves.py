@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 from conftest import simulated
 
+from vitreous.config.maps import ReconstructConfig
+from vitreous.config.particles import CheckConfig, ExpandSymmetryConfig, SelectConfig
 from vitreous.errors import InputError
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.check.check import run_check
 from vitreous.jobs.check.pick_findings import distance_findings
-from vitreous.jobs.config.maps import ReconstructConfig
-from vitreous.jobs.config.particles import CheckConfig, ExpandSymmetryConfig, SelectConfig
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
 from vitreous.jobs.particles.select import run_select

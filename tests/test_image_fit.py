@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loader_samples import NoCtf, cached
 
-from vitreous.jobs.em.found import Found
-from vitreous.jobs.em.image_fit import ImageFit, image_fit, unlike_others
-from vitreous.jobs.em.local_pass import Posed
-from vitreous.jobs.em.planes import PlaneImages, half_plane
-from vitreous.kernels.cubes import read_planes
+from vitreous.engine.assignments import Found
+from vitreous.engine.image_fit import ImageFit, image_fit, unlike_others
+from vitreous.engine.local_pass import Posed
+from vitreous.engine.planes import PlaneImages, half_plane
+from vitreous.imaging.project import map_to_cube, shift_phase
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix
-from vitreous.physics.project import map_to_cube, shift_phase
+from vitreous.ops.cubes import read_planes
 
 BOX, PIXEL, SHELLS = 32, 4.0, 14
 

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from vitreous.cli.failures import line_of
+from vitreous.config.abinit import AbinitConfig
 from vitreous.errors import Interrupted
 from vitreous.io.mrc import read_map
 from vitreous.jobs.abinit.abinit import run_abinit
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.log import LOG, read_events
-from vitreous.jobs.replacement import CHECKPOINT
+from vitreous.runs.log import LOG, read_events
+from vitreous.runs.replacement import CHECKPOINT
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

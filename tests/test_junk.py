@@ -15,22 +15,22 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 from test_search import BOX, POLAR, RINGS, cube, images_of
 
-from vitreous.jobs.abinit.problem import first_state
-from vitreous.jobs.abinit.searched import Task, posed_problem
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.em.junk import junk_log_likelihood, junk_log_odds
-from vitreous.jobs.em.looks import coarse_look
-from vitreous.jobs.em.online import Step, stepped
-from vitreous.jobs.folder import ignore
+from vitreous.config.abinit import AbinitConfig
+from vitreous.engine.adaptive_search import coarse_look
+from vitreous.engine.junk import junk_log_likelihood, junk_log_odds
+from vitreous.engine.mini_batches import Step, stepped
+from vitreous.engine.searches.grid import RingSums, expectation, references
+from vitreous.engine.searches.sampling import shift_grid
+from vitreous.engine.searches.tiles import Tiling
+from vitreous.imaging.project import FourierCube
 from vitreous.math.fourier import resample_map
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
-from vitreous.physics.project import FourierCube
-from vitreous.search.expectation import RingSums, expectation, references
-from vitreous.search.grid import shift_grid
-from vitreous.search.tiles import Tiling
+from vitreous.runs.folder import ignore
+from vitreous.schedules.abinit.problem import first_state
+from vitreous.schedules.abinit.searched import Task, posed_problem
 
 __all__ = ["cube"]  # the fixture
 

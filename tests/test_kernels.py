@@ -7,8 +7,26 @@ import math
 import pytest
 import torch
 
-from vitreous.kernels import compiler, cubes
-from vitreous.kernels.angular import (
+from vitreous.engine.searches.grid import expectation, references
+from vitreous.engine.searches.sampling import shift_grid
+from vitreous.engine.searches.score import reference_log_likelihood
+from vitreous.engine.searches.tiles import Tiling, tile_size
+from vitreous.imaging.masks import soft_sphere
+from vitreous.imaging.phantom import built_in_phantom
+from vitreous.imaging.polar import PolarGrid, polar_grid, polar_matrix, to_polar
+from vitreous.imaging.project import (
+    FourierCube,
+    image_frequencies,
+    map_to_cube,
+    read_cube,
+    shift_phase,
+    slice_points,
+)
+from vitreous.math.rotations import random_rotations
+from vitreous.math.so3 import orientation_grid
+from vitreous.math.symmetry import point_group
+from vitreous.ops import compiler, cubes
+from vitreous.ops.angular import (
     AngularBasis,
     analyse,
     angular_basis,
@@ -22,23 +40,9 @@ from vitreous.kernels.angular import (
     thinned,
     turned_back,
 )
-from vitreous.kernels.scratch import Scratch
-from vitreous.kernels.spectra import spectra, spectra_eagerly
-from vitreous.kernels.weights import weigh, weigh_eagerly
-from vitreous.math.rotations import random_rotations
-from vitreous.math.so3 import orientation_grid
-from vitreous.math.symmetry import point_group
-from vitreous.physics.masks import soft_sphere
-from vitreous.physics.phantom import built_in_phantom
-from vitreous.physics.polar import PolarGrid, polar_grid, polar_matrix, to_polar
-from vitreous.physics.project import (
-    FourierCube,
-    image_frequencies,
-    map_to_cube,
-    read_cube,
-    shift_phase,
-    slice_points,
-)
+from vitreous.ops.scratch import Scratch
+from vitreous.ops.spectra import spectra, spectra_eagerly
+from vitreous.ops.weights import weigh, weigh_eagerly
 from vitreous.reconstruct.insert import (
     empty_accumulator,
     friedel_symmetrised,
@@ -47,10 +51,6 @@ from vitreous.reconstruct.insert import (
     spread,
 )
 from vitreous.reconstruct.solve import solve
-from vitreous.search.expectation import expectation, references
-from vitreous.search.grid import shift_grid
-from vitreous.search.score import reference_log_likelihood
-from vitreous.search.tiles import Tiling, tile_size
 from vitreous.validate.fsc import fsc
 from vitreous.validate.symmetry.turning import symmetrised
 
@@ -192,7 +192,7 @@ def test_the_compiled_weights_are_the_eager_ones(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_gpu_weights_are_the_eager_ones(n_psi: int, dtype: torch.dtype) -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
-    from vitreous.kernels import gpu
+    from vitreous.ops import gpu
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(8)

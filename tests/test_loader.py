@@ -12,22 +12,22 @@ import pytest
 import torch
 from conftest import simulated
 
+from vitreous.config.abinit import AbinitConfig
+from vitreous.engine.images import CtfMode, working_frame
+from vitreous.engine.memory import MemoryPlan, usable
+from vitreous.engine.planes import load_planes
+from vitreous.engine.rings import load_rings
+from vitreous.engine.searches.tiles import Tiling
 from vitreous.errors import OptionError
 from vitreous.io.mrc import read_map
 from vitreous.io.star import read_star
 from vitreous.jobs.abinit.abinit import run_abinit
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.em.planes import load_planes
-from vitreous.jobs.em.rings import load_rings
-from vitreous.jobs.folder import ignore
-from vitreous.jobs.images import CtfMode, working_frame
-from vitreous.jobs.memory import MemoryPlan, usable
 from vitreous.math.rotations import angular_distance, euler_to_matrix
 from vitreous.particles.grid import common_grid
 from vitreous.particles.loader import Room, TransformCache, ahead
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
-from vitreous.search.tiles import Tiling
+from vitreous.runs.folder import ignore
 
 CPU = torch.device("cpu")
 ROWS, WIDTH = 40, 6

@@ -12,18 +12,23 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from vitreous.jobs.em.planes import half_plane
-from vitreous.math.rotations import angular_distance, random_rotations
-from vitreous.physics.phantom import built_in_phantom
-from vitreous.physics.project import (
+from vitreous.engine.planes import half_plane
+from vitreous.engine.searches.local import (
+    Neighbourhood,
+    ball_lattice,
+    local_expectation,
+    neighbourhood,
+)
+from vitreous.engine.searches.sampling import shift_grid
+from vitreous.imaging.phantom import built_in_phantom
+from vitreous.imaging.project import (
     FourierCube,
     map_to_cube,
     read_cube,
     shift_phase,
     slice_points,
 )
-from vitreous.search.grid import shift_grid
-from vitreous.search.local import Neighbourhood, ball_lattice, local_expectation, neighbourhood
+from vitreous.math.rotations import angular_distance, random_rotations
 
 BOX, SHELLS = 32, 10
 PLANE = half_plane(SHELLS)

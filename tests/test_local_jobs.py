@@ -10,11 +10,15 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from vitreous.config.maps import ReconstructConfig
+from vitreous.config.refine import RefineConfig
+from vitreous.config.simulate import SimulateConfig
+from vitreous.imaging.ctf import Optics
+from vitreous.imaging.phantom import residues, symmetric_residues
+from vitreous.imaging.project import map_to_cube
+from vitreous.imaging.simulate import Views, clean_images
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import write_star
-from vitreous.jobs.config.maps import ReconstructConfig
-from vitreous.jobs.config.refine import RefineConfig
-from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.simulate import particle_blocks, random_poses
@@ -23,10 +27,6 @@ from vitreous.math.rotations import angular_distance
 from vitreous.math.symmetry import point_group
 from vitreous.particles.poses import read_poses
 from vitreous.particles.table import read_particles
-from vitreous.physics.ctf import Optics
-from vitreous.physics.phantom import residues, symmetric_residues
-from vitreous.physics.project import map_to_cube
-from vitreous.physics.simulate import Views, clean_images
 
 BOX, PIXEL, COUNT, WIDTH = 32, 7.0, 400, 5.6
 HINGE = (5.0, 0.0, 0.0)

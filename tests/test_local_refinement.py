@@ -13,12 +13,28 @@ from conftest import simulated
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from vitreous.config.refine import RefineConfig
+from vitreous.engine.planes import half_plane
+from vitreous.engine.searches.continuous import (
+    differentiable_cube,
+    fit,
+    gauss_newton,
+    slices_and_derivatives,
+    turn_by,
+)
+from vitreous.engine.searches.local import (
+    LocalBest,
+    Neighbourhood,
+    local_expectation,
+    neighbourhood,
+)
+from vitreous.engine.searches.prior import PlacePrior
+from vitreous.engine.searches.sampling import shift_grid
 from vitreous.errors import OptionError
-from vitreous.jobs.config.refine import RefineConfig
-from vitreous.jobs.em.planes import half_plane
-from vitreous.jobs.refine.locality import check_locality
+from vitreous.imaging.masks import cosine_edge
+from vitreous.imaging.phantom import built_in_phantom
+from vitreous.imaging.project import FourierCube, read_cube, shift_phase, slice_points
 from vitreous.jobs.refine.refine import run_refine
-from vitreous.jobs.refine.scales import particle_contrast
 from vitreous.math.fourier import (
     from_half_fourier,
     half_frequency_radius,
@@ -29,20 +45,9 @@ from vitreous.math.rotations import angular_distance, random_rotations
 from vitreous.math.symmetry import point_group
 from vitreous.particles.poses import read_poses
 from vitreous.particles.table import read_particles
-from vitreous.physics.masks import cosine_edge
-from vitreous.physics.phantom import built_in_phantom
-from vitreous.physics.project import FourierCube, read_cube, shift_phase, slice_points
 from vitreous.reconstruct.nonuniform import cross_validated
-from vitreous.search.gauss_newton import (
-    differentiable_cube,
-    fit,
-    gauss_newton,
-    slices_and_derivatives,
-    turn_by,
-)
-from vitreous.search.grid import shift_grid
-from vitreous.search.local import LocalBest, Neighbourhood, local_expectation, neighbourhood
-from vitreous.search.prior import PlacePrior
+from vitreous.schedules.refine.locality import check_locality
+from vitreous.schedules.refine.scales import particle_contrast
 
 BOX, RESOLVED = 64, 20.0
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from half_map_samples import BOX, PIXEL, decayed, halves, white, written
 
+from vitreous.config.maps import LocalResolutionConfig
 from vitreous.errors import VitreousError
+from vitreous.imaging.filters import low_pass
+from vitreous.imaging.masks import soft_sphere
 from vitreous.io.mrc import read_map
-from vitreous.jobs.config.maps import LocalResolutionConfig
 from vitreous.jobs.maps.local_resolution import run_local_resolution
-from vitreous.physics.filters import low_pass
-from vitreous.physics.masks import soft_sphere
 from vitreous.report.validation import write_validation_report
 from vitreous.validate.fsc import crossing, fsc
 from vitreous.validate.local_resolution import (

@@ -13,18 +13,18 @@ import pytest
 import torch
 from half_map_samples import halves, white
 
+from vitreous.config.maps import AnisotropyConfig, PostprocessConfig
+from vitreous.config.volumes import FscConfig
 from vitreous.errors import InputError
+from vitreous.imaging.envelope import automatic_mask, mask_above
+from vitreous.imaging.masks import soft_sphere
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config.maps import AnisotropyConfig, PostprocessConfig
-from vitreous.jobs.config.volumes import FscConfig
 from vitreous.jobs.maps.anisotropy import run_anisotropy
 from vitreous.jobs.maps.half_maps import open_half_maps
 from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.jobs.volumes.correlate import run_fsc
 from vitreous.math.fourier import from_half_fourier, half_frequency_radius, to_half_fourier
 from vitreous.math.gaussians import gaussian_sum
-from vitreous.physics.envelope import automatic_mask, mask_above
-from vitreous.physics.masks import soft_sphere
 from vitreous.report.validation import write_validation_report
 from vitreous.validate.fsc import dip_warnings, first_below, fsc, resolution_of_shell, rises_again
 from vitreous.validate.half_maps import half_map_curves

@@ -12,30 +12,30 @@ import pytest
 import torch
 from conftest import simulated
 
+from vitreous.config.abinit import AbinitConfig
+from vitreous.config.classify import Classify3dConfig
+from vitreous.config.ctf import CtfRefineConfig
+from vitreous.config.maps import ReconstructConfig
+from vitreous.config.particles import SubtractConfig
+from vitreous.config.refine import RefineConfig
+from vitreous.engine.images import CtfMode, working_frame
+from vitreous.engine.pass_ import renewed_noise, renewed_scale
+from vitreous.engine.planes import load_planes
+from vitreous.engine.rings import load_rings
 from vitreous.errors import OptionError
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.check.preflight import preflight
 from vitreous.jobs.classify3d.classify3d import run_classify3d
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.config.classify import Classify3dConfig
-from vitreous.jobs.config.ctf import CtfRefineConfig
-from vitreous.jobs.config.maps import ReconstructConfig
-from vitreous.jobs.config.particles import SubtractConfig
-from vitreous.jobs.config.refine import RefineConfig
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
-from vitreous.jobs.em.engine import renewed_noise, renewed_scale
-from vitreous.jobs.em.planes import load_planes
-from vitreous.jobs.em.rings import load_rings
-from vitreous.jobs.folder import ignore
-from vitreous.jobs.images import CtfMode, working_frame
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.particles.subtract import run_subtract
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.particles.grid import Grid, common_grid
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles
+from vitreous.runs.folder import ignore
 from vitreous.validate.fsc import fsc
 from vitreous.validate.particles.spectra import half_plane, spectrum_at
 from vitreous.validate.truth import align

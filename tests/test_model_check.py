@@ -14,15 +14,15 @@ import pytest
 import torch
 
 from vitreous.cli import app
+from vitreous.config.maps import ModelCheckConfig
 from vitreous.errors import VitreousError
+from vitreous.imaging.phantom import residues
 from vitreous.io.density import read_density
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config.maps import ModelCheckConfig
 from vitreous.jobs.maps.model_check import run_model_check
 from vitreous.math.fourier import shell_index, shell_mean, to_fourier
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import random_rotations
-from vitreous.physics.phantom import residues
 from vitreous.validate.model_map import correlation_by_part, nearest_atoms
 from vitreous.validate.truth import mirrored
 

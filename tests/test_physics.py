@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from vitreous.imaging.ctf import Defocus, Optics, contrast_transfer, electron_wavelength
+from vitreous.imaging.masks import mask_in_box, soft_sphere
+from vitreous.imaging.polar import PolarGrid, polar_matrix, to_polar
+from vitreous.imaging.project import cube_to_map, gridding_window, map_to_cube, project, read_cube
 from vitreous.math.fourier import resample, resample_map, to_fourier, to_real
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix, matrix_to_euler, random_rotations
 from vitreous.math.so3 import healpix_directions, orientation_grid
 from vitreous.math.symmetry import point_group
-from vitreous.physics.ctf import Defocus, Optics, contrast_transfer, electron_wavelength
-from vitreous.physics.masks import mask_in_box, soft_sphere
-from vitreous.physics.polar import PolarGrid, polar_matrix, to_polar
-from vitreous.physics.project import cube_to_map, gridding_window, map_to_cube, project, read_cube
 from vitreous.reconstruct.insert import empty_accumulator, insert
 
 POSITIONS = np.array([[12.0, -8.0, 5.0], [-15.0, 4.0, -9.0], [3.0, 16.0, 10.0]])

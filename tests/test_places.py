@@ -14,7 +14,7 @@ import vitreous
 
 _SCRIPT = """
 import numpy as np
-from vitreous.kernels.neighbours import share
+from vitreous.ops.neighbours import share
 lines = np.eye(1, 9, 4, dtype=np.float32)
 out = np.zeros_like(lines)
 share(lines, 1, out, 0, 9)

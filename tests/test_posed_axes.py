@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from vitreous.jobs.config.maps import ReconstructConfig
-from vitreous.jobs.config.simulate import SimulateConfig
-from vitreous.jobs.folder import ignore
+from vitreous.config.maps import ReconstructConfig
+from vitreous.config.simulate import SimulateConfig
+from vitreous.imaging.phantom import symmetric_residues
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.simulate import simulate_from
 from vitreous.math.gaussians import gaussian_sum
@@ -19,7 +19,7 @@ from vitreous.math.rotations import matrix_to_euler, random_rotations
 from vitreous.math.symmetry import point_group
 from vitreous.particles.poses import read_poses
 from vitreous.particles.table import read_particles, write_particles
-from vitreous.physics.phantom import symmetric_residues
+from vitreous.runs.folder import ignore
 
 BOX, PIXEL, COUNT = 32, 7.5, 300
 GROUPS = ["C3", "D2", "O"]

@@ -14,10 +14,12 @@ import pytest
 import torch
 from half_map_samples import BOX, PIXEL, RADIUS, atoms, decayed, halves, molecule, white, written
 
+from vitreous.config.maps import PostprocessConfig
 from vitreous.errors import VitreousError
+from vitreous.imaging.envelope import automatic_mask, mask_above
+from vitreous.imaging.filters import low_pass
 from vitreous.io.mrc import read_map, write_map
 from vitreous.io.mtf import read_mtf
-from vitreous.jobs.config.maps import PostprocessConfig
 from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.math.fourier import (
     frequency_radius,
@@ -29,8 +31,6 @@ from vitreous.math.fourier import (
     to_fourier,
     to_half_fourier,
 )
-from vitreous.physics.envelope import automatic_mask, mask_above
-from vitreous.physics.filters import low_pass
 from vitreous.report.validation import write_validation_report
 from vitreous.validate.fsc import first_below, fsc, resolution_at, resolution_of_shell
 from vitreous.validate.half_maps import half_map_curves, randomise_phases

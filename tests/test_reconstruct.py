@@ -15,21 +15,21 @@ import torch
 from conftest import simulated
 
 from vitreous.cli import app
+from vitreous.config.maps import ReconstructConfig
+from vitreous.config.simulate import SimulateConfig
 from vitreous.errors import VitreousError
+from vitreous.imaging.ctf import Optics
+from vitreous.imaging.masks import soft_sphere
+from vitreous.imaging.phantom import built_in_phantom
+from vitreous.imaging.project import map_to_cube, slice_points
+from vitreous.imaging.simulate import clean_images
 from vitreous.io.mrc import open_stack, read_map, stack_writer
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.config.maps import ReconstructConfig
-from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.simulate import random_poses
 from vitreous.math.fourier import crop_or_pad, frequency_radius, resample
 from vitreous.math.rotations import random_rotations
 from vitreous.math.symmetry import lattice_cosets, point_group
-from vitreous.physics.ctf import Optics
-from vitreous.physics.masks import soft_sphere
-from vitreous.physics.phantom import built_in_phantom
-from vitreous.physics.project import map_to_cube, slice_points
-from vitreous.physics.simulate import clean_images
 from vitreous.reconstruct.backproject import PosedImages, reconstruct_at_poses
 from vitreous.reconstruct.half_cube import (
     HalfCube,
@@ -314,8 +314,8 @@ def test_nothing_beyond_the_resolution_asked_for(stack: Path, tmp_path: Path) ->
 
 
 def test_phase_flipped_images(stack: Path, tmp_path: Path) -> None:
-    from vitreous.physics.ctf import Defocus, contrast_transfer
-    from vitreous.physics.project import image_frequencies
+    from vitreous.imaging.ctf import Defocus, contrast_transfer
+    from vitreous.imaging.project import image_frequencies
 
     frame = read_star(stack)["particles"].frame
     columns = [frame[f"rlnDefocus{c}"].cast(pl.Float32).to_torch() for c in ("U", "V", "Angle")]

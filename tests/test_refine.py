@@ -13,18 +13,18 @@ import pytest
 import torch
 from conftest import simulated
 
+from vitreous.config.refine import RefineConfig
 from vitreous.errors import InputError, VitreousError
+from vitreous.imaging.phantom import built_in_phantom
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.config.refine import RefineConfig
-from vitreous.jobs.refine.gold import claimed
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.math.rotations import angular_distance, euler_to_matrix
 from vitreous.math.symmetry import point_group
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
-from vitreous.physics.phantom import built_in_phantom
 from vitreous.report.validation import write_validation_report
+from vitreous.schedules.refine.gold import claimed
 from vitreous.validate.fsc import fsc, resolution_at
 from vitreous.validate.symmetry.turning import symmetrised
 

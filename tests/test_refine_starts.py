@@ -14,22 +14,22 @@ import torch
 from conftest import simulated
 
 from vitreous.cli import app
+from vitreous.config.refine import RefineConfig
 from vitreous.errors import OptionError
+from vitreous.imaging.masks import soft_sphere
 from vitreous.io.models import read_volume
 from vitreous.io.mrc import write_map
 from vitreous.io.star import write_star
-from vitreous.jobs.config.refine import RefineConfig
-from vitreous.jobs.folder import ignore
 from vitreous.jobs.refine.begin import begin, brought_poses, lowpass_warnings
-from vitreous.jobs.refine.choice import Choice, Start, first_of_the_best
 from vitreous.jobs.refine.refine import run_refine
-from vitreous.jobs.refine.trials import choose_start, sample_of
-from vitreous.jobs.refine.verdict import Evidence, Gain, judge
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.particles.poses import ANGLES
 from vitreous.particles.table import ParticleTable, read_particles
-from vitreous.physics.masks import soft_sphere
 from vitreous.report.trust import refinement_trust
+from vitreous.runs.folder import ignore
+from vitreous.schedules.refine.choice import Choice, Start, first_of_the_best
+from vitreous.schedules.refine.trials import choose_start, sample_of
+from vitreous.schedules.refine.verdict import Evidence, Gain, judge
 from vitreous.validate.fsc import fsc
 from vitreous.validate.reproducibility import likeness_to_mirror
 from vitreous.validate.truth import mirrored

@@ -11,9 +11,13 @@ import pytest
 import torch
 from conftest import simulated
 
+from vitreous.config.simulate import SimulateConfig
+from vitreous.imaging.ctf import Defocus, Optics
+from vitreous.imaging.phantom import built_in_phantom
+from vitreous.imaging.project import map_to_cube
+from vitreous.imaging.simulate import clean_images
 from vitreous.io.mrc import read_map, write_map
 from vitreous.io.star import StarBlock, write_star
-from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.simulate import particle_blocks, random_poses
 from vitreous.math.fourier import frequency_radius, to_fourier
 from vitreous.math.rotations import euler_to_matrix
@@ -21,10 +25,6 @@ from vitreous.math.symmetry import point_group
 from vitreous.particles.columns import numbers
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
-from vitreous.physics.ctf import Defocus, Optics
-from vitreous.physics.phantom import built_in_phantom
-from vitreous.physics.project import map_to_cube
-from vitreous.physics.simulate import clean_images
 from vitreous.reconstruct.backproject import PosedImages, reconstruct_at_poses
 from vitreous.validate.fsc import fsc, resolution_at
 

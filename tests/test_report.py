@@ -16,7 +16,6 @@ from rich.console import Console
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import write_map
-from vitreous.jobs.log import EventLog, read_events
 from vitreous.math.cells import cell_of
 from vitreous.math.so3 import healpix_directions
 from vitreous.math.symmetry import point_group
@@ -25,6 +24,7 @@ from vitreous.report.html import write_report
 from vitreous.report.progress import ProgressDisplay, duration, share_done
 from vitreous.report.record import iterations_by_start
 from vitreous.report.viewer import SIDE, default_level, fitted, make_view
+from vitreous.runs.log import EventLog, read_events
 
 BOX, PIXEL = 32, 4.0
 

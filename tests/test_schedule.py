@@ -10,24 +10,24 @@ from pathlib import Path
 import pytest
 import torch
 
+from vitreous.config.abinit import AbinitConfig
+from vitreous.engine import memory
+from vitreous.engine.images import Frame, working_frame
 from vitreous.errors import InputError
-from vitreous.jobs import memory
+from vitreous.imaging.polar import polar_grid
 from vitreous.jobs.abinit import checks
 from vitreous.jobs.abinit.abinit import run_abinit
-from vitreous.jobs.abinit.memory import memory_plan
-from vitreous.jobs.abinit.schedule import (
+from vitreous.particles.grid import Grid, common_grid
+from vitreous.particles.table import read_particles
+from vitreous.schedules.abinit.memory import memory_plan
+from vitreous.schedules.abinit.schedule import (
     angular_step,
     last_angular_step,
     noise_factor,
     rounds,
     schedule,
 )
-from vitreous.jobs.abinit.temperature import inflated, is_steered, steered
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.images import Frame, working_frame
-from vitreous.particles.grid import Grid, common_grid
-from vitreous.particles.table import read_particles
-from vitreous.physics.polar import polar_grid
+from vitreous.schedules.abinit.temperature import inflated, is_steered, steered
 
 TUTORIAL = {
     "initial_resolution": 35.0,

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitreous.kernels.angular import ring_samples
+from vitreous.engine.searches.grid import expectation, references
+from vitreous.engine.searches.posterior import Best, significant
+from vitreous.engine.searches.sampling import shift_grid
+from vitreous.engine.searches.tiles import Tiling
+from vitreous.imaging.phantom import built_in_phantom
+from vitreous.imaging.polar import polar_grid
+from vitreous.imaging.project import FourierCube, map_to_cube
 from vitreous.math.so3 import OrientationGrid, neighbours, orientation_grid
 from vitreous.math.symmetry import point_group
-from vitreous.physics.phantom import built_in_phantom
-from vitreous.physics.polar import polar_grid
-from vitreous.physics.project import FourierCube, map_to_cube
-from vitreous.search.expectation import expectation, references
-from vitreous.search.grid import shift_grid
-from vitreous.search.posterior import Best, significant
-from vitreous.search.tiles import Tiling
+from vitreous.ops.angular import ring_samples
 
 BOX, RINGS = 32, 8
 POLAR = polar_grid(RINGS, 1.0)

@@ -13,10 +13,10 @@ import polars as pl
 import pytest
 import torch
 
+from vitreous.config.particles import ExpandSymmetryConfig, SelectConfig
 from vitreous.errors import InputError, VitreousError
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import StarBlock, read_star, write_star
-from vitreous.jobs.config.particles import ExpandSymmetryConfig, SelectConfig
 from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
 from vitreous.jobs.particles.select import Selection, class_list, run_select
 from vitreous.math.rotations import euler_to_matrix

@@ -6,7 +6,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from vitreous.physics.masks import mask_in_box
+from vitreous.imaging.masks import mask_in_box
 from vitreous.validate.fsc import correlation
 
 

@@ -16,15 +16,15 @@ from cyclopts.argument import Argument
 
 from vitreous.cli import app
 from vitreous.cli.volumes import tools
+from vitreous.config.classify import Classify3dConfig
+from vitreous.config.maps import PostprocessConfig
+from vitreous.config.particles import CheckConfig
+from vitreous.config.shared import CtfOptions, FolderOptions, RunOptions
+from vitreous.config.volumes import LowpassConfig
+from vitreous.engine.images import CtfMode
 from vitreous.errors import OptionError
-from vitreous.jobs.config.classify import Classify3dConfig
-from vitreous.jobs.config.maps import PostprocessConfig
-from vitreous.jobs.config.particles import CheckConfig
-from vitreous.jobs.config.shared import CtfOptions, FolderOptions, RunOptions
-from vitreous.jobs.config.volumes import LowpassConfig
-from vitreous.jobs.images import CtfMode
-from vitreous.jobs.options import on_its_threads
-from vitreous.kernels.threads import cores
+from vitreous.ops.threads import cores
+from vitreous.runs.options import on_its_threads
 
 MAPS = {"refine": "--reference a.mrc", "classify3d": "--reference a.mrc b.mrc"}
 

@@ -12,19 +12,19 @@ import torch
 from class_samples import BOX, PIXEL, stack
 from conftest import simulated
 
+from vitreous.config.abinit import AbinitConfig
 from vitreous.errors import OptionError
 from vitreous.io.mrc import read_map
-from vitreous.jobs.abinit import several
 from vitreous.jobs.abinit.abinit import run_abinit, with_effort
-from vitreous.jobs.abinit.problem import first_state
-from vitreous.jobs.abinit.schedule import batches, split_steps, starts_of
-from vitreous.jobs.abinit.searched import Task, posed_problem
-from vitreous.jobs.abinit.splitting import split_classes
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.folder import ignore
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
+from vitreous.runs.folder import ignore
+from vitreous.schedules.abinit import several
+from vitreous.schedules.abinit.problem import first_state
+from vitreous.schedules.abinit.schedule import batches, split_steps, starts_of
+from vitreous.schedules.abinit.searched import Task, posed_problem
+from vitreous.schedules.abinit.splitting import split_classes
 
 EACH = 300
 FEW = {"initial_iterations": 2, "between_iterations": 2, "final_iterations": 1}

@@ -14,10 +14,11 @@ import pytest
 import torch
 from conftest import simulated
 
+from vitreous.config.particles import SubtractConfig
 from vitreous.errors import VitreousError
+from vitreous.imaging.subtract import Match, common_scale, particle_scales
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import StarBlock, read_star, write_star
-from vitreous.jobs.config.particles import SubtractConfig
 from vitreous.jobs.particles.subtract import run_subtract
 from vitreous.math.fourier import frequency_radius, to_fourier
 from vitreous.math.gaussians import gaussian_sum
@@ -26,7 +27,6 @@ from vitreous.particles.micrographs import positions
 from vitreous.particles.poses import read_coordinates, read_poses
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
-from vitreous.physics.subtract import Match, common_scale, particle_scales
 
 BOX, PIXEL, COUNT = 32, 8.0, 40
 

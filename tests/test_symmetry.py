@@ -15,18 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitreous.cli import app
+from vitreous.config.maps import SymmetryConfig
 from vitreous.errors import VitreousError
+from vitreous.imaging.filters import low_pass
+from vitreous.imaging.masks import soft_sphere
+from vitreous.imaging.phantom import built_in_phantom, residues, symmetric_residues
 from vitreous.io.models import density, read_model
 from vitreous.io.mrc import read_map, write_map
-from vitreous.jobs.config.maps import SymmetryConfig
 from vitreous.jobs.maps.symmetry import run_symmetry
 from vitreous.math.fourier import frequency_radius
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix, random_rotations
 from vitreous.math.symmetry import axes_apart, point_group
-from vitreous.physics.filters import low_pass
-from vitreous.physics.masks import soft_sphere
-from vitreous.physics.phantom import built_in_phantom, residues, symmetric_residues
 from vitreous.validate.fsc import fsc
 from vitreous.validate.symmetry.angular_orders import order_power, orders_about, shells_of
 from vitreous.validate.symmetry.point_groups import GROUPS, SymmetryFinding, find_symmetry

@@ -15,19 +15,19 @@ import pytest
 import torch
 from conftest import simulated
 
+from vitreous.config.ctf import CtfRefineConfig
+from vitreous.config.maps import ReconstructConfig
+from vitreous.config.particles import Criteria, SelectConfig, SubtractConfig
+from vitreous.engine.images import CtfMode, optics_of, particle_ctf
+from vitreous.engine.recorded import as_recorded
 from vitreous.errors import InputError
 from vitreous.io.mrc import open_stack, read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.config.ctf import CtfRefineConfig
-from vitreous.jobs.config.maps import ReconstructConfig
-from vitreous.jobs.config.particles import Criteria, SelectConfig, SubtractConfig
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
-from vitreous.jobs.images import CtfMode, optics_of, particle_ctf
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.particles.select import run_select
 from vitreous.jobs.particles.steps import select
 from vitreous.jobs.particles.subtract import run_subtract
-from vitreous.jobs.recorded import as_recorded
 from vitreous.particles.columns import truths, whole_numbers
 from vitreous.particles.micrographs import coordinate_pixels
 from vitreous.particles.stack import open_images

@@ -17,14 +17,14 @@ from scipy.spatial.transform import Rotation
 
 from vitreous.cli import app
 from vitreous.cli.app import verdict_lines
-from vitreous.jobs.abinit.evidence import AtLast, Evidence, Sorted, Stopped
+from vitreous.config.abinit import AbinitConfig
+from vitreous.engine.searches.grid import shares
+from vitreous.imaging.masks import soft_sphere
 from vitreous.jobs.abinit.next_step import Ending, next_step, with_next_step
-from vitreous.jobs.abinit.verdict import Doubt, judge
-from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
-from vitreous.physics.masks import soft_sphere
-from vitreous.search.expectation import shares
+from vitreous.schedules.abinit.evidence import AtLast, Evidence, Sorted, Stopped
+from vitreous.schedules.abinit.verdict import Doubt, judge
 from vitreous.validate.labels import adjusted_rand_index, contingency, matched
 from vitreous.validate.reproducibility import (
     Agreement,

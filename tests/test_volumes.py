@@ -18,10 +18,12 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from vitreous.cli import app
+from vitreous.config import volumes as verbs
 from vitreous.errors import VitreousError
+from vitreous.imaging.envelope import mask_of_one, usual_widths
+from vitreous.imaging.phantom import residues, symmetric_residues
 from vitreous.io.density import Density, read_density, write_density
 from vitreous.io.mrc import read_map
-from vitreous.jobs.config import volumes as verbs
 from vitreous.jobs.volumes.change import run_change
 from vitreous.jobs.volumes.correlate import run_fsc
 from vitreous.jobs.volumes.decoys import run_decoy
@@ -32,8 +34,6 @@ from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.moments import centre_of_mass
 from vitreous.math.resampling import moved, read_between
 from vitreous.math.rotations import euler_to_matrix, random_rotations
-from vitreous.physics.envelope import mask_of_one, usual_widths
-from vitreous.physics.phantom import residues, symmetric_residues
 from vitreous.validate.fsc import fsc
 
 Find = Callable[[str], str]

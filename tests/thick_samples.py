@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vitreous.config.simulate import SimulateConfig
+from vitreous.imaging.ctf import Optics, ctf_phase, electron_wavelength
+from vitreous.imaging.project import image_frequencies
+from vitreous.imaging.simulate import Views
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import write_star
-from vitreous.jobs.config.simulate import SimulateConfig
 from vitreous.jobs.simulate import particle_blocks, random_poses
 from vitreous.math.fourier import frequency_radius, to_real
 from vitreous.math.gaussians import gaussian_sum
-from vitreous.physics.ctf import Optics, ctf_phase, electron_wavelength
-from vitreous.physics.project import image_frequencies
-from vitreous.physics.simulate import Views
 from vitreous.reconstruct.backproject import PosedImages
 
 BOX, PIXEL, VOLTAGE, WIDTH = 48, 2.0, 0.3, 1.3

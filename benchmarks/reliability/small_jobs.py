@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitreous.jobs.config.simulate import SimulateConfig
+from vitreous.config.simulate import SimulateConfig
+from vitreous.imaging.phantom import built_in_phantom
 from vitreous.jobs.simulate import simulate
-from vitreous.physics.phantom import built_in_phantom
 
 JOBS: dict[str, tuple[str, ...]] = {
     "refine": (

@@ -16,21 +16,21 @@ import numpy as np
 import torch
 
 from vitreous.api import map as maps
+from vitreous.config.abinit import AbinitConfig
 from vitreous.io.models import read_model
 from vitreous.io.mrc import open_stack, read_map, stack_writer, write_map
 from vitreous.io.mtf import read_mtf
 from vitreous.io.placed import read_placed
 from vitreous.io.star import read_star, write_star
-from vitreous.jobs.checkpoint import Checkpoint
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.log import read_events
 from vitreous.jobs.particles.classes import read_classes
-from vitreous.jobs.replacement import is_finished
 from vitreous.jobs.volumes.info import map_info
 from vitreous.particles.expression import fulfilled
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 from vitreous.report.record import read_result
+from vitreous.runs.checkpoint import Checkpoint
+from vitreous.runs.log import read_events
+from vitreous.runs.replacement import is_finished
 
 
 @dataclass(frozen=True)

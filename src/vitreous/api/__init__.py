@@ -10,19 +10,10 @@ to files, so theirs are one and the same.  The verbs of
 from __future__ import annotations
 
 from vitreous.api import map
-from vitreous.errors import VitreousError
-from vitreous.io.mrc import read_map, write_map
-from vitreous.jobs.abinit.abinit import run_abinit
-from vitreous.jobs.check.check import run_check
-from vitreous.jobs.check.preflight import preflight as check
-from vitreous.jobs.checkpoint import Checkpoint
-from vitreous.jobs.classify3d.classify3d import classify3d, run_classify3d
-from vitreous.jobs.classify3d.references import Reference, read_reference
-from vitreous.jobs.compare import compare, run_compare
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.config.classify import Classify3dConfig, Classify3dOptions
-from vitreous.jobs.config.ctf import CtfRefineConfig
-from vitreous.jobs.config.maps import (
+from vitreous.config.abinit import AbinitConfig
+from vitreous.config.classify import Classify3dConfig, Classify3dOptions
+from vitreous.config.ctf import CtfRefineConfig
+from vitreous.config.maps import (
     AnisotropyConfig,
     CompareConfig,
     LocalResolutionConfig,
@@ -31,7 +22,7 @@ from vitreous.jobs.config.maps import (
     ReconstructConfig,
     SymmetryConfig,
 )
-from vitreous.jobs.config.particles import (
+from vitreous.config.particles import (
     CheckConfig,
     Criteria,
     ExpandSymmetryConfig,
@@ -39,8 +30,16 @@ from vitreous.jobs.config.particles import (
     SubtractConfig,
     SubtractOptions,
 )
-from vitreous.jobs.config.refine import RefineConfig
-from vitreous.jobs.config.simulate import DemoConfig, SimulateConfig
+from vitreous.config.refine import RefineConfig
+from vitreous.config.simulate import DemoConfig, SimulateConfig
+from vitreous.errors import VitreousError
+from vitreous.imaging.phantom import built_in_phantom
+from vitreous.io.mrc import read_map, write_map
+from vitreous.jobs.abinit.abinit import run_abinit
+from vitreous.jobs.check.check import run_check
+from vitreous.jobs.check.preflight import preflight as check
+from vitreous.jobs.classify3d.classify3d import classify3d, run_classify3d
+from vitreous.jobs.compare import compare, run_compare
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 from vitreous.jobs.demo import run_demo
 from vitreous.jobs.maps.anisotropy import run_anisotropy
@@ -61,7 +60,8 @@ from vitreous.jobs.simulate import run_simulate, simulate
 from vitreous.particles.stack import open_images
 from vitreous.particles.symmetry_expansion import expand_symmetry
 from vitreous.particles.table import read_particles, write_particles
-from vitreous.physics.phantom import built_in_phantom
+from vitreous.runs.checkpoint import Checkpoint
+from vitreous.schedules.class3d.references import Reference, read_reference
 from vitreous.validate.anisotropy import conical_fsc as anisotropy
 from vitreous.validate.local_resolution import local_window
 from vitreous.validate.symmetry.point_groups import find_symmetry as symmetry

@@ -6,6 +6,12 @@ where none is.  ``scale`` and ``invert`` are arithmetic, and need no function.
 
 from __future__ import annotations
 
+from vitreous.imaging.decoys import blob as sphere
+from vitreous.imaging.decoys import noise_like as noise
+from vitreous.imaging.envelope import mask_of_one as mask
+from vitreous.imaging.filters import high_pass as highpass
+from vitreous.imaging.filters import low_pass as lowpass
+from vitreous.imaging.filters import with_b_factor as bfactor
 from vitreous.io.density import read_density, write_density
 from vitreous.jobs.volumes.change import run_change
 from vitreous.jobs.volumes.correlate import run_fsc
@@ -17,12 +23,6 @@ from vitreous.math.fourier import crop_or_pad as pad
 from vitreous.math.moments import centre_of_mass
 from vitreous.math.resampling import moved as shift
 from vitreous.math.resampling import read_between as resample
-from vitreous.physics.decoys import blob as sphere
-from vitreous.physics.decoys import noise_like as noise
-from vitreous.physics.envelope import mask_of_one as mask
-from vitreous.physics.filters import high_pass as highpass
-from vitreous.physics.filters import low_pass as lowpass
-from vitreous.physics.filters import with_b_factor as bfactor
 from vitreous.validate.fsc import fsc
 from vitreous.validate.symmetry.turning import symmetrised as symmetrise
 from vitreous.validate.symmetry.turning import turned as rotate

@@ -15,7 +15,7 @@ from vitreous.errors import Interrupted
 from vitreous.report.terminal import Terminal, print_lines
 
 if TYPE_CHECKING:
-    from vitreous.jobs.folder import OnEvent
+    from vitreous.runs.folder import OnEvent
 
 BAD_INPUT = 2
 """Exit code."""
@@ -102,7 +102,7 @@ def reported(write: Callable[[Path], Path], job: Path) -> str:
     try:
         return f"Report: {write(job)}"
     except Interrupted as error:
-        from vitreous.jobs.replacement import has_checkpoint
+        from vitreous.runs.replacement import has_checkpoint
 
         error.kept, error.again = job, "--resume" if has_checkpoint(job) else "--overwrite"
         raise

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from vitreous.cli.app import app, finished, ran
-from vitreous.jobs.config.ctf import CtfRefineConfig
+from vitreous.config.ctf import CtfRefineConfig
 
 
 def _stands(record: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from vitreous.cli.app import angstrom, app, finished, ran, told
-from vitreous.jobs.config.maps import (
+from vitreous.config.maps import (
     AnisotropyConfig,
     CompareConfig,
     LocalResolutionConfig,

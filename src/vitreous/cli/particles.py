@@ -10,13 +10,13 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from vitreous.cli.app import BAD_INPUT, app, told
-from vitreous.jobs.config.particles import (
+from vitreous.config.particles import (
     CheckConfig,
     ExpandSymmetryConfig,
     SelectConfig,
     SubtractConfig,
 )
-from vitreous.jobs.config.simulate import SimulateConfig
+from vitreous.config.simulate import SimulateConfig
 from vitreous.report.terminal import print_lines, print_view
 from vitreous.validate.class_quality import ClassQuality
 

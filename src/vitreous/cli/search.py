@@ -17,10 +17,10 @@ from vitreous.cli.app import (
     verdict_lines,
     warning_lines,
 )
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.config.classify import Classify3dConfig
-from vitreous.jobs.config.refine import RefineConfig
-from vitreous.jobs.config.simulate import DemoConfig
+from vitreous.config.abinit import AbinitConfig
+from vitreous.config.classify import Classify3dConfig
+from vitreous.config.refine import RefineConfig
+from vitreous.config.simulate import DemoConfig
 from vitreous.report.terminal import print_lines, print_view
 
 

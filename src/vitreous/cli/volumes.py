@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 from rich.table import Table
 
 from vitreous.cli.app import angstrom, app, told
-from vitreous.jobs.config import volumes as verbs
+from vitreous.config import volumes as verbs
 from vitreous.report.terminal import print_lines, print_view
 
 tools = App(

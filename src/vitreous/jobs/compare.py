@@ -10,17 +10,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.errors import InputError, OptionError
+from vitreous.config.maps import CompareConfig
+from vitreous.errors import OptionError
+from vitreous.imaging.filters import low_pass
+from vitreous.imaging.map_grid import cubic, extent, on_grid
+from vitreous.imaging.masks import soft_sphere
 from vitreous.io.models import read_volume
 from vitreous.io.mrc import read_map, write_map
-from vitreous.jobs.config.maps import CompareConfig
-from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.jobs.options import on_its_threads
-from vitreous.jobs.targets import inputs_of, spared
-from vitreous.math.fourier import crop_or_pad, frequency_radius, resample_map
 from vitreous.math.rotations import matrix_to_euler
-from vitreous.physics.filters import low_pass
-from vitreous.physics.masks import soft_sphere
+from vitreous.runs.folder import OnEvent, ignore
+from vitreous.runs.options import on_its_threads
+from vitreous.runs.targets import inputs_of, spared
 from vitreous.validate.fsc import dip_warnings, fsc, resolution_at
 from vitreous.validate.truth import align
 
@@ -79,26 +79,6 @@ class Comparison:
     warnings: tuple[str, ...] = ()
 
 
-def cubic(array: Float[np.ndarray, "z y x"], path: Path | str) -> Float[Tensor, "n n n"]:
-    """Array as a tensor.
-
-    Raises
-    ------
-    InputError
-        If it is no cube, tiny or constant.
-    """
-    volume = torch.from_numpy(array)
-    if len(set(volume.shape)) != 1 or volume.shape[0] < 8:
-        raise InputError(
-            f"is {' x '.join(map(str, volume.shape))}, expected a cube",
-            where=path,
-            mend="crop or pad it to a cube",
-        )
-    if volume.std() == 0:
-        raise InputError("is constant", where=path, mend="give a map with density in it")
-    return volume
-
-
 def checked_diameter(diameter: float | None, width: float) -> float | None:
     """The mask diameter given, if any, once it is seen to fit a box of ``width`` angstrom."""
     if diameter is not None and not 0 < diameter <= width:
@@ -108,29 +88,6 @@ def checked_diameter(diameter: float | None, width: float) -> float | None:
             mend=f"give a diameter of at most {width:g}",
         )
     return diameter
-
-
-def on_grid(
-    volume: Float[Tensor, "m m m"], own: float, box: int, pixel_size: float
-) -> Float[Tensor, "n n n"]:
-    """Bring a map to another grid: padded to a field that the new pixel divides, then resampled."""
-    if abs(own / pixel_size - 1) > 1e-4:
-        side = int(volume.shape[-1])
-        fields = [(abs(s * own / pixel_size % 1 - 0.5), s) for s in range(side, 2 * side, 2)]
-        _, side = max(fields)
-        volume = crop_or_pad(volume, side, 3)
-        volume = resample_map(volume, round(side * own / pixel_size / 2) * 2)
-    return crop_or_pad(volume, box, 3)
-
-
-def extent(volume: Float[Tensor, "n n n"], pixel_size: float) -> float:
-    """Diameter in angstrom of the centred ball that holds 99 % of the density above its mean."""
-    above = (volume - volume.mean()).clamp(min=0)
-    above = torch.where(above > 0.1 * above.max(), above, 0.0)
-    radius = frequency_radius(volume.shape[-1], 3).reshape(-1)
-    order = radius.argsort()
-    share = above.reshape(-1)[order].cumsum(0) / above.sum()
-    return 2 * float(radius[order][int((share < 0.99).sum())] + 1) * pixel_size
 
 
 def _correlation(a: Tensor, b: Tensor, mask: Tensor) -> float:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vitreous.config.abinit import AbinitConfig
+from vitreous.config.maps import CompareConfig
+from vitreous.config.simulate import DemoConfig, SimulateConfig
+from vitreous.imaging.phantom import built_in_phantom
 from vitreous.io.atomic import atomic_path
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.compare import Comparison, run_compare
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.config.maps import CompareConfig
-from vitreous.jobs.config.simulate import DemoConfig, SimulateConfig
-from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
-from vitreous.jobs.options import on_its_threads
-from vitreous.jobs.record import job_record, write_record
-from vitreous.jobs.replacement import UNFINISHED
 from vitreous.jobs.simulate import simulate_from
-from vitreous.physics.phantom import built_in_phantom
+from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
+from vitreous.runs.options import on_its_threads
+from vitreous.runs.record import job_record, write_record
+from vitreous.runs.replacement import UNFINISHED
 
 _SIMULATED, _SEARCHED = "particles", "abinit"
 """Folders of the jobs within."""

@@ -12,26 +12,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.config.simulate import SimulateConfig
 from vitreous.conventions import MIN_BOX
 from vitreous.errors import OptionError
-from vitreous.io.models import density, is_model, read_model
-from vitreous.io.mrc import read_map, stack_writer, write_map
-from vitreous.io.star import StarBlock, write_star
-from vitreous.jobs.config.simulate import SimulateConfig
-from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
-from vitreous.jobs.options import on_its_threads
-from vitreous.jobs.record import job_record, write_record
-from vitreous.math.fourier import crop_or_pad, good_box, resample_map
-from vitreous.math.rotations import matrix_to_euler
-from vitreous.physics.ctf import Defocus, Optics
-from vitreous.physics.project import map_to_cube
-from vitreous.physics.simulate import (
+from vitreous.imaging.ctf import Defocus, Optics
+from vitreous.imaging.project import map_to_cube
+from vitreous.imaging.simulate import (
     Views,
     clean_images,
     mean_signal_variance,
     noisy,
     random_matrices,
 )
+from vitreous.io.models import density, is_model, read_model
+from vitreous.io.mrc import read_map, stack_writer, write_map
+from vitreous.io.star import StarBlock, write_star
+from vitreous.math.fourier import crop_or_pad, good_box, resample_map
+from vitreous.math.rotations import matrix_to_euler
+from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
+from vitreous.runs.options import on_its_threads
+from vitreous.runs.record import job_record, write_record
 
 _BATCH = 256
 _MICROGRAPH_PARTICLES, _MICROGRAPH_PIXELS = 100, 4096

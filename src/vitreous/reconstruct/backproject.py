@@ -11,8 +11,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from vitreous.errors import OptionError
-from vitreous.math.symmetry import lattice_cosets, point_group
-from vitreous.physics.ctf import (
+from vitreous.imaging.ctf import (
     Defocus,
     Optics,
     beam_tilt_phase,
@@ -20,7 +19,8 @@ from vitreous.physics.ctf import (
     ctf_phase,
     magnified,
 )
-from vitreous.physics.project import image_frequencies, shift_phase
+from vitreous.imaging.project import image_frequencies, shift_phase
+from vitreous.math.symmetry import lattice_cosets, point_group
 from vitreous.reconstruct.ewald import Curvature, sphere_halves
 from vitreous.reconstruct.half_cube import (
     HalfCube,
@@ -55,7 +55,7 @@ class PosedImages:
     maps : integer tensor (n,), optional
         Which map each image goes into; by default the first.
     ignore_until_first_peak : bool
-        See :func:`vitreous.physics.ctf.contrast_transfer`.
+        See :func:`vitreous.imaging.ctf.contrast_transfer`.
     """
 
     images: Float[Tensor, "n b b"]

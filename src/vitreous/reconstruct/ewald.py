@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from vitreous.physics.ctf import electron_wavelength
+from vitreous.imaging.ctf import electron_wavelength
 
 _HALF_ALIKE = 2.4983
 """Solution x of 3 (sin x - x cos x) / x^3 = 1/2."""

@@ -11,11 +11,11 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vitreous.kernels.compiler import COMPILED, compiled_for
-from vitreous.kernels.threads import on_every_core
+from vitreous.ops.compiler import COMPILED, compiled_for
+from vitreous.ops.threads import on_every_core
 
 if COMPILED:
-    from vitreous.kernels.half_planes import add_turned, insert_planes
+    from vitreous.ops.half_planes import add_turned, insert_planes
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from vitreous.kernels import cubes
-from vitreous.kernels.threads import side_by_side, workers_on
+from vitreous.imaging.project import FourierCube, cube_side
 from vitreous.math.symmetry import lattice_cosets
-from vitreous.physics.project import FourierCube, cube_side
+from vitreous.ops import cubes
+from vitreous.ops.threads import side_by_side, workers_on
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from vitreous.imaging.masks import cosine_edge, soft_sphere
+from vitreous.imaging.project import gridding_window
 from vitreous.math.fourier import shell_mean, waves
-from vitreous.physics.masks import cosine_edge, soft_sphere
-from vitreous.physics.project import gridding_window
 from vitreous.reconstruct.half_cube import HalfCube
 from vitreous.reconstruct.solve import shared_window
 

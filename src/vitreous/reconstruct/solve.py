@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from vitreous.kernels import cubes
+from vitreous.imaging.masks import cosine_edge
+from vitreous.imaging.project import FourierCube, cube_to_map
 from vitreous.math.fourier import low_frequencies, shell_mean
-from vitreous.physics.masks import cosine_edge
-from vitreous.physics.project import FourierCube, cube_to_map
+from vitreous.ops import cubes
 from vitreous.reconstruct.insert import Accumulator
 
 
@@ -59,7 +59,7 @@ def map_power(volume: Float[Tensor, "k n n n"], shells: int) -> Float[Tensor, "k
 
 
 def shared_window(box: int, padding: int, device: torch.device) -> Float[Tensor, "n n n"]:
-    """What :func:`vitreous.kernels.cubes.share` multiplies the map by."""
+    """What :func:`vitreous.ops.cubes.share` multiplies the map by."""
     axis = (torch.arange(box, device=device) - box // 2) / (box * padding)
     line = torch.cos(torch.pi * axis) ** 4
     return line[:, None, None] * line[:, None] * line

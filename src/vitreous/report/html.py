@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from vitreous.config.abinit import AbinitConfig
 from vitreous.io.atomic import write_text
-from vitreous.jobs.command import shell_command
-from vitreous.jobs.config.abinit import AbinitConfig
 from vitreous.report import page
 from vitreous.report.directions import DirectionDensity
 from vitreous.report.page import plural
@@ -24,6 +23,7 @@ from vitreous.report.sections import (
 )
 from vitreous.report.trust import trust_tables
 from vitreous.report.viewer import script
+from vitreous.runs.command import shell_command
 
 _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 

@@ -13,11 +13,11 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from vitreous.engine.junk import LEFT_OUT
 from vitreous.errors import InputError
 from vitreous.io.mrc import read_map
 from vitreous.io.star import read_star
-from vitreous.jobs.em.junk import LEFT_OUT
-from vitreous.jobs.log import read_events
+from vitreous.runs.log import read_events
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from scipy.stats import kurtosis, skew
 from torch import Tensor
 
+from vitreous.imaging.filters import by_shells, low_pass
 from vitreous.math.fourier import (
     frequency_radius,
     good_box,
@@ -19,7 +20,6 @@ from vitreous.math.fourier import (
     resample_map,
     to_half_fourier,
 )
-from vitreous.physics.filters import by_shells, low_pass
 
 _FINEST_PIXEL = 2.5
 """Angstrom: no molecule is round, or looks like noise, to all detail of 5 A or coarser."""

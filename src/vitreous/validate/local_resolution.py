@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from torch import Tensor
 
+from vitreous.imaging.filters import low_pass_window
+from vitreous.imaging.masks import cosine_edge
 from vitreous.math.fourier import (
     frequency_radius,
     from_half_fourier,
@@ -21,8 +23,6 @@ from vitreous.math.fourier import (
     per_coefficient,
     to_half_fourier,
 )
-from vitreous.physics.filters import low_pass_window
-from vitreous.physics.masks import cosine_edge
 
 _RESOLUTIONS_A_WINDOW = 7.0
 """Diameter of the window over the global resolution: some 150 independent coefficients there."""

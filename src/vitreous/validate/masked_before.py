@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 from torch import Tensor
 
+from vitreous.imaging.masks import cosine_edge
 from vitreous.math.fourier import frequency_radius
-from vitreous.physics.masks import cosine_edge
 
 _SILENT = 1e-4
 """Power of the noise, over that elsewhere, below which there is none: 1 % of its amplitude."""

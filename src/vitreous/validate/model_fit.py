@@ -13,10 +13,10 @@ from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from vitreous.kernels.cubes import read
-from vitreous.kernels.threads import one_thread
+from vitreous.imaging.project import FourierCube, map_to_cube
 from vitreous.math.fourier import to_half_fourier
-from vitreous.physics.project import FourierCube, map_to_cube
+from vitreous.ops.cubes import read
+from vitreous.ops.threads import one_thread
 from vitreous.validate.truth import align
 
 _COARSE = 25.0

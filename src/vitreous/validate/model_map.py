@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from vitreous.physics.envelope import grown
+from vitreous.imaging.envelope import grown
 
 _EXTEND, _EDGE = (3.0, 6.0), (6.0, 10.0)
 """Pixels and angstrom, whichever is wider, that the mask reaches beyond the atoms, and its edge."""

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from vitreous.imaging.filters import b_factor_window
 from vitreous.math.fourier import from_half_fourier, half_shell_means, per_coefficient
-from vitreous.physics.filters import b_factor_window
 from vitreous.validate.fsc import first_below, shell_frequency
 
 _NO_SIGNAL = 1e-4

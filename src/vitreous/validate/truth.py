@@ -12,12 +12,12 @@ from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from vitreous.kernels.cubes import read
-from vitreous.kernels.threads import one_thread
+from vitreous.imaging.project import FourierCube, map_to_cube
 from vitreous.math.fourier import to_fourier
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
-from vitreous.physics.project import FourierCube, map_to_cube
+from vitreous.ops.cubes import read
+from vitreous.ops.threads import one_thread
 from vitreous.validate.symmetry.turning import turned
 
 _COARSE_ORDER = 2

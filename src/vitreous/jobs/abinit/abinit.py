@@ -7,28 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vitreous.config.abinit import AbinitConfig
+from vitreous.engine.junk import class_labels
+from vitreous.engine.recorded import as_recorded
+from vitreous.engine.sorting import duplicates
+from vitreous.engine.state import SearchState
 from vitreous.jobs.abinit.checks import check_abinit, particles_used, within_nyquist
-from vitreous.jobs.abinit.evidence import Evidence
 from vitreous.jobs.abinit.impose import symmetrised_search
 from vitreous.jobs.abinit.next_step import Ending, with_next_step
 from vitreous.jobs.abinit.outputs import LookedFor, write_results
-from vitreous.jobs.abinit.rest import posed_rest
-from vitreous.jobs.abinit.searched import Searched, Task, posed_problem, search
-from vitreous.jobs.abinit.several import with_several_classes
-from vitreous.jobs.abinit.state import states_from
-from vitreous.jobs.abinit.verdict import Judgement
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.contents import digest_of
-from vitreous.jobs.em.junk import class_labels
-from vitreous.jobs.em.sorting import duplicates
-from vitreous.jobs.em.state import SearchState
-from vitreous.jobs.folder import OnEvent, ignore, job_folder
-from vitreous.jobs.options import AUTO, deterministic, device_for, on_its_threads
-from vitreous.jobs.recorded import as_recorded
-from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
+from vitreous.ops.compiler import COMPILED, NOT_COMPILED
 from vitreous.particles.grid import grid_warnings
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
+from vitreous.runs.contents import digest_of
+from vitreous.runs.folder import OnEvent, ignore, job_folder
+from vitreous.runs.options import AUTO, deterministic, device_for, on_its_threads
+from vitreous.schedules.abinit.evidence import Evidence
+from vitreous.schedules.abinit.rest import posed_rest
+from vitreous.schedules.abinit.searched import Searched, Task, posed_problem, search
+from vitreous.schedules.abinit.several import with_several_classes
+from vitreous.schedules.abinit.state import states_from
+from vitreous.schedules.abinit.verdict import Judgement
 
 
 def _start_records(states: list[SearchState], evidence: Evidence) -> list[dict[str, Any]]:

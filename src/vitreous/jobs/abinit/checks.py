@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from vitreous.config.abinit import EFFORTS, AbinitConfig
 from vitreous.errors import InputError, OptionError
-from vitreous.jobs.abinit.schedule import schedule
 from vitreous.jobs.check.before import look_before
-from vitreous.jobs.config.abinit import EFFORTS, AbinitConfig
-from vitreous.jobs.options import AUTO, chosen_mask_diameter, flag
 from vitreous.math.group_names import normalise_name
 from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf
+from vitreous.runs.options import AUTO, chosen_mask_diameter, flag
+from vitreous.schedules.abinit.schedule import schedule
 
 _MOST_USED = 100_000
 """Most particles that a job works with where nothing is said."""

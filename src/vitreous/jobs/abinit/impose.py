@@ -15,17 +15,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.jobs.abinit.last_pass import Ended, polished_on
+from vitreous.engine.local_pass import Posed
+from vitreous.engine.pose_refinement import Material, held_out_evidence
 from vitreous.jobs.abinit.next_step import resolution_under
 from vitreous.jobs.abinit.outputs import LookedFor
-from vitreous.jobs.abinit.searched import Searched, Task, search_within
-from vitreous.jobs.abinit.starts import tried
-from vitreous.jobs.abinit.verdict import OF_SHAPE
-from vitreous.jobs.em.local_pass import Posed
-from vitreous.jobs.em.polish import Material, held_out_evidence
-from vitreous.jobs.folder import OnEvent
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
+from vitreous.runs.folder import OnEvent
+from vitreous.schedules.abinit.last_pass import Ended, polished_on
+from vitreous.schedules.abinit.searched import Searched, Task, search_within
+from vitreous.schedules.abinit.starts import tried
+from vitreous.schedules.abinit.verdict import OF_SHAPE
 from vitreous.validate.symmetry.group_score import GroupScore
 from vitreous.validate.symmetry.point_groups import SymmetryFinding
 from vitreous.validate.symmetry.turning import symmetrised

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vitreous.jobs.abinit.verdict import OF_SHAPE, Doubt, Judgement
-from vitreous.jobs.command import beside, command_of
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.config.classify import Classify3dConfig
-from vitreous.jobs.config.particles import CheckConfig
-from vitreous.jobs.config.refine import RefineConfig
-from vitreous.jobs.options import AUTO
+from vitreous.config.abinit import AbinitConfig
+from vitreous.config.classify import Classify3dConfig
+from vitreous.config.particles import CheckConfig
+from vitreous.config.refine import RefineConfig
 from vitreous.math.group_names import is_polyhedral
+from vitreous.runs.command import beside, command_of
+from vitreous.runs.options import AUTO
+from vitreous.schedules.abinit.verdict import OF_SHAPE, Doubt, Judgement
 from vitreous.validate.verdict import NextStep
 
 _HAND_SEEN = 10.0

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.config.abinit import AbinitConfig
+from vitreous.engine.assignments import Found, input_record, noise_record, posed_table
+from vitreous.engine.junk import LEFT_OUT, Label, duplicate_of, effective_classes
 from vitreous.io.mrc import write_map
-from vitreous.jobs.abinit.verdict import Judgement
-from vitreous.jobs.config.abinit import AbinitConfig
-from vitreous.jobs.em.found import Found, input_record, noise_record, posed_table
-from vitreous.jobs.em.junk import LEFT_OUT, Label, duplicate_of, effective_classes
-from vitreous.jobs.record import job_record, write_record
 from vitreous.particles.grid import Grid
 from vitreous.particles.table import ParticleTable, write_particles
+from vitreous.runs.record import job_record, write_record
+from vitreous.schedules.abinit.verdict import Judgement
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol
 
 from vitreous.jobs.check.preflight import RESOLUTION, preflight
-from vitreous.jobs.options import AUTO, chosen_mask_diameter
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
+from vitreous.runs.options import AUTO, chosen_mask_diameter
 
 
 class Checked(Protocol):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 
+from vitreous.config.particles import CheckConfig
 from vitreous.errors import OptionError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
 from vitreous.jobs.check.preflight import Preflight, preflight
-from vitreous.jobs.config.particles import CheckConfig
-from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.jobs.options import flag, on_its_threads
-from vitreous.jobs.targets import inputs_of, spare_inputs, spared
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
+from vitreous.runs.folder import OnEvent, ignore
+from vitreous.runs.options import flag, on_its_threads
+from vitreous.runs.targets import inputs_of, spare_inputs, spared
 
 
 def _check_options(config: CheckConfig) -> None:

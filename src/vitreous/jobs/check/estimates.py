@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vitreous.jobs.images import optics_of
+from vitreous.engine.images import optics_of
+from vitreous.imaging.ctf import delocalisation
 from vitreous.particles.table import ParticleTable
-from vitreous.physics.ctf import delocalisation
 from vitreous.validate.particles.contrast import SEEN, spectra_contrast
 from vitreous.validate.particles.correction import Correction, ctf_correction
 from vitreous.validate.particles.diameter import estimated_diameter, mask_for

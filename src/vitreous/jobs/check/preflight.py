@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from vitreous.errors import InputError
 from vitreous.jobs.check.estimates import Estimates, measure
@@ -31,21 +28,11 @@ from vitreous.jobs.check.pick_findings import (
     view_findings,
 )
 from vitreous.jobs.check.sample import glance, read_sample
-from vitreous.jobs.em.rings import RingImages
-from vitreous.jobs.images import Frame
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
-from vitreous.validate.particles.contrast import standard_score
 
 RESOLUTION = 15.0
 """Angstrom that a search aims at where nothing is said."""
-
-_SHELL = 1.3
-"""Frequency times mask diameter up to which a particle of whatever shape scores by its sign."""
-
-
-_MOST_COMPARED, _BATCH = 10_000, 1_000
-"""Images that tell the particles' contrast, of the whole stack, and how many are read at once."""
 
 
 @dataclass(frozen=True)
@@ -139,21 +126,3 @@ def preflight(
         findings += distance_findings(table, found.diameter)
     order = {"error": 0, "warning": 1, "note": 2}
     return Preflight(tuple(sorted(findings, key=lambda f: order[f.level])), found)
-
-
-def contrast_score(images: RingImages, frame: Frame) -> float:
-    """Mean density at the particles' place in standard errors: positive for white particles.
-
-    As :func:`vitreous.validate.particles.contrast.spectra_contrast`, on the innermost rings of some
-    images: farther out the spectrum of a hollow particle is negative.
-    """
-    reach = frame.polar.radii() * (2 * frame.mask_radius / frame.box)
-    rings = max(2, int((reach <= _SHELL).sum()))
-    area = frame.polar.sample_area()[:rings]
-    count = len(images.group)
-    some = torch.arange(0, count, math.ceil(count / _MOST_COMPARED))
-    scores = []
-    for part in some.split(_BATCH):
-        samples, ctf = (values[:, :rings].cpu() for values in images.at(part, images.polar))
-        scores.append(((samples.real * ctf).sum(dim=2) * area).sum(dim=1))
-    return standard_score(torch.cat(scores))

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from vitreous.jobs.images import defocus_of, optics_of
-from vitreous.jobs.recorded import as_if_recorded, signed_ctf
+from vitreous.engine.images import defocus_of, optics_of
+from vitreous.engine.recorded import as_if_recorded, signed_ctf
 from vitreous.particles.grid import common_grid
 from vitreous.particles.selection import evenly
 from vitreous.particles.stack import ImageSource, normalise

@@ -6,22 +6,22 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from vitreous.config.classify import Classify3dOptions
 from vitreous.errors import InputError, OptionError
 from vitreous.jobs.check.before import look_before
-from vitreous.jobs.config.classify import Classify3dOptions
-from vitreous.jobs.options import chosen_mask_diameter, flag
 from vitreous.jobs.particles.select import class_list
 from vitreous.math.group_names import normalise_name
 from vitreous.particles.grid import Grid
 from vitreous.particles.poses import ANGLES, require_columns
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf
+from vitreous.runs.options import chosen_mask_diameter, flag
 
 _FEWEST = 20
 """Particles a class below which no classes can be told apart."""
 
 _PIXELS_A_RING = 2.6
-"""Pixels of the working box for each ring, as :func:`vitreous.jobs.images.working_frame` has."""
+"""Pixels of the working box for each ring, as :func:`vitreous.engine.images.working_frame` has."""
 
 _AT_LEAST = {
     "iterations": 1,

@@ -12,8 +12,37 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.jobs.checkpoint import Checkpoint
-from vitreous.jobs.classify3d.begin import (
+from vitreous.config.classify import Classify3dConfig, Classify3dOptions
+from vitreous.engine.adaptive_search import coarse_look
+from vitreous.engine.assignments import input_record, noise_record, posed_table
+from vitreous.engine.grid_search import SMALL_BOX
+from vitreous.engine.junk import class_labels, effective_classes
+from vitreous.engine.memory import IMAGES, refine_plan
+from vitreous.engine.planes import load_planes
+from vitreous.engine.rings import load_rings
+from vitreous.engine.sorting import MARCH, SETTLED, duplicates, pass_resolution
+from vitreous.engine.state import SearchState
+from vitreous.jobs.classify3d.checks import check_options
+from vitreous.jobs.classify3d.outputs import (
+    Classified3d,
+    class_records,
+    in_common_frame,
+    write_classified,
+)
+from vitreous.jobs.classify3d.task import Task, set_up
+from vitreous.jobs.maps.half_maps import Mask, read_mask
+from vitreous.ops.threads import one_thread
+from vitreous.particles.grid import common_grid
+from vitreous.particles.groups import image_numbers
+from vitreous.particles.stack import ImageSource, open_images
+from vitreous.particles.table import ParticleTable, read_particles
+from vitreous.runs.checkpoint import Checkpoint
+from vitreous.runs.contents import digest_of
+from vitreous.runs.folder import OnEvent, ignore, job_folder
+from vitreous.runs.options import deterministic_on, on_its_threads
+from vitreous.runs.record import job_record, write_record
+from vitreous.runs.replacement import CHECKPOINT
+from vitreous.schedules.class3d.begin import (
     begun,
     consensus,
     guessed_grey,
@@ -23,19 +52,8 @@ from vitreous.jobs.classify3d.begin import (
     with_grey,
     with_noise,
 )
-from vitreous.jobs.classify3d.checks import check_options
-from vitreous.jobs.classify3d.finish import class_maps, decoys, final_classes, last_pass
-from vitreous.jobs.classify3d.outputs import (
-    Classified3d,
-    class_records,
-    in_common_frame,
-    write_classified,
-)
-from vitreous.jobs.classify3d.references import Reference, read_reference
-from vitreous.jobs.classify3d.sort import Progress, first_progress, load_saved, save_progress, sort
-from vitreous.jobs.classify3d.steps import fold_step
-from vitreous.jobs.classify3d.task import Task, set_up
-from vitreous.jobs.classify3d.ways import (
+from vitreous.schedules.class3d.finish import class_maps, decoys, final_classes, last_pass
+from vitreous.schedules.class3d.pose_search import (
     GridSearch,
     NearLook,
     NearPoses,
@@ -43,27 +61,15 @@ from vitreous.jobs.classify3d.ways import (
     given_poses,
     near_given,
 )
-from vitreous.jobs.config.classify import Classify3dConfig, Classify3dOptions
-from vitreous.jobs.contents import digest_of
-from vitreous.jobs.em.found import input_record, noise_record, posed_table
-from vitreous.jobs.em.junk import class_labels, effective_classes
-from vitreous.jobs.em.looks import coarse_look
-from vitreous.jobs.em.planes import load_planes
-from vitreous.jobs.em.rings import load_rings
-from vitreous.jobs.em.search import SMALL_BOX
-from vitreous.jobs.em.sorting import MARCH, SETTLED, duplicates, pass_resolution
-from vitreous.jobs.em.state import SearchState
-from vitreous.jobs.folder import OnEvent, ignore, job_folder
-from vitreous.jobs.maps.half_maps import Mask, read_mask
-from vitreous.jobs.memory import IMAGES, refine_plan
-from vitreous.jobs.options import deterministic_on, on_its_threads
-from vitreous.jobs.record import job_record, write_record
-from vitreous.jobs.replacement import CHECKPOINT
-from vitreous.kernels.threads import one_thread
-from vitreous.particles.grid import common_grid
-from vitreous.particles.groups import image_numbers
-from vitreous.particles.stack import ImageSource, open_images
-from vitreous.particles.table import ParticleTable, read_particles
+from vitreous.schedules.class3d.references import Reference, read_reference
+from vitreous.schedules.class3d.sort import (
+    Progress,
+    first_progress,
+    load_saved,
+    save_progress,
+    sort,
+)
+from vitreous.schedules.class3d.steps import fold_step
 
 
 def _by_grid(

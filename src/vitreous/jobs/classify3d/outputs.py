@@ -12,15 +12,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vitreous.engine.assignments import Found
+from vitreous.engine.images import Frame
+from vitreous.engine.junk import Label, duplicate_of
 from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
-from vitreous.jobs.classify3d.finish import ClassMaps
-from vitreous.jobs.em.found import Found
-from vitreous.jobs.em.junk import Label, duplicate_of
-from vitreous.jobs.images import Frame
 from vitreous.math.fourier import resample_map
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.particles.table import ParticleTable, write_particles
+from vitreous.schedules.class3d.finish import ClassMaps
 from vitreous.validate.fsc import resolution_at, shell_frequency
 from vitreous.validate.half_maps import HalfMapCurves
 from vitreous.validate.truth import align

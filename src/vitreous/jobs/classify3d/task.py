@@ -10,28 +10,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.config.classify import Classify3dOptions
+from vitreous.engine.images import BEYOND, CtfMode, Frame, working_frame
+from vitreous.engine.junk import Label
+from vitreous.engine.memory import MemoryPlan, search_memory
+from vitreous.engine.recorded import as_recorded
 from vitreous.errors import InputError, OptionError
+from vitreous.imaging.masks import mask_in_box
 from vitreous.jobs.classify3d.checks import asked_fixed, check_classify3d, within_box
-from vitreous.jobs.classify3d.references import (
+from vitreous.math.symmetry import point_group
+from vitreous.ops.compiler import COMPILED, NOT_COMPILED
+from vitreous.particles.grid import common_grid, grid_warnings
+from vitreous.particles.stack import ImageSource
+from vitreous.particles.table import ParticleTable
+from vitreous.runs.options import device_for
+from vitreous.schedules.class3d.references import (
     Framed,
     Reference,
     compare_references,
     filtered,
     in_frame,
 )
-from vitreous.jobs.classify3d.steps import MapMaking
-from vitreous.jobs.config.classify import Classify3dOptions
-from vitreous.jobs.em.junk import Label
-from vitreous.jobs.images import BEYOND, CtfMode, Frame, working_frame
-from vitreous.jobs.memory import MemoryPlan, search_memory
-from vitreous.jobs.options import device_for
-from vitreous.jobs.recorded import as_recorded
-from vitreous.kernels.compiler import COMPILED, NOT_COMPILED
-from vitreous.math.symmetry import point_group
-from vitreous.particles.grid import common_grid, grid_warnings
-from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
-from vitreous.physics.masks import mask_in_box
+from vitreous.schedules.class3d.steps import MapMaking
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from vitreous.jobs.images import defocus_of, optics_of
-from vitreous.jobs.recorded import as_if_recorded, signed_ctf
-from vitreous.kernels import cubes
+from vitreous.engine.images import defocus_of, optics_of
+from vitreous.engine.recorded import as_if_recorded, signed_ctf
+from vitreous.imaging.ctf import Optics, beam_tilt_phase, ctf_phase, magnified
+from vitreous.imaging.project import FourierCube, map_to_cube, shift_phase
+from vitreous.ops import cubes
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.poses import Poses
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable
-from vitreous.physics.ctf import Optics, beam_tilt_phase, ctf_phase, magnified
-from vitreous.physics.project import FourierCube, map_to_cube, shift_phase
 
 _ROOM = 1.15
 """Frequencies kept over the finest compared, which magnification may move points to."""

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from vitreous.jobs.config.ctf import CtfRefineConfig
+from vitreous.config.ctf import CtfRefineConfig
 from vitreous.jobs.ctf.comparison import Problem
 from vitreous.jobs.ctf.defocus import refine_astigmatism, refine_defocus
 from vitreous.jobs.ctf.magnification import refine_magnification
 from vitreous.jobs.ctf.odd_aberrations import OddModel, refine_odd
 from vitreous.jobs.ctf.outputs import write_changes, write_phases, written_table
 from vitreous.jobs.ctf.setup import open_problem, table_warnings
-from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
-from vitreous.jobs.options import deterministic, on_its_threads
-from vitreous.jobs.record import job_record, write_record
 from vitreous.particles.table import write_particles
+from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
+from vitreous.runs.options import deterministic, on_its_threads
+from vitreous.runs.record import job_record, write_record
 
 
 @on_its_threads

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.engine.images import optics_of
+from vitreous.imaging.ctf import electron_wavelength, magnified
 from vitreous.jobs.ctf.comparison import Problem
 from vitreous.jobs.ctf.sweep import (
     compared,
@@ -21,9 +23,7 @@ from vitreous.jobs.ctf.sweep import (
     groups,
     with_defocus,
 )
-from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.images import optics_of
-from vitreous.physics.ctf import electron_wavelength, magnified
+from vitreous.runs.folder import OnEvent
 from vitreous.validate.optics.defocus_fit import (
     fit_offsets,
     offset_gains,

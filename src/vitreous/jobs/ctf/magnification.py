@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from vitreous.engine.images import optics_of
+from vitreous.imaging.astigmatism import through_magnification
+from vitreous.imaging.ctf import magnified
 from vitreous.jobs.ctf.comparison import Compared, Problem
 from vitreous.jobs.ctf.sweep import (
     compared,
@@ -18,10 +21,7 @@ from vitreous.jobs.ctf.sweep import (
     with_defocus,
     with_group,
 )
-from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.images import optics_of
-from vitreous.physics.astigmatism import through_magnification
-from vitreous.physics.ctf import magnified
+from vitreous.runs.folder import OnEvent
 from vitreous.validate.optics.magnification_fit import (
     GradientSums,
     fit_magnification,

@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.engine.images import optics_of
+from vitreous.imaging.aberrations import added, zernike
+from vitreous.imaging.ctf import Optics, coma_scale, magnified
 from vitreous.jobs.ctf.comparison import Problem
 from vitreous.jobs.ctf.sweep import compared, counter, groups, with_group
-from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.images import optics_of
 from vitreous.particles.optics import OpticsGroup
-from vitreous.physics.aberrations import added, zernike
-from vitreous.physics.ctf import Optics, coma_scale, magnified
+from vitreous.runs.folder import OnEvent
 from vitreous.validate.optics.phase_fit import PhaseFit, PhaseSums, fit_phase, odd_sums
 from vitreous.validate.optics.phase_picture import phase_pictures
 from vitreous.validate.optics.significance import wald

@@ -11,15 +11,15 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from vitreous.config.ctf import CtfRefineConfig
+from vitreous.imaging.astigmatism import to_components
 from vitreous.io.atomic import atomic_path
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import StarBlock
-from vitreous.jobs.config.ctf import CtfRefineConfig
 from vitreous.jobs.ctf.comparison import Problem
 from vitreous.particles.columns import as_cells
 from vitreous.particles.optics import MAG_COLUMNS, OpticsGroup
 from vitreous.particles.table import ParticleTable
-from vitreous.physics.astigmatism import to_components
 
 _TILT = ("rlnBeamTiltX", "rlnBeamTiltY")
 
@@ -78,7 +78,7 @@ _PLACES = {"micrograph": "rlnMicrographName", "x": "rlnCoordinateX", "y": "rlnCo
 def write_changes(out: Path, before: ParticleTable, after: ParticleTable) -> None:
     """Write each particle's mean defocus and astigmatism, before and after, as ``changes.csv``.
 
-    Angstrom, in the components of :mod:`vitreous.physics.astigmatism`; the place in the micrograph
+    Angstrom, in the components of :mod:`vitreous.imaging.astigmatism`; the place in the micrograph
     as far as the table holds it.
     """
     columns: dict[str, Any] = {"optics_group": [after.optics[g].number for g in after.group]}

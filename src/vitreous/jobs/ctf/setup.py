@@ -10,18 +10,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vitreous.config.ctf import CtfRefineConfig
 from vitreous.errors import InputError, OptionError
+from vitreous.imaging.map_grid import cubic
 from vitreous.io.mrc import read_map
-from vitreous.jobs.compare import cubic
-from vitreous.jobs.config.ctf import CtfRefineConfig
 from vitreous.jobs.ctf.comparison import Problem, reference
 from vitreous.jobs.maps.half_maps import open_half_maps
-from vitreous.jobs.options import device_for
 from vitreous.particles.groups import given_halves
 from vitreous.particles.meaning import PREMULTIPLIED
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles, require_ctf
+from vitreous.runs.options import device_for
 from vitreous.validate.fsc import fsc, resolution_at
 
 _OF_GROUPS = ("beam_tilt", "trefoil", "magnification")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.imaging.astigmatism import from_components, to_components
 from vitreous.jobs.ctf.comparison import Band, Compared, Problem, band_of, batches, compare
 from vitreous.jobs.ctf.scale import measured_scale
-from vitreous.jobs.folder import OnEvent
-from vitreous.physics.astigmatism import from_components, to_components
+from vitreous.runs.folder import OnEvent
 
 Done = Callable[[int], None]
 """Told of how many more particles are done."""
@@ -63,7 +63,7 @@ def with_group(problem: Problem, number: int, **changes: Any) -> Problem:
 
 
 def defocus_components(problem: Problem) -> Float[np.ndarray, "n 3"]:
-    """Mean defocus and astigmatism of every particle, as in physics.astigmatism."""
+    """Mean defocus and astigmatism of every particle, as in imaging.astigmatism."""
     table = problem.table
     columns = (table.defocus_u, table.defocus_v, table.defocus_angle)
     return to_components(*(np.asarray(column) for column in columns))

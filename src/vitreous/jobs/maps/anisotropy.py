@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.config.maps import AnisotropyConfig
 from vitreous.errors import InputError
 from vitreous.io.star import read_star
-from vitreous.jobs.config.maps import AnisotropyConfig
-from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import half_maps_given
-from vitreous.jobs.options import on_its_threads
-from vitreous.jobs.record import job_record, write_record
 from vitreous.math.group_names import normalise_name
 from vitreous.math.symmetry import point_group
 from vitreous.particles.columns import numbers
+from vitreous.runs.folder import OnEvent, ignore, job_folder
+from vitreous.runs.options import on_its_threads
+from vitreous.runs.record import job_record, write_record
 from vitreous.validate.advice import LEAST_AREA_RATIO, LEAST_SCORE, Views, advice
 from vitreous.validate.anisotropy import ConicalFsc, conical_fsc
 from vitreous.validate.fsc import shell_frequency

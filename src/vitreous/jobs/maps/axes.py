@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import torch
 
-from vitreous.jobs.config.maps import ReconstructConfig
-from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.config.maps import ReconstructConfig
 from vitreous.jobs.maps.posed_particles import PosedParticles, posed_batches
 from vitreous.math.symmetry import point_group
 from vitreous.particles.groups import Halves, halves, image_numbers
 from vitreous.particles.selection import evenly
 from vitreous.particles.stack import ImageSource
 from vitreous.reconstruct.backproject import MapGrid, backproject
+from vitreous.runs.folder import OnEvent, ignore
 from vitreous.validate.symmetry.posed_axes import posed_axes
 
 _IMAGES = 2000

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.config.maps import ReconstructConfig
 from vitreous.errors import OptionError
-from vitreous.jobs.config.maps import ReconstructConfig
-from vitreous.jobs.options import flag
 from vitreous.particles.optics import OpticsGroup
 from vitreous.reconstruct.backproject import MapGrid
 from vitreous.reconstruct.ewald import Curvature, matters_beyond
+from vitreous.runs.options import flag
 
 FLAT = "flat"
 """Name of the only trial where no curvature is asked for."""

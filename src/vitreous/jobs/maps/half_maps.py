@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.config.maps import OfHalfMaps
 from vitreous.errors import InputError, OptionError
+from vitreous.imaging.envelope import automatic_mask, usual_widths
+from vitreous.imaging.map_grid import cubic
+from vitreous.imaging.masks import soft_sphere
 from vitreous.io.mrc import read_map
-from vitreous.jobs.compare import cubic
-from vitreous.jobs.config.maps import OfHalfMaps
-from vitreous.physics.envelope import automatic_mask, usual_widths
-from vitreous.physics.masks import soft_sphere
 from vitreous.validate.fsc import fsc
 from vitreous.validate.half_maps import HalfMapCurves, half_map_curves
 from vitreous.validate.masked_before import MaskedBefore, masked_before

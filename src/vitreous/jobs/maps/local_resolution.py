@@ -10,15 +10,15 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.config.maps import LocalResolutionConfig, PostprocessConfig
 from vitreous.errors import InputError, OptionError
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config.maps import LocalResolutionConfig, PostprocessConfig
-from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, half_maps_given
 from vitreous.jobs.maps.postprocess import choose_b_factor, curve_warnings, resolutions
-from vitreous.jobs.options import deterministic, device_for, on_its_threads
-from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
+from vitreous.runs.folder import OnEvent, ignore, job_folder
+from vitreous.runs.options import deterministic, device_for, on_its_threads
+from vitreous.runs.record import job_record, write_record
 from vitreous.validate.fsc import crossing
 from vitreous.validate.local_resolution import (
     FIRST_SHELL,

@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.config.maps import ModelCheckConfig
 from vitreous.errors import InputError, OptionError
+from vitreous.imaging.map_grid import cubic
 from vitreous.io.density import read_density
 from vitreous.io.models import density
 from vitreous.io.mrc import read_map
 from vitreous.io.placed import PlacedModel, read_placed
-from vitreous.jobs.compare import cubic
-from vitreous.jobs.config.maps import ModelCheckConfig
 from vitreous.jobs.maps.half_maps import Mask, read_mask, same_grid
 from vitreous.math.fourier import crop_or_pad
 from vitreous.validate.model_fit import Placement

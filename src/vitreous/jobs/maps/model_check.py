@@ -11,16 +11,16 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.config.maps import ModelCheckConfig
+from vitreous.imaging.filters import low_pass
 from vitreous.io.atomic import atomic_path
 from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.models import write_moved
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config.maps import ModelCheckConfig
-from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.model_and_map import ModelAndMap, compared, read_model_and_map
-from vitreous.jobs.options import on_its_threads
-from vitreous.jobs.record import job_record, write_record
-from vitreous.physics.filters import low_pass
+from vitreous.runs.folder import OnEvent, ignore, job_folder
+from vitreous.runs.options import on_its_threads
+from vitreous.runs.record import job_record, write_record
 from vitreous.validate.fsc import fsc, resolution_at, shell_frequency
 from vitreous.validate.model_fit import Placement, RigidFit, correlation_at, fit_rigidly
 from vitreous.validate.model_map import correlation_by_part, nearest_atoms

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from vitreous.config.maps import ReconstructConfig
+from vitreous.engine.images import defocus_of, few_particles, optics_of
 from vitreous.errors import InputError, OptionError
-from vitreous.jobs.config.maps import ReconstructConfig
-from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.images import defocus_of, few_particles, optics_of
 from vitreous.particles.columns import numbers
 from vitreous.particles.contrast import SCALE, read_scales
 from vitreous.particles.grid import Grid, common_grid, grid_warnings
@@ -25,6 +24,7 @@ from vitreous.particles.selection import SUBSET
 from vitreous.particles.stack import ImageSource
 from vitreous.particles.table import ParticleTable, require_ctf
 from vitreous.reconstruct.backproject import PosedImages
+from vitreous.runs.folder import OnEvent
 
 _PIXELS = 1 << 22
 """Pixels of the images read and inserted at once."""

@@ -12,17 +12,17 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.config.maps import PostprocessConfig
 from vitreous.errors import OptionError
+from vitreous.imaging.filters import low_pass
 from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
 from vitreous.io.mtf import read_mtf
-from vitreous.jobs.config.maps import PostprocessConfig
-from vitreous.jobs.folder import OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import HalfMaps, half_maps_given
-from vitreous.jobs.options import deterministic, device_for, on_its_threads
-from vitreous.jobs.record import job_record, write_record
 from vitreous.math.fourier import to_half_fourier
-from vitreous.physics.filters import low_pass
+from vitreous.runs.folder import OnEvent, ignore, job_folder
+from vitreous.runs.options import deterministic, device_for, on_its_threads
+from vitreous.runs.record import job_record, write_record
 from vitreous.validate.fsc import (
     dip_warnings,
     first_below,

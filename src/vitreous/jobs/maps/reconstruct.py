@@ -11,26 +11,26 @@ from typing import Any
 
 import torch
 
+from vitreous.config.maps import ReconstructConfig
+from vitreous.engine.free_memory import free_memory
 from vitreous.errors import InputError, OptionError
 from vitreous.io.atomic import move
 from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
-from vitreous.jobs.config.maps import ReconstructConfig
-from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
-from vitreous.jobs.free_memory import free_memory
 from vitreous.jobs.maps.axes import axes_warnings
 from vitreous.jobs.maps.curvature import check_curvature, mean_fsc, sphere_told, trials
 from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.maps.posed_particles import PosedParticles, choose_particles, posed_batches
 from vitreous.jobs.maps.postprocess import curve_warnings, resolutions
-from vitreous.jobs.options import deterministic, device_for, on_its_threads
-from vitreous.jobs.record import job_record, write_record
 from vitreous.math.group_names import normalise_name
 from vitreous.particles.stack import ImageSource, open_images
 from vitreous.particles.table import read_particles
 from vitreous.reconstruct.backproject import MapGrid, backproject, map_grid
 from vitreous.reconstruct.half_cube import HalfCube, half_cube_shape
 from vitreous.reconstruct.least_squares import least_squares_map
+from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
+from vitreous.runs.options import deterministic, device_for, on_its_threads
+from vitreous.runs.record import job_record, write_record
 from vitreous.validate.fsc import shell_frequency
 
 _LEAST_SHELLS = 4

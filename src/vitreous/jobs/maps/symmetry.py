@@ -10,17 +10,18 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.config.maps import SymmetryConfig
 from vitreous.errors import InputError, OptionError
+from vitreous.imaging.map_grid import cubic, extent
+from vitreous.imaging.masks import soft_sphere
 from vitreous.io.atomic import write_text
 from vitreous.io.mrc import read_map, write_map
 from vitreous.io.plain import plain
-from vitreous.jobs.compare import checked_diameter, cubic, extent
-from vitreous.jobs.config.maps import SymmetryConfig
-from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.jobs.options import on_its_threads
-from vitreous.jobs.targets import inputs_of, spared
+from vitreous.jobs.compare import checked_diameter
 from vitreous.math.symmetry import point_group
-from vitreous.physics.masks import soft_sphere
+from vitreous.runs.folder import OnEvent, ignore
+from vitreous.runs.options import on_its_threads
+from vitreous.runs.targets import inputs_of, spared
 from vitreous.validate.fsc import fsc, resolution_at
 from vitreous.validate.symmetry.group_score import GroupScore
 from vitreous.validate.symmetry.point_groups import GROUPS, SymmetryFinding, find_symmetry, testable

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vitreous.config.particles import ExpandSymmetryConfig
 from vitreous.errors import OptionError
-from vitreous.jobs.config.particles import ExpandSymmetryConfig
-from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.jobs.targets import inputs_of, spare_inputs, spared
 from vitreous.math.group_names import normalise_name
 from vitreous.particles.groups import image_numbers
 from vitreous.particles.symmetry_expansion import expand_symmetry
 from vitreous.particles.table import read_particles, write_particles
+from vitreous.runs.folder import OnEvent, ignore
+from vitreous.runs.targets import inputs_of, spare_inputs, spared
 from vitreous.validate.particles.duplicates import repeats
 
 

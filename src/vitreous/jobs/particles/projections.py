@@ -9,15 +9,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.jobs.images import defocus_of, optics_of
-from vitreous.kernels.cubes import read
+from vitreous.engine.images import defocus_of, optics_of
+from vitreous.imaging.ctf import Defocus, Optics
+from vitreous.imaging.project import FourierCube
+from vitreous.imaging.simulate import Views, clean_images
+from vitreous.ops.cubes import read
 from vitreous.particles.grid import Grid
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.poses import Poses
 from vitreous.particles.table import ParticleTable
-from vitreous.physics.ctf import Defocus, Optics
-from vitreous.physics.project import FourierCube
-from vitreous.physics.simulate import Views, clean_images
 
 _PIXELS = 1 << 22
 """Pixels of the images that are projected at once."""

@@ -10,15 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.config.particles import SubtractOptions
 from vitreous.errors import InputError
-from vitreous.jobs.config.particles import SubtractOptions
-from vitreous.jobs.folder import OnEvent
-from vitreous.jobs.particles.classes import scale_corrections
-from vitreous.jobs.particles.projections import Projector, batch_size
-from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
-from vitreous.physics.project import FourierCube, map_to_cube
-from vitreous.physics.subtract import (
+from vitreous.imaging.project import FourierCube, map_to_cube
+from vitreous.imaging.subtract import (
     Match,
     common_scale,
     fitting_band,
@@ -27,6 +22,11 @@ from vitreous.physics.subtract import (
     match,
     particle_scales,
 )
+from vitreous.jobs.particles.classes import scale_corrections
+from vitreous.jobs.particles.projections import Projector, batch_size
+from vitreous.particles.stack import ImageSource
+from vitreous.particles.table import ParticleTable
+from vitreous.runs.folder import OnEvent
 
 _SAMPLE = 1000
 """Particles of an optics group that its scale is fitted on."""

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
+from vitreous.config.particles import SelectConfig
 from vitreous.errors import InputError, OptionError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
-from vitreous.jobs.config.particles import SelectConfig
-from vitreous.jobs.folder import OnEvent, ignore
 from vitreous.jobs.particles.classes import read_classes
 from vitreous.jobs.particles.steps import Step, select
-from vitreous.jobs.record import job_record
-from vitreous.jobs.replacement import RESULT
-from vitreous.jobs.targets import inputs_of, spared
 from vitreous.particles.selection import class_numbers, parts
 from vitreous.particles.table import ParticleTable, read_particles, write_particles
+from vitreous.runs.folder import OnEvent, ignore
+from vitreous.runs.record import job_record
+from vitreous.runs.replacement import RESULT
+from vitreous.runs.targets import inputs_of, spared
 from vitreous.validate.class_quality import ClassQuality, class_qualities
 
 

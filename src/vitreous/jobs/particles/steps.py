@@ -8,8 +8,8 @@ from functools import partial
 
 import numpy as np
 
+from vitreous.config.particles import Criteria
 from vitreous.errors import InputError
-from vitreous.jobs.config.particles import Criteria
 from vitreous.jobs.particles.classes import GROUP, GROUP_NAME, scale_corrections
 from vitreous.particles.groups import dealt_halves, regrouped
 from vitreous.particles.micrographs import (

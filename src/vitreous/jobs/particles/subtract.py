@@ -11,12 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vitreous.config.particles import SubtractConfig
 from vitreous.errors import OptionError
 from vitreous.io.mrc import read_map, stack_writer
-from vitreous.jobs.config.particles import SubtractConfig
-from vitreous.jobs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.jobs.maps.half_maps import read_mask
-from vitreous.jobs.options import deterministic, device_for, on_its_threads
 from vitreous.jobs.particles.revert import reverted
 from vitreous.jobs.particles.subtraction import (
     Part,
@@ -27,12 +25,14 @@ from vitreous.jobs.particles.subtraction import (
     map_grid,
     set_up,
 )
-from vitreous.jobs.record import job_record, write_record
 from vitreous.particles.grid import Grid, grids
 from vitreous.particles.groups import ORIGINAL
 from vitreous.particles.image_files import IMAGE_NAME, ImageFiles, name_from, project_root
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, image_names, read_particles, write_particles
+from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
+from vitreous.runs.options import deterministic, device_for, on_its_threads
+from vitreous.runs.record import job_record, write_record
 
 
 @dataclass(frozen=True)

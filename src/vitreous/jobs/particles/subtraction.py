@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vitreous.config.particles import SubtractOptions
 from vitreous.conventions import MIN_BOX
 from vitreous.errors import InputError, OptionError
-from vitreous.jobs.compare import cubic
-from vitreous.jobs.config.particles import SubtractOptions
-from vitreous.jobs.folder import OnEvent, ignore
+from vitreous.imaging.map_grid import cubic
+from vitreous.imaging.project import FourierCube, map_to_cube
 from vitreous.jobs.particles.framing import Framing, framed
 from vitreous.jobs.particles.projections import Projector, batch_size
 from vitreous.jobs.particles.scales import Scales, image_scales
@@ -25,7 +25,7 @@ from vitreous.particles.poses import Poses, has_coordinates, read_poses
 from vitreous.particles.selection import CLASS
 from vitreous.particles.stack import ImageSource, windows
 from vitreous.particles.table import ParticleTable, require_ctf
-from vitreous.physics.project import FourierCube, map_to_cube
+from vitreous.runs.folder import OnEvent, ignore
 
 _SAME_PIXEL = 0.01
 """Relative difference between pixel sizes that a header may make by rounding."""

@@ -3,61 +3,35 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from vitreous.config.refine import RefineConfig
+from vitreous.engine.images import few_particles
+from vitreous.engine.local_pass import Posed
+from vitreous.engine.recorded import as_recorded
 from vitreous.errors import OptionError
+from vitreous.imaging.map_grid import cubic
 from vitreous.io.mrc import read_map
 from vitreous.jobs.check.before import look_before
-from vitreous.jobs.compare import cubic
-from vitreous.jobs.config.refine import RefineConfig
-from vitreous.jobs.em.local_pass import Posed
-from vitreous.jobs.images import few_particles
 from vitreous.jobs.maps.half_maps import read_mask
-from vitreous.jobs.options import chosen_mask_diameter, device_for, flag
-from vitreous.jobs.recorded import as_recorded
-from vitreous.jobs.refine.locality import Locality, check_locality, locality_of
-from vitreous.jobs.refine.reference import axes_warnings, on_maps_grid
-from vitreous.jobs.refine.task import SHARED_POSES, Task
 from vitreous.math.symmetry import point_group
 from vitreous.particles.grid import Grid, common_grid, grid_warnings
 from vitreous.particles.groups import given_or_dealt
 from vitreous.particles.poses import ANGLES, read_poses
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles, require_ctf
+from vitreous.runs.options import chosen_mask_diameter, device_for, flag
+from vitreous.schedules.refine.locality import Locality, check_locality, locality_of
+from vitreous.schedules.refine.reference import axes_warnings, on_maps_grid
+from vitreous.schedules.refine.task import SHARED_POSES, Begun, Task
 
 _FINE_LOWPASS = 20.0
 """Resolution in angstrom from which a reference is coarse enough to leave halves independent."""
 
 _SAME_VIEW = 1e-3
 """Views (unit vectors) that differ by less than this are one."""
-
-
-@dataclass(frozen=True)
-class Begun:
-    """All that a refinement begins with.
-
-    Attributes
-    ----------
-    task : Task
-    reference : tensor (n, n, n)
-        With all its detail, on the maps' grid.
-    poses : Posed or None
-        That the particles bring, origins in angstrom.
-    warnings : list of str
-    preflight : dict
-    """
-
-    task: Task
-    reference: Float[Tensor, "n n n"]
-    poses: Posed | None
-    warnings: list[str]
-    preflight: dict[str, Any]
 
 
 def _check_options(config: RefineConfig) -> None:

@@ -11,23 +11,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.imaging.filters import by_shells
+from vitreous.imaging.masks import mask_in_box
 from vitreous.io.mrc import write_map
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask
 from vitreous.jobs.maps.postprocess import judge_half_maps, write_judged
-from vitreous.jobs.record import job_record, write_record
-from vitreous.jobs.refine.begin import Begun
-from vitreous.jobs.refine.choice import surplus
-from vitreous.jobs.refine.gold import Halves, claimed
-from vitreous.jobs.refine.state import RefineState
-from vitreous.jobs.refine.task import SHARED_POSES, Task
-from vitreous.jobs.refine.verdict import Evidence, Gain, judge
 from vitreous.math.fourier import resample_map
 from vitreous.math.group_names import is_polyhedral
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.particles.contrast import SCALE
 from vitreous.particles.table import write_particles
-from vitreous.physics.filters import by_shells
-from vitreous.physics.masks import mask_in_box
+from vitreous.runs.record import job_record, write_record
+from vitreous.schedules.refine.choice import surplus
+from vitreous.schedules.refine.gold import Halves, claimed
+from vitreous.schedules.refine.state import RefineState
+from vitreous.schedules.refine.task import SHARED_POSES, Begun, Task
+from vitreous.schedules.refine.verdict import Evidence, Gain, judge
 from vitreous.validate.decoys import roundness
 from vitreous.validate.reproducibility import likeness_to_mirror
 from vitreous.validate.sharpen import fsc_weight

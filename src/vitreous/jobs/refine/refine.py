@@ -6,23 +6,23 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from vitreous.jobs.checkpoint import Checkpoint
-from vitreous.jobs.config.refine import RefineConfig
-from vitreous.jobs.contents import digest_of
-from vitreous.jobs.em.search import SMALL_BOX
-from vitreous.jobs.folder import OnEvent, ignore, job_folder
-from vitreous.jobs.memory import IMAGES, refine_plan
-from vitreous.jobs.options import deterministic, on_its_threads
-from vitreous.jobs.refine.begin import Begun, begin
-from vitreous.jobs.refine.gold import Halves
+from vitreous.config.refine import RefineConfig
+from vitreous.engine.grid_search import SMALL_BOX
+from vitreous.engine.memory import IMAGES, refine_plan
+from vitreous.jobs.refine.begin import begin
 from vitreous.jobs.refine.outputs import Ended, write_results
-from vitreous.jobs.refine.passes import Loaded, last_pass, pass_everywhere, pass_nearby, told
-from vitreous.jobs.refine.start import for_all, from_reference
-from vitreous.jobs.refine.state import FREE, RefineState, load_state, save_state
-from vitreous.jobs.refine.task import Task
-from vitreous.jobs.refine.trials import choose_start, fit_to_other_half, sample_of
-from vitreous.jobs.replacement import CHECKPOINT
-from vitreous.kernels.threads import one_thread
+from vitreous.ops.threads import one_thread
+from vitreous.runs.checkpoint import Checkpoint
+from vitreous.runs.contents import digest_of
+from vitreous.runs.folder import OnEvent, ignore, job_folder
+from vitreous.runs.options import deterministic, on_its_threads
+from vitreous.runs.replacement import CHECKPOINT
+from vitreous.schedules.refine.gold import Halves
+from vitreous.schedules.refine.passes import Loaded, last_pass, pass_everywhere, pass_nearby, told
+from vitreous.schedules.refine.start import for_all, from_reference
+from vitreous.schedules.refine.state import FREE, RefineState, load_state, save_state
+from vitreous.schedules.refine.task import Begun, Task
+from vitreous.schedules.refine.trials import choose_start, fit_to_other_half, sample_of
 
 
 def _iterated(

@@ -11,10 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.config import volumes as verbs
 from vitreous.errors import InputError, OptionError
+from vitreous.imaging.envelope import mask_above, mask_of_one, usual_widths
+from vitreous.imaging.filters import high_pass, low_pass, with_b_factor
 from vitreous.io.density import Density, read_density, write_density
 from vitreous.io.mrc_header import Mode, Point
-from vitreous.jobs.config import volumes as verbs
 from vitreous.jobs.volumes.files import (
     check_box,
     check_numbers,
@@ -28,8 +30,6 @@ from vitreous.math.moments import centre_of_mass
 from vitreous.math.resampling import even_box, moved, read_between
 from vitreous.math.rotations import euler_to_matrix
 from vitreous.math.symmetry import point_group
-from vitreous.physics.envelope import mask_above, mask_of_one, usual_widths
-from vitreous.physics.filters import high_pass, low_pass, with_b_factor
 from vitreous.validate.symmetry.turning import symmetrised, turned
 from vitreous.validate.truth import mirrored
 

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.config.volumes import FscConfig
 from vitreous.io.atomic import write_text
 from vitreous.io.density import read_density
 from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.plain import plain
-from vitreous.jobs.config.volumes import FscConfig
 from vitreous.jobs.maps.half_maps import read_mask, same_grid
-from vitreous.jobs.targets import inputs_of, spared
 from vitreous.jobs.volumes.files import check_numbers, whole_cube
+from vitreous.runs.targets import inputs_of, spared
 from vitreous.validate.fsc import (
     dip_warnings,
     fsc,

@@ -7,14 +7,14 @@ from dataclasses import replace
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.config.volumes import DecoyConfig, NoiseConfig, SphereConfig
 from vitreous.errors import InputError, OptionError
+from vitreous.imaging.decoys import blob, grey_level, noise_like
+from vitreous.imaging.envelope import mask_of_one
 from vitreous.io.density import read_density, write_density
-from vitreous.jobs.config.volumes import DecoyConfig, NoiseConfig, SphereConfig
-from vitreous.jobs.targets import inputs_of
 from vitreous.jobs.volumes.change import Written
 from vitreous.jobs.volumes.files import check_numbers, check_resolution, map_target, whole_cube
-from vitreous.physics.decoys import blob, grey_level, noise_like
-from vitreous.physics.envelope import mask_of_one
+from vitreous.runs.targets import inputs_of
 
 
 def _level(config: SphereConfig, volume: Float[Tensor, "n n n"], pixel_size: float) -> float:

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.errors import OptionError, OutputError
+from vitreous.imaging.map_grid import cubic
 from vitreous.io.density import MAP_SUFFIXES, Density
 from vitreous.io.mrc import COMPRESSED
-from vitreous.jobs.compare import cubic
-from vitreous.jobs.targets import spared
+from vitreous.runs.targets import spared
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -10,15 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.config.volumes import FitConfig
 from vitreous.errors import OptionError
 from vitreous.io.density import Density, read_density, write_density
 from vitreous.io.models import density, is_model, read_model, write_moved
-from vitreous.jobs.config.volumes import FitConfig
-from vitreous.jobs.folder import OnEvent, ignore
-from vitreous.jobs.targets import inputs_of, spared
 from vitreous.jobs.volumes.files import check_numbers, check_resolution, map_target, whole_cube
 from vitreous.math.fourier import crop_or_pad
 from vitreous.math.resampling import even_box, read_between
+from vitreous.runs.folder import OnEvent, ignore
+from vitreous.runs.targets import inputs_of, spared
 from vitreous.validate.truth import align
 
 _RESOLUTION = 10.0

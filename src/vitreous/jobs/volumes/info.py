@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vitreous.config.volumes import InfoConfig
 from vitreous.io.atomic import write_text
 from vitreous.io.mrc import load
 from vitreous.io.mrc_header import MrcHeader
 from vitreous.io.plain import plain
-from vitreous.jobs.config.volumes import InfoConfig
-from vitreous.jobs.targets import spared
+from vitreous.runs.targets import spared
 from vitreous.validate.oddities import Statistics, header_oddities, statistics, value_oddities
 
 

@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from vitreous.kernels.cubes import read
-from vitreous.physics.project import FourierCube, map_to_cube
+from vitreous.imaging.project import FourierCube, map_to_cube
+from vitreous.ops.cubes import read
 
 _SPARSE_ANGLES = 60
 """Angles of a sparse ring: a multiple of 2, 3, 4 and 5."""

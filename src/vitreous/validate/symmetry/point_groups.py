@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.errors import OptionError
-from vitreous.kernels.threads import one_thread
 from vitreous.math.group_names import normalise_name
 from vitreous.math.symmetry import point_group
+from vitreous.ops.threads import one_thread
 from vitreous.validate.symmetry.group_score import FEATURELESS, GroupScore, judged
 from vitreous.validate.symmetry.symmetry_trial import Trial, prepare
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.imaging.masks import soft_sphere
 from vitreous.math.fourier import crop_or_pad, good_box, resample
-from vitreous.physics.masks import soft_sphere
 from vitreous.validate.symmetry.angular_orders import Shells, shell_power, shells_of
 from vitreous.validate.symmetry.axis_search import AxisTable, tabulate
 from vitreous.validate.symmetry.yardstick import Yardstick, solvent_noise

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.kernels.cubes import read
+from vitreous.imaging.project import map_to_cube
 from vitreous.math.fourier import frequency_radius, to_real
-from vitreous.physics.project import map_to_cube
+from vitreous.ops.cubes import read
 
 _PADDING, _LARGE, _LARGE_PADDING = 3, 160, 2
 """Oversampling of the turned map's transform, finer than 2, to interpolate near Nyquist; and that

@@ -1,0 +1,1 @@
+"""One pass over particles, and what every search is made of."""

@@ -1,0 +1,115 @@
+"""Every particle looked at again and again: everywhere on a coarse grid, then finely nearby."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vitreous.engine.grid_search import Search
+from vitreous.engine.junk import noise_probability
+from vitreous.engine.local_pass import Posed
+from vitreous.engine.pass_ import GATHERED, PassResult, Places, nearby
+from vitreous.engine.searches.posterior import Best
+from vitreous.engine.state import SearchState
+from vitreous.math.so3 import OrientationGrid
+
+_REACH = 1.0
+"""Coarse steps within which fine directions follow a significant coarse one: a HEALPix cell
+reaches 0.88 steps from its centre."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a grid found of all particles, and the finer places that are worth trying.
+
+    Attributes
+    ----------
+    best : Best
+    coarse, fine : OrientationGrid
+        The grid that was searched, and the next.
+    step : float
+        Angular step of the fine one, degrees.
+    origins : tensor (particles, 2)
+        Best shifts, working pixels.
+    shifts : tensor (shifts, 2)
+        To be tried round the origins.
+    operators : tensor (operators, 3, 3)
+    maps : int
+        Maps that places are for.
+    any_map : bool
+        Whether what one map allows is tried with all of them.
+    """
+
+    best: Best
+    coarse: OrientationGrid
+    fine: OrientationGrid
+    step: float
+    origins: Float[Tensor, "n 2"]
+    shifts: Float[Tensor, "t 2"]
+    operators: Float[Tensor, "s 3 3"]
+    maps: int
+    any_map: bool = False
+
+    def divided(self, maps: int) -> Look:
+        """The same for so many maps in place of one."""
+        return replace(self, maps=maps)
+
+    @property
+    def junk(self) -> Bool[Tensor, " n"]:
+        """Images that are likelier to be noise, or junk where that was left out, than a map's."""
+        noisy = noise_probability(self.best.log_evidence.cpu()) > 0.5
+        return noisy | (self.best.particle_probability.cpu() < 0.5)
+
+    def posed(self, index: Int[Tensor, " b"], best: Best) -> Posed:
+        """Best places of these particles on the fine grid."""
+        reference = best.reference.cpu() % len(self.fine.directions)
+        matrices = self.fine.matrices(reference, best.psi.cpu()).contiguous()
+        return Posed(matrices, self.origins[index] + self.shifts[best.shift.cpu()])
+
+    def order(self) -> Int[Tensor, " n"]:
+        """Particles sorted by their best reference: neighbours then share a tile's references."""
+        return self.best.reference.argsort(stable=True).cpu()
+
+    def places(self, index: Int[Tensor, " b"], rings: int) -> Places:
+        """Fine directions near those that hold nearly all of these particles' posterior."""
+        parts = []
+        for some in index.to(self.best.reference.device).split(GATHERED):
+            reach = 2 * self.step * _REACH
+            near = nearby(self.best.at(some), self.coarse, self.fine, self.operators, reach)
+            if self.any_map:
+                joint = near.view(len(some), -1, len(self.fine.directions)).any(dim=1)
+                near = joint.repeat(1, self.maps)
+            parts.append(near)
+        return Places(self.fine, self.shifts, rings, torch.cat(parts))
+
+
+def coarse_look(
+    search: Search, state: SearchState, resolution: float, *, any_map: bool = False
+) -> Look:
+    """Search all particles on the grid of the iterations at a resolution in angstrom."""
+    step, (_, shift_step) = search.last_angular_step, search.offsets
+    index = torch.arange(len(search.table))
+    grid = search.with_junk(search.places(resolution), state, index)
+    best = search.search(state, index, state.noise, grid, accumulate=False).best
+    return Look(
+        best,
+        grid.orientations,
+        search.orientations(step),
+        step,
+        grid.shifts[best.shift.cpu()],
+        search.shifts(0.75 * shift_step, shift_step / 2),
+        search.operators,
+        len(state.maps),
+        any_map,
+    )
+
+
+def near_look(
+    search: Search, look: Look, state: SearchState, index: Int[Tensor, " b"], rings: int
+) -> PassResult:
+    """Search some particles on a look's fine grid, near its places."""
+    places = search.with_junk(look.places(index, rings), state, index)
+    return search.search(state, index, state.noise, places, look.origins[index])

@@ -1,0 +1,140 @@
+"""A search of particles in a frame: what stays the same throughout, whichever job it is for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.engine.images import Frame
+from vitreous.engine.junk import junk_log_likelihood, junk_log_odds
+from vitreous.engine.pass_ import PassResult, Places, search_pass
+from vitreous.engine.rings import RingImages
+from vitreous.engine.searches.sampling import shift_grid
+from vitreous.engine.searches.tiles import Tiling
+from vitreous.engine.state import SearchState
+from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
+from vitreous.particles.groups import image_numbers
+from vitreous.particles.table import ParticleTable
+
+SMALL_BOX = 96
+"""Largest working box whose maps are handled on one core: more gain little, and lose much where
+another program keeps them busy."""
+
+
+@dataclass(frozen=True)
+class Search(ABC):
+    """The data of a search; its job says how finely all orientations and shifts are sampled."""
+
+    table: ParticleTable
+    frame: Frame
+    images: RingImages
+    operators: Float[Tensor, "s 3 3"]
+    device: torch.device
+    tiling: Tiling
+
+    @property
+    @abstractmethod
+    def offsets(self) -> tuple[float, float]:
+        """Range and step of the shifts, pixels of the maps' grid."""
+
+    @property
+    @abstractmethod
+    def flatten(self) -> bool:
+        """Mask the solvent and keep density non-negative."""
+
+    @abstractmethod
+    def angular_step(self, resolution: float) -> float:
+        """Angular step in degrees for a resolution in angstrom."""
+
+    @property
+    @abstractmethod
+    def last_angular_step(self) -> float:
+        """Angular step in degrees of the finer look near the best places."""
+
+    @property
+    def to_working_pixels(self) -> float:
+        """Working pixels in a pixel of the maps' grid."""
+        return self.frame.grid.pixel_size / self.frame.pixel_size
+
+    @cached_property
+    def image_numbers(self) -> Int[np.ndarray, " n"]:
+        """Number of the image that each particle shows."""
+        return image_numbers(self.table)
+
+    @cached_property
+    def image_power(self) -> Float[Tensor, "g rings"]:
+        """Mean power of each optics group's unmasked images."""
+        return self.images.power(len(self.table.optics))
+
+    @property
+    def leaves_out_junk(self) -> bool:
+        """Whether images that no map explains better than junk does add nothing to the maps."""
+        return False
+
+    def with_junk(self, places: Places, state: SearchState, index: Int[Tensor, " b"]) -> Places:
+        """Places with the log-likelihood of these particles as junk, if junk is left out."""
+        if not self.leaves_out_junk:
+            return places
+        rings, group = places.rings, self.images.group[index]
+        power = self.images.shell_power
+        power = power[index.to(power.device), :rings]
+        noise = state.noise[:, :rings].to(power)
+        signal = self.image_power[:, :rings] - noise
+        radii = self.frame.polar.inner(rings).radii(noise.device)
+        likely = junk_log_likelihood(
+            power / self.images.mask_share,
+            noise[group],
+            signal.clamp(min=0)[group],
+            2 * torch.pi * radii * self.images.mask_share,
+        )
+        odds = junk_log_odds(state.junk, state.evidence)
+        return replace(places, junk=(likely + odds).to(self.device))
+
+    def shifts(self, reach: float, step: float) -> Float[Tensor, "t 2"]:
+        """Shift lattice given in pixels of the maps' grid, in working pixels."""
+        return shift_grid(reach, step) * self.to_working_pixels
+
+    def orientations(self, step: float, seed: int | None = None) -> OrientationGrid:
+        """Grid of the nearest HEALPix step over the asymmetric unit, turned if given a seed."""
+        return orientation_grid(order_for(step), self.operators, seed)
+
+    def places(self, resolution: float, seed: int | None = None) -> Places:
+        """Every orientation and shift, on the rings out to a resolution in angstrom."""
+        return Places(
+            self.orientations(self.angular_step(resolution), seed),
+            self.shifts(*self.offsets),
+            self.frame.rings_at(resolution),
+        )
+
+    def search(
+        self,
+        state: SearchState,
+        index: Int[Tensor, " b"],
+        noise: Float[Tensor, "g rings"],
+        places: Places,
+        origins: Float[Tensor, "b 2"] | None = None,
+        *,
+        similarity: float = 0.0,
+        accumulate: bool = True,
+    ) -> PassResult:
+        """Search some particles with a state's maps, as the engine's ``search_pass`` does."""
+        return search_pass(
+            state.maps,
+            self.images.with_group_scales(state.scale),
+            self.frame,
+            index,
+            torch.zeros(len(index), 2) if origins is None else origins,
+            noise,
+            places,
+            self.operators,
+            state.fractions,
+            self.tiling,
+            similarity=similarity,
+            accumulate=accumulate,
+        )

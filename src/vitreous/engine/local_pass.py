@@ -1,0 +1,230 @@
+"""One pass round every particle's present place, and the sums of the map that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.engine.pass_ import PADDING
+from vitreous.engine.planes import PlaneImages
+from vitreous.engine.searches.local import (
+    LocalBest,
+    Neighbourhood,
+    joined_bests,
+    local_expectation,
+)
+from vitreous.engine.searches.prior import PlacePrior
+from vitreous.imaging.project import map_to_cube, shift_phase
+from vitreous.ops.threads import side_by_side, workers_on
+from vitreous.reconstruct.insert import (
+    Accumulator,
+    empty_accumulator,
+    friedel_symmetrised,
+    insert_planes,
+    spread,
+    summed,
+)
+
+_SAMPLES = 1_500_000
+"""Samples of slices that a worker holds at once."""
+
+
+@dataclass(frozen=True)
+class Posed:
+    """Where particles are thought to lie: on the host, but while a pass searches there.
+
+    Attributes
+    ----------
+    matrices : tensor (particles, 3, 3)
+        Volume to image frame, float64.
+    origins : tensor (particles, 2)
+        Working pixels.
+    """
+
+    matrices: Float[Tensor, "n 3 3"]
+    origins: Float[Tensor, "n 2"]
+
+    def at(self, index: Int[Tensor, " m"]) -> Posed:
+        """The same of some particles."""
+        return Posed(self.matrices[index], self.origins[index])
+
+    def to(self, device: torch.device) -> Posed:
+        """The same on another device."""
+        return Posed(self.matrices.to(device), self.origins.to(device))
+
+    def moved(self, index: Int[Tensor, " m"], best: LocalBest) -> Posed:
+        """The same with some particles where they were found."""
+        matrices, origins = self.matrices.clone(), self.origins.clone()
+        matrices[index], origins[index] = best.matrices, best.origins
+        return Posed(matrices, origins)
+
+
+@dataclass(frozen=True)
+class LocalResult:
+    """What a local pass found, in the order of the particles given.
+
+    Attributes
+    ----------
+    best : LocalBest
+        On the host; its origins are whole ones, not beside the former.
+    sums : Accumulator or None
+    residual : tensor (groups, shells)
+        Expected squared residual at a frequency, summed over the group's particles.
+    count : tensor (groups,)
+    fit : tensor (groups, 2)
+        Sums over the group's particles of ``best.product`` and ``best.power``.
+    """
+
+    best: LocalBest
+    sums: Accumulator | None
+    residual: Float[Tensor, "g shells"]
+    count: Float[Tensor, " g"]
+    fit: Float[Tensor, "g 2"]
+
+
+def local_pass(
+    maps: Float[Tensor, "k n n n"],
+    images: PlaneImages,
+    index: Int[Tensor, " b"],
+    posed: Posed,
+    noise: Float[Tensor, "g shells"],
+    around: Neighbourhood,
+    operators: Float[Tensor, "s 3 3"],
+    fractions: Float[Tensor, " k"],
+    shells: int,
+    *,
+    prior: PlacePrior | None = None,
+    accumulate: bool = True,
+) -> LocalResult:
+    """Search the neighbourhoods of some particles' places.
+
+    Parameters
+    ----------
+    maps : tensor (maps, n, n, n)
+    index : integer tensor (particles,)
+        Rows of ``images``.
+    posed : Posed
+        Of these particles.
+    noise : tensor (groups, shells)
+        Expected noise power at a frequency.
+    operators : tensor (operators, 3, 3)
+        Point group.
+    fractions : tensor (maps,)
+        Prior probability of each map.
+    shells : int
+        Shells used.
+    prior : PlacePrior, optional
+        Of these particles' places, working pixels.
+    accumulate : bool
+        Whether to make the sums of the M-step.
+    """
+    device, box = maps.device, maps.shape[-1]
+    plane = images.plane.inner(shells)
+    cube = map_to_cube(maps, shells + 1, PADDING)
+    log_prior = fractions.clamp(min=1e-6).log()
+    groups, present, around = images.group[index], posed.to(device), around.to(device)
+    held = None if prior is None else prior.to(device)
+    batches = batches_of(groups, max(1, _SAMPLES // (len(plane.points) * around.orientations)))
+    workers = min(workers_on(device), len(batches))
+
+    def work(worker: int) -> tuple[list[LocalBest], Accumulator, Tensor]:
+        total = empty_accumulator(len(maps), shells + 1, PADDING, device)
+        residual = torch.zeros(len(noise), shells, device=device)
+        found = []
+        for member in batches[worker::workers]:
+            group = int(groups[member[0]])
+            samples, ctf = images.at(index[member], plane)
+            best, sums = local_expectation(
+                cube,
+                plane.points,
+                2 / plane.per_sample(noise[group]),  # both Friedel halves
+                samples * shift_phase(plane.points, present.origins[member], box),
+                ctf,
+                present.matrices[member],
+                around,
+                box,
+                log_prior.expand(len(member), -1),
+                place_prior=None if held is None else held.at(member),
+                accumulate=accumulate,
+            )
+            found.append(best)
+            if sums is not None:
+                residual[group] += plane.mean(sums.residual)
+                insert_planes(total, plane.points, sums.matrices, sums.data, sums.weight)
+        return found, total, residual
+
+    results = side_by_side(work, workers)
+    order = torch.cat([part for worker in range(workers) for part in batches[worker::workers]])
+    best = joined_bests([part for found, _, _ in results for part in found]).cpu()
+    best = best.at(order.argsort()).moved(posed.origins)
+    # Each sample stood for both Friedel halves, which are about to be joined.
+    sums = summed([part for _, part, _ in results]).scaled(0.5)
+    residual = torch.stack([part for _, _, part in results]).sum(dim=0)
+    fits = torch.stack([best.product, best.power], dim=1)
+    return LocalResult(
+        best,
+        spread(friedel_symmetrised(sums), operators) if accumulate else None,
+        residual,
+        torch.bincount(groups, minlength=len(noise)).to(noise),
+        fits.new_zeros(len(noise), 2).index_add_(0, groups, fits).to(noise),
+    )
+
+
+def pass_by_class(
+    search: Callable[[list[int], Int[Tensor, " m"]], LocalResult],
+    index: Int[Tensor, " b"],
+    only: Int[Tensor, " b"],
+    maps: int,
+) -> LocalResult:
+    """A local pass in which particles whose class is known are compared with its map alone.
+
+    Parameters
+    ----------
+    search : callable
+        The pass, with some of the maps and some of the particles.
+    index : integer tensor (particles,)
+        All particles.
+    only : integer tensor (particles,)
+        Map that a particle is compared with; -1 for all maps.
+    maps : int
+    """
+    parts, order = [], []
+    for number in only.unique().tolist():
+        member = torch.nonzero(only == number)[:, 0]
+        some = list(range(maps)) if number < 0 else [number]
+        parts.append(_among(search(some, index[member]), some, maps))
+        order.append(member)
+    return LocalResult(
+        joined_bests([part.best for part in parts]).at(torch.cat(order).argsort()),
+        summed([part.sums for part in parts if part.sums is not None]),
+        torch.stack([part.residual for part in parts]).sum(dim=0),
+        torch.stack([part.count for part in parts]).sum(dim=0),
+        torch.stack([part.fit for part in parts]).sum(dim=0),
+    )
+
+
+def _among(result: LocalResult, some: list[int], maps: int) -> LocalResult:
+    """What was found with some maps as if with all, the others having no part in it."""
+    if len(some) == maps:
+        return result
+    assert result.sums is not None
+    data = result.sums.data.new_zeros(maps, *result.sums.data.shape[1:])
+    weight = result.sums.weight.new_zeros(maps, *result.sums.weight.shape[1:])
+    by_map = result.best.map_probability.new_zeros(len(result.best.origins), maps)
+    data[some], weight[some] = result.sums.data, result.sums.weight
+    by_map[:, some] = result.best.map_probability
+    sums = Accumulator(data, weight, result.sums.padding)
+    return replace(result, best=replace(result.best, map_probability=by_map), sums=sums)
+
+
+def batches_of(groups: Int[Tensor, " b"], size: int) -> list[Int[Tensor, " m"]]:
+    """Members of one optics group each, a few at a time."""
+    return [
+        part
+        for number in groups.unique()
+        for part in torch.nonzero(groups == number)[:, 0].split(size)
+    ]

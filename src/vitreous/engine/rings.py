@@ -1,0 +1,82 @@
+"""Particles as Fourier coefficients on rings: what a search of all orientations reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.engine.images import CtfMode, Frame, OnEvent, aberration_phase
+from vitreous.engine.reader import ImageReader, TransferFunctions, Transform
+from vitreous.engine.transforms import ImageTransforms
+from vitreous.imaging.polar import PolarGrid, polar_matrix, to_polar
+from vitreous.ops.angular import thinned
+from vitreous.particles.loader import Room, TransformCache
+from vitreous.particles.stack import ImageSource
+from vitreous.particles.table import ParticleTable
+
+
+@dataclass(frozen=True)
+class RingImages(ImageTransforms):
+    """All particles on rings: samples are rows of (rings, half).
+
+    Attributes
+    ----------
+    polar : PolarGrid
+    """
+
+    polar: PolarGrid
+
+    def at(self, index: Int[Tensor, " b"], polar: PolarGrid) -> tuple[Tensor, Tensor]:
+        """Samples and CTFs of some particles on the inner rings of ``polar``."""
+        samples, half = self.samples.at(index)[:, : polar.rings], self.polar.half
+        ctf = self.ctf(index, polar.rings * half).view(len(index), polar.rings, half)
+        return thinned(samples, ctf, self.polar, polar)
+
+
+def load_rings(
+    table: ParticleTable,
+    source: ImageSource,
+    frame: Frame,
+    device: torch.device,
+    on_event: OnEvent,
+    mode: CtfMode,
+    room: Room | None = None,
+) -> RingImages:
+    """Read every particle once, and keep its ring samples as far as there is room.
+
+    Images are masked and transformed exactly at the rings' samples.  On rings that a group's pixels
+    do not hold, samples and CTFs are 0: its images say nothing there.
+
+    Raises
+    ------
+    InputError
+        For an image that cannot be read or holds NaN or one value only, naming its row.
+    """
+    polar, reader = frame.polar, ImageReader(table, source, frame)
+    make = reader.transformed((polar.rings, polar.half), lambda number: _to_rings(reader, number))
+    kept = TransformCache(len(table), (polar.rings, polar.half), make, room or Room(), device)
+    power = torch.zeros(len(table), polar.rings)
+    for rows, values in reader.loaded(make, kept, on_event):
+        power[torch.from_numpy(rows)] = (values.abs() ** 2).mean(dim=2)
+    points = (polar.points() / frame.field).reshape(-1, 2).to(device)
+    ring = torch.arange(polar.rings).repeat_interleave(polar.half)
+    transfer = TransferFunctions(reader, points, ring, mode)
+    own = kept, transfer, power.to(device), reader.group, frame.mask_share
+    return RingImages(*own, None, polar)
+
+
+def _to_rings(reader: ImageReader, number: int) -> Transform:
+    """How masked images of an optics group come to the rings that their pixels hold."""
+    frame, own = reader.frame, reader.boxes[number]
+    held = PolarGrid(frame.polar.n_angles, frame.polar.bands[: own.rings])
+    matrix = polar_matrix(own.box, held, own.steps)
+    phase = aberration_phase(held.points() / frame.field, reader.optics(number))
+
+    def transform(images: Float[Tensor, "n b b"]) -> Tensor:
+        rings = to_polar(images, held, matrix) * own.steps
+        return rings if phase is None else rings * phase
+
+    return transform

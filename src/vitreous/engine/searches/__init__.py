@@ -1,0 +1,1 @@
+"""Ways to search the poses of particles."""

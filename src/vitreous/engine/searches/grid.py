@@ -1,0 +1,275 @@
+"""One pass of expectation and accumulation over a batch of images on rings.
+
+Nothing larger than [residues x images and shifts x references] of a tile ever exists.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from vitreous.engine.searches.posterior import Best, best_of_maps, joined
+from vitreous.engine.searches.tiles import (
+    Operands,
+    TileSums,
+    Tiling,
+    tile_products,
+    tile_size,
+    tile_spectra,
+    tile_sums,
+)
+from vitreous.imaging.polar import PolarGrid
+from vitreous.imaging.project import FourierCube, shift_phase
+from vitreous.math.so3 import OrientationGrid
+from vitreous.ops.angular import (
+    AngularBasis,
+    analyse,
+    angular_basis,
+    coefficients,
+    correlation_operand,
+    psi_matrix,
+    real_samples,
+    ring_inner_products,
+    ring_samples,
+    turned_back,
+)
+from vitreous.ops.cubes import read
+from vitreous.ops.scratch import Scratch
+from vitreous.ops.threads import side_by_side, workers_on
+from vitreous.ops.weights import weigh
+
+_PRUNED_COLUMNS = 100
+"""Images times shifts in a tile whose references are pruned: few, so as to share references."""
+
+_SMALLEST_SHARE = 1e-4
+"""Share of every image of a tile below which a map gets nothing of it."""
+
+_LOG2_E = math.log2(math.e)
+
+
+@dataclass(frozen=True)
+class References:
+    """Slices of one or several maps along every direction, as angular coefficients.
+
+    Attributes
+    ----------
+    polar : PolarGrid
+    bases : list of AngularBasis
+        Even and odd frequencies.
+    slices : list of tensors (maps * directions, residues, pairs, 2)
+        Coefficients of the slices, by parity.
+    power : tensor (maps * directions, residues, pairs, 2)
+        Even coefficients of the slices' squared moduli.
+    maps : int
+    """
+
+    polar: PolarGrid
+    bases: list[AngularBasis]
+    slices: list[Float[Tensor, "d _ _ 2"]]
+    power: Float[Tensor, "d _ _ 2"]
+    maps: int
+
+    @property
+    def n_psi(self) -> int:
+        """Number of in-plane angles."""
+        return self.bases[0].n_psi
+
+
+@dataclass(frozen=True)
+class RingSums:
+    """What a batch contributes to the M-step, still on rings.
+
+    Attributes
+    ----------
+    data : complex tensor (maps * directions, rings, half)
+        Sum of posterior * CTF * image, turned and shifted back.
+    weight : tensor (maps * directions, rings, half)
+        Sum of posterior * CTF^2.
+    residual : tensor (rings,)
+        Mean over the rings of the expected squared residual, summed over images.
+    count : float
+        Images, each by its probability to be a particle; the residual counts them alike.
+    product, power : tensors (rings,)
+        The same of the expected product of images and maps, and of the maps' power: the ratio of
+        the two is the images' contrast beside the maps'.
+    """
+
+    data: Complex[Tensor, "d rings half"]
+    weight: Float[Tensor, "d rings half"]
+    residual: Float[Tensor, " rings"]
+    count: Float[Tensor, ""]
+    product: Float[Tensor, " rings"]
+    power: Float[Tensor, " rings"]
+
+
+def direction_points(
+    directions: Float[Tensor, "d 3 3"], polar: PolarGrid, device: torch.device
+) -> Float[Tensor, "d rings half 3"]:
+    """Points of the volume that the rings of every direction (at psi = 0) fall on."""
+    plane = directions[:, :, :2].to(device=device, dtype=torch.float32)
+    return torch.einsum("rhj,dij->drhi", polar.points(device), plane)
+
+
+def references(cube: FourierCube, orientations: OrientationGrid, polar: PolarGrid) -> References:
+    """Slice every map of ``cube`` along every direction of a grid."""
+    device = cube.data.device
+    points = direction_points(orientations.directions, polar, device)
+    values = read(cube, points.reshape(-1, 3))
+    samples = values.view(-1, polar.rings, polar.half)
+    bases = [angular_basis(polar, orientations.n_psi, parity, device) for parity in (0, 1)]
+    power = coefficients(samples.abs() ** 2, bases[0])
+    return References(polar, bases, analyse(samples, bases), power, cube.data.shape[0])
+
+
+def operands_for(
+    refs: References, noise: Tensor, log_prior: Tensor, dtype: torch.dtype
+) -> Operands:
+    """Operands of all references under a noise spectrum; scores come in powers of two."""
+    weight = _LOG2_E * 2 * math.pi * refs.polar.radii(noise.device) / noise
+    cross = [
+        correlation_operand(part, weight, basis).to(dtype)
+        for part, basis in zip(refs.slices, refs.bases, strict=True)
+    ]
+    norm = correlation_operand(refs.power, -0.5 * weight, refs.bases[0])
+    return Operands(cross, norm, log_prior * _LOG2_E)
+
+
+def shares(by_map: Float[Tensor, "n k"], similarity: float) -> Float[Tensor, "n k"]:
+    """What each map gets of each image, classes being alike to the degree of ``similarity``.
+
+    At 0 the posterior of the classes, at 1 the same for all: a class that explains few images yet
+    still learns from all of them, and does not starve.
+    """
+    return (1 - similarity) * by_map + similarity / by_map.shape[1]
+
+
+def expectation(
+    refs: References,
+    images: Complex[Tensor, "n rings half"],
+    ctf: Float[Tensor, "n rings half"],
+    noise: Float[Tensor, " rings"],
+    shifts: Float[Tensor, "t 2"],
+    box: int,
+    log_prior: Float[Tensor, " d"],
+    *,
+    tiling: Tiling,
+    allowed: Bool[Tensor, "n d"] | None = None,
+    junk: Float[Tensor, " n"] | None = None,
+    similarity: float = 0.0,
+    accumulate: bool = True,
+) -> tuple[Best, RingSums | None]:
+    """Posterior of every image over all maps, directions, in-plane angles and shifts.
+
+    Parameters
+    ----------
+    refs : References
+    images : tensor (images, rings, half)
+        Ring samples of one optics group, already moved to their present origins.
+    ctf : tensor (images, rings, half)
+    noise : tensor (rings,)
+        Expected power of the noise at a frequency.
+    shifts : tensor (shifts, 2)
+        Shifts tried, pixels of ``box``.
+    box : int
+    log_prior : tensor (maps * directions,)
+    tiling : Tiling
+    allowed : bool tensor (images, maps * directions), optional
+        References that need to be tried.  A tile of images tries the union of its own, so images
+        with similar ones should be neighbours.
+    junk : tensor (images,), optional
+        Log-likelihood of each image as junk over that as noise, with the prior odds of junk: what
+        is junk adds nothing to the sums.
+    similarity : float
+        Class similarity, from 0 (none) to 1: see :func:`shares`.
+    accumulate : bool
+        Whether to make the sums of the M-step; if not, the significant references are listed.
+
+    Returns
+    -------
+    best : Best
+    sums : RingSums or None
+
+    Notes
+    -----
+    The formula is that of :func:`vitreous.engine.searches.score.reference_log_likelihood`.
+    """
+    polar, device = refs.polar, images.device
+    dtype, most_scores = tiling.dtype, tiling.scores
+    everything = operands_for(refs, noise, log_prior, dtype)
+    each_map = torch.arange(len(log_prior), device=device).view(refs.maps, -1)
+    whole = [everything.among(map_references) for map_references in each_map]
+    on = psi_matrix(refs.bases)
+    phases = shift_phase(polar.points(device), shifts, box)
+    count, workers = len(log_prior), workers_on(device)
+    scores_each = refs.n_psi * each_map.shape[1] * len(shifts)
+    if allowed is not None:
+        most_scores = min(most_scores, scores_each * _PRUNED_COLUMNS // len(shifts))
+    size = tile_size(len(images), scores_each, most_scores, workers)
+    tiles = torch.arange(len(images), device=device).split(size)
+    workers = min(workers, len(tiles))
+
+    def chosen_of(part: Tensor, number: int) -> tuple[Tensor, Operands]:
+        """References of a map that a tile tries; one at the least."""
+        if allowed is None:
+            return each_map[number], whole[number]
+        wanted = allowed[part].any(dim=0)[each_map[number]]
+        chosen = each_map[number][wanted] if wanted.any() else each_map[number][:1]
+        return chosen, everything.among(chosen)
+
+    def work(worker: int) -> tuple[list[Best], TileSums]:
+        sums = TileSums(
+            [torch.zeros_like(part, dtype=torch.float32) for part in everything.cross],
+            torch.zeros_like(everything.norm),
+        )
+        scratch = Scratch(dtype, device)
+        found = []
+        for part in tiles[worker::workers]:
+            columns, squared = tile_spectra(images[part], ctf[part], phases, refs.bases, scratch)
+            tried, weighed, weights = [], [], []
+            for number in range(refs.maps):
+                chosen, operands = chosen_of(part, number)
+                turned, norms = tile_products(
+                    operands, columns, squared, scratch, f"products of map {number}"
+                )
+                tried.append(chosen)
+                weighed.append(weigh(turned, norms, on, back=accumulate))
+                weights.append((turned, norms))
+            odds = None if junk is None else junk[part]
+            best = best_of_maps(weighed, tried, count, odds, prune=not accumulate)
+            found.append(best)
+            if not accumulate:
+                continue
+            parts = shares(best.map_probability, similarity).T * best.particle_probability
+            for chosen, one, share, (turned, norms) in zip(
+                tried, weighed, parts, weights, strict=True
+            ):
+                if share.max() > _SMALLEST_SHARE:
+                    sums.add(*tile_sums(one, share, turned, norms, columns, squared), chosen)
+        return found, sums
+
+    results = side_by_side(work, workers)
+    by_tile = [results[i % workers][0][i // workers] for i in range(len(tiles))]
+    if not accumulate:
+        return joined(by_tile), None
+    total = results[0][1]
+    for _, sums in results[1:]:
+        total = total.plus(sums)
+    best = joined(by_tile)
+    return best, _on_rings(refs, images, best.particle_probability, total)
+
+
+def _on_rings(refs: References, images: Tensor, share: Tensor, sums: TileSums) -> RingSums:
+    """Sums as ring samples, and the residuals that follow from them."""
+    rings = refs.polar.rings
+    data = [turned_back(part, basis) for part, basis in zip(sums.data, refs.bases, strict=True)]
+    weight = turned_back(sums.weight, refs.bases[0])
+    product = ring_inner_products(data, refs.slices, refs.bases, rings)
+    power = ring_inner_products([weight], [refs.power], refs.bases[:1], rings)
+    residual = (share[:, None] * (images.abs() ** 2).mean(dim=2)).sum(dim=0) - 2 * product + power
+    samples = ring_samples(data, refs.bases, rings)
+    smoothed = real_samples(weight, refs.bases[0], rings)
+    return RingSums(samples, smoothed, residual, share.sum(), product, power)

@@ -1,0 +1,118 @@
+"""What a search found of each image, and which references that leaves to be searched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vitreous.ops.running import running_total
+from vitreous.ops.weights import Weighed
+
+SIGNIFICANT_SHARE = 0.9999
+"""Share of a coarse posterior that is looked at again: ten times stricter than the 99.9 % that
+must remain of the fine one, whose peaks lie between the coarse grid's points."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """Each image's best place on the search grid and how sure it is.
+
+    Attributes
+    ----------
+    log_evidence : tensor (images,)
+        Log of the likelihood summed over all places, under the uniform prior.
+    probability : tensor (images,)
+        Posterior of the best place.
+    map_probability : tensor (images, maps)
+        Posterior of each map, summed over places, in an image that shows one.
+    particle_probability : tensor (images,)
+        Posterior that the image shows one of the maps at all, rather than junk.
+    psi, reference, shift : integer tensors (images,)
+        Indices of its in-plane angle, reference (map-major, then direction) and shift.
+    significant : bool tensor (images, references) or None
+        The fewest references that hold nearly all of the posterior, if they were asked for.
+    """
+
+    log_evidence: Float[Tensor, " n"]
+    probability: Float[Tensor, " n"]
+    map_probability: Float[Tensor, "n k"]
+    particle_probability: Float[Tensor, " n"]
+    psi: Int[Tensor, " n"]
+    reference: Int[Tensor, " n"]
+    shift: Int[Tensor, " n"]
+    significant: Bool[Tensor, "n d"] | None
+
+    def at(self, index: Int[Tensor, " m"]) -> Best:
+        """The same of some images, in this order."""
+        parts: list[Any] = [getattr(self, name) for name in self.__dataclass_fields__]
+        chosen: list[Any] = [None if part is None else part[index] for part in parts]
+        return Best(*chosen)
+
+
+def significant(
+    mass: Float[Tensor, "n d"], share: float = SIGNIFICANT_SHARE
+) -> Bool[Tensor, "n d"]:
+    """For each row, the fewest entries that together hold ``share`` of it.
+
+    Scheres, J. Struct. Biol. 180, 519 (2012), section 2.3: adaptive oversampling.
+    """
+    ordered, order = mass.sort(dim=1, descending=True)
+    before = running_total(ordered) - ordered
+    needed = before < share * mass.sum(dim=1, keepdim=True)
+    return torch.zeros_like(needed).scatter_(1, order, needed)
+
+
+def best_of_maps(
+    weighed: list[Weighed],
+    chosen: list[Int[Tensor, " c"]],
+    references: int,
+    junk: Float[Tensor, " n"] | None = None,
+    *,
+    prune: bool,
+) -> Best:
+    """What was found with every map, among those of all ``references`` that were ``chosen``.
+
+    An image belongs to the map of greatest posterior, and its place is the best there.  ``prune``
+    asks for the significant references.  ``junk`` is each image's log-likelihood as junk, its prior
+    odds included; without it no image is.
+    """
+    evidence = torch.stack([part.log_evidence for part in weighed], dim=1)
+    by_map, top = evidence.softmax(dim=1), evidence.argmax(dim=1)
+    here = torch.arange(len(top), device=top.device)
+
+    def of_top(parts: list[Tensor]) -> Tensor:
+        return torch.stack(parts, dim=1)[here, top]
+
+    needed = None
+    if prune:
+        mass = evidence.new_zeros(len(top), references)
+        for number, (part, some) in enumerate(zip(weighed, chosen, strict=True)):
+            mass[:, some] = part.mass[:, : len(some)] * by_map[:, number, None]
+        needed = significant(mass)
+    log_evidence = evidence.logsumexp(dim=1)
+    particle = torch.ones_like(log_evidence) if junk is None else (log_evidence - junk).sigmoid()
+    return Best(
+        log_evidence,
+        of_top([part.highest for part in weighed]) * by_map[here, top],
+        by_map,
+        particle,
+        of_top([part.psi for part in weighed]),
+        of_top([some[part.reference] for part, some in zip(weighed, chosen, strict=True)]),
+        of_top([part.shift for part in weighed]),
+        needed,
+    )
+
+
+def joined(parts: list[Best]) -> Best:
+    """The images of several tiles, one after the other; what one of them lacks is left out."""
+    columns: list[list[Any]] = [
+        [getattr(part, name) for part in parts] for name in Best.__dataclass_fields__
+    ]
+    whole: list[Any] = [
+        None if any(part is None for part in column) else torch.cat(column) for column in columns
+    ]
+    return Best(*whole)

@@ -1,1 +1,0 @@
-"""Expectation and maximisation: what the searches of all jobs are built from."""

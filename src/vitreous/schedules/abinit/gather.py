@@ -1,0 +1,145 @@
+"""What the finished starts say together: their maps, poses and classes compared."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vitreous.engine.contrast import contrast_score
+from vitreous.engine.images import Frame
+from vitreous.engine.junk import noise_probability
+from vitreous.engine.state import SearchState
+from vitreous.imaging.masks import soft_sphere
+from vitreous.schedules.abinit.classify import Classified
+from vitreous.schedules.abinit.evidence import Evidence, Sorted, Stopped
+from vitreous.schedules.abinit.problem import Problem
+from vitreous.schedules.abinit.starts import Trial, tried
+from vitreous.validate.decoys import roundness
+from vitreous.validate.labels import adjusted_rand_index, contingency, matched
+from vitreous.validate.reproducibility import (
+    Agreement,
+    agreement,
+    agreement_with_mirror,
+    posed_alike,
+)
+
+_HELD = 0.3
+"""Part of an even share of the particles below which a class is not compared between starts."""
+
+SAME_POSE = 2.0
+"""Poses count as the same within this many angular steps: each may be one off its true place."""
+
+Volume = Float[Tensor, "n n n"]
+
+
+def _held(state: SearchState) -> list[int]:
+    """Classes of a start that hold particles, the most populated first."""
+    order = state.fractions.argsort(descending=True).tolist()
+    return [n for n in order if state.fractions[n] * len(order) >= _HELD]
+
+
+def _agreement(moving: SearchState, fixed: SearchState, mask: Volume, frame: Frame) -> Agreement:
+    """How far the classes of two starts agree: the worst of those of one, each with its nearest."""
+    finest = frame.field / min(moving.rings, fixed.rings)
+    found = []
+    for wanted in _held(fixed):
+        target = fixed.maps[wanted].cpu()
+        tries = (
+            agreement(moving.maps[n].cpu(), target, mask, frame.pixel_size, finest=finest)
+            for n in _held(moving)
+        )
+        found.append(min(tries, key=lambda one: one.resolution))
+    return max(found, key=lambda one: one.resolution)
+
+
+def _posed_alike(
+    problem: Problem, trial: Trial, best: Trial, compared: Bool[Tensor, " h"]
+) -> float:
+    """Share of some held-out particles whose poses agree."""
+    grid = problem.places(problem.config.ends_at).orientations
+
+    def poses(one: Trial) -> Tensor:
+        place = one.best.reference.cpu() % len(grid.directions)
+        return grid.matrices(place, one.best.psi.cpu())[compared]
+
+    limit = SAME_POSE * problem.angular_step(problem.config.ends_at)
+    return posed_alike(poses(trial), poses(best), problem.operators, limit)
+
+
+def _sorted_alike(one: Int[Tensor, " n"], other: Int[Tensor, " n"], classes: int) -> Sorted:
+    """Of the particles that neither start takes for junk."""
+    both = (one >= 0) & (other >= 0)
+    table = contingency(one[both].numpy(), other[both].numpy(), classes)
+    return Sorted(matched(table)[1], adjusted_rand_index(table))
+
+
+def stopped_starts(problem: Problem, states: list[SearchState]) -> tuple[Stopped, ...]:
+    """Those of all starts that were not finished, and why."""
+    most, of = max(state.rounds for state in states), len(problem.steps)
+    return tuple(
+        Stopped(state.start + 1, state.iteration, of, state.behind)
+        for state in states
+        if state.rounds < most
+    )
+
+
+def gather_evidence(
+    problem: Problem,
+    states: list[SearchState],
+    classified: list[Classified],
+    stopped: tuple[Stopped, ...],
+) -> Evidence:
+    """Compare the maps, poses and classes of all finished starts.
+
+    Parameters
+    ----------
+    problem : Problem
+    states : list of SearchState
+        Of the finished starts.
+    classified : list of Classified
+        What the sorting into classes made of them; empty for a single class.
+    stopped : tuple of Stopped
+        The starts that were not finished.
+    """
+    frame = problem.frame
+    mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
+    trials = tried(problem, states, problem.config.ends_at)
+    evidences = [trial.evidence for trial in trials]
+    best = int(np.argsort(evidences, kind="stable")[-1])
+    pairwise: list[list[Agreement | None]] = [[None] * len(states) for _ in states]
+    for less, more in combinations(np.argsort(evidences, kind="stable").tolist(), 2):
+        found = _agreement(states[less], states[more], mask, frame)
+        pairwise[less][more] = pairwise[more][less] = found
+    noisy = noise_probability(trials[best].best.log_evidence.cpu()) > 0.5
+    compared = ~noisy | noisy.all()
+    labels = [c.labels for c in classified]
+    own = float("inf")  # a single start is not judged by it
+    first = states[best].maps[_held(states[best])[0]].cpu()
+    if len(states) > 1:
+        finest = frame.field / states[best].rings
+        own = agreement_with_mirror(first, mask, frame.pixel_size, finest)
+    return Evidence(
+        starts=[state.start + 1 for state in states],
+        best=best,
+        pairwise=pairwise,
+        log_likelihoods=evidences,
+        posed_alike=[
+            None if one is None else _posed_alike(problem, trial, trials[best], compared)
+            for trial, one in zip(trials, (row[best] for row in pairwise), strict=True)
+        ],
+        sorted_alike=[
+            None if n == best else _sorted_alike(one, labels[best], problem.config.classes)
+            for n, one in enumerate(labels)
+        ]
+        or [None] * len(states),
+        own_mirror=own,
+        contrast=contrast_score(problem.images, frame),
+        final_resolution=problem.config.ends_at,
+        held_out=int(compared.sum()),
+        stopped=stopped,
+        roundness=roundness(first),
+        certainty=float(trials[best].best.probability.mean()),
+    )

@@ -1,0 +1,69 @@
+"""How the work of a search is spread over its iterations and stages: the time left goes by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+from vitreous.engine.mini_batches import Step
+from vitreous.math.so3 import orientations_at
+from vitreous.schedules.abinit.problem import Problem
+from vitreous.schedules.abinit.schedule import Round, joint_steps, split_steps
+
+_PRODUCTS, _FIXED = 14, 9e6
+"""Work for each orientation of an image that does not depend on the rings, and of an iteration that
+depends on neither: fitted to iterations of 100 to 1,000 images and 5 to 20 rings."""
+
+_LAST, _POLISHED = 1.1e6, 2.9e6
+"""Work a particle of the last passes (for each class) and of polishing, as measured."""
+
+
+def work_until(problem: Problem) -> list[float]:
+    """Work of a start until each of its iterations begins, and in all.
+
+    It is counted in rings of an image compared with one orientation of one map.
+    """
+    works = (_work(problem, step, problem.config.classes) for step in problem.steps)
+    return list(accumulate(works, initial=0.0))
+
+
+def _work(problem: Problem, step: Step, classes: int) -> float:
+    """Work of a mini-batch searched with so many maps."""
+    orientations = orientations_at(problem.angular_step(step.resolution), len(problem.operators))
+    rings = problem.frame.rings_at(step.resolution)
+    return classes * (step.batch * orientations * (_PRODUCTS + rings) + _FIXED)
+
+
+def _split_work(problem: Problem) -> float:
+    """Work of the splits of a start's classes: one for each, and rounds of all of them."""
+    config, classes, particles = problem.config, problem.config.classes, len(problem.table)
+    if classes == 1:
+        return 0.0
+    halves = sum(_work(problem, step, 2) for step in split_steps(config, particles))
+    joint = joint_steps(config, classes, particles)
+    every = replace(joint[-1], batch=particles)
+    together = sum(_work(problem, step, classes) for step in (*joint, every))
+    return classes * (halves + together)
+
+
+def search_work(until: Sequence[float], rounds: Sequence[Round]) -> float:
+    """Work of the iterations of all starts, from that of one (:func:`work_until`)."""
+    return sum(r.contenders * (until[r.until] - until[r.since]) for r in rounds)
+
+
+def stage_shares(problem: Problem) -> dict[str, float]:
+    """Share of a search's time that each of its stages is expected to take, in their order.
+
+    What is read before the poses are polished takes next to nothing.
+    """
+    particles, classes = len(problem.table), problem.config.classes
+    work = {
+        "reading": 0.0,
+        "iteration": search_work(work_until(problem), problem.rounds),
+        "classes split": problem.rounds[-1].contenders * _split_work(problem),
+        "last passes": particles * classes * _LAST,
+        "poses polished": particles * _POLISHED,
+    }
+    total = sum(work.values())
+    return {stage: part / total for stage, part in work.items()}

@@ -1,0 +1,317 @@
+"""One whole search: all its starts, the last passes of the likeliest, and the verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.config.abinit import AbinitConfig
+from vitreous.engine.grid_search import SMALL_BOX
+from vitreous.engine.images import BEYOND, CtfMode, Frame, working_frame
+from vitreous.engine.memory import IMAGES, MemoryPlan
+from vitreous.engine.rings import load_rings
+from vitreous.engine.state import SearchState
+from vitreous.io.mrc import write_map
+from vitreous.math.fourier import resample_map
+from vitreous.math.symmetry import point_group
+from vitreous.ops.threads import one_thread
+from vitreous.particles.grid import Grid, common_grid
+from vitreous.particles.stack import ImageSource
+from vitreous.particles.table import ParticleTable
+from vitreous.runs.checkpoint import Checkpoint
+from vitreous.runs.folder import OnEvent
+from vitreous.runs.options import AUTO
+from vitreous.runs.replacement import CHECKPOINT, has_checkpoint
+from vitreous.schedules.abinit.at_last import compared_at_last, may_have_hand
+from vitreous.schedules.abinit.classify import Classified, classify
+from vitreous.schedules.abinit.gather import gather_evidence, stopped_starts
+from vitreous.schedules.abinit.last_pass import Ended, coarse_end, last_pass
+from vitreous.schedules.abinit.memory import LAST_IMAGES, memory_plan
+from vitreous.schedules.abinit.plan import stage_shares
+from vitreous.schedules.abinit.problem import Problem
+from vitreous.schedules.abinit.starts import finished, run_starts
+from vitreous.schedules.abinit.state import save_checkpoint, states_from
+from vitreous.schedules.abinit.verdict import (
+    FOUND_NOTHING,
+    OF_SHAPE,
+    TOLD_AT_LAST,
+    Judgement,
+    judge,
+)
+from vitreous.validate.symmetry.point_groups import SymmetryFinding, find_symmetry
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be searched, and how.
+
+    Attributes
+    ----------
+    config : AbinitConfig
+    table : ParticleTable
+    source : ImageSource
+    mask_diameter : float
+        Angstrom.
+    device : torch.device
+    folder : Path
+        For the checkpoint and intermediate maps.
+    inputs : str
+        Digest of the particles, which a checkpoint is bound to.
+    """
+
+    config: AbinitConfig
+    table: ParticleTable
+    source: ImageSource
+    mask_diameter: float
+    device: torch.device
+    folder: Path
+    inputs: str
+
+    def in_folder(self, folder: Path) -> Task:
+        """The same with its files in another folder."""
+        return replace(self, folder=folder)
+
+    def under(self, group: str, final_resolution: float) -> Task:
+        """The same with a point group imposed, and a folder of its own within this one's."""
+        config = replace(self.config, symmetry=group, final_resolution=final_resolution)
+        return replace(self, config=config, folder=self.folder / f"under_{group}")
+
+    @property
+    def free(self) -> bool:
+        """Whether no symmetry is imposed on the search."""
+        return self.config.symmetry.upper() in ("C1", AUTO.upper())
+
+    @property
+    def grid(self) -> Grid:
+        """Of the images, brought together."""
+        return common_grid(self.table)
+
+    @property
+    def frame(self) -> Frame:
+        """Of the search's maps."""
+        return working_frame(self.grid, self.mask_diameter, self.config.ends_at, BEYOND)
+
+    def checkpoint(self, on_event: OnEvent) -> Checkpoint:
+        """Where the states are kept."""
+        path = self.folder / CHECKPOINT
+        return Checkpoint(path, self.config, inputs=self.inputs, tell=on_event)
+
+    @property
+    def operators(self) -> Float[Tensor, "s 3 3"]:
+        """Rotations of the point group that is imposed."""
+        return point_group("C1" if self.free else self.config.symmetry)
+
+    @property
+    def memory(self) -> MemoryPlan:
+        """What the search will hold at its fullest."""
+        return memory_plan(self.config, self.table, self.frame, len(self.operators), self.device)
+
+    def full_size(self, maps: Float[Tensor, "k n n n"]) -> Float[np.ndarray, "k m m m"]:
+        """Maps on their grid, as images on it would show them."""
+        found: np.ndarray = resample_map(maps.cpu(), self.grid.box).numpy()
+        return found
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Where a search ended.
+
+    Attributes
+    ----------
+    problem : Problem
+    states : list of SearchState
+        Of all starts, those before it was begun anew first.
+    chosen : SearchState
+        Of the likeliest.
+    ended : Ended
+        Its last passes.
+    judgement : Judgement
+    finding : SymmetryFinding or None
+        Of the last map, where none was imposed and the verdict or the user asks for it.
+    searched_s, last_s : float
+        Seconds that the iterations and the rest took; what came before it was begun anew counts as
+        iterations.
+    """
+
+    problem: Problem
+    states: list[SearchState]
+    chosen: SearchState
+    ended: Ended
+    judgement: Judgement
+    finding: SymmetryFinding | None
+    searched_s: float
+    last_s: float
+
+
+def posed_problem(task: Task, on_event: OnEvent) -> Problem:
+    """The images read, and all that stays the same throughout a search."""
+    plan, frame = task.memory, task.frame
+    on_event({"event": "memory", **plan.record()})
+    mode, room = CtfMode.of(task.config), plan.room(IMAGES)
+    images = load_rings(task.table, task.source, frame, task.device, on_event, mode, room)
+    return Problem(
+        task.table,
+        frame,
+        images,
+        task.operators,
+        task.device,
+        plan.tiling,
+        task.config,
+        plan.room(LAST_IMAGES),
+    )
+
+
+def _write_intermediate(task: Task, state: SearchState) -> None:
+    folder = task.folder / "iterations"
+    folder.mkdir(exist_ok=True)
+    for number, volume in enumerate(task.full_size(state.maps), 1):
+        name = f"start{state.start + 1:02d}_it{state.iteration:03d}_class{number:03d}.mrc"
+        write_map(folder / name, volume, task.grid.pixel_size)
+
+
+def _run_starts(
+    task: Task,
+    problem: Problem,
+    before: list[SearchState],
+    states: list[SearchState],
+    on_event: OnEvent,
+) -> list[SearchState]:
+    """Starts after those of the round before, with checkpoints and intermediate maps as asked."""
+    checkpoint, written = task.checkpoint(on_event), dict[int, int]()
+
+    def save(states: list[SearchState]) -> None:
+        save_checkpoint(checkpoint, [*before, *states])
+        for state in states:
+            if written.get(state.start) != state.iteration > 0:
+                _write_intermediate(task, state)
+                written[state.start] = state.iteration
+        on_event({"event": "checkpoint", "path": checkpoint.path.name})
+
+    return run_starts(problem, states, on_event, save, len(before))
+
+
+def _in_part(on_event: OnEvent, number: int, of: int) -> OnEvent:
+    """Told of the work of one start of several, each of which is a part of the stage's."""
+
+    def tell(event: Mapping[str, Any]) -> None:
+        if "share" in event:
+            event = {**event, "share": (number + event["share"]) / of}
+        on_event(event)
+
+    return tell
+
+
+def _symmetry_found(task: Task, ended: Ended, judgement: Judgement) -> SymmetryFinding | None:
+    """The symmetry of a map made without it, if the user or the verdict asks for it."""
+    asked = task.config.symmetry == AUTO or judgement.doubt in OF_SHAPE
+    if not (task.free and asked) or task.config.classes > 1:
+        return None
+    return find_symmetry(
+        ended.polished.maps[0].cpu(),
+        ended.frame.pixel_size,
+        task.mask_diameter,
+        resolution=task.config.ends_at,
+    )
+
+
+def _mates(problem: Problem, finding: SymmetryFinding | None) -> Float[Tensor, "s 3 3"]:
+    """Rotations that leave the last map as it is."""
+    if finding is None or finding.group == "C1":
+        return problem.operators.double()
+    laid = torch.from_numpy(finding.score_of(finding.group).matrix)
+    return laid.T @ point_group(finding.group) @ laid
+
+
+def _run_round(
+    task: Task,
+    problem: Problem,
+    states: list[SearchState],
+    before: Searched | None,
+    on_event: OnEvent,
+    *,
+    last: bool,
+) -> Searched:
+    """Starts run and judged, together with the likeliest of the round before.
+
+    Where the search's own maps leave a doubt about hand or poses, or agree nearly as far as is
+    asked, a second start goes through the last passes, too: these tell.  Starts that found nothing
+    and are not the ``last`` go through none.
+    """
+    began = time.monotonic()
+    on_event({"event": "plan", "stages": stage_shares(problem)})
+    earlier = before.states if before else []
+    with one_thread(problem.frame.box <= SMALL_BOX):
+        states = _run_starts(task, problem, earlier, states, on_event)
+        ends = [state.to(problem.device) for state in finished(states)]
+        if before:
+            ends = [before.chosen, *ends]
+        classified: list[Classified] = []
+        if problem.config.classes > 1:
+            classified = [
+                classify(problem, state, _in_part(on_event, number, len(ends)))
+                for number, state in enumerate(ends)
+            ]
+            ends = [one.state for one in classified]
+        evidence = gather_evidence(problem, ends, classified, stopped_starts(problem, states))
+    if before:
+        evidence = replace(evidence, at_first=before.judgement.sentence)
+    judgement, between = judge(evidence), time.monotonic()
+    finish = partial(last_pass, source=task.source, mode=CtfMode.of(task.config), on_event=on_event)
+    chosen, second = ends[evidence.best], evidence.nearest
+    in_vain = not last and second is None and judgement.doubt in FOUND_NOTHING
+    hopeless = evidence.collapsed or in_vain
+    ended = coarse_end(problem, chosen) if hopeless else finish(problem, chosen)
+    finding = _symmetry_found(task, ended, judgement)
+    doubtful = judgement.doubt in TOLD_AT_LAST and task.config.classes == 1
+    if doubtful and second is not None and may_have_hand(ended):
+        read = None if ended.material is None else ended.material.images
+        other, number = finish(problem, ends[second], images=read), evidence.starts[second]
+        mates = _mates(problem, finding)
+        at_last = compared_at_last(problem, ended, other, number, mates)
+        if at_last and finding and finding.group == "C1":
+            at_last = replace(at_last, stands_out=finding.suggested)
+        judgement = judge(replace(evidence, at_last=at_last))
+    return Searched(
+        problem,
+        [*earlier, *states],
+        chosen,
+        ended,
+        judgement,
+        finding,
+        between - began,
+        time.monotonic() - between,
+    )
+
+
+def search_within(task: Task, on_event: OnEvent) -> Searched:
+    """A search in a folder of its own within a job's, gone on with where it was interrupted."""
+    task.folder.mkdir(exist_ok=True)
+    states = task.checkpoint(on_event).read(states_from) if has_checkpoint(task.folder) else []
+    return search(task, posed_problem(task, on_event), states, on_event)
+
+
+def search(task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent) -> Searched:
+    """Search from random densities, or go on from ``states``, and judge what comes of it.
+
+    A search whose starts find nothing in common is begun anew with larger mini-batches.
+    """
+    since, again = problem.starts, problem.may_begin_anew
+    made = _run_round(task, problem, states[:since], None, on_event, last=not again)
+    if made.judgement.doubt in FOUND_NOTHING and again:
+        text = f"{made.judgement.sentence} The search is begun anew with larger mini-batches."
+        on_event({"event": "note", "text": text})
+        first, larger = made, problem.anew()
+        made = _run_round(task, larger, states[since:], first, on_event, last=True)
+        spent = first.searched_s + first.last_s
+        made = replace(made, searched_s=made.searched_s + spent)
+    on_event({"event": "verdict", **made.judgement.record()})
+    return made

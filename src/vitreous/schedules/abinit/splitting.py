@@ -1,0 +1,253 @@
+"""Classes that hold two molecules split, in the place of classes that hold nothing of their own.
+
+One map may come to hold the particles of two molecules while another gathers junk or shows what a
+third map shows already: no mini-batch leads out of that.  Two halves of its class, a little unlike
+each other, share the two molecules out soon if they see these particles alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vitreous.engine.adaptive_search import Look, coarse_look
+from vitreous.engine.mini_batches import Step, stepped
+from vitreous.engine.sorting import SAME, alike, perturbed
+from vitreous.engine.state import SearchState
+from vitreous.runs.folder import OnEvent
+from vitreous.schedules.abinit.problem import Problem, iteration_seed
+from vitreous.schedules.abinit.schedule import joint_steps, split_steps
+from vitreous.validate.decoys import roundness
+
+_STARVED = 0.3
+"""Part of an even share of the particles below which a class has collapsed."""
+
+_BALL, _FEW = 0.95, 0.6
+"""Roundness of a map and part of an even share from which and below which it gathers junk."""
+
+_TO = 1.1
+"""Classes that agree (FSC ``SAME``) to this many times the resolution reached are duplicates."""
+
+_ALIKE, _BARELY = 1.5, 0.5
+"""Classes that agree (FSC of the second) to the first times the final resolution are told apart by
+passes over all of their particles."""
+
+_STRONG, _WEAK = 0.5, 0.1
+"""Norm of the random density that halves of a class get, over the map's own, for a search and for
+such passes."""
+
+_ROUNDS = 2
+"""Most splits that are tried, times the number of classes."""
+
+_SETTLED = 0.03
+"""Share of the particles that change class in a round of mini-batches of all classes, up to which
+the classes have settled."""
+
+_SAME_PARTICLES = 0.7
+"""Share of the particles of then or now that a class must hold then and now to be the same one: a
+split that was refused is not tried again."""
+
+_ATTEMPTS = 2
+"""Most splits of a class that is the only one to hold particles, each from other random density:
+with all molecules in one class a single split may fail to tell any two apart."""
+
+_MOST_JOINT = 4
+"""Most rounds of mini-batches of all classes after the last split."""
+
+_LEAST_HALF = 0.2
+"""Share of a class's particles that each half must come to hold."""
+
+
+def _look(problem: Problem, state: SearchState) -> Look:
+    """All particles searched on the grid of the last iterations."""
+    return coarse_look(problem, state, problem.config.ends_at, any_map=True)
+
+
+def labels_of(look: Look) -> Int[Tensor, " n"]:
+    """Likeliest class of each particle, from 0; -1 for images of junk."""
+    return torch.where(look.junk, -1, look.best.map_probability.argmax(dim=1).cpu())
+
+
+def _shares(look: Look) -> Float[Tensor, " k"]:
+    """Share of the particles in each class, junk left aside."""
+    labels = labels_of(look)
+    counts = torch.bincount(labels[labels >= 0], minlength=look.maps).double()
+    return counts / counts.sum().clamp(min=1)
+
+
+def _fed(shares: Float[Tensor, " k"]) -> tuple[list[int], list[int]]:
+    """Classes with particles and without, the most populated first."""
+    order = shares.argsort(descending=True).tolist()
+    starved = [n for n in order if shares[n] * len(order) < _STARVED]
+    return [n for n in order if n not in starved], starved
+
+
+def _free(
+    problem: Problem, state: SearchState, shares: Float[Tensor, " k"]
+) -> tuple[list[int], list[int]]:
+    """Classes that hold something of their own, the most populated first, and those that do not.
+
+    A ball of few particles has gathered images without features.  Duplicates agree at a high FSC to
+    nearly the resolution reached: conformations do not.
+    """
+    fed, starved = _fed(shares)
+    few = [n for n in fed if shares[n] * len(shares) < _FEW]
+    balls = [n for n in few if roundness(state.maps[n].cpu()) > _BALL]
+    own = [n for n in fed if n not in balls]
+    twice = alike(problem.frame, state, own, _TO * problem.frame.field / state.rings, SAME)
+    return [n for n in own if n not in twice], [*starved, *balls, *twice]
+
+
+def _batches(
+    members: Int[Tensor, " m"], seed: int, size: int, count: int
+) -> list[Int[Tensor, " b"]]:
+    """Mini-batches of a walk through random permutations of some particles."""
+    rng = np.random.default_rng(seed)
+    epochs = -(-size * count // len(members))
+    walk = np.concatenate([rng.permutation(members.numpy()) for _ in range(epochs)])
+    return [torch.from_numpy(np.sort(walk[n * size : (n + 1) * size])) for n in range(count)]
+
+
+def _parts(
+    problem: Problem, state: SearchState, number: int, parts: Sequence[int], strength: float
+) -> SearchState:
+    """One class in the place of all, in parts that random density of a strength tells apart."""
+    since = len(problem.steps) + 1
+    seeds = (iteration_seed(problem.config, state.start, since + part) for part in parts)
+    maps = [perturbed(state.maps[number], state.rings, seed, strength) for seed in seeds]
+    even = torch.full_like(state.fractions[: len(maps)], 1 / len(maps))
+    return replace(state, maps=torch.stack(maps), fractions=even)
+
+
+def _halves(
+    problem: Problem,
+    state: SearchState,
+    number: int,
+    members: Int[Tensor, " m"],
+    attempt: int,
+) -> SearchState:
+    """Two maps from the particles of one class, found by mini-batches of these alone."""
+    halves = _parts(problem, state, number, range(2 * attempt, 2 * attempt + 2), _STRONG)
+    return _gone_on(problem, halves, members, split_steps(problem.config, len(members)))
+
+
+def _gone_on(
+    problem: Problem, state: SearchState, members: Int[Tensor, " m"], steps: list[Step]
+) -> SearchState:
+    """Maps brought on by mini-batches of some particles."""
+    since = len(problem.steps) + 1
+    walk = iteration_seed(problem.config, state.start, since + state.iteration)
+    batches = _batches(members, walk, steps[0].batch, len(steps))
+    state = replace(state, sums=None)
+    for step, index in zip(steps, batches, strict=True):
+        seed = iteration_seed(problem.config, state.start, since + 2 + state.iteration)
+        state, _ = stepped(problem, state, step, index, seed)
+    return state
+
+
+def _in_place(state: SearchState, source: int, slot: int, halves: SearchState) -> SearchState:
+    """The halves of a class in its own place and in that of another, with the particles of both."""
+    maps, fractions = state.maps.clone(), state.fractions.clone()
+    places = [source, slot]
+    maps[places] = halves.maps
+    fractions[places] = fractions[places].sum() * halves.fractions
+    return replace(state, maps=maps, fractions=fractions)
+
+
+def _joint(
+    problem: Problem, state: SearchState, look: Look, among: list[int]
+) -> tuple[SearchState, Look, float]:
+    """Some maps brought on together, what is then found, and the share of labels that changed."""
+    before, share = labels_of(look), state.fractions[among].sum()
+    members = torch.nonzero(before >= 0)[:, 0]
+    part = replace(state, maps=state.maps[among], fractions=state.fractions[among] / share)
+    part = _gone_on(problem, part, members, joint_steps(problem.config, len(among), len(members)))
+    maps, fractions = state.maps.clone(), state.fractions.clone()
+    maps[among], fractions[among] = part.maps, share * part.fractions
+    state = replace(part, maps=maps, fractions=fractions)
+    look = _look(problem, state)
+    return state, look, float((labels_of(look) != before).double().mean())
+
+
+def _refusals(
+    refused: list[tuple[int, Bool[Tensor, " n"]]], number: int, labels: Int[Tensor, " n"]
+) -> int:
+    """How often the split of a class was refused that held most of the particles it holds now."""
+    now = labels == number
+    held = [before for source, before in refused if source == number]
+    same = [(one & now).sum() >= _SAME_PARTICLES * (one | now).sum() for one in held]
+    return sum(map(bool, same))
+
+
+def split_classes(
+    problem: Problem, state: SearchState, on_event: OnEvent
+) -> tuple[SearchState, Look]:
+    """Split classes, the most populated first, as long as others hold nothing of their own.
+
+    A split is kept if both halves hold particles and show different maps; conformations, which are
+    alike, are told apart later.  All maps then go on together until few particles change class.
+
+    Returns
+    -------
+    The state, and what a search of all particles finds with its maps.
+    """
+    look, changed = _look(problem, state), 0.0
+    refused: list[tuple[int, Bool[Tensor, " n"]]] = []
+    most = _ROUNDS * len(state.maps)
+
+    def tell(event: dict[str, object], number: int) -> None:
+        of = most + _MOST_JOINT
+        place = {"stage": "classes split", "start": state.start + 1}
+        on_event({**place, "iteration": number, "at_most": of, "share": number / of, **event})
+
+    for number in range(most):
+        own, free = _free(problem, state, _shares(look))
+        labels = labels_of(look)
+        attempts = _ATTEMPTS if len(own) == 1 else 1
+        sources = [n for n in own if _refusals(refused, n, labels) < attempts]
+        if not free or not sources:
+            break
+        source, slot = sources[0], free[0]
+        members = torch.nonzero(labels == source)[:, 0]
+        halves = _halves(problem, state, source, members, number)
+        fine = float(halves.fractions.min()) >= _LEAST_HALF
+        coarse = _ALIKE * problem.config.ends_at
+        kept = fine and not alike(problem.frame, halves, [0, 1], coarse, _BARELY)
+        shares = halves.fractions.tolist()
+        tell({"event": "split", "class": source + 1, "kept": kept, "shares": shares}, number + 1)
+        if kept:
+            state = _in_place(state, source, slot, halves)
+            state, look, changed = _joint(problem, state, look, [*own, slot])
+        else:
+            refused.append((source, labels == source))
+    for number in range(_MOST_JOINT):
+        own, _ = _free(problem, state, _shares(look))
+        if changed <= _SETTLED or not own:
+            break
+        state, look, changed = _joint(problem, state, look, own)
+        shares = state.fractions.tolist()
+        tell({"event": "joint", "changed": changed, "shares": shares}, most + number + 1)
+    return state, look
+
+
+def like_groups(problem: Problem, state: SearchState) -> list[list[int]]:
+    """After the iterations: classes that agree beyond the final resolution, the largest first.
+
+    A class that starved is put with the largest.
+    """
+    fed, starved = _fed(state.fractions)
+    like = alike(problem.frame, state, fed, _ALIKE * problem.config.ends_at, _BARELY)
+    groups = {n: [n] for n in fed if n not in like}
+    for number, first in (like | dict.fromkeys(starved, fed[0])).items():
+        groups[first].append(number)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def halves_of(problem: Problem, state: SearchState, group: list[int]) -> SearchState:
+    """The state with the classes of a group alone, all made from the first, a little different."""
+    return _parts(problem, state, group[0], group, _WEAK)

@@ -1,0 +1,1 @@
+"""Classification against references."""

@@ -1,0 +1,70 @@
+"""Poses between the lattice's points: each particle's likelihood climbed to its top."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitreous.engine.local_pass import Posed, batches_of
+from vitreous.engine.pass_ import PADDING
+from vitreous.engine.planes import PlaneImages
+from vitreous.engine.searches.continuous import differentiable_cube, gauss_newton
+from vitreous.imaging.project import shift_phase
+from vitreous.ops.threads import side_by_side, workers_on
+
+_SAMPLES = 400_000
+"""Samples of slices that a worker holds at once; each has five derivatives."""
+
+
+def off_lattice(
+    volume: Float[Tensor, "n n n"],
+    images: PlaneImages,
+    index: Int[Tensor, " b"],
+    posed: Posed,
+    noise: Float[Tensor, "g shells"],
+    shells: int,
+) -> Posed:
+    """Poses of greatest likelihood near the present ones, in the order of the particles given.
+
+    Parameters
+    ----------
+    volume : tensor (n, n, n)
+        Reference.
+    images : PlaneImages
+    index : integer tensor (particles,)
+        Rows of ``images``.
+    posed : Posed
+        Of these particles; working pixels.
+    noise : tensor (groups, shells)
+        Expected noise power at a frequency.
+    shells : int
+        Shells used.
+    """
+    box, plane = volume.shape[-1], images.plane.inner(shells)
+    cube = differentiable_cube(volume, shells + 1, PADDING)
+    groups, start = images.group[index], posed.to(volume.device)
+    batches = batches_of(groups, max(1, _SAMPLES // len(plane.points)))
+    workers = min(workers_on(volume.device), len(batches))
+
+    def work(worker: int) -> list[tuple[Tensor, Posed]]:
+        found = []
+        for member in batches[worker::workers]:
+            samples, ctf = images.at(index[member], plane)
+            present = start.at(member)
+            matrices, shifts = gauss_newton(
+                cube,
+                plane.points,
+                2 / plane.per_sample(noise[int(groups[member[0]])]),  # both Friedel halves
+                samples * shift_phase(plane.points, present.origins, box),
+                ctf,
+                present.matrices,
+                box,
+            )
+            found.append((member, Posed(matrices, present.origins + shifts)))
+        return found
+
+    matrices, origins = start.matrices.clone(), start.origins.clone()
+    for part in side_by_side(work, workers):
+        for member, place in part:
+            matrices[member], origins[member] = place.matrices, place.origins
+    return Posed(matrices.cpu(), origins.cpu())

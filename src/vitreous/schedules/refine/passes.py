@@ -1,0 +1,309 @@
+"""The passes of a refinement: both halves searched, and what the one learns from the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.engine.images import Frame
+from vitreous.engine.local_pass import local_pass
+from vitreous.engine.pass_ import Residuals, renewed_noise
+from vitreous.engine.planes import PlaneImages, load_planes
+from vitreous.engine.rings import RingImages, load_rings
+from vitreous.engine.searches.local import Neighbourhood, neighbourhood
+from vitreous.engine.searches.sampling import shift_cells, shift_grid
+from vitreous.math.fourier import resample_map
+from vitreous.reconstruct.insert import Accumulator
+from vitreous.runs.folder import OnEvent, ignore
+from vitreous.schedules.refine.continuous import off_lattice
+from vitreous.schedules.refine.global_search import FINEST, search_everywhere, shells_at
+from vitreous.schedules.refine.gold import Halves, gold_standard, references_from
+from vitreous.schedules.refine.scales import group_contrast, particle_contrast
+from vitreous.schedules.refine.state import RefineState
+from vitreous.schedules.refine.task import Task
+
+_REACH = 1.7
+"""Steps that a neighbourhood extends from its centre."""
+
+_NOISE_RATE = 1.0
+"""Share of the noise spectrum renewed by a pass: all, as it has seen all particles."""
+
+_EVERYWHERE = 3
+"""Passes everywhere at the least: the first have a coarse map to go by, and misplace many."""
+
+_PLACING = 0.01
+"""Relative rise of the mean log-evidence that tells of particles still finding their place."""
+
+_AHEAD, _AHEAD_SHARE = 6, 0.25
+"""Shells used beyond the resolution, at the least, and over it: so it can rise."""
+
+_SHARP = 0.6
+"""Mean posterior of the best place above which a lattice is too coarse for the poses."""
+
+_SETTLED = 0.05
+"""Relative rise of the mean log-evidence below which a pass has changed nothing."""
+
+
+@dataclass
+class Loaded:
+    """Images as the last pass needed them, kept as long as the next needs the same."""
+
+    rings: tuple[int, RingImages] | None = None
+    planes: tuple[int, PlaneImages] | None = None
+
+    def rings_in(self, task: Task, frame: Frame) -> RingImages:
+        """Rings out to the frame's last."""
+        if self.rings is None or self.rings[0] != frame.polar.rings:
+            images = load_rings(
+                task.table, task.source, frame, task.device, ignore, task.mode, task.room
+            )
+            self.rings = frame.polar.rings, images
+        return self.rings[1]
+
+    def planes_in(self, task: Task, frame: Frame) -> PlaneImages:
+        """Half-planes out to the frame's last ring; rings are let go."""
+        self.rings = None
+        if self.planes is None or self.planes[0] != frame.polar.rings:
+            images = load_planes(
+                task.table, task.source, frame, task.device, ignore, task.mode, task.room
+            )
+            self.planes = frame.polar.rings, images
+        return self.planes[1]
+
+
+def ahead(shell: int) -> int:
+    """Shells that a pass uses when the resolution is at ``shell``."""
+    return shell + max(_AHEAD, round(_AHEAD_SHARE * shell))
+
+
+def fitted(noise: Float[Tensor, "2 g s"], shells: int) -> Float[Tensor, "2 g m"]:
+    """Noise spectra cut, or carried on at their last value, to a number of shells."""
+    more = max(0, shells - noise.shape[2])
+    return torch.cat([noise, noise[:, :, -1:].expand(-1, -1, more)], dim=2)[:, :, :shells]
+
+
+def _renewed(
+    results: list[Residuals], noise: Float[Tensor, "2 g s"], mask_share: float
+) -> Float[Tensor, "2 g s"]:
+    parts = [
+        renewed_noise(spectra, result, mask_share, _NOISE_RATE)
+        for spectra, result in zip(noise, results, strict=True)
+    ]
+    return torch.stack(parts)
+
+
+def _shared(task: Task) -> float:
+    """Shells to which the halves share their density."""
+    return task.field / task.config.join_halves
+
+
+def solved_halves(
+    task: Task, sums: list[Accumulator], frame: Frame, *, join: bool = True
+) -> Halves:
+    """Maps of both halves from their sums, and how far they agree."""
+    seed = task.config.seed
+    return gold_standard(sums, frame, shared=_shared(task), join=join, mask=task.mask, seed=seed)
+
+
+def learnt(task: Task, state: RefineState, halves: Halves) -> RefineState:
+    """The state with the resolution that the halves agree to, and the references it allows."""
+    nonuniform = task.config.regulariser == "nonuniform"
+    references = references_from(halves, shared=_shared(task), nonuniform=nonuniform)
+    return replace(state, shell=max(halves.shell, 1), references=references)
+
+
+def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
+    """Search all orientations and shifts; the grid sets how far the resolution may rise."""
+    most = min(shells_at(FINEST, task.widest), task.most_shells)
+    frame = task.frame_of(most)
+    images = replace(loaded.rings_in(task, frame), scale=state.scale)
+    noise = fitted(state.noise, frame.polar.rings)
+    references = resample_map(state.references, frame.box)
+    rings = min(ahead(state.shell), frame.polar.rings)
+    pixel = task.grid.pixel_size / frame.pixel_size
+    results, sums = [], []
+    matrices, origins = state.matrices.clone(), state.origins.clone()
+    probability, evidence = state.probability.clone(), state.log_evidence.clone()
+    for half in (0, 1):
+        index = task.members(half)
+        result, found = search_everywhere(
+            references[half],
+            images,
+            frame,
+            index,
+            noise[half],
+            task.operators,
+            rings,
+            task.config.offset_range * pixel,
+            task.config.offset_step * pixel,
+            task.config.seed + state.iteration,
+        )
+        assert result.sums is not None
+        results.append(result)
+        sums.append(result.sums)
+        matrices[index], origins[index] = found.matrices, found.origins * frame.pixel_size
+        probability[index] = result.best.probability.cpu()
+        evidence[index] = result.best.log_evidence.cpu()
+    halves = solved_halves(task, sums, frame)
+    stalled = halves.shell <= state.shell or ahead(halves.shell) > most
+    mean = float(evidence.mean())
+    placing = mean - state.evidence >= _PLACING * abs(mean)
+    settled = stalled and not placing and state.iteration + 1 >= _EVERYWHERE
+    new = replace(
+        state,
+        iteration=state.iteration + 1,
+        stage="nearby" if settled else "everywhere",
+        evidence=mean,
+        noise=_renewed(list(results), noise, images.mask_share),
+        matrices=matrices,
+        origins=origins,
+        probability=probability,
+        log_evidence=evidence,
+        scale=group_contrast(list(results), state.scale, images.group),
+    )
+    return learnt(task, new, halves)
+
+
+def _around(task: Task, state: RefineState, frame: Frame) -> Neighbourhood:
+    pixel_step = state.shift_step / frame.pixel_size
+    reach = task.config.offset_range * task.grid.pixel_size
+    shifts = shift_grid(_REACH * pixel_step, pixel_step)
+    cells = shift_cells(reach, state.shift_step)
+    around = neighbourhood(state.step, _REACH, shifts, len(task.operators), cells)
+    local = task.locality
+    if local is None:
+        return around
+    fulcrum = None if local.fulcrum is None else local.fulcrum / frame.pixel_size
+    return replace(around, mates=local.mates, fulcrum=fulcrum)
+
+
+def search_nearby(
+    task: Task, state: RefineState, loaded: Loaded, shells: int
+) -> tuple[RefineState, list[Accumulator], Frame]:
+    """Search the neighbourhoods of all places, each half with its own map."""
+    frame = task.frame_of(shells)
+    images = replace(loaded.planes_in(task, frame), scale=state.scale)
+    shells = frame.polar.rings
+    noise = fitted(state.noise, shells)
+    references = resample_map(state.references, frame.box)
+    around, posed = _around(task, state, frame), state.posed(frame.pixel_size)
+    alone = torch.ones(1, device=task.device)
+    results, sums = [], []
+    probability, evidence = state.probability.clone(), state.log_evidence.clone()
+    scale, local = state.scale.clone(), task.locality
+    for half in (0, 1):
+        index = task.members(half)
+        present = posed.at(index)
+        result = local_pass(
+            references[half : half + 1],
+            images,
+            index,
+            present,
+            noise[half],
+            around,
+            task.operators,
+            alone,
+            shells,
+            prior=None if local is None else local.prior(index, present, frame.pixel_size),
+        )
+        assert result.sums is not None
+        results.append(result)
+        sums.append(result.sums)
+        posed = posed.moved(index, result.best)
+        probability[index] = result.best.probability
+        evidence[index] = result.best.log_evidence
+        if task.config.per_particle_scale:
+            former = state.scale[index]
+            scale[index] = particle_contrast(result.best, former, images.group[index])
+    if not task.config.per_particle_scale:
+        scale = group_contrast(list(results), scale, images.group)
+    state = replace(
+        state,
+        iteration=state.iteration + 1,
+        evidence=float(evidence.mean()),
+        noise=_renewed(list(results), noise, images.mask_share),
+        matrices=posed.matrices,
+        origins=posed.origins * frame.pixel_size,
+        probability=probability,
+        log_evidence=evidence,
+        scale=scale,
+    )
+    return state, sums, frame
+
+
+def pass_nearby(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
+    """Search the neighbourhoods, with halved steps next or until nothing changes.
+
+    The steps are halved as long as most of a particle's posterior lies at one place of the
+    lattice; a finer one could then tell more.
+    """
+    new, sums, frame = search_nearby(task, state, loaded, ahead(state.shell))
+    halves = solved_halves(task, sums, frame)
+    gained = halves.shell > state.shell
+    settled = new.evidence - state.evidence < _SETTLED * abs(new.evidence)
+    sharp = float(new.probability.mean()) > _SHARP
+    done = settled and not gained and not sharp
+    new = replace(
+        new,
+        stage="done" if done else "nearby",
+        step=new.step / 2 if sharp else new.step,
+        shift_step=new.shift_step / 2 if sharp else new.shift_step,
+    )
+    return learnt(task, new, halves)
+
+
+def between_steps(
+    task: Task, state: RefineState, loaded: Loaded, shells: int
+) -> tuple[RefineState, list[Accumulator], Frame]:
+    """Move the poses off the lattice, and make the sums round them.
+
+    The sums are those of a lattice centred anew: a pose alone would leave out its uncertainty.
+    """
+    frame = task.frame_of(shells)
+    images = replace(loaded.planes_in(task, frame), scale=state.scale)
+    references = resample_map(state.references, frame.box)
+    noise, posed = fitted(state.noise, frame.polar.rings), state.posed(frame.pixel_size)
+    matrices, origins = posed.matrices.clone(), posed.origins.clone()
+    for half in (0, 1):
+        index = task.members(half)
+        moved = off_lattice(
+            references[half], images, index, posed.at(index), noise[half], frame.polar.rings
+        )
+        matrices[index], origins[index] = moved.matrices, moved.origins
+    origins = origins * frame.pixel_size
+    centred = replace(state, matrices=matrices, origins=origins)
+    searched, sums, frame = search_nearby(task, centred, loaded, shells)
+    return replace(searched, matrices=matrices, origins=origins), sums, frame
+
+
+def last_pass(task: Task, state: RefineState, loaded: Loaded) -> tuple[RefineState, Halves]:
+    """Search the neighbourhoods once more with all shells there are, and make the half-maps.
+
+    The halves share nothing now, so that their FSC is their own at all resolutions.
+    """
+    local = task.locality
+    free = task.config.between_steps and (local is None or not local.holds)
+    last = between_steps if free else search_nearby
+    state, sums, frame = last(task, state, loaded, task.most_shells)
+    return state, solved_halves(task, sums, frame, join=False)
+
+
+def told(task: Task, state: RefineState, on_event: OnEvent) -> None:
+    """Tell how a pass ended."""
+    on_event(
+        {
+            "event": "refinement",
+            "stage": "passes over the particles",
+            "iteration": state.iteration,
+            "at_most": task.config.iterations,
+            "next": state.stage,
+            "resolution": round(task.field / state.shell, 2),
+            "angular_sampling": FINEST if state.stage == "everywhere" else state.step,
+            "shift_step": state.shift_step,
+            "posterior_of_best": float(state.probability[state.probability > 0].mean()),
+            "log_likelihood": state.evidence,
+        }
+    )

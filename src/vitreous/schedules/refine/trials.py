@@ -1,0 +1,173 @@
+"""Searches of a sample of the particles from several starts, judged on the same images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitreous.math.fourier import resample_map
+from vitreous.particles.selection import evenly
+from vitreous.runs.folder import OnEvent
+from vitreous.schedules.refine.choice import Choice, Start, first_of_the_best, is_better
+from vitreous.schedules.refine.global_search import FINEST, search_everywhere, shells_at
+from vitreous.schedules.refine.passes import Loaded, pass_everywhere, pass_nearby
+from vitreous.schedules.refine.start import from_poses, from_reference
+from vitreous.schedules.refine.state import RefineState
+from vitreous.schedules.refine.task import Begun, Task
+
+_SAMPLE = 250
+"""Particles of a half that a trial takes: a map takes shape from few."""
+
+_POSED_LOWPASS = 20.0
+"""Resolution in angstrom that maps made at given poses are cut at: finer detail is found anew by
+each half."""
+
+_FINER = (20.0, 15.0)
+"""Resolutions in angstrom that the reference is cut at where a coarser cut misses what is there."""
+
+_PASSES_NEARBY = 6
+"""Passes round given poses: their map needs few."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a search of the sample came to.
+
+    Attributes
+    ----------
+    start : Start
+    state : RefineState
+        Of the sample.
+    fit : tensor (sample,)
+        Log-evidence of each image, given the map of the other half.
+    """
+
+    start: Start
+    state: RefineState
+    fit: Float[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some particles of both halves, and their images.
+
+    Attributes
+    ----------
+    task : Task
+        Of these particles alone.
+    rows : tensor (sample,)
+        Of all particles.
+    loaded : Loaded
+    """
+
+    task: Task
+    rows: Tensor
+    loaded: Loaded
+
+
+def sample_of(task: Task) -> Sample:
+    """The particles that all trials of a job take."""
+    some = [(m := task.members(half))[evenly(len(m), _SAMPLE)] for half in (0, 1)]
+    rows = torch.cat(some).sort().values
+    table = task.table.take(rows.numpy())
+    halves = replace(task.halves, half=task.halves.half[rows.numpy()])
+    alone = replace(task, table=table, source=task.source.of(table), halves=halves, locality=None)
+    return Sample(alone, rows, Loaded())
+
+
+def fit_to_other_half(
+    sample: Sample, references: Float[Tensor, "2 n n n"], scale: Float[Tensor, " n"]
+) -> Float[Tensor, " n"]:
+    """Log-evidence of each image over all poses, given the map that it is not in.
+
+    All maps are compared under one noise, the images' own power, to the finest shell that the grid
+    of orientations resolves: at coarse ones a false map may fit as well as the true one.
+    """
+    task = sample.task
+    rings = min(shells_at(FINEST, task.widest), task.most_shells)
+    frame = task.frame_of(rings)
+    images = replace(sample.loaded.rings_in(task, frame), scale=scale)
+    noise = images.power(len(task.table.optics))
+    maps, fit = resample_map(references, frame.box), torch.zeros(len(task.table))
+    pixel = task.grid.pixel_size / frame.pixel_size
+    for half in (0, 1):
+        index = task.members(half)
+        result, _ = search_everywhere(
+            maps[1 - half],
+            images,
+            frame,
+            index,
+            noise,
+            task.operators,
+            frame.polar.rings,
+            task.config.offset_range * pixel,
+            task.config.offset_step * pixel,
+            task.config.seed,
+        )
+        fit[index] = result.best.log_evidence.cpu()
+    return fit
+
+
+def run_trial(begun: Begun, sample: Sample, start: Start, on_event: OnEvent) -> Trial:
+    """Search the sample from a start until the passes settle, and see how well its maps fit."""
+    task = sample.task
+    most = task.config.iterations // 2
+    if start.posed:
+        assert begun.poses is not None
+        state = from_poses(task, begun.poses.at(sample.rows), sample.loaded, start.lowpass)
+        one, most = pass_nearby, min(most, _PASSES_NEARBY)
+    else:
+        state = from_reference(task, begun.reference, start.lowpass)
+        one = pass_everywhere
+    stage = state.stage
+    while state.stage == stage and state.iteration < most:
+        state = one(task, state, sample.loaded)
+        on_event(
+            {
+                "event": "trial",
+                "stage": f"a sample {start}",
+                "iteration": state.iteration,
+                "at_most": most,
+                "resolution": round(task.field / state.shell, 2),
+                "log_likelihood": state.evidence,
+            }
+        )
+    return Trial(start, state, fit_to_other_half(sample, state.references, state.scale))
+
+
+def choose_start(begun: Begun, sample: Sample, on_event: OnEvent) -> tuple[Choice, Trial]:
+    """Search a sample of the particles from several starts, and take the best of them.
+
+    Where two are as good, the search everywhere from the coarser map comes first, and the
+    particles' own poses last: the less the halves begin with in common, the more their agreement
+    says.
+
+    Returns
+    -------
+    choice : Choice
+    trial : Trial
+        The one chosen.
+    """
+    task, lowpass = begun.task, begun.task.config.lowpass
+    trials = [run_trial(begun, sample, Start(lowpass), on_event)]
+    posed, missed = [], False
+    if begun.poses is not None:
+        posed.append(run_trial(begun, sample, Start(_POSED_LOWPASS, posed=True), on_event))
+        missed = is_better(posed[0].fit, trials[0].fit)
+    if missed:
+        finer = [cut for cut in _FINER if task.grid.nyquist < cut < lowpass]
+        trials += [run_trial(begun, sample, Start(cut), on_event) for cut in finer]
+    trials += posed
+    fits = torch.stack([trial.fit for trial in trials])
+    chosen = first_of_the_best(fits)
+    choice = Choice(
+        tuple(trial.start for trial in trials),
+        tuple(task.field / trial.state.shell for trial in trials),
+        fits,
+        chosen,
+    )
+    on_event({"event": "choice", **choice.record()})
+    return choice, trials[chosen]

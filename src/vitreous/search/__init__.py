@@ -1,1 +1,0 @@
-"""Where a particle may lie, and how well each place explains it."""
