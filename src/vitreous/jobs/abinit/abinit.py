@@ -101,8 +101,8 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     source = every[1].of(table)
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
-    inputs = digest_of(table, source)
-    task = Task(config, table, source, mask_diameter, device, config.out, inputs)
+    digest = digest_of(table, source)
+    task = Task(config, table, source, mask_diameter, device, config.out, digest)
     warnings += [*limited, *left_out, *grid_warnings(table, task.grid)]
     task.memory.check(table.path)
     with job_folder("abinit", config, on_event, table.stacks) as job:

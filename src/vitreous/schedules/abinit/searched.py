@@ -64,7 +64,7 @@ class Task:
     device : torch.device
     folder : Path
         For the checkpoint and intermediate maps.
-    inputs : str
+    digest : str
         Digest of the particles, which a checkpoint is bound to.
     """
 
@@ -74,7 +74,7 @@ class Task:
     mask_diameter: float
     device: torch.device
     folder: Path
-    inputs: str
+    digest: str
 
     def in_folder(self, folder: Path) -> Task:
         """The same with its files in another folder."""
@@ -103,7 +103,7 @@ class Task:
     def checkpoint(self, on_event: OnEvent) -> Checkpoint:
         """Where the states are kept."""
         path = self.folder / CHECKPOINT
-        return Checkpoint(path, self.config, inputs=self.inputs, tell=on_event)
+        return Checkpoint(path, self.config, inputs=self.digest, tell=on_event)
 
     @property
     def operators(self) -> Float[Tensor, "s 3 3"]:
