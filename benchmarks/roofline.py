@@ -32,12 +32,10 @@ from vitreous.engine.searches.grid import direction_points, operands_for, refere
 from vitreous.engine.searches.sampling import shift_grid
 from vitreous.engine.searches.tiles import (
     TILE_SCORES,
-    side_by_side,
     tile_products,
     tile_size,
     tile_spectra,
     tile_sums,
-    workers_on,
 )
 from vitreous.imaging.polar import polar_grid
 from vitreous.imaging.project import map_to_cube, shift_phase
@@ -46,6 +44,7 @@ from vitreous.math.symmetry import point_group
 from vitreous.ops.angular import psi_matrix
 from vitreous.ops.precision import product_dtype
 from vitreous.ops.scratch import Scratch
+from vitreous.ops.threads import side_by_side, workers_on
 from vitreous.ops.weights import weigh
 from vitreous.reconstruct.insert import empty_accumulator, insert
 from vitreous.reconstruct.solve import solve
@@ -147,13 +146,13 @@ def main() -> None:
     analysis = sum(2 * basis.analyse.numel() for basis in refs.bases) * RINGS * n_shifts
     product = 2 * (2 * pairs) * (2 * directions) * n_shifts
     # Four angles share their sums over cosines and sines: a quarter of the angles, each residue.
-    turning = 2 * 2 * (refs.n_psi // 4 + 1) * (refs.n_psi // 2 + 1) * directions * n_shifts
+    rotating = 2 * 2 * (refs.n_psi // 4 + 1) * (refs.n_psi // 2 + 1) * directions * n_shifts
     matters = sum(len(w.columns) for w in weighed) / (workers * tile * n_shifts)
     flops = {
         "transform": analysis,
         "score": product,
-        "posterior": turning,
-        "turn back": turning * matters,
+        "posterior": rotating,
+        "turn back": rotating * matters,
         "accumulate": product * matters,
     }
     everything = sum(seconds.values())
@@ -169,7 +168,7 @@ def main() -> None:
     every = 2 * (2 * RINGS * (polar.bandwidth + 1)) * (2 * directions) * n_shifts
     every += 2 * refs.n_psi * on.shape[1] * directions * n_shifts
     for name, work in (
-        ("E-step in all", analysis + product + turning),
+        ("E-step in all", analysis + product + rotating),
         ("E-step, as every frequency on every ring", analysis + every),
         ("E-step, as products over pixels", direct),
     ):

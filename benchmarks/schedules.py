@@ -21,7 +21,8 @@ from rows import keep
 from trust import ACCEPTED, CASES, Case, mixed, resolution_at_true_poses
 
 from vitreous.config.abinit import AbinitConfig
-from vitreous.engine.images import BEYOND, CtfMode, load_rings, working_frame
+from vitreous.engine.images import BEYOND, CtfMode, working_frame
+from vitreous.engine.rings import load_rings
 from vitreous.imaging.masks import soft_sphere
 from vitreous.io.models import read_volume
 from vitreous.math.fourier import resample_map
@@ -31,8 +32,8 @@ from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 from vitreous.runs.folder import ignore
+from vitreous.schedules.abinit.context import RunContext, first_state
 from vitreous.schedules.abinit.memory import memory_plan
-from vitreous.schedules.abinit.problem import Problem, first_state
 from vitreous.schedules.abinit.starts import iterate
 from vitreous.validate.reproducibility import agreement
 
@@ -62,14 +63,14 @@ def option(case: Case, name: str, default: str) -> str:
     return words[words.index(name) + 1] if name in words else default
 
 
-def problem_of(star: Path, config: AbinitConfig) -> Problem:
+def problem_of(star: Path, config: AbinitConfig) -> RunContext:
     """A search made ready, as the job does."""
     table = read_particles(star)
     frame = working_frame(common_grid(table), float(config.mask_diameter), config.ends_at, BEYOND)
     operators, cpu = point_group(config.symmetry), torch.device("cpu")
     plan = memory_plan(config, table, frame, len(operators), cpu)
     images = load_rings(table, open_images(table), frame, cpu, ignore, CtfMode())
-    return Problem(table, frame, images, operators, cpu, plan.tiling, config)
+    return RunContext(table, frame, images, operators, cpu, plan.tiling, config)
 
 
 def given(case: Case, data: Path, work: Path) -> tuple[Path, Path, float]:

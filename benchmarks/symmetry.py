@@ -35,7 +35,7 @@ from vitreous.io.mrc import read_map, write_map
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix, random_rotations
 from vitreous.math.symmetry import axes_apart, point_group
-from vitreous.validate.symmetry.turning import symmetrised
+from vitreous.validate.symmetry.rotate import symmetrise_map
 
 PIXEL, WIDTH, SHIFT = 4.0, 3.5, 1.5
 RELION = "relion_align_symmetry --i map.mrc --o relion.mrc --sym {group}"
@@ -126,7 +126,7 @@ def compared(group: str, box: int, repeats: int, folder: Path) -> list[dict[str,
     aligned, theirs = (
         torch.from_numpy(read_map(folder / name)[0]) for name in ("ours.mrc", "theirs.mrc")
     )
-    both = torch.stack([symmetrised(aligned, point_group(group)).flatten(), theirs.flatten()])
+    both = torch.stack([symmetrise_map(aligned, point_group(group)).flatten(), theirs.flatten()])
     rows.append(
         {
             "program": "relion_image_handler --sym",

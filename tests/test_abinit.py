@@ -20,7 +20,7 @@ from vitreous.cli import app
 from vitreous.config.abinit import AbinitConfig
 from vitreous.config.maps import CompareConfig
 from vitreous.config.simulate import SimulateConfig
-from vitreous.engine.local_pass import Posed
+from vitreous.engine.local_pass import PoseMatrices
 from vitreous.engine.planes import half_plane
 from vitreous.errors import VitreousError
 from vitreous.imaging.phantom import built_in_phantom
@@ -36,7 +36,7 @@ from vitreous.math.symmetry import point_group
 from vitreous.particles.table import read_particles
 from vitreous.report.html import write_report
 from vitreous.runs.folder import ignore
-from vitreous.validate.symmetry.turning import symmetrised, turned
+from vitreous.validate.symmetry.rotate import rotate_map, symmetrise_map
 
 QUICK = {
     "initial_iterations": 3,
@@ -77,7 +77,7 @@ def test_faint_particles_do_not_end_in_a_ball(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_symmetry_is_found_and_imposed(tmp_path: Path) -> None:
-    density = symmetrised(built_in_phantom(40, 6.0).roll(5, 2), point_group("C3"))
+    density = symmetrise_map(built_in_phantom(40, 6.0).roll(5, 2), point_group("C3"))
     options = SimulateConfig(Path("c3"), out=tmp_path / "data", n=800, snr=0.3, seed=2)
     star = simulate_from(lambda: (density, 6.0), options, ignore)
     config = AbinitConfig(
@@ -87,7 +87,7 @@ def test_symmetry_is_found_and_imposed(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "job" / "result.json").read_text())
     assert result["symmetry"] == "C3", result["symmetry_found"]
     volume = torch.from_numpy(read_map(tmp_path / "job" / "class001.mrc")[0])
-    mean = symmetrised(volume, point_group("C3"))
+    mean = symmetrise_map(volume, point_group("C3"))
     assert float(torch.corrcoef(torch.stack([volume.flatten(), mean.flatten()]))[0, 1]) > 0.99
     found = run_compare(CompareConfig(tmp_path / "job" / "class001.mrc", star.parent / "truth.mrc"))
     assert found.correlation_25 > 0.95
@@ -98,16 +98,16 @@ def test_poses_follow_a_map_laid_on_its_axes() -> None:
     volume = built_in_phantom(32, 8.0)
     matrices, origins = random_rotations(5, 1), torch.randn(5, 2, generator=seeded(3))
     turn, shift = random_rotations(1, 8)[0].numpy(), np.array([1.5, -2.0, 0.7])
-    laid = laid_on_axes(Posed(matrices, origins), turn, shift)
-    moved = turned(volume, turn, shift)
+    laid = laid_on_axes(PoseMatrices(matrices, origins), turn, shift)
+    moved = rotate_map(volume, turn, shift)
     plane = half_plane(8)
 
-    def images(of: torch.Tensor, posed: Posed) -> torch.Tensor:
+    def images(of: torch.Tensor, posed: PoseMatrices) -> torch.Tensor:
         points = slice_points(plane.points, posed.matrices.float()).reshape(-1, 3)
         slices = read_cube(map_to_cube(of[None], 9.0), points)[0].view(5, -1)
         return slices * shift_phase(plane.points, -posed.origins, 32)
 
-    before, after = images(volume, Posed(matrices, origins)), images(moved, laid)
+    before, after = images(volume, PoseMatrices(matrices, origins)), images(moved, laid)
     assert float((before - after).norm() / before.norm()) < 0.03
 
 
@@ -373,7 +373,7 @@ def test_bad_input(name: str, small_stack: Path, tmp_path: Path) -> None:
     with pytest.raises(VitreousError, match=words) as caught:
         run_abinit(AbinitConfig(star, out=tmp_path / "job", **(QUICK | options)))
     assert "\n" not in caught.value.line()
-    assert caught.value.mend or "is less than" in caught.value.what
+    assert caught.value.hint or "is less than" in caught.value.what
     left = [p.name for p in (tmp_path / "job").iterdir()] if (tmp_path / "job").exists() else []
     assert left == []
 

@@ -22,7 +22,7 @@ from vitreous.jobs.maps.symmetry import run_symmetry
 from vitreous.jobs.refine.begin import begin
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
-from vitreous.schedules.refine.task import Begun
+from vitreous.schedules.refine.context import Begun
 
 BOX, PIXEL = 32, 8.0
 

@@ -352,7 +352,7 @@ def test_fault(code: str, clean: Path, tmp_path: Path) -> None:
     assert levels(found).get(code) == level, found.findings
     finding = next(f for f in found.findings if f.code == code)
     assert re.search(words, finding.evidence), finding.evidence
-    assert finding.mend and "\n" not in finding.line()
+    assert finding.hint and "\n" not in finding.line()
     assert set(levels(found)) == {code} | COMPANIONS.get(code, set()), found.findings
     if level == "error":
         with pytest.raises(VitreousError, match=r"^particles\.star: "):

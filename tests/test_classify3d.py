@@ -45,7 +45,7 @@ from vitreous.schedules.class3d.begin import begun
 from vitreous.schedules.class3d.pose_search import NearPoses, given_poses, near_given
 from vitreous.schedules.class3d.references import (
     Framed,
-    at_images_grey,
+    at_images_intensity,
     compare_references,
     in_frame,
     read_reference,
@@ -199,9 +199,9 @@ def test_grey_level_and_hard_classes(case: Case) -> None:
     maps = torch.stack([reference.volume for reference in references])
     state = begun(maps, images.power(1), frame.rings_at(20.0))
     index = torch.arange(len(table))
-    own = at_images_grey(state, way.searched, index[: COUNTS[0]], state.rings)
+    own = at_images_intensity(state, way.searched, index[: COUNTS[0]], state.rings)
     sevenfold = begun(7 * maps, images.power(1), state.rings)
-    again = at_images_grey(sevenfold, way.searched, index[: COUNTS[0]], state.rings)
+    again = at_images_intensity(sevenfold, way.searched, index[: COUNTS[0]], state.rings)
     assert torch.allclose(again.maps, own.maps, rtol=1e-3, atol=1e-6)
     # Least squares with the right map: the scale that the images were simulated with, but for
     # their normalisation by a background that holds some of the signal.

@@ -35,8 +35,8 @@ from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
 from vitreous.schedules.class3d import sort
 from vitreous.schedules.class3d.begin import begun
-from vitreous.schedules.class3d.steps import even_shares
-from vitreous.validate.symmetry.turning import turned
+from vitreous.schedules.class3d.steps import even_class_priors
+from vitreous.validate.symmetry.rotate import rotate_map
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +149,10 @@ def test_even_shares_of_particles_that_are_sure() -> None:
     state = begun(torch.zeros(2, 4, 4, 4), torch.ones(1, 3), 3)
     sure = torch.tensor([[1.0, 0.0]] * 45 + [[0.0, 1.0]] * 30)
     for _ in range(40):  # folds of as many passes, each from the last one's shares
-        state = replace(state, fractions=even_shares(state, sure))
-    assert 0 < state.fractions[0] < 0.5 < state.fractions[1] <= 1
+        state = replace(state, class_priors=even_class_priors(state, sure))
+    assert 0 < state.class_priors[0] < 0.5 < state.class_priors[1] <= 1
     unsure = torch.tensor([[0.6, 0.4], [0.7, 0.3]])
-    even = even_shares(begun(state.maps, state.noise, 3), unsure)
+    even = even_class_priors(begun(state.maps, state.noise, 3), unsure)
     odds = unsure / unsure.sum(dim=1, keepdim=True) * even
     assert (odds / odds.sum(dim=1, keepdim=True)).mean(dim=0) == pytest.approx(0.5, abs=1e-4)
 
@@ -160,7 +160,7 @@ def test_even_shares_of_particles_that_are_sure() -> None:
 def self_similarity(path: Path) -> float:
     """Correlation of a map with itself turned by a third of a turn about z."""
     volume = torch.from_numpy(read_map(path)[0])
-    other = turned(volume, point_group("C3")[1].numpy(), np.zeros(3))
+    other = rotate_map(volume, point_group("C3")[1].numpy(), np.zeros(3))
     return float(torch.corrcoef(torch.stack([volume.flatten(), other.flatten()]))[0, 1])
 
 

@@ -24,7 +24,9 @@ ABINIT = AbinitConfig(Path("my data/p.star"), out=Path("job"), symmetry="O", res
         ("abinit", ABINIT),
         (
             "abinit",
-            AbinitConfig(Path("p.star"), out=Path("a$b"), flatten=False, mask_diameter=101.2345678),
+            AbinitConfig(
+                Path("p.star"), out=Path("a$b"), solvent_flatten=False, mask_diameter=101.2345678
+            ),
         ),
         (
             "refine",

@@ -29,7 +29,7 @@ from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.ctf.comparison import band_of, compare
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
-from vitreous.jobs.ctf.setup import open_problem
+from vitreous.jobs.ctf.setup import open_context
 from vitreous.jobs.ctf.sweep import with_group
 from vitreous.jobs.simulate import particle_blocks, random_poses
 from vitreous.particles.poses import read_poses
@@ -359,7 +359,7 @@ def test_derivative_of_slices_is_their_difference(plain: Stack) -> None:
     config = CtfRefineConfig(
         plain.star, out=plain.star.parent / "none", map=plain.truth, magnification=True
     )
-    problem = open_problem(config)
+    problem = open_context(config)
     band, rows = band_of(problem.table.optics[0], 12.0, 40.0), np.arange(5)
     found = compare(problem, band, rows)
     step = 0.02

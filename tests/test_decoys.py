@@ -21,7 +21,7 @@ from vitreous.io.models import read_model
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.classify3d.classify3d import findings, run_classify3d
-from vitreous.jobs.classify3d.task import Task, set_up
+from vitreous.jobs.classify3d.context import RunContext, set_up
 from vitreous.jobs.particles.classes import read_classes
 from vitreous.math.fourier import frequency_radius
 from vitreous.math.gaussians import gaussian_sum
@@ -127,7 +127,7 @@ def star(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return stack(tmp_path_factory.mktemp("decoys"), (160,), noise=60)
 
 
-def task(star: Path, *maps: torch.Tensor, **options) -> Task:
+def context(star: Path, *maps: torch.Tensor, **options) -> RunContext:
     table = read_particles(star)
     references = [Reference(volume, PIXEL, f"map{n}.mrc") for n, volume in enumerate(maps, 1)]
     given = Classify3dOptions(**{"mask_diameter": MASK, "resolution_limit": 20.0, **options})
@@ -136,17 +136,17 @@ def task(star: Path, *maps: torch.Tensor, **options) -> Task:
 
 def test_decoys_are_fixed_unless_freed(star: Path) -> None:
     maps = (BALL, density(0), torch.zeros_like(BALL), noise_like(density(0), PIXEL, 1))
-    made = task(star, *maps)
+    made = context(star, *maps)
     assert made.making.fixed == [0, 2, 3]
     assert [found["kind"] for found in made.recognised()] == ["ball", "empty", "noise"]
     assert sum("--free-decoys" in warning for warning in made.warnings) == 3
-    free = task(star, *maps, free_decoys=True)
+    free = context(star, *maps, free_decoys=True)
     assert free.making.fixed == [] and len(free.recognised()) == 3
-    assert task(star, *maps, free_decoys=True, fixed="1").making.fixed == [0]
-    alone = task(star, BALL)
+    assert context(star, *maps, free_decoys=True, fixed="1").making.fixed == [0]
+    alone = context(star, BALL)
     assert alone.making.fixed == [] and alone.recognised() == []
     with pytest.raises(VitreousError, match=r"no reference shows a molecule.*map1.mrc is a ball"):
-        task(star, BALL, BALL)
+        context(star, BALL, BALL)
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:

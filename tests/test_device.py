@@ -31,10 +31,10 @@ from vitreous.config.particles import SubtractConfig
 from vitreous.config.refine import RefineConfig
 from vitreous.engine.image_fit import image_fit
 from vitreous.engine.images import CtfMode, Frame, working_frame
-from vitreous.engine.local_pass import Posed, local_pass
-from vitreous.engine.pass_ import Places, nearby, prior_power, search_pass
+from vitreous.engine.local_pass import PoseMatrices, local_pass
+from vitreous.engine.pass_ import SamplingGrid, neighbouring, prior_power, search_pass
 from vitreous.engine.planes import PlaneImages, load_planes
-from vitreous.engine.pose_refinement import Material, Polished, held_out_evidence, polish
+from vitreous.engine.pose_refinement import Polished, RefinementContext, held_out_evidence, polish
 from vitreous.engine.rings import load_rings
 from vitreous.engine.searches.continuous import turn_by
 from vitreous.engine.searches.local import neighbourhood
@@ -63,7 +63,7 @@ from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.reconstruct.solve import solve
 from vitreous.runs.folder import ignore
 from vitreous.runs.options import deterministic_on
-from vitreous.schedules.refine.continuous import off_lattice
+from vitreous.schedules.refine.continuous import continuous_poses
 from vitreous.schedules.refine.gold import gold_standard, references_from
 
 COUNT, BOX, PIXEL = 48, 32, 8.0
@@ -193,10 +193,10 @@ class Sample:
         return torch.arange(len(self.table))
 
     @property
-    def posed(self) -> Posed:
+    def posed(self) -> PoseMatrices:
         poses = read_poses(self.table)
         origins = torch.from_numpy(poses.origins / self.frame.pixel_size).float()
-        return Posed(torch.from_numpy(poses.matrices), origins)
+        return PoseMatrices(torch.from_numpy(poses.matrices), origins)
 
     def planes(self, device: torch.device) -> PlaneImages:
         images = load_planes(self.table, self.source, self.frame, device, ignore, CtfMode())
@@ -229,16 +229,16 @@ def test_global_search(sample: Sample, group: str) -> None:
         images = load_rings(sample.table, sample.source, sample.frame, device, ignore, CtfMode())
         maps, noise = sample.maps.to(device), images.power(2)
 
-        def search(places: Places, **options: Any) -> Any:
+        def search(places: SamplingGrid, **options: Any) -> Any:
             return search_pass(
                 maps, images.with_group_scales(torch.tensor([0.9, 1.1], device=device)),
                 sample.frame, sample.index, sample.posed.origins, noise, places, operators,
                 torch.full((2,), 0.5, device=device), Tiling(40_000), **options,
             )  # fmt: skip
 
-        first = search(Places(coarse, shift_grid(1, 1), rings), accumulate=False)
-        near = nearby(first.best, coarse, fine, operators, 40.0)
-        places = Places(fine, shift_grid(1, 1), rings, near, junk.to(device))
+        first = search(SamplingGrid(coarse, shift_grid(1, 1), rings), accumulate=False)
+        near = neighbouring(first.best, coarse, fine, operators, 40.0)
+        places = SamplingGrid(fine, shift_grid(1, 1), rings, near, junk.to(device))
         found = search(places, similarity=0.1)
         prior = prior_power(maps, found.sums, rings, rings - 2)
         volume = solve(found.sums, prior, sample.frame.box, rings)
@@ -284,12 +284,12 @@ def test_local_search(sample: Sample, group: str, held: bool) -> None:
 def test_poses_off_the_lattice(sample: Sample) -> None:
     """From so far off that every step gains much more than rounding."""
     turns = turn_by(torch.full((COUNT, 3), 0.06, dtype=torch.float64))
-    posed = Posed(turns @ sample.posed.matrices, sample.posed.origins + 0.5)
+    posed = PoseMatrices(turns @ sample.posed.matrices, sample.posed.origins + 0.5)
 
     def moved(device: torch.device) -> Any:
         images, shells = sample.planes(device), sample.frame.polar.rings
         volume, noise = sample.maps[0].to(device), images.power(2)
-        found = off_lattice(volume, images, sample.index, posed, noise, shells)
+        found = continuous_poses(volume, images, sample.index, posed, noise, shells)
         assert found.matrices.device == HOST
         assert not torch.equal(found.matrices, posed.matrices)
         return found
@@ -303,14 +303,14 @@ def test_polishing_evidence_held_out_and_fit_of_images(sample: Sample) -> None:
     def polished(device: torch.device) -> Any:
         images, shells = sample.planes(device), sample.frame.polar.rings
         only = torch.where(sample.index % 3 == 0, 0, -1)
-        material = Material(images, sample.frame, point_group("C3"), True, 3.0, only)
-        fractions, scale = torch.full((2,), 0.5, device=device), torch.ones(2, device=device)
-        state = Polished(sample.maps.to(device), images.power(2), scale, fractions, sample.posed)
+        material = RefinementContext(images, sample.frame, point_group("C3"), True, 3.0, only)
+        class_priors, scale = torch.full((2,), 0.5, device=device), torch.ones(2, device=device)
+        state = Polished(sample.maps.to(device), images.power(2), scale, class_priors, sample.posed)
         evidence = held_out_evidence(material, state, folds, shells)
         ended = polish(material, state, folds, shells, 1, ignore)
-        assert ended.maps.device == device and ended.signal is not None
+        assert ended.maps.device == device and ended.fsc_filter is not None
         fit = image_fit(ended.maps, images, ended.posed, sample.index % 2, ended.noise, shells // 2)
-        return evidence, ended.maps, ended.noise, ended.scale, ended.fractions, ended.posed, fit
+        return evidence, ended.maps, ended.noise, ended.scale, ended.class_priors, ended.posed, fit
 
     same_everywhere(polished)
 
@@ -527,7 +527,7 @@ def test_classify3d_goes_on_from_a_checkpoint(classes: Case, tmp_path: Path) -> 
 
 def refinement(star: Path, out: Path, **options: Any) -> RefineConfig:
     """On the lattice alone: off it, whether a step gains anything may be a matter of rounding."""
-    quick = {"mask_diameter": 200.0, "iterations": 4, "check": False, "between_steps": False}
+    quick = {"mask_diameter": 200.0, "iterations": 4, "check": False, "continuous": False}
     return RefineConfig(star, reference=star.parent / "truth.mrc", out=out, **(quick | options))
 
 
@@ -554,7 +554,7 @@ def test_refine(star: Path, tmp_path: Path, options: dict[str, Any]) -> None:
 def test_refine_goes_on_from_a_checkpoint(star: Path, tmp_path: Path) -> None:
     """To the same bits as in one go."""
     once, again = tmp_path / "once", tmp_path / "again"
-    options = {"local_search": 7.5, "between_steps": True, "device": NAME}
+    options = {"local_search": 7.5, "continuous": True, "device": NAME}
     run_refine(refinement(star, once, iterations=3, **options))
     run_refine(refinement(star, again, iterations=2, **options))
     run_refine(refinement(star, again, iterations=3, resume=True, **options))

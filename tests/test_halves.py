@@ -192,7 +192,7 @@ def test_an_expansion_is_no_fault(stack: Path, tmp_path: Path) -> None:
     found = {finding.code: finding for finding in run_check(CheckConfig(star)).findings}
     assert "same-image-twice" not in found
     assert found["several-views-of-image"].level == "note"
-    assert "remove" not in found["several-views-of-image"].mend
+    assert "remove" not in found["several-views-of-image"].hint
     once, expanded = (
         [finding.evidence.split(" are ")[0] for finding in distance_findings(table, 400.0)]
         for table in (read_particles(stack), read_particles(star))

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loader_samples import NoCtf, cached
 
-from vitreous.engine.assignments import Found
+from vitreous.engine.assignments import ParticleAssignments
 from vitreous.engine.image_fit import ImageFit, image_fit, unlike_others
-from vitreous.engine.local_pass import Posed
+from vitreous.engine.local_pass import PoseMatrices
 from vitreous.engine.planes import PlaneImages, half_plane
 from vitreous.imaging.project import map_to_cube, shift_phase
 from vitreous.math.gaussians import gaussian_sum
@@ -54,14 +54,16 @@ def test_stronger_images_are_none_of_the_others_and_a_few_tell_nothing() -> None
 
 
 @pytest.fixture(scope="module")
-def posed_images() -> tuple[torch.Tensor, PlaneImages, Posed, torch.Tensor]:
+def posed_images() -> tuple[torch.Tensor, PlaneImages, PoseMatrices, torch.Tensor]:
     """Images of a map of Gaussians in known noise: 60 of half the scale, 60 with a blob more."""
     rng, plane = np.random.default_rng(0), half_plane(SHELLS)
     points = rng.normal(scale=14, size=(12, 3))
     volume = gaussian_sum(points, np.linspace(1, 2, 12), 7.0, BOX, PIXEL).float()[None]
     count = 300
     angles = [torch.from_numpy(rng.uniform(0, limit, count)) for limit in (360, 180, 360)]
-    posed = Posed(euler_to_matrix(*angles), torch.from_numpy(rng.normal(size=(count, 2))).float())
+    posed = PoseMatrices(
+        euler_to_matrix(*angles), torch.from_numpy(rng.normal(size=(count, 2))).float()
+    )
     # Projections of Gaussians in closed form: the transform of each is a Gaussian at its place.
     k = plane.points.double() / BOX
     seen = (torch.from_numpy(points) / PIXEL) @ posed.matrices.transpose(1, 2)
@@ -104,7 +106,9 @@ def test_classes_of_images_left_out_come_after_the_maps() -> None:
     rest = np.zeros(4)
     noise, contrast, frequency = np.ones((1, 5)), np.ones(1), np.arange(5.0)
     angles, origins = np.zeros((4, 3)), np.zeros((4, 2))
-    found = Found(angles, origins, by_map, left_out, rest, rest, noise, contrast, frequency)
+    found = ParticleAssignments(
+        angles, origins, by_map, left_out, rest, rest, noise, contrast, frequency
+    )
     assert found.classes.tolist() == [3, 4, 5, 2]
     shares = sum(found.belongs(number) for number in range(5))
     np.testing.assert_allclose(shares, 1)

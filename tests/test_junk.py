@@ -16,7 +16,7 @@ from scipy.stats import norm
 from test_search import BOX, POLAR, RINGS, cube, images_of
 
 from vitreous.config.abinit import AbinitConfig
-from vitreous.engine.adaptive_search import coarse_look
+from vitreous.engine.adaptive_search import coarse_search
 from vitreous.engine.junk import junk_log_likelihood, junk_log_odds
 from vitreous.engine.mini_batches import Step, stepped
 from vitreous.engine.searches.grid import RingSums, expectation, references
@@ -29,8 +29,8 @@ from vitreous.math.symmetry import point_group
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 from vitreous.runs.folder import ignore
-from vitreous.schedules.abinit.problem import first_state
-from vitreous.schedules.abinit.searched import Task, posed_problem
+from vitreous.schedules.abinit.context import first_state
+from vitreous.schedules.abinit.searched import AbinitInputs, context_of
 
 __all__ = ["cube"]  # the fixture
 
@@ -109,17 +109,19 @@ def test_ice_is_junk_beside_two_classes(tmp_path: Path) -> None:
     star = with_ice(stack(tmp_path, (GOOD, GOOD), 2 * JUNK, snr=0.5))
     config = AbinitConfig(star, out=Path("o"), classes=2, final_resolution=20.0)
     table = read_particles(star)
-    task = Task(config, table, open_images(table), 180.0, torch.device("cpu"), Path("o"), "")
-    problem = posed_problem(task, ignore)
-    state = first_state(problem, 0)
+    task = AbinitInputs(
+        config, table, open_images(table), 180.0, torch.device("cpu"), Path("o"), ""
+    )
+    context = context_of(task, ignore)
+    state = first_state(context, 0)
     maps = torch.stack([density(kind).float() for kind in range(2)])
-    maps = resample_map(maps, problem.frame.box)
+    maps = resample_map(maps, context.frame.box)
     maps = maps * state.maps.norm() / maps.norm()
-    state = replace(state, maps=maps, evidence=30.0, rings=problem.frame.rings_at(20.0))
+    state = replace(state, maps=maps, evidence=30.0, rings=context.frame.rings_at(20.0))
     step = Step("final", 20.0, len(table), 0.5, False, 0.0)
     for seed in range(3):
-        state, _ = stepped(problem, state, step, torch.arange(len(table)), seed)
-    junk = coarse_look(problem, state, 20.0).junk.numpy()
+        state, _ = stepped(context, state, step, torch.arange(len(table)), seed)
+    junk = coarse_search(context, state, 20.0).junk.numpy()
     assert junk[: 2 * GOOD].mean() < 0.05
     assert junk[2 * GOOD : -JUNK].mean() > 0.9
     assert junk[-JUNK:].mean() > 0.8

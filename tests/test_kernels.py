@@ -47,12 +47,12 @@ from vitreous.reconstruct.insert import (
     empty_accumulator,
     friedel_symmetrised,
     insert,
-    joined_mates,
-    spread,
+    symmetrise_exact,
+    symmetrise_interpolated,
 )
 from vitreous.reconstruct.solve import solve
 from vitreous.validate.fsc import fsc
-from vitreous.validate.symmetry.turning import symmetrised
+from vitreous.validate.symmetry.rotate import symmetrise_map
 
 CPU = torch.device("cpu")
 
@@ -205,7 +205,7 @@ def test_the_gpu_weights_are_the_eager_ones(n_psi: int, dtype: torch.dtype) -> N
     mass, peak, psi, reference, shift = gpu.sweep(fast_z, fast_norms, on, back=True)
     slow = weigh_eagerly(z, norms, on, back=True)
     total = mass.sum(dim=1, keepdim=True)
-    torch.testing.assert_close(mass / total, slow.mass, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(mass / total, slow.orientation_posterior, atol=1e-6, rtol=1e-4)
     torch.testing.assert_close((peak + total[:, 0].log2()) * math.log(2), slow.log_evidence)
     for found, expected in ((psi, slow.psi), (reference, slow.reference), (shift, slow.shift)):
         assert torch.equal(found, expected)
@@ -222,7 +222,7 @@ def test_bfloat16_products_move_the_weights_by_their_rounding_only() -> None:
     exact, rounded = z.float(), z.clone()
     exactly = weigh(exact, norms.clone(), on, back=True)
     nearly = weigh(rounded, norms.clone(), on, back=True)
-    torch.testing.assert_close(nearly.mass, exactly.mass)
+    torch.testing.assert_close(nearly.orientation_posterior, exactly.orientation_posterior)
     assert torch.equal(nearly.columns, exactly.columns)
     kept = len(exactly.columns)
     torch.testing.assert_close(rounded[:, :kept].float(), exact[:, :kept], rtol=2**-8, atol=1e-30)
@@ -275,12 +275,12 @@ def test_neighbours_are_shared_as_by_matrices(
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     torch.manual_seed(9)
     values = torch.randn(2, 9, 9, 9, dtype=dtype)
-    torch.testing.assert_close(cubes.share(values), cubes.share_eagerly(values))
+    torch.testing.assert_close(cubes.smooth(values), cubes.smooth_eagerly(values))
     # One voxel far from the ends keeps 6/16 of itself along every axis.
     alone = torch.zeros(1, 9, 9, 9, dtype=dtype)
     alone[0, 4, 4, 4] = 1
-    assert abs(cubes.share(alone)[0, 4, 4, 4]) == pytest.approx((6 / 16) ** 3)
-    assert abs(cubes.share(alone)[0, 2, 4, 5]) == pytest.approx(1 / 16 * 6 / 16 * 4 / 16)
+    assert abs(cubes.smooth(alone)[0, 4, 4, 4]) == pytest.approx((6 / 16) ** 3)
+    assert abs(cubes.smooth(alone)[0, 2, 4, 5]) == pytest.approx(1 / 16 * 6 / 16 * 4 / 16)
 
 
 def test_slices_are_read_and_filled_as_their_points() -> None:
@@ -335,7 +335,7 @@ def test_mates_on_the_lattice_are_joined_as_if_inserted(group: str) -> None:
     once, everywhere = (empty_accumulator(maps, 9, padding) for _ in range(2))
     insert(once, points, samples, shares)
     insert(everywhere, points, samples, shares, operators)
-    found = joined_mates(once, operators)
+    found = symmetrise_exact(once, operators)
     for part in ("data", "weight"):
         ours, expected = getattr(found, part), getattr(everywhere, part)
         torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
@@ -347,7 +347,7 @@ def test_mates_on_the_lattice_are_joined_as_if_inserted(group: str) -> None:
 def test_spreading_over_mates_is_as_good_as_inserting_at_them(group: str) -> None:
     """Noisy slices of a symmetric map: the truth is found as well, shell by shell."""
     operators = point_group(group)
-    truth = symmetrised(built_in_phantom(48, 4.0), operators)
+    truth = symmetrise_map(built_in_phantom(48, 4.0), operators)
     plane = image_frequencies(48).reshape(-1, 2)
     plane = plane[(plane.norm(dim=1) < 22) & (plane[:, 0] > 0)]
     points = slice_points(plane, random_rotations(100, 1).float()).reshape(-1, 3)
@@ -360,6 +360,6 @@ def test_spreading_over_mates_is_as_good_as_inserting_at_them(group: str) -> Non
         sums = empty_accumulator(1, 23.0, 2)
         insert(sums, points, samples, torch.ones(samples.shape), operators if at_mates else None)
         sums = friedel_symmetrised(sums)
-        sums = sums if at_mates else spread(sums, operators)
+        sums = sums if at_mates else symmetrise_interpolated(sums, operators)
         curves.append(fsc(solve(sums, None, 48, 22)[0], truth)[1:22])
     assert float((curves[1] - curves[0]).min()) > -0.03

@@ -23,7 +23,7 @@ from vitreous.engine.searches.continuous import (
     turn_by,
 )
 from vitreous.engine.searches.local import (
-    LocalBest,
+    LocalPoseEstimates,
     Neighbourhood,
     local_expectation,
     neighbourhood,
@@ -181,15 +181,15 @@ def test_gradient_of_the_likelihood_by_finite_differences(moments: FourierCube) 
         found = fit(
             moments, PLANE.points, precision, images, ctf, turned, shifts + step[3:].float(), SIDE
         )
-        return found.cost.double(), found.pull.double()
+        return found.cost.double(), found.negative_gradient.double()
 
-    pull = fitted(torch.zeros(5, dtype=torch.float64))[1]
+    negative_gradient = fitted(torch.zeros(5, dtype=torch.float64))[1]
     for parameter, size in enumerate((0.01, 0.01, 0.01, 0.05, 0.05)):
         step = torch.zeros(5, dtype=torch.float64)
         step[parameter] = size
         slope = (fitted(step)[0] - fitted(-step)[0]) / (2 * size)
-        largest = pull[:, parameter].abs().max()
-        assert float((slope + pull[:, parameter]).abs().max() / largest) < 0.1
+        largest = negative_gradient[:, parameter].abs().max()
+        assert float((slope + negative_gradient[:, parameter]).abs().max() / largest) < 0.1
 
 
 def test_poses_are_found_between_the_lattice_points(moments: FourierCube) -> None:
@@ -292,7 +292,7 @@ def test_scales_are_found(moments: FourierCube) -> None:
     around = neighbourhood(2.0, 1.0, torch.zeros(1, 2), 1, 1.0)
 
     def found(former: Tensor, images: Tensor, precision: Tensor) -> Tensor:
-        best: LocalBest = local_expectation(
+        best: LocalPoseEstimates = local_expectation(
             plain(moments), PLANE.points, precision, images, ctf * former[:, None], truth,
             around, SIDE, torch.zeros(count, 1), accumulate=False,
         )[0]  # fmt: skip

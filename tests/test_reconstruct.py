@@ -41,7 +41,7 @@ from vitreous.reconstruct.half_cube import (
 )
 from vitreous.reconstruct.insert import empty_accumulator, friedel_symmetrised, insert
 from vitreous.validate.fsc import crossing, fsc
-from vitreous.validate.symmetry.turning import symmetrised
+from vitreous.validate.symmetry.rotate import symmetrise_map
 
 Find = Callable[[str], str]
 BOX, PIXEL, COUNT = 48, 5.0, 1200
@@ -203,10 +203,10 @@ def test_symmetry_as_relion(relion: Find, stack: Path, tmp_path: Path, group: st
     theirs = relion_map(relion("relion_reconstruct"), stack, "--sym", group)
     job = made(stack, tmp_path / "job", symmetry=group, halves="none")
     ours = volume(job / "map.mrc")
-    expected = symmetrised(volume(stack.parent / "truth.mrc"), point_group(group))
+    expected = symmetrise_map(volume(stack.parent / "truth.mrc"), point_group(group))
     assert (crossings(ours, expected) > crossings(theirs, expected) - SHELL).all()
     for operator in point_group(group)[1:]:
-        again = symmetrised(ours, torch.stack([torch.eye(3).double(), operator]))
+        again = symmetrise_map(ours, torch.stack([torch.eye(3).double(), operator]))
         assert correlation(again, ours) > 0.999
     assert not (job / "half1.mrc").exists()
 

@@ -26,7 +26,7 @@ from vitreous.particles.table import read_particles
 from vitreous.report.validation import write_validation_report
 from vitreous.schedules.refine.gold import claimed
 from vitreous.validate.fsc import fsc, resolution_at
-from vitreous.validate.symmetry.turning import symmetrised
+from vitreous.validate.symmetry.rotate import symmetrise_map
 
 BOX, PIXEL = 40, 6.0
 
@@ -164,7 +164,7 @@ def test_noise_under_symmetry_claims_nothing(
     stack: Path, tmp_path: Path, local_search: float | None
 ) -> None:
     """A shell then has few independent values, and halves of noise do agree."""
-    volume = symmetrised(built_in_phantom(BOX, PIXEL), point_group("O"))
+    volume = symmetrise_map(built_in_phantom(BOX, PIXEL), point_group("O"))
     write_map(tmp_path / "o.mrc", volume.numpy(), PIXEL)
     rng = np.random.default_rng(5)
     star = with_images(stack, tmp_path / "noise", lambda images: rng.normal(size=images.shape))

@@ -71,7 +71,9 @@ def chosen(star: Path, reference: Path, **options: object) -> tuple[Choice, list
         iterations=4, offset_range=2.0, **options,
     )  # fmt: skip
     begun = begin(config)
-    choice, _ = choose_start(begun, sample_of(begun.task), lambda event: events.append(dict(event)))
+    choice, _ = choose_start(
+        begun, sample_of(begun.context), lambda event: events.append(dict(event))
+    )
     return choice, events
 
 
@@ -233,5 +235,5 @@ def test_poses_of_real_particles_beat_a_search_from_40_angstrom(
     posed = run_refine(config)
     assert any("cut at 10 A" in said for said in result_of(posed)["warnings"])
     begun = begin(replace(config, particles=posed / "particles.star", lowpass=40.0, iterations=8))
-    choice, _ = choose_start(begun, sample_of(begun.task), ignore)
+    choice, _ = choose_start(begun, sample_of(begun.context), ignore)
     assert choice.start.posed

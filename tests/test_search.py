@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vitreous.engine.searches.grid import expectation, references
-from vitreous.engine.searches.posterior import Best, significant
+from vitreous.engine.searches.posterior import PoseEstimates, significant
 from vitreous.engine.searches.sampling import shift_grid
 from vitreous.engine.searches.tiles import Tiling
 from vitreous.imaging.phantom import built_in_phantom
@@ -31,7 +31,7 @@ def search(
     *,
     accumulate: bool = True,
     scores: int = 40_000,
-) -> tuple[Best, Tensor | None]:
+) -> tuple[PoseEstimates, Tensor | None]:
     """Best places, and the data that the M-step would get."""
     refs = references(cube, grid, POLAR)
     maps = cube.data.shape[0]

@@ -21,9 +21,9 @@ from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 from vitreous.runs.folder import ignore
 from vitreous.schedules.abinit import several
-from vitreous.schedules.abinit.problem import first_state
+from vitreous.schedules.abinit.context import first_state
 from vitreous.schedules.abinit.schedule import batches, split_steps, starts_of
-from vitreous.schedules.abinit.searched import Task, posed_problem
+from vitreous.schedules.abinit.searched import AbinitInputs, context_of
 from vitreous.schedules.abinit.splitting import split_classes
 
 EACH = 300
@@ -49,21 +49,23 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_class_of_two_molecules_is_split_where_another_is_empty(mixture: Path) -> None:
     config = AbinitConfig(mixture, out=Path("o"), classes=2, final_resolution=20.0)
     table = read_particles(mixture)
-    task = Task(config, table, open_images(table), 180.0, torch.device("cpu"), Path("o"), "")
-    problem = posed_problem(task, ignore)
-    state = first_state(problem, 0)
+    task = AbinitInputs(
+        config, table, open_images(table), 180.0, torch.device("cpu"), Path("o"), ""
+    )
+    context = context_of(task, ignore)
+    state = first_state(context, 0)
     # What the search is stuck with: one map of both molecules, and one of nothing.
     scale = state.maps[0].norm() / molecule(1).norm()
     merged = scale * (molecule(1) + molecule(2)) / 2
     state = replace(
         state,
         maps=torch.stack([merged, torch.zeros_like(merged)]),
-        rings=problem.frame.rings_at(20.0),
+        rings=context.frame.rings_at(20.0),
     )
-    split, _ = split_classes(problem, state, ignore)
-    places = problem.places(20.0)
+    split, _ = split_classes(context, state, ignore)
+    places = context.places(20.0)
     every = torch.arange(len(table))
-    best = problem.search(split, every, split.noise, places, accumulate=False).best
+    best = context.search(split, every, split.noise, places, accumulate=False).best
     labels = best.map_probability.argmax(dim=1).numpy()
     right = np.mean(labels == np.repeat([0, 1], EACH))
     assert max(right, 1 - right) > 0.9

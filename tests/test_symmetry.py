@@ -29,10 +29,10 @@ from vitreous.math.rotations import euler_to_matrix, random_rotations
 from vitreous.math.symmetry import axes_apart, point_group
 from vitreous.validate.fsc import fsc
 from vitreous.validate.symmetry.angular_orders import order_power, orders_about, shells_of
+from vitreous.validate.symmetry.noise_reference import NoiseReference
 from vitreous.validate.symmetry.point_groups import GROUPS, SymmetryFinding, find_symmetry
+from vitreous.validate.symmetry.rotate import rotate_map, symmetrise_map
 from vitreous.validate.symmetry.self_correlation import Placement, products
-from vitreous.validate.symmetry.turning import symmetrised, turned
-from vitreous.validate.symmetry.yardstick import Yardstick
 
 Find = Callable[[str], str]
 BOX, PIXEL, WIDTH, DIAMETER, RESOLUTION = 40, 5.0, 5.0, 160.0, 22.0
@@ -196,7 +196,7 @@ def test_half_maps_tell_what_noise_allows() -> None:
         shells_of(part, 10, 0.8)
         for part in ((halves[0] + halves[1]) / 2, (halves[0] - halves[1]) / 2)
     )
-    share = Yardstick(*parts).shares(torch.zeros(3))
+    share = NoiseReference(*parts).shares(torch.zeros(3))
     curve = fsc(halves[0], halves[1])[1:11].float()
     # Beyond the lowest shells, where the mean over a shell holds much of the power.
     np.testing.assert_allclose(share[3:], (2 * curve / (1 + curve))[3:], atol=0.08)
@@ -257,10 +257,10 @@ def test_imposing_agrees_with_relion(relion: Find, tmp_path: Path, group: str) -
     command = (relion("relion_image_handler"), "--i", "in.mrc", "--o", "out.mrc", "--sym", group)
     relion_run(tmp_path, *command)
     theirs = torch.from_numpy(read_map(tmp_path / "out.mrc")[0])
-    ours = symmetrised(volume, point_group(group))
+    ours = symmetrise_map(volume, point_group(group))
     assert correlation(ours, theirs) > 0.995
     for operator in point_group(group)[1:4]:
-        again = turned(ours, operator.numpy(), np.zeros(3))
+        again = rotate_map(ours, operator.numpy(), np.zeros(3))
         assert (again - ours).norm() < 0.02 * ours.norm()
 
 
@@ -268,7 +268,7 @@ def test_odd_boxes_turn_about_their_centre() -> None:
     volume = gaussian_sum(residues() * 0.7, np.ones(len(residues())), 8.0, 33, 5.0)
     positions = residues() * 0.7 @ (turn := random_rotations(1, 0)[0].numpy()).T
     truth = gaussian_sum(positions, np.ones(len(positions)), 8.0, 33, 5.0)
-    assert (turned(volume, turn, np.zeros(3)) - truth).norm() < 0.01 * truth.norm()
+    assert (rotate_map(volume, turn, np.zeros(3)) - truth).norm() < 0.01 * truth.norm()
 
 
 @pytest.mark.parametrize("group", ["C3", "D2"])
@@ -305,7 +305,7 @@ def test_command_aligns_and_imposes(tmp_path: Path, capsys: pytest.CaptureFixtur
     imposed = torch.from_numpy(read_map(tmp_path / "out.mrc")[0])
     truth = placed(symmetric_residues("D2"), np.eye(3), np.zeros(3))
     # D2's axes may be exchanged: the truth is one of six.
-    ways = (turned(truth, turn.numpy(), np.zeros(3)) for turn in point_group("O"))
+    ways = (rotate_map(truth, turn.numpy(), np.zeros(3)) for turn in point_group("O"))
     assert any(correlation(way, imposed) > 0.95 for way in ways)
 
 

@@ -21,7 +21,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     "refine": (
         *("refine", "data/particles.star", "--reference", "data/truth.mrc", "--iterations", "3"),
         *("--local-search", "7.5", "--offset-range", "2", "--resolution-limit", "25"),
-        *("--no-between-steps", "--regulariser", "spherical", "--mask-diameter", "200"),
+        *("--no-continuous", "--regulariser", "spherical", "--mask-diameter", "200"),
     ),
     "classify3d": (
         *("classify3d", "data/particles.star", "--reference", "data/truth.mrc", "--classes", "2"),

@@ -14,21 +14,21 @@ class VitreousError(Exception):
         What was found and what was expected.
     where : str or Path, optional
         The file (with row or column if known) or the option at fault.
-    mend : str, optional
+    hint : str, optional
         How to put it right, as an imperative sentence.
     """
 
-    def __init__(self, what: str, *, where: str | Path | None = None, mend: str | None = None):
+    def __init__(self, what: str, *, where: str | Path | None = None, hint: str | None = None):
         self.what = what
         self.where = None if where is None else str(where)
-        self.mend = mend
+        self.hint = hint
         super().__init__(self.line())
 
     def line(self) -> str:
         """The whole message on one line: where, what, how to mend."""
         parts = [self.what if self.where is None else f"{self.where}: {self.what}"]
-        if self.mend:
-            parts.append(self.mend)
+        if self.hint:
+            parts.append(self.hint)
         return " ".join("; ".join(parts).split())
 
 

@@ -24,8 +24,8 @@ from vitreous.math.moments import centre_of_mass
 from vitreous.math.resampling import moved as shift
 from vitreous.math.resampling import read_between as resample
 from vitreous.validate.fsc import fsc
-from vitreous.validate.symmetry.turning import symmetrised as symmetrise
-from vitreous.validate.symmetry.turning import turned as rotate
+from vitreous.validate.symmetry.rotate import rotate_map as rotate
+from vitreous.validate.symmetry.rotate import symmetrise_map as symmetrise
 from vitreous.validate.truth import align as fit
 from vitreous.validate.truth import mirrored as flip_hand
 

@@ -57,12 +57,12 @@ Options = TypeVar("Options")
 
 
 @contextmanager
-def told() -> Iterator[OnEvent]:
+def progress() -> Iterator[OnEvent]:
     """Send events to the progress display."""
     from vitreous.report.progress import ProgressDisplay
 
-    with ProgressDisplay() as progress:
-        yield progress
+    with ProgressDisplay() as display:
+        yield display
 
 
 def angstrom(value: float | None) -> str:
@@ -72,7 +72,7 @@ def angstrom(value: float | None) -> str:
 
 def ran(run: Callable[[Options, OnEvent], Path], config: Options) -> tuple[Path, dict[str, Any]]:
     """Folder of a job, once it has run, and what its result.json tells."""
-    with told() as on_event:
+    with progress() as on_event:
         job = run(config, on_event)
     return job, json.loads((job / "result.json").read_text())
 

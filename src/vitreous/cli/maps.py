@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.table import Table
 
-from vitreous.cli.app import angstrom, app, finished, ran, told
+from vitreous.cli.app import angstrom, app, finished, progress, ran
 from vitreous.config.maps import (
     AnisotropyConfig,
     CompareConfig,
@@ -25,7 +25,7 @@ def compare(config: Annotated[CompareConfig, Parameter(name="*")]) -> None:
     """Compare a map with the truth: align over rotation, shift and hand, then FSC."""
     from vitreous.jobs.compare import run_compare
 
-    with told() as on_event:
+    with progress() as on_event:
         result = run_compare(config, on_event)
     table = Table("resolution (A)", "FSC", title="Fourier shell correlation")
     for frequency, value in zip(result.frequency[1:], result.fsc[1:], strict=True):
@@ -50,7 +50,7 @@ def symmetry(config: Annotated[SymmetryConfig, Parameter(name="*")]) -> None:
     """Find a map's point group and axes; lay the map on them, impose the group."""
     from vitreous.jobs.maps.symmetry import run_symmetry
 
-    with told() as on_event:
+    with progress() as on_event:
         result = run_symmetry(config, on_event)
     finding, chosen = result.finding, result.chosen
     table = Table("group", "score", "noise allows", "holds to (A)", "verdict", title="Point groups")

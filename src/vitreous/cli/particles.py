@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from vitreous.cli.app import BAD_INPUT, app, told
+from vitreous.cli.app import BAD_INPUT, app, progress
 from vitreous.config.particles import (
     CheckConfig,
     ExpandSymmetryConfig,
@@ -30,7 +30,7 @@ def check(config: Annotated[CheckConfig, Parameter(name="*")]) -> None:
     from vitreous.jobs.check.check import run_check
     from vitreous.report.findings import findings_view
 
-    with told() as on_event:
+    with progress() as on_event:
         found = run_check(config, on_event)
     print_view(findings_view(found), wrap=False)
     if found.of("error"):
@@ -42,7 +42,7 @@ def simulate(config: Annotated[SimulateConfig, Parameter(name="*")]) -> None:
     """Simulate particle images of a model or map, with their true poses."""
     from vitreous.jobs.simulate import run_simulate
 
-    with told() as on_event:
+    with progress() as on_event:
         star = run_simulate(config, on_event)
     print_lines(f"Particles: {star}")
 
@@ -91,7 +91,7 @@ def subtract(config: Annotated[SubtractConfig, Parameter(name="*")]) -> None:
     """Subtract a part of the map from the particles' images, or take that back."""
     from vitreous.jobs.particles.subtract import run_subtract
 
-    with told() as on_event:
+    with progress() as on_event:
         result = run_subtract(config, on_event)
     print_lines(
         *(f"Scale of optics group {group}: {scale:.4g}" for group, scale in result.scales.items()),

@@ -11,9 +11,9 @@ from vitreous.cli.app import (
     angstrom,
     app,
     finished,
+    progress,
     ran,
     reported,
-    told,
     verdict_lines,
     warning_lines,
 )
@@ -43,7 +43,7 @@ def demo(config: Annotated[DemoConfig | None, Parameter(name="*")] = None) -> No
     from vitreous.report.html import write_report
 
     config = config or DemoConfig()
-    with told() as on_event:
+    with progress() as on_event:
         result = run_demo(config, on_event)
     found = result.comparison
     print_lines(

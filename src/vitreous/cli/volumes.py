@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from vitreous.cli.app import angstrom, app, told
+from vitreous.cli.app import angstrom, app, progress
 from vitreous.config import volumes as verbs
 from vitreous.report.terminal import print_lines, print_view
 
@@ -69,7 +69,7 @@ def fit(config: Annotated[verbs.FitConfig, Parameter(name="*")]) -> None:
     """Fit a map or a model into a map as a rigid body, from wherever it is."""
     from vitreous.jobs.volumes.fit import run_fit
 
-    with told() as on_event:
+    with progress() as on_event:
         found = run_fit(config, on_event)
     rows = [
         " ".join(f"{value:10.5f}" for value in (*row, step))

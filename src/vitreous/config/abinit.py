@@ -61,7 +61,7 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
         the resolution needs it and symmetry makes it cheap, finer, and halved in the last pass.
     polish_passes : int
         Most passes over all particles, at the end, at each of the finer angular steps.
-    flatten : bool
+    solvent_flatten : bool
         Mask the solvent and keep density non-negative.
     noise_halflife : float
         Particles after which an inflation of the noise variance, eight-fold at first, has halved;
@@ -108,7 +108,7 @@ class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
     offset_step: float = 2.0
     angular_sampling: float | None = None
     polish_passes: int = 3
-    flatten: bool = True
+    solvent_flatten: bool = True
     noise_halflife: float = -1.0
     write_every: int = 10
     effort: Effort = "normal"

@@ -62,7 +62,7 @@ class Classify3dOptions(CtfOptions, SearchOptions):
     free_decoys : bool
         Refine those of several references that show no molecule too.  A ball, noise that fills its
         box or an empty map otherwise stays as it was given and takes images of junk.
-    flatten : bool
+    solvent_flatten : bool
         Mask the solvent and keep density non-negative.
     check : bool
         Stop at what vitreous check calls an error, and at references that differ in pixel size
@@ -90,7 +90,7 @@ class Classify3dOptions(CtfOptions, SearchOptions):
     hard: bool = False
     fixed: str | None = None
     free_decoys: bool = False
-    flatten: bool = True
+    solvent_flatten: bool = True
     check: bool = True
 
     def count(self, references: int) -> int:

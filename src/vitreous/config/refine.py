@@ -60,7 +60,7 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
         only with --local-search.
     per_particle_scale : bool
         Find the strength of each particle's contrast, as vitreousScale, and use it.
-    between_steps : bool
+    continuous : bool
         At last move each pose off the lattice of steps, to the top of its likelihood; not done
         where a prior holds it.
     offset_range : float
@@ -91,7 +91,7 @@ class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
     fulcrum: tuple[float, float, float] | None = None
     relax_symmetry: str | None = None
     per_particle_scale: bool = False
-    between_steps: bool = True
+    continuous: bool = True
     offset_range: float = 6.0
     offset_step: float = 2.0
     iterations: int = 40

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from vitreous.engine.grid_search import Search
 from vitreous.engine.junk import noise_probability
-from vitreous.engine.local_pass import Posed
-from vitreous.engine.pass_ import GATHERED, PassResult, Places, nearby
-from vitreous.engine.searches.posterior import Best
+from vitreous.engine.local_pass import PoseMatrices
+from vitreous.engine.pass_ import GATHERED, PassResult, SamplingGrid, neighbouring
+from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.engine.state import SearchState
 from vitreous.math.so3 import OrientationGrid
 
@@ -22,12 +22,12 @@ reaches 0.88 steps from its centre."""
 
 
 @dataclass(frozen=True)
-class Look:
+class AdaptiveSearch:
     """What a grid found of all particles, and the finer places that are worth trying.
 
     Attributes
     ----------
-    best : Best
+    best : PoseEstimates
     coarse, fine : OrientationGrid
         The grid that was searched, and the next.
     step : float
@@ -43,7 +43,7 @@ class Look:
         Whether what one map allows is tried with all of them.
     """
 
-    best: Best
+    best: PoseEstimates
     coarse: OrientationGrid
     fine: OrientationGrid
     step: float
@@ -53,7 +53,7 @@ class Look:
     maps: int
     any_map: bool = False
 
-    def divided(self, maps: int) -> Look:
+    def divided(self, maps: int) -> AdaptiveSearch:
         """The same for so many maps in place of one."""
         return replace(self, maps=maps)
 
@@ -63,38 +63,38 @@ class Look:
         noisy = noise_probability(self.best.log_evidence.cpu()) > 0.5
         return noisy | (self.best.particle_probability.cpu() < 0.5)
 
-    def posed(self, index: Int[Tensor, " b"], best: Best) -> Posed:
+    def posed(self, index: Int[Tensor, " b"], best: PoseEstimates) -> PoseMatrices:
         """Best places of these particles on the fine grid."""
         reference = best.reference.cpu() % len(self.fine.directions)
         matrices = self.fine.matrices(reference, best.psi.cpu()).contiguous()
-        return Posed(matrices, self.origins[index] + self.shifts[best.shift.cpu()])
+        return PoseMatrices(matrices, self.origins[index] + self.shifts[best.shift.cpu()])
 
     def order(self) -> Int[Tensor, " n"]:
         """Particles sorted by their best reference: neighbours then share a tile's references."""
         return self.best.reference.argsort(stable=True).cpu()
 
-    def places(self, index: Int[Tensor, " b"], rings: int) -> Places:
+    def places(self, index: Int[Tensor, " b"], rings: int) -> SamplingGrid:
         """Fine directions near those that hold nearly all of these particles' posterior."""
         parts = []
         for some in index.to(self.best.reference.device).split(GATHERED):
             reach = 2 * self.step * _REACH
-            near = nearby(self.best.at(some), self.coarse, self.fine, self.operators, reach)
+            near = neighbouring(self.best.at(some), self.coarse, self.fine, self.operators, reach)
             if self.any_map:
                 joint = near.view(len(some), -1, len(self.fine.directions)).any(dim=1)
                 near = joint.repeat(1, self.maps)
             parts.append(near)
-        return Places(self.fine, self.shifts, rings, torch.cat(parts))
+        return SamplingGrid(self.fine, self.shifts, rings, torch.cat(parts))
 
 
-def coarse_look(
+def coarse_search(
     search: Search, state: SearchState, resolution: float, *, any_map: bool = False
-) -> Look:
+) -> AdaptiveSearch:
     """Search all particles on the grid of the iterations at a resolution in angstrom."""
     step, (_, shift_step) = search.last_angular_step, search.offsets
     index = torch.arange(len(search.table))
     grid = search.with_junk(search.places(resolution), state, index)
     best = search.search(state, index, state.noise, grid, accumulate=False).best
-    return Look(
+    return AdaptiveSearch(
         best,
         grid.orientations,
         search.orientations(step),
@@ -107,9 +107,13 @@ def coarse_look(
     )
 
 
-def near_look(
-    search: Search, look: Look, state: SearchState, index: Int[Tensor, " b"], rings: int
+def fine_search(
+    search: Search,
+    adaptive: AdaptiveSearch,
+    state: SearchState,
+    index: Int[Tensor, " b"],
+    rings: int,
 ) -> PassResult:
     """Search some particles on a look's fine grid, near its places."""
-    places = search.with_junk(look.places(index, rings), state, index)
-    return search.search(state, index, state.noise, places, look.origins[index])
+    places = search.with_junk(adaptive.places(index, rings), state, index)
+    return search.search(state, index, state.noise, places, adaptive.origins[index])

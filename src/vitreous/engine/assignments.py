@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitreous.engine.images import Frame
 from vitreous.engine.junk import noise_probability
-from vitreous.engine.local_pass import Posed
+from vitreous.engine.local_pass import PoseMatrices
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.particles.contrast import SCALE
 from vitreous.particles.grid import Grid
@@ -20,7 +20,7 @@ from vitreous.particles.table import ParticleTable
 
 
 @dataclass(frozen=True)
-class Found:
+class ParticleAssignments:
     """Poses of all particles and the noise they leave.
 
     Attributes
@@ -65,7 +65,9 @@ class Found:
         kept = 1 - self.left_out.sum(axis=1)
         return np.clip(self.by_map[:, number] * kept, 0.0, 1.0)  # sums of rounded parts
 
-    def put_into(self, others: Found, rows: Int[np.ndarray, " n"]) -> Found:
+    def put_into(
+        self, others: ParticleAssignments, rows: Int[np.ndarray, " n"]
+    ) -> ParticleAssignments:
         """What was found of more particles, with these in their rows, and the noise of these."""
 
         def placed(name: str) -> np.ndarray:
@@ -87,8 +89,8 @@ class Found:
         return self.left_out[:, 1:].sum(axis=1)
 
 
-def found_at(
-    posed: Posed,
+def assignments_at(
+    posed: PoseMatrices,
     by_map: Float[Tensor, "n k"],
     probability: Float[Tensor, " n"],
     log_evidence: Float[Tensor, " n"],
@@ -96,14 +98,14 @@ def found_at(
     contrast: Float[Tensor, " g"],
     frame: Frame,
     unlike: Float[Tensor, "n j"] | None = None,
-) -> Found:
+) -> ParticleAssignments:
     """What a search of all particles found, from the working frame's units.
 
     ``unlike`` are the probabilities of :func:`vitreous.engine.image_fit.unlike_others`.
     """
     noise_share = noise_probability(log_evidence)[:, None]
     others = torch.zeros(len(noise_share), 2) if unlike is None else unlike
-    return Found(
+    return ParticleAssignments(
         angles=matrix_to_euler(posed.matrices).numpy(),
         origins=(posed.origins * frame.pixel_size).double().numpy(),
         by_map=by_map.numpy(),
@@ -131,21 +133,23 @@ def input_record(table: ParticleTable, grid: Grid) -> dict[str, Any]:
     }
 
 
-def _class_posteriors(found: Found) -> dict[str, Float[np.ndarray, " n"]]:
+def _class_posteriors(found: ParticleAssignments) -> dict[str, Float[np.ndarray, " n"]]:
     """Columns of particles.star that tell of each class, where there are several."""
     if found.by_map.shape[1] == 1:
         return {}
     return {f"vitreousClassPosterior{n}": p for n, p in enumerate(found.by_map.T, 1)}
 
 
-def _contrasts(table: ParticleTable, found: Found) -> dict[str, Float[np.ndarray, " n"]]:
+def _contrasts(
+    table: ParticleTable, found: ParticleAssignments
+) -> dict[str, Float[np.ndarray, " n"]]:
     """Column of particles.star with the contrast of its optics group, where there are several."""
     several = len(found.contrast) > 1
     return {SCALE: found.contrast[table.group].astype(np.float64)} if several else {}
 
 
 def posed_table(
-    table: ParticleTable, found: Found, classes: Int[np.ndarray, " n"]
+    table: ParticleTable, found: ParticleAssignments, classes: Int[np.ndarray, " n"]
 ) -> ParticleTable:
     """Table with the poses and classes (from 1) of all particles, and what is known of them."""
     return table.with_poses(
@@ -166,7 +170,7 @@ def posed_table(
     )
 
 
-def noise_record(table: ParticleTable, found: Found) -> list[dict[str, Any]]:
+def noise_record(table: ParticleTable, found: ParticleAssignments) -> list[dict[str, Any]]:
     """For result.json: each optics group's noise as far as its pixels hold it, and contrast."""
     return [
         {

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitreous.engine.adaptive_search import Look
+from vitreous.engine.adaptive_search import AdaptiveSearch
 from vitreous.engine.grid_search import Search
 from vitreous.engine.pass_ import Residuals, renewed_noise, renewed_scale, solved
 from vitreous.engine.state import SearchState
@@ -58,9 +58,9 @@ class Searched(Residuals, Protocol[AnyBestOut]):
         """Contribution to the M-step."""
 
 
-def moved_shares(state: SearchState, by_map: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+def moved_class_priors(state: SearchState, by_map: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
     """Shares of the classes, moved towards those of a fold."""
-    return state.fractions + (by_map.mean(dim=0) - state.fractions) / _FOLDS
+    return state.class_priors + (by_map.mean(dim=0) - state.class_priors) / _FOLDS
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class FoldStep(Generic[AnyBest]):
     search: Callable[[SearchState, Int[Tensor, " b"], int], Searched[AnyBest]]
     mapped: Callable[[SearchState, Accumulator, int], SearchState]
     mask_share: float
-    shares: Callable[[SearchState, Float[Tensor, "n k"]], Float[Tensor, " k"]] = moved_shares
+    shares: Callable[[SearchState, Float[Tensor, "n k"]], Float[Tensor, " k"]] = moved_class_priors
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,10 @@ def dealt(order: Int[Tensor, " m"], image: Int[np.ndarray, " n"]) -> Folds:
 
 
 def in_folds(
-    look: Look, image: Int[np.ndarray, " n"], keep: Bool[Tensor, " n"] | None = None
+    adaptive: AdaptiveSearch, image: Int[np.ndarray, " n"], keep: Bool[Tensor, " n"] | None = None
 ) -> Folds:
     """Particles, or those to be kept, dealt out so that each fold has all views."""
-    order = look.order()
+    order = adaptive.order()
     return dealt(order if keep is None else order[keep[order]], image)
 
 
@@ -136,7 +136,7 @@ def with_maps(
 ) -> SearchState:
     """A state whose maps are made from these sums."""
     prior = regulariser(state, sums, rings)
-    maps = solved(sums, prior, search.frame, rings, search.flatten)
+    maps = solved(sums, prior, search.frame, rings, search.solvent_flatten)
     return replace(state, maps=maps, rings=rings)
 
 
@@ -169,6 +169,6 @@ def folds_pass(
             state,
             noise=renewed_noise(state.noise, result, step.mask_share, _NOISE_RATE),
             scale=renewed_scale(state.scale, result, _NOISE_RATE),
-            fractions=step.shares(state, result.best.map_probability.to(state.fractions)),
+            class_priors=step.shares(state, result.best.map_probability.to(state.class_priors)),
         )
     return state, folds, found

@@ -24,7 +24,7 @@ _AHEAD = 4
 
 
 @dataclass(frozen=True)
-class Signal:
+class FscFilter:
     """Masks and filters of one or several maps.
 
     Attributes
@@ -49,7 +49,7 @@ class Signal:
         return min(most, (int(worth[-1]) if len(worth) else 0) + 1 + _AHEAD)
 
 
-def shared_signal(half1: Accumulator, half2: Accumulator, frame: Frame) -> Signal:
+def shared_filter(half1: Accumulator, half2: Accumulator, frame: Frame) -> FscFilter:
     """Masks round the density that two halves share, and the filters that follow from their FSC.
 
     Notes
@@ -68,18 +68,18 @@ def shared_signal(half1: Accumulator, half2: Accumulator, frame: Frame) -> Signa
         curve = fsc(a * mask, b * mask).clamp(0, 1)
         masks.append(mask)
         weights.append(2 * curve / (1 + curve))
-    return Signal(torch.stack(masks), torch.stack(weights).float())
+    return FscFilter(torch.stack(masks), torch.stack(weights).float())
 
 
-def filtered(maps: Float[Tensor, "k n n n"], signal: Signal) -> Float[Tensor, "k n n n"]:
+def filtered(maps: Float[Tensor, "k n n n"], fsc_filter: FscFilter) -> Float[Tensor, "k n n n"]:
     """Maps masked, and filtered by the share of signal in each shell."""
-    pairs = zip(maps * signal.masks, signal.weights.cpu().numpy(), strict=True)
+    pairs = zip(maps * fsc_filter.masks, fsc_filter.weights.cpu().numpy(), strict=True)
     return torch.stack([by_shells(volume, weights) for volume, weights in pairs])
 
 
-def believed(
-    sums: Accumulator, signal: Signal, frame: Frame, flatten: bool
+def fsc_filtered(
+    sums: Accumulator, fsc_filter: FscFilter, frame: Frame, solvent_flatten: bool
 ) -> Float[Tensor, "k n n n"]:
-    """Maps of these sums, masked and filtered by a signal; non-negative if ``flatten``."""
-    maps = filtered(solve(sums, None, frame.box, frame.polar.rings), signal)
-    return maps.clamp(min=0) * signal.masks if flatten else maps
+    """Maps of these sums, masked and filtered by a signal; non-negative if ``solvent_flatten``."""
+    maps = filtered(solve(sums, None, frame.box, frame.polar.rings), fsc_filter)
+    return maps.clamp(min=0) * fsc_filter.masks if solvent_flatten else maps

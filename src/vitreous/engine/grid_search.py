@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitreous.engine.images import Frame
 from vitreous.engine.junk import junk_log_likelihood, junk_log_odds
-from vitreous.engine.pass_ import PassResult, Places, search_pass
+from vitreous.engine.pass_ import PassResult, SamplingGrid, search_pass
 from vitreous.engine.rings import RingImages
 from vitreous.engine.searches.sampling import shift_grid
 from vitreous.engine.searches.tiles import Tiling
@@ -45,7 +45,7 @@ class Search(ABC):
 
     @property
     @abstractmethod
-    def flatten(self) -> bool:
+    def solvent_flatten(self) -> bool:
         """Mask the solvent and keep density non-negative."""
 
     @abstractmethod
@@ -77,7 +77,9 @@ class Search(ABC):
         """Whether images that no map explains better than junk does add nothing to the maps."""
         return False
 
-    def with_junk(self, places: Places, state: SearchState, index: Int[Tensor, " b"]) -> Places:
+    def with_junk(
+        self, places: SamplingGrid, state: SearchState, index: Int[Tensor, " b"]
+    ) -> SamplingGrid:
         """Places with the log-likelihood of these particles as junk, if junk is left out."""
         if not self.leaves_out_junk:
             return places
@@ -104,9 +106,9 @@ class Search(ABC):
         """Grid of the nearest HEALPix step over the asymmetric unit, turned if given a seed."""
         return orientation_grid(order_for(step), self.operators, seed)
 
-    def places(self, resolution: float, seed: int | None = None) -> Places:
+    def places(self, resolution: float, seed: int | None = None) -> SamplingGrid:
         """Every orientation and shift, on the rings out to a resolution in angstrom."""
-        return Places(
+        return SamplingGrid(
             self.orientations(self.angular_step(resolution), seed),
             self.shifts(*self.offsets),
             self.frame.rings_at(resolution),
@@ -117,7 +119,7 @@ class Search(ABC):
         state: SearchState,
         index: Int[Tensor, " b"],
         noise: Float[Tensor, "g rings"],
-        places: Places,
+        places: SamplingGrid,
         origins: Float[Tensor, "b 2"] | None = None,
         *,
         similarity: float = 0.0,
@@ -133,7 +135,7 @@ class Search(ABC):
             noise,
             places,
             self.operators,
-            state.fractions,
+            state.class_priors,
             self.tiling,
             similarity=similarity,
             accumulate=accumulate,

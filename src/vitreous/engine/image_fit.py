@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitreous.engine.local_pass import Posed, batches_of
+from vitreous.engine.local_pass import PoseMatrices, batches_of
 from vitreous.engine.pass_ import PADDING
 from vitreous.engine.planes import HalfPlane, PlaneImages
 from vitreous.imaging.project import map_to_cube, shift_phase
@@ -60,7 +60,7 @@ class ImageFit:
 def image_fit(
     maps: Float[Tensor, "k n n n"],
     images: PlaneImages,
-    posed: Posed,
+    posed: PoseMatrices,
     number: Int[Tensor, " images"],
     noise: Float[Tensor, "g shells"],
     coarse: int,
@@ -70,7 +70,7 @@ def image_fit(
     Parameters
     ----------
     maps : tensor (maps, n, n, n)
-    posed : Posed
+    posed : PoseMatrices
         Of all images.
     number : integer tensor (images,)
         Map that each image is compared with, from 0.

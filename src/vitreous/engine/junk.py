@@ -92,7 +92,7 @@ def junk_log_odds(share: float, evidence: float) -> float:
 
 def class_labels(
     maps: Float[Tensor, "k n n n"],
-    fractions: Float[Tensor, " k"],
+    class_priors: Float[Tensor, " k"],
     alike: Collection[int],
 ) -> list[Label]:
     """What each class is: a map, or one of several kinds of junk.
@@ -100,7 +100,7 @@ def class_labels(
     Parameters
     ----------
     maps : tensor (classes, n, n, n)
-    fractions : tensor (classes,)
+    class_priors : tensor (classes,)
         Share of the particles.
     alike : collection of int
         Classes that are like a larger one.
@@ -108,7 +108,7 @@ def class_labels(
 
     def label(number: int) -> Label:
         volume = maps[number]
-        if fractions[number] * len(maps) < _EMPTY or not volume.any():
+        if class_priors[number] * len(maps) < _EMPTY or not volume.any():
             return "empty"
         if number in alike:
             return "duplicate"
@@ -122,7 +122,7 @@ def duplicate_of(number: int, label: Label, alike: Mapping[int, int]) -> int | N
     return alike[number - 1] + 1 if label == "duplicate" else None
 
 
-def effective_classes(fractions: Float[np.ndarray, " k"]) -> float:
+def effective_classes(class_priors: Float[np.ndarray, " k"]) -> float:
     """Exponential of the entropy of the classes' shares: as many as all even would count."""
-    shares = fractions[fractions > 0] / fractions.sum()
+    shares = class_priors[class_priors > 0] / class_priors.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))

@@ -12,7 +12,7 @@ from torch import Tensor
 from vitreous.engine.pass_ import PADDING
 from vitreous.engine.planes import PlaneImages
 from vitreous.engine.searches.local import (
-    LocalBest,
+    LocalPoseEstimates,
     Neighbourhood,
     joined_bests,
     local_expectation,
@@ -25,8 +25,8 @@ from vitreous.reconstruct.insert import (
     empty_accumulator,
     friedel_symmetrised,
     insert_planes,
-    spread,
     summed,
+    symmetrise_interpolated,
 )
 
 _SAMPLES = 1_500_000
@@ -34,7 +34,7 @@ _SAMPLES = 1_500_000
 
 
 @dataclass(frozen=True)
-class Posed:
+class PoseMatrices:
     """Where particles are thought to lie: on the host, but while a pass searches there.
 
     Attributes
@@ -48,19 +48,19 @@ class Posed:
     matrices: Float[Tensor, "n 3 3"]
     origins: Float[Tensor, "n 2"]
 
-    def at(self, index: Int[Tensor, " m"]) -> Posed:
+    def at(self, index: Int[Tensor, " m"]) -> PoseMatrices:
         """The same of some particles."""
-        return Posed(self.matrices[index], self.origins[index])
+        return PoseMatrices(self.matrices[index], self.origins[index])
 
-    def to(self, device: torch.device) -> Posed:
+    def to(self, device: torch.device) -> PoseMatrices:
         """The same on another device."""
-        return Posed(self.matrices.to(device), self.origins.to(device))
+        return PoseMatrices(self.matrices.to(device), self.origins.to(device))
 
-    def moved(self, index: Int[Tensor, " m"], best: LocalBest) -> Posed:
+    def moved(self, index: Int[Tensor, " m"], best: LocalPoseEstimates) -> PoseMatrices:
         """The same with some particles where they were found."""
         matrices, origins = self.matrices.clone(), self.origins.clone()
         matrices[index], origins[index] = best.matrices, best.origins
-        return Posed(matrices, origins)
+        return PoseMatrices(matrices, origins)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class LocalResult:
 
     Attributes
     ----------
-    best : LocalBest
+    best : LocalPoseEstimates
         On the host; its origins are whole ones, not beside the former.
     sums : Accumulator or None
     residual : tensor (groups, shells)
@@ -79,7 +79,7 @@ class LocalResult:
         Sums over the group's particles of ``best.product`` and ``best.power``.
     """
 
-    best: LocalBest
+    best: LocalPoseEstimates
     sums: Accumulator | None
     residual: Float[Tensor, "g shells"]
     count: Float[Tensor, " g"]
@@ -90,11 +90,11 @@ def local_pass(
     maps: Float[Tensor, "k n n n"],
     images: PlaneImages,
     index: Int[Tensor, " b"],
-    posed: Posed,
+    posed: PoseMatrices,
     noise: Float[Tensor, "g shells"],
     around: Neighbourhood,
     operators: Float[Tensor, "s 3 3"],
-    fractions: Float[Tensor, " k"],
+    class_priors: Float[Tensor, " k"],
     shells: int,
     *,
     prior: PlacePrior | None = None,
@@ -107,13 +107,13 @@ def local_pass(
     maps : tensor (maps, n, n, n)
     index : integer tensor (particles,)
         Rows of ``images``.
-    posed : Posed
+    posed : PoseMatrices
         Of these particles.
     noise : tensor (groups, shells)
         Expected noise power at a frequency.
     operators : tensor (operators, 3, 3)
         Point group.
-    fractions : tensor (maps,)
+    class_priors : tensor (maps,)
         Prior probability of each map.
     shells : int
         Shells used.
@@ -125,13 +125,13 @@ def local_pass(
     device, box = maps.device, maps.shape[-1]
     plane = images.plane.inner(shells)
     cube = map_to_cube(maps, shells + 1, PADDING)
-    log_prior = fractions.clamp(min=1e-6).log()
+    log_prior = class_priors.clamp(min=1e-6).log()
     groups, present, around = images.group[index], posed.to(device), around.to(device)
     held = None if prior is None else prior.to(device)
     batches = batches_of(groups, max(1, _SAMPLES // (len(plane.points) * around.orientations)))
     workers = min(workers_on(device), len(batches))
 
-    def work(worker: int) -> tuple[list[LocalBest], Accumulator, Tensor]:
+    def work(worker: int) -> tuple[list[LocalPoseEstimates], Accumulator, Tensor]:
         total = empty_accumulator(len(maps), shells + 1, PADDING, device)
         residual = torch.zeros(len(noise), shells, device=device)
         found = []
@@ -167,7 +167,7 @@ def local_pass(
     fits = torch.stack([best.product, best.power], dim=1)
     return LocalResult(
         best,
-        spread(friedel_symmetrised(sums), operators) if accumulate else None,
+        symmetrise_interpolated(friedel_symmetrised(sums), operators) if accumulate else None,
         residual,
         torch.bincount(groups, minlength=len(noise)).to(noise),
         fits.new_zeros(len(noise), 2).index_add_(0, groups, fits).to(noise),

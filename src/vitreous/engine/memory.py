@@ -112,7 +112,7 @@ class MemoryPlan:
             raise OptionError(
                 f"{self.scratch} is no folder that can be written to",
                 where="--scratch",
-                mend="make it, or name another",
+                hint="make it, or name another",
             )
         if self.free is None or self.least <= self.free:
             return
@@ -122,7 +122,7 @@ class MemoryPlan:
             f"{self.free / 1e9:.1f} GB; most of it ({self.parts[most] / 1e9:.1f} GB) is for the "
             f"{most}",
             where=particles,
-            mend="raise --memory, or take fewer classes or a coarser resolution",
+            hint="raise --memory, or take fewer classes or a coarser resolution",
         )
 
 
@@ -160,7 +160,7 @@ def usable(options: MemoryOptions, device: torch.device) -> int | None:
         return None if free is None else int((1 - _RESERVE) * free)
     if given <= 0:
         raise OptionError(
-            f"{given:g} GB is no memory to work in", where="--memory", mend="give a number above 0"
+            f"{given:g} GB is no memory to work in", where="--memory", hint="give a number above 0"
         )
     return int(given * 1e9 if free is None else min(given * 1e9, free))
 

@@ -86,11 +86,11 @@ def stepped(
     prior = None
     if state.sums is not None:
         prior = prior_power(state.maps, sums, rings, state.rings)
-    maps = solved(sums, prior, frame, rings, search.flatten)
+    maps = solved(sums, prior, frame, rings, search.solvent_flatten)
     if step.recentre:
         centre = centre_of_mass(maps, search.operators)
         sums = moved(sums, -centre, frame.box)
-        maps = solved(sums, prior, frame, rings, search.flatten)
+        maps = solved(sums, prior, frame, rings, search.solvent_flatten)
     particle = result.best.particle_probability
     by_map = shares(result.best.map_probability, step.similarity)
     share = (by_map * particle[:, None]).mean(dim=0) / particle.mean().clamp(min=1e-6)
@@ -104,7 +104,7 @@ def stepped(
             maps=maps,
             noise=renewed_noise(state.noise, result, search.images.mask_share, _NOISE_RATE),
             scale=renewed_scale(state.scale, result, _NOISE_RATE),
-            fractions=(1 - weight) * state.fractions + weight * share.to(state.fractions),
+            class_priors=(1 - weight) * state.class_priors + weight * share.to(state.class_priors),
             sums=sums,
             evidence=float(result.best.log_evidence.mean()),
             junk=(1 - weight) * state.junk + weight * float(1 - particle.mean()),

@@ -14,7 +14,7 @@ from torch import Tensor
 from vitreous.engine.images import Frame
 from vitreous.engine.rings import RingImages
 from vitreous.engine.searches.grid import RingSums, direction_points, expectation, references
-from vitreous.engine.searches.posterior import Best, joined
+from vitreous.engine.searches.posterior import PoseEstimates, joined
 from vitreous.engine.searches.tiles import Tiling
 from vitreous.imaging.masks import soft_sphere
 from vitreous.imaging.polar import PolarGrid
@@ -27,7 +27,7 @@ from vitreous.reconstruct.insert import (
     empty_accumulator,
     friedel_symmetrised,
     insert,
-    joined_mates,
+    symmetrise_exact,
 )
 from vitreous.reconstruct.solve import map_power, shell_information, solve
 
@@ -41,12 +41,12 @@ LEAST_SCALE = 0.2
 """Least contrast of an image or an optics group beside others; the greatest is its inverse: what
 lies beyond is no particle."""
 
-_PRIOR_TRUST = 4.0
+_TAU2_FUDGE = 4.0
 """Map power is multiplied by this before it serves as prior: RELION's T for classification."""
 
 
 @dataclass(frozen=True)
-class Places:
+class SamplingGrid:
     """Where a pass looks.
 
     Attributes
@@ -75,7 +75,7 @@ class PassResult:
 
     Attributes
     ----------
-    best : Best
+    best : PoseEstimates
         In the order of the particles given.
     sums : Accumulator or None
         Contribution to the M-step, Friedel mates joined.
@@ -88,7 +88,7 @@ class PassResult:
         summed over the group's particles.
     """
 
-    best: Best
+    best: PoseEstimates
     sums: Accumulator | None
     residual: Float[Tensor, "g rings"]
     count: Float[Tensor, " g"]
@@ -98,7 +98,7 @@ class PassResult:
 def _insert_rings(
     total: Accumulator,
     sums: RingSums,
-    places: Places,
+    places: SamplingGrid,
     polar: PolarGrid,
     noise: Float[Tensor, " rings"],
     cosets: Float[Tensor, "c 3 3"],
@@ -119,9 +119,9 @@ def search_pass(
     index: Int[Tensor, " b"],
     origins: Float[Tensor, "b 2"],
     noise: Float[Tensor, "g rings"],
-    places: Places,
+    places: SamplingGrid,
     operators: Float[Tensor, "s 3 3"],
-    fractions: Float[Tensor, " k"],
+    class_priors: Float[Tensor, " k"],
     tiling: Tiling,
     *,
     similarity: float = 0.0,
@@ -141,7 +141,7 @@ def search_pass(
         Expected noise power at a frequency.
     operators : tensor (operators, 3, 3)
         Point group; ``places.orientations`` cover its asymmetric unit.
-    fractions : tensor (maps,)
+    class_priors : tensor (maps,)
         Prior probability of each map.
     tiling : Tiling
     similarity : float
@@ -154,13 +154,13 @@ def search_pass(
     cube = map_to_cube(maps, places.rings + 1, PADDING)
     refs = references(cube, places.orientations, polar)
     directions = len(places.orientations.directions)
-    log_prior = (fractions.clamp(min=1e-6) / directions).log().repeat_interleave(directions)
+    log_prior = (class_priors.clamp(min=1e-6) / directions).log().repeat_interleave(directions)
     lattice, cosets = lattice_cosets(operators)
     total = empty_accumulator(len(maps), places.rings + 1, PADDING, device)
     residual = torch.zeros(len(noise), places.rings, device=device)
     count = torch.zeros(len(noise), device=device)
     fit = torch.zeros(len(noise), 2, device=device)
-    found: list[tuple[Tensor, Best]] = []
+    found: list[tuple[Tensor, PoseEstimates]] = []
     groups = images.group[index]
     portions = ahead(_gathered(groups), lambda portion: images.at(index[portion[1]], polar))
     for (number, member), (samples, ctf) in portions:
@@ -187,7 +187,7 @@ def search_pass(
             fit[number] += torch.stack([sums.product, sums.power]) @ weight
             _insert_rings(total, sums, places, polar, noise[number, : places.rings], cosets)
     best = _in_order(found)
-    whole = joined_mates(friedel_symmetrised(total), lattice) if accumulate else None
+    whole = symmetrise_exact(friedel_symmetrised(total), lattice) if accumulate else None
     return PassResult(best, whole, residual, count, fit)
 
 
@@ -198,8 +198,8 @@ def _gathered(groups: Int[Tensor, " b"]) -> Iterator[tuple[int, Tensor]]:
             yield number, member
 
 
-def nearby(
-    best: Best,
+def neighbouring(
+    best: PoseEstimates,
     coarse: OrientationGrid,
     fine: OrientationGrid,
     operators: Float[Tensor, "s 3 3"],
@@ -212,7 +212,7 @@ def nearby(
     return ((by_map @ near.to(by_map)) > 0).flatten(1)
 
 
-def _in_order(found: list[tuple[Tensor, Best]]) -> Best:
+def _in_order(found: list[tuple[Tensor, PoseEstimates]]) -> PoseEstimates:
     """Join the groups' results and put them back in the order of the particles."""
     best = joined([part for _, part in found])
     order = torch.argsort(torch.cat([member for member, _ in found]))
@@ -274,14 +274,14 @@ def prior_power(
     sums: Accumulator,
     rings: int,
     seen: int,
-    trust: float = _PRIOR_TRUST,
+    tau2_fudge: float = _TAU2_FUDGE,
 ) -> Float[Tensor, "k s"]:
-    """Signal power expected in each shell, ``trust`` times that of the present maps.
+    """Signal power expected in each shell, ``tau2_fudge`` times that of the present maps.
 
     Shells beyond ``seen`` rings hold no density yet: they start from the last that does.  The
     floor, a tenth of the noise, keeps a shell that is empty now from staying so.
     """
-    power = trust * map_power(maps, rings + 2).to(sums.weight.device)
+    power = tau2_fudge * map_power(maps, rings + 2).to(sums.weight.device)
     power[:, seen:] = power[:, max(seen - 1, 0), None]
     information = shell_information(sums, rings + 2)
     return torch.maximum(power, 0.1 / information.clamp(min=1e-20))
@@ -314,10 +314,10 @@ def signal_scale(
 
 
 def constrained(
-    maps: Float[Tensor, "k n n n"], frame: Frame, flatten: bool
+    maps: Float[Tensor, "k n n n"], frame: Frame, solvent_flatten: bool
 ) -> Float[Tensor, "k n n n"]:
     """Maps with the solvent masked off and negative density removed, if asked for."""
-    if not flatten:
+    if not solvent_flatten:
         return maps
     return maps.clamp(min=0) * _solvent_mask(frame, maps.device)
 
@@ -332,10 +332,10 @@ def solved(
     prior: Float[Tensor, "k s"] | None,
     frame: Frame,
     rings: int,
-    flatten: bool,
+    solvent_flatten: bool,
 ) -> Float[Tensor, "k n n n"]:
     """Maps that the sums give, constrained."""
-    return constrained(solve(sums, prior, frame.box, rings), frame, flatten)
+    return constrained(solve(sums, prior, frame.box, rings), frame, solvent_flatten)
 
 
 def centre_of_mass(

@@ -12,12 +12,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.engine.fsc_filter import Signal, believed, shared_signal
+from vitreous.engine.fsc_filter import FscFilter, fsc_filtered, shared_filter
 from vitreous.engine.images import Frame
-from vitreous.engine.local_pass import LocalResult, Posed, local_pass, pass_by_class
+from vitreous.engine.local_pass import LocalResult, PoseMatrices, local_pass, pass_by_class
 from vitreous.engine.pass_ import renewed_noise, renewed_scale
 from vitreous.engine.planes import PlaneImages
-from vitreous.engine.searches.local import LocalBest, Neighbourhood, joined_bests, neighbourhood
+from vitreous.engine.searches.local import (
+    LocalPoseEstimates,
+    Neighbourhood,
+    joined_bests,
+    neighbourhood,
+)
 from vitreous.engine.searches.sampling import shift_cells, shift_grid
 from vitreous.reconstruct.insert import Accumulator, summed
 from vitreous.runs.folder import OnEvent
@@ -48,7 +53,7 @@ _NOISE_RATE = 0.3
 
 
 @dataclass(frozen=True)
-class Material:
+class RefinementContext:
     """What stays the same while poses are polished.
 
     Attributes
@@ -56,7 +61,7 @@ class Material:
     images : PlaneImages
     frame : Frame
     operators : tensor (operators, 3, 3)
-    flatten : bool
+    solvent_flatten : bool
         Keep density non-negative.
     offset_range : float
         Largest shift that a particle may have, working pixels.
@@ -67,7 +72,7 @@ class Material:
     images: PlaneImages
     frame: Frame
     operators: Float[Tensor, "s 3 3"]
-    flatten: bool
+    solvent_flatten: bool
     offset_range: float
     only: Int[Tensor, " n"]
 
@@ -88,22 +93,22 @@ class Polished:
     noise : tensor (groups, shells)
     scale : tensor (groups,)
         Contrast of the optics groups' images beside each other.
-    fractions : tensor (maps,)
-    posed : Posed
+    class_priors : tensor (maps,)
+    posed : PoseMatrices
         Of all particles.
-    best : LocalBest or None
+    best : LocalPoseEstimates or None
         What the last pass found, in the order of ``torch.cat(folds)``.
-    signal : Signal or None
+    fsc_filter : FscFilter or None
         What the folds agree on after the last pass; None before the first.
     """
 
     maps: Float[Tensor, "k n n n"]
     noise: Float[Tensor, "g s"]
     scale: Float[Tensor, " g"]
-    fractions: Float[Tensor, " k"]
-    posed: Posed
-    best: LocalBest | None = None
-    signal: Signal | None = None
+    class_priors: Float[Tensor, " k"]
+    posed: PoseMatrices
+    best: LocalPoseEstimates | None = None
+    fsc_filter: FscFilter | None = None
 
 
 def sure_class(by_map: Float[Tensor, "n k"]) -> Int[Tensor, " n"]:
@@ -112,12 +117,14 @@ def sure_class(by_map: Float[Tensor, "n k"]) -> Int[Tensor, " n"]:
     return torch.where(likeliest.values >= _SURE, likeliest.indices, -1)
 
 
-def _maps(material: Material, sums: list[Accumulator], signal: Signal) -> Float[Tensor, "k n n n"]:
-    return believed(summed(sums), signal, material.frame, material.flatten)
+def _maps(
+    refinement: RefinementContext, sums: list[Accumulator], fsc_filter: FscFilter
+) -> Float[Tensor, "k n n n"]:
+    return fsc_filtered(summed(sums), fsc_filter, refinement.frame, refinement.solvent_flatten)
 
 
 def _fold(
-    material: Material,
+    refinement: RefinementContext,
     state: Polished,
     index: Int[Tensor, " b"],
     around: Neighbourhood,
@@ -125,7 +132,7 @@ def _fold(
     shells: int,
 ) -> tuple[Polished, LocalResult]:
     """Search one fold with the state's maps; poses, noise and fractions renewed."""
-    images = material.images.with_group_scales(state.scale)
+    images = refinement.images.with_group_scales(state.scale)
 
     def search(maps: list[int], some: Int[Tensor, " m"]) -> LocalResult:
         return local_pass(
@@ -135,22 +142,22 @@ def _fold(
             state.posed.at(some),
             state.noise,
             around,
-            material.operators,
-            state.fractions[maps],
+            refinement.operators,
+            state.class_priors[maps],
             shells,
         )
 
-    result = pass_by_class(search, index, material.only[index], len(state.maps))
-    noise = renewed_noise(state.noise, result, material.images.mask_share, _NOISE_RATE)
+    result = pass_by_class(search, index, refinement.only[index], len(state.maps))
+    noise = renewed_noise(state.noise, result, refinement.images.mask_share, _NOISE_RATE)
     scale = renewed_scale(state.scale, result, _NOISE_RATE)
-    share = result.best.map_probability.mean(dim=0).to(state.fractions)
-    fractions = state.fractions + (share - state.fractions) / folds
+    share = result.best.map_probability.mean(dim=0).to(state.class_priors)
+    class_priors = state.class_priors + (share - state.class_priors) / folds
     posed = state.posed.moved(index, result.best)
-    return replace(state, noise=noise, scale=scale, fractions=fractions, posed=posed), result
+    return replace(state, noise=noise, scale=scale, class_priors=class_priors, posed=posed), result
 
 
 def polish_pass(
-    material: Material,
+    refinement: RefinementContext,
     state: Polished,
     folds: list[Int[Tensor, " b"]],
     sums: list[Accumulator],
@@ -162,24 +169,26 @@ def polish_pass(
     ``sums`` are those of the pass before, one for each fold; none before the first, which is made
     with the state's maps throughout and goes to ``shells``.
     """
-    signal = state.signal if sums else None
+    fsc_filter = state.fsc_filter if sums else None
     sums = [*sums]
-    if signal is not None:
-        shells = signal.shells(material.frame.polar.rings)
+    if fsc_filter is not None:
+        shells = fsc_filter.shells(refinement.frame.polar.rings)
     found = []
     for number, index in enumerate(folds):
-        if signal is not None:
-            state = replace(state, maps=_maps(material, sums[:number] + sums[number + 1 :], signal))
-        state, result = _fold(material, state, index, around, len(folds), shells)
+        if fsc_filter is not None:
+            state = replace(
+                state, maps=_maps(refinement, sums[:number] + sums[number + 1 :], fsc_filter)
+            )
+        state, result = _fold(refinement, state, index, around, len(folds), shells)
         assert result.sums is not None
         sums[number : number + 1] = [result.sums]
         found.append(result.best)
-    signal = shared_signal(summed(sums[::2]), summed(sums[1::2]), material.frame)
-    return replace(state, best=joined_bests(found), signal=signal), sums
+    fsc_filter = shared_filter(summed(sums[::2]), summed(sums[1::2]), refinement.frame)
+    return replace(state, best=joined_bests(found), fsc_filter=fsc_filter), sums
 
 
 def held_out_evidence(
-    material: Material, state: Polished, folds: list[Int[Tensor, " b"]], shells: int
+    refinement: RefinementContext, state: Polished, folds: list[Int[Tensor, " b"]], shells: int
 ) -> Float[Tensor, " m"]:
     """How well each fold's particles are explained by the maps of the others.
 
@@ -199,21 +208,21 @@ def held_out_evidence(
     -------
     Log-evidence in the order of ``torch.cat(folds)``.
     """
-    noise, around = state.noise, material.around(_FIRST_STEP, _FIRST_SHIFT)
-    state, sums = polish_pass(material, state, folds, [], around, shells)
-    signal = state.signal
-    assert signal is not None
-    shells, found = signal.shells(material.frame.polar.rings), []
+    noise, around = state.noise, refinement.around(_FIRST_STEP, _FIRST_SHIFT)
+    state, sums = polish_pass(refinement, state, folds, [], around, shells)
+    fsc_filter = state.fsc_filter
+    assert fsc_filter is not None
+    shells, found = fsc_filter.shells(refinement.frame.polar.rings), []
     for number, index in enumerate(folds):
-        maps = _maps(material, sums[:number] + sums[number + 1 :], signal)
+        maps = _maps(refinement, sums[:number] + sums[number + 1 :], fsc_filter)
         held = replace(state, maps=maps, noise=noise)
-        _, result = _fold(material, held, index, around, len(folds), shells)
+        _, result = _fold(refinement, held, index, around, len(folds), shells)
         found.append(result.best.log_evidence)
     return torch.cat(found)
 
 
 def polish(
-    material: Material,
+    refinement: RefinementContext,
     state: Polished,
     folds: list[Int[Tensor, " b"]],
     shells: int,
@@ -239,11 +248,11 @@ def polish(
     sums: list[Accumulator] = []
     step, shift_step, before = _FIRST_STEP, _FIRST_SHIFT, 0.0
     for level in range(_LEVELS):
-        around, begun = material.around(step, shift_step), before
+        around, begun = refinement.around(step, shift_step), before
         for number in range(passes):
-            state, sums = polish_pass(material, state, folds, sums, around, shells)
-            assert state.best is not None and state.signal is not None
-            extent = state.signal.extent
+            state, sums = polish_pass(refinement, state, folds, sums, around, shells)
+            assert state.best is not None and state.fsc_filter is not None
+            extent = state.fsc_filter.extent
             sharpness = float(state.best.probability.mean())
             on_event(
                 {
@@ -258,11 +267,11 @@ def polish(
                 }
             )
             before, rise = extent, extent - before
-            if rise < _RISE * extent or extent > _ALL * material.frame.polar.rings:
+            if rise < _RISE * extent or extent > _ALL * refinement.frame.polar.rings:
                 break
-        known = before > _ALL * material.frame.polar.rings
+        known = before > _ALL * refinement.frame.polar.rings
         if known or sharpness < _SHARP or before - begun < _RISE * before:
             break
         step, shift_step = step / 2, shift_step / 2
-    assert state.signal is not None
-    return replace(state, maps=_maps(material, sums, state.signal))
+    assert state.fsc_filter is not None
+    return replace(state, maps=_maps(refinement, sums, state.fsc_filter))

@@ -94,10 +94,10 @@ def sorting_pass(
 
 
 def class_prior(
-    trust: float, state: SearchState, sums: Accumulator, rings: int
+    tau2_fudge: float, state: SearchState, sums: Accumulator, rings: int
 ) -> Float[Tensor, "k s"]:
-    """Prior power for class maps: ``trust`` times the power of the present ones."""
-    return prior_power(state.maps, sums, rings, min(state.rings, rings), trust)
+    """Prior power for class maps: ``tau2_fudge`` times the power of the present ones."""
+    return prior_power(state.maps, sums, rings, min(state.rings, rings), tau2_fudge)
 
 
 def alike(
@@ -128,7 +128,7 @@ def duplicates(frame: Frame, state: SearchState, resolution: float) -> dict[int,
     -------
     Number of each such class, from 0, and of the more populated one.
     """
-    order = state.fractions.argsort(descending=True).tolist()
+    order = state.class_priors.argsort(descending=True).tolist()
     return alike(frame, state, order, resolution, SAME)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitreous.reconstruct.insert import Accumulator
 
-_TENSORS = ("maps", "noise", "scale", "fractions")
+_TENSORS = ("maps", "noise", "scale", "class_priors")
 """Those that a state always has."""
 
 
@@ -35,7 +35,7 @@ class SearchState:
     noise : tensor (groups, rings)
     scale : tensor (groups,)
         Contrast of the optics groups' images beside each other.
-    fractions : tensor (maps,)
+    class_priors : tensor (maps,)
     sums : Accumulator or None
         Running sums of the M-step.
     evidence : float
@@ -60,7 +60,7 @@ class SearchState:
     maps: Float[Tensor, "k n n n"]
     noise: Float[Tensor, "g rings"]
     scale: Float[Tensor, " g"]
-    fractions: Float[Tensor, " k"]
+    class_priors: Float[Tensor, " k"]
     sums: Accumulator | None
     evidence: float
     rounds: int = 0

@@ -16,7 +16,7 @@ from vitreous.math.fourier import (
 )
 
 
-def grey_level(volume: Float[Tensor, "n n n"], mask: Float[Tensor, "n n n"]) -> float:
+def intensity_scale(volume: Float[Tensor, "n n n"], mask: Float[Tensor, "n n n"]) -> float:
     """Mean density within a mask over the mean beyond it."""
     return float(volume[mask > 0.5].mean() - volume[mask <= 0.5].mean())
 

@@ -26,10 +26,10 @@ def cubic(array: Float[np.ndarray, "z y x"], path: Path | str) -> Float[Tensor, 
         raise InputError(
             f"is {' x '.join(map(str, volume.shape))}, expected a cube",
             where=path,
-            mend="crop or pad it to a cube",
+            hint="crop or pad it to a cube",
         )
     if volume.std() == 0:
-        raise InputError("is constant", where=path, mend="give a map with density in it")
+        raise InputError("is constant", where=path, hint="give a map with density in it")
     return volume
 
 

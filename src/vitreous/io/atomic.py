@@ -77,7 +77,7 @@ def not_written(target: Path, error: OSError) -> OutputError:
     return OutputError(
         f"cannot be written: {error.strerror or error}",
         where=target,
-        mend="check the folder's permissions and the free space",
+        hint="check the folder's permissions and the free space",
     )
 
 

@@ -58,13 +58,13 @@ def _require_map(header: MrcHeader) -> None:
         raise InputError(
             "holds images, expected a map",
             where=header.path,
-            mend="give a map; one that is misnamed .mrcs can be renamed .mrc",
+            hint="give a map; one that is misnamed .mrcs can be renamed .mrc",
         )
     if any(angle not in (0, 90) for angle in header.angles):
         raise InputError(
             f"has a cell with the angles {', '.join(f'{a:g}' for a in header.angles)}",
             where=header.path,
-            mend="give a map on a rectangular grid",
+            hint="give a map on a rectangular grid",
         )
 
 
@@ -85,7 +85,7 @@ def read_density(path: Path | str, pixel_size: float | None = None) -> Density:
     bad = values.size - int(np.isfinite(values).sum())
     if bad:
         raise InputError(
-            f"holds {bad} values that are NaN or infinite", where=path, mend="write the map again"
+            f"holds {bad} values that are NaN or infinite", where=path, hint="write the map again"
         )
     return Density(torch.from_numpy(values), size, header.origin)
 
@@ -109,7 +109,7 @@ def encoded(values: Float[np.ndarray, "z y x"], mode: Mode) -> tuple[np.ndarray,
         if largest > np.finfo(np.float16).max or 0 < largest < _LEAST_HALF:
             raise InputError(
                 f"its largest value, {largest:g}, is not between {_LEAST_HALF:g} and 65504",
-                mend="scale the map first, or choose another mode",
+                hint="scale the map first, or choose another mode",
             )
         return values.astype(np.float16), 1.0
     top = np.iinfo(mode).max

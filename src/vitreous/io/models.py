@@ -72,7 +72,7 @@ def read_structure(path: Path | str) -> gemmi.Structure:
         return gemmi.read_structure(str(path))
     except (OSError, RuntimeError, ValueError, IndexError, EOFError, MemoryError) as error:
         raise InputError(
-            f"cannot be read as a model: {error}", where=path, mend="give a PDB or mmCIF file"
+            f"cannot be read as a model: {error}", where=path, hint="give a PDB or mmCIF file"
         ) from error
 
 
@@ -85,7 +85,7 @@ def names_as_text(path: Path | str) -> Iterator[None]:
         raise InputError(
             f"a name in it is not text in UTF-8 ({error.object!r:.80})",
             where=path,
-            mend="give chains, residues and atoms plain names",
+            hint="give chains, residues and atoms plain names",
         ) from error
 
 
@@ -103,7 +103,7 @@ def read_model(path: Path | str) -> AtomicModel:
     structure.remove_waters()
     atoms = [site.atom for site in structure[0].all()] if len(structure) else []
     if not atoms:
-        raise InputError("holds no atoms", where=path, mend="give a PDB or mmCIF file with atoms")
+        raise InputError("holds no atoms", where=path, hint="give a PDB or mmCIF file with atoms")
     positions = np.array([atom.pos.tolist() for atom in atoms])
     weights = np.array([atom.element.weight * atom.occ for atom in atoms])
     sound = np.isfinite(positions).all(axis=1) & np.isfinite(weights)
@@ -111,7 +111,7 @@ def read_model(path: Path | str) -> AtomicModel:
         raise InputError(
             f"atom {int(sound.argmin()) + 1} (waters left out) has no finite position or occupancy",
             where=path,
-            mend="mend or remove that atom",
+            hint="mend or remove that atom",
         )
     centre = (positions * weights[:, None]).sum(axis=0) / max(weights.sum(), 1e-12)
     return AtomicModel(
@@ -170,7 +170,7 @@ def density(
         raise InputError(
             f"is {model.diameter:.0f} A across, but the box is {box} px of {pixel_size:g} A",
             where=model.path,
-            mend=f"give a box of at least {fits + fits % 2} px",
+            hint=f"give a box of at least {fits + fits % 2} px",
         )
     width = box * pixel_size
     structure = gemmi.Model(1)

@@ -55,7 +55,7 @@ def read_header(path: Path | str) -> MrcHeader:
 
 def _unreadable(path: Path, error: OSError) -> InputError:
     return InputError(
-        f"cannot be read: {error.strerror or error}", where=path, mend="check the path"
+        f"cannot be read: {error.strerror or error}", where=path, hint="check the path"
     )
 
 
@@ -104,7 +104,7 @@ def _numbers(header: MrcHeader) -> NDArray[Any]:
             f"holds {found} of the {stored.nbytes} bytes of its values: it became shorter as it "
             "was read",
             where=header.path,
-            mend="copy or write the file again, and start when it is whole",
+            hint="copy or write the file again, and start when it is whole",
         )
     return stored
 
@@ -130,13 +130,13 @@ def cubic_voxel(header: MrcHeader, pixel_size: float | None = None) -> float:
         raise InputError(
             "the header gives no pixel size",
             where=header.path,
-            mend="write it there with vitreous map convert --pixel-size",
+            hint="write it there with vitreous map convert --pixel-size",
         )
     if max(sizes) > 1.01 * min(sizes):
         raise InputError(
             f"voxels are not cubes: {sizes[0]:g} x {sizes[1]:g} x {sizes[2]:g} A",
             where=header.path,
-            mend="resample the map to cubic voxels",
+            hint="resample the map to cubic voxels",
         )
     return round(sum(sizes) / 3, 6)
 
@@ -156,7 +156,7 @@ def read_map(
     header, stored = load(path)
     volume, size = in_order(header, stored), cubic_voxel(header, pixel_size)
     if not np.isfinite(volume).all():
-        raise InputError("holds NaN or infinite values", where=path, mend="write the map again")
+        raise InputError("holds NaN or infinite values", where=path, hint="write the map again")
     return volume, size
 
 
@@ -245,7 +245,7 @@ def _shortened(path: Path, index: int) -> InputError:
     return InputError(
         f"ends before its image {index + 1}: it became shorter since it was opened",
         where=path,
-        mend="restore the file",
+        hint="restore the file",
     )
 
 

@@ -78,7 +78,7 @@ def _byte_order(words: bytes, path: Path) -> str:
     raise InputError(
         "not an MRC file: its first words are no image size and mode",
         where=path,
-        mend="give an .mrc, .mrcs, .map or .ccp4 file",
+        hint="give an .mrc, .mrcs, .map or .ccp4 file",
     )
 
 
@@ -100,7 +100,7 @@ def parse_header(raw: bytes, size: int, path: Path) -> MrcHeader:
         raise InputError(
             f"truncated: {size} bytes, but an MRC header alone takes {HEADER_BYTES}",
             where=path,
-            mend="copy the file again",
+            hint="copy the file again",
         )
     order = _byte_order(raw, path)
     words = np.frombuffer(raw, dtype=f"{order}i4")
@@ -110,7 +110,7 @@ def parse_header(raw: bytes, size: int, path: Path) -> MrcHeader:
         raise InputError(
             f"MRC mode {mode} is not one of 0, 1, 2, 6, 12",
             where=path,
-            mend="convert it to 32-bit reals (mode 2)",
+            hint="convert it to 32-bit reals (mode 2)",
         )
     code = _DTYPES[mode]
     if mode == 0 and words[38] == _IMOD_STAMP and not words[39] & _IMOD_SIGNED_BYTES:
@@ -142,6 +142,6 @@ def parse_header(raw: bytes, size: int, path: Path) -> MrcHeader:
             f"truncated: {size} bytes, but {nz} x {ny} x {nx} values of mode {mode} "
             f"need {expected}",
             where=path,
-            mend="copy or write the file again",
+            hint="copy or write the file again",
         )
     return header

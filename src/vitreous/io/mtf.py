@@ -50,7 +50,7 @@ def read_mtf(path: Path | str) -> Mtf:
         raise InputError(
             f"no table with the columns {' and '.join('_' + name for name in _COLUMNS)}",
             where=path,
-            mend="give the MTF of the detector at its voltage, as a STAR file",
+            hint="give the MTF of the detector at its voltage, as a STAR file",
         )
     columns = [block.frame[name].cast(pl.Float64, strict=False).to_numpy() for name in _COLUMNS]
     frequency, value = columns
@@ -63,6 +63,6 @@ def read_mtf(path: Path | str) -> Mtf:
             f"row {row + 1} holds {cells}, expected a frequency above the last row's and a value "
             "of more than 0",
             where=path,
-            mend="mend that row",
+            hint="mend that row",
         )
     return Mtf(frequency, value)

@@ -28,4 +28,4 @@ def require_regular(path: Path) -> None:
     """
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "a pipe or a device"
-        raise InputError(f"is {kind}, expected a file", where=path, mend="give the path of a file")
+        raise InputError(f"is {kind}, expected a file", where=path, hint="give the path of a file")

@@ -82,7 +82,7 @@ def _wrong_width(path: Path, line: int, found: int, names: Sequence[str]) -> Inp
     return InputError(
         f"line {line} has {found} values, but the table has {len(names)} columns",
         where=path,
-        mend="mend or remove that line",
+        hint="mend or remove that line",
     )
 
 
@@ -186,7 +186,7 @@ def _column_name(tokens: Sequence[str], number: int, block: str, path: Path) -> 
         raise InputError(
             f"the line {' '.join(tokens)!r} in the head of data_{block} is no column name",
             where=path,
-            mend="write _name alone on the line",
+            hint="write _name alone on the line",
         )
     return tokens[0][1:]
 
@@ -206,7 +206,7 @@ def _parse_loop(text: bytes, start: int, stop: int, name: str, path: Path) -> St
         raise InputError(
             f"the table data_{name} has {f'column _{min(twice)} twice' if twice else 'no columns'}",
             where=path,
-            mend="write the file again",
+            hint="write the file again",
         )
     body, first = text[row : _end_of_rows(text, row, stop)], text.count(b"\n", 0, row) + 1
     marked = any(mark in body for mark in (b"'", b'"', b"#")) and _MARKED.search(body)
@@ -226,13 +226,13 @@ def _parse_pairs(text: bytes, start: int, stop: int, name: str, path: Path) -> S
             raise InputError(
                 f"line {number} is neither a name with one value nor the start of a table",
                 where=path,
-                mend="mend or remove that line",
+                hint="mend or remove that line",
             )
         if tokens[0][1:] in pairs:
             raise InputError(
                 f"line {number} gives {tokens[0]} a second value",
                 where=path,
-                mend="remove one of the two lines",
+                hint="remove one of the two lines",
             )
         pairs[tokens[0][1:]] = _unquoted(tokens[1])
     return StarBlock(name, _frame([list(pairs.values())], list(pairs)), False, first)
@@ -268,7 +268,7 @@ def _refuse_strays(text: bytes, start: int, stop: int, path: Path) -> None:
             raise InputError(
                 f"line {number} belongs to no block: {line.strip()[:60]!r}",
                 where=path,
-                mend="move it into a block, or remove it",
+                hint="move it into a block, or remove it",
             )
 
 
@@ -277,10 +277,10 @@ def _read_text(path: Path) -> bytes:
         return utf8(path.read_bytes())
     except OSError as error:
         raise InputError(
-            f"cannot be read: {error.strerror}", where=path, mend="check the path"
+            f"cannot be read: {error.strerror}", where=path, hint="check the path"
         ) from error
     except UnicodeDecodeError as error:
-        raise InputError("not a text file", where=path, mend="give a STAR file") from error
+        raise InputError("not a text file", where=path, hint="give a STAR file") from error
 
 
 def read_star(path: Path | str) -> dict[str, StarBlock]:
@@ -301,7 +301,7 @@ def read_star(path: Path | str) -> dict[str, StarBlock]:
         raise InputError(
             "not a STAR file: no line begins with data_",
             where=path,
-            mend="give the particles' .star file",
+            hint="give the particles' .star file",
         )
     _refuse_strays(text, 0, starts[0].start(), path)
     blocks: dict[str, StarBlock] = {}
@@ -313,7 +313,7 @@ def read_star(path: Path | str) -> dict[str, StarBlock]:
             raise InputError(
                 f"line {line}: block data_{name} stands twice",
                 where=path,
-                mend="rename or remove one of them",
+                hint="rename or remove one of them",
             )
         line_end = text.find(b"\n", match.end(), stop)
         names_from = stop if line_end < 0 else line_end + 1
@@ -332,7 +332,7 @@ def _quoted_cell(cell: str, path: Path) -> str:
     raise InputError(
         f"the value {cell!r} cannot stand in a STAR file",
         where=path,
-        mend="take the line break, or one kind of quote, out of it",
+        hint="take the line break, or one kind of quote, out of it",
     )
 
 

@@ -85,7 +85,7 @@ def checked_diameter(diameter: float | None, width: float) -> float | None:
         raise OptionError(
             f"the mask of {diameter:g} A does not fit the box of {width:g} A",
             where="--mask-diameter",
-            mend=f"give a diameter of at most {width:g}",
+            hint=f"give a diameter of at most {width:g}",
         )
     return diameter
 

@@ -61,7 +61,7 @@ def _check(config: SimulateConfig) -> None:
         ),
     ):
         if bad:
-            raise OptionError(what, where=where, mend="see vitreous simulate --help")
+            raise OptionError(what, where=where, hint="see vitreous simulate --help")
 
 
 def _volume(config: SimulateConfig) -> tuple[Float[Tensor, "n n n"], float]:

@@ -14,7 +14,7 @@ def _plane_key(
     """A number that is the same for all directions of one HEALPix cell.
 
     In HEALPix's projection (Gorski et al., ApJ 622, 759 (2005), section 5.3) the cells are equal
-    squares standing on a corner, so that rotating the plane by 45 degrees makes cell membership
+    squares standing on a corner, so that turning the plane by 45 degrees makes cell membership
     a rounding.  Lengths in the plane are in quarter turns of longitude.
     """
     nside = 2**order

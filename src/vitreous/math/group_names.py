@@ -25,7 +25,7 @@ def normalise_name(name: str, option: str = "--symmetry") -> str:
         raise OptionError(
             f"{name!r} is not a point group this program knows",
             where=option,
-            mend="give C1, Cn, Dn, T, O, I or I1 to I4",
+            hint="give C1, Cn, Dn, T, O, I or I1 to I4",
         )
     return group
 

@@ -201,21 +201,21 @@ def _turned(values: Shaped[Tensor, "k s s s"], turn: list[list[int]]) -> Shaped[
     return values.flip(back).permute(0, x - source[2], x - source[1], x - source[0])
 
 
-def share(values: Shaped[Tensor, "k s s s"]) -> Shaped[Tensor, "k s s s"]:
+def smooth(values: Shaped[Tensor, "k s s s"]) -> Shaped[Tensor, "k s s s"]:
     """Mean of each voxel with its neighbours, weights 1, 4, 6, 4, 1 along every axis."""
     if not compiled_for(values):
-        return share_eagerly(values)
+        return smooth_eagerly(values)
     side, width = values.shape[-1], 2 if values.is_complex() else 1
     lines = _flat(values.contiguous())
     for step in (width, width * side, width * side**2):
-        lines = _shared_along(lines.reshape(-1, step * side), step)
+        lines = _smoothed_along(lines.reshape(-1, step * side), step)
     found = torch.from_numpy(lines)
     if values.is_complex():
         found = torch.view_as_complex(found.view(-1, 2))
     return found.view(values.shape)
 
 
-def _shared_along(lines: Array, step: int) -> Array:
+def _smoothed_along(lines: Array, step: int) -> Array:
     """The same along one axis: ``step`` is how far apart neighbours lie on a line."""
     count, length = lines.shape
     out = np.empty_like(lines)
@@ -223,19 +223,19 @@ def _shared_along(lines: Array, step: int) -> Array:
     def part(core: int, of: int) -> None:
         if count < of:  # few lines: each is divided among the cores
             own = length * core // of, length * (core + 1) // of
-            neighbours.share(lines, step, out, *own)
+            neighbours.smooth(lines, step, out, *own)
         else:
             rows = slice(count * core // of, count * (core + 1) // of)
-            neighbours.share(lines[rows], step, out[rows], 0, length)
+            neighbours.smooth(lines[rows], step, out[rows], 0, length)
 
     on_every_core(part)
     return out
 
 
-def share_eagerly(values: Shaped[Tensor, "k s s s"]) -> Shaped[Tensor, "k s s s"]:
+def smooth_eagerly(values: Shaped[Tensor, "k s s s"]) -> Shaped[Tensor, "k s s s"]:
     """The same, by matrices."""
     if values.is_complex():
-        return torch.complex(share_eagerly(values.real), share_eagerly(values.imag))
+        return torch.complex(smooth_eagerly(values.real), smooth_eagerly(values.imag))
     matrix = _sharing(values.shape[-1], values.device)
     rows = matrix @ (values @ matrix)
     return (matrix @ rows.flatten(2)).view(values.shape)

@@ -69,7 +69,7 @@ def _highest(
 
 @triton.jit
 def _weights(
-    products, norms, on, peak, mass, shifts, columns, images, references, even,
+    products, norms, on, peak, orientation_posterior, shifts, columns, images, references, even,
     back: tl.constexpr, rows: tl.constexpr, angles: tl.constexpr, rows_2: tl.constexpr,
     angles_2: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
@@ -98,7 +98,7 @@ def _weights(
             summed += turned
             at = (residue[:, None] * columns + x) * 2 * references + place
             tl.store(products + at, turned.to(products.dtype.element_ty), mask=used)
-    tl.store(mass + image * references + d, total)
+    tl.store(orientation_posterior + image * references + d, total)
     if back:
         at = (residue[:, None] * images + image) * 2 * references + place
         tl.store(norms + at, summed, mask=used & (residue < even)[:, None])
@@ -120,7 +120,7 @@ def sweep(
 
     Returns
     -------
-    mass : tensor (images, references)
+    orientation_posterior : tensor (images, references)
         Sums of the weights, relative to the image's highest.
     peak : tensor (images,)
     psi, reference, shift : integer tensors (images,)
@@ -131,15 +131,17 @@ def sweep(
     angles_2, rows_2 = (max(16, triton.next_power_of_2(n)) for n in (angles, rows))
     peaks = torch.full((images, blocks), LOWEST, device=on.device)
     places = torch.zeros(images, blocks, dtype=torch.int32, device=on.device)
-    mass = torch.empty(images, references, device=on.device)
+    orientation_posterior = torch.empty(images, references, device=on.device)
     sizes: dict[str, Any] = {"rows": rows, "angles": angles, "rows_2": rows_2, "angles_2": angles_2}
     shape = (shifts, columns, images, references, even)
     grid = (images, blocks)
     _highest[grid](products, norms, on, peaks, places, *shape, **sizes, block=_BLOCK)
     peak, number = peaks.max(dim=1)
-    _weights[grid](products, norms, on, peak, mass, *shape, back, **sizes, block=_BLOCK)
+    _weights[grid](
+        products, norms, on, peak, orientation_posterior, *shape, back, **sizes, block=_BLOCK
+    )
     place = places.gather(1, number[:, None])[:, 0].long()
     rest = place % (angles_2 * _BLOCK)
     shift = torch.div(place, angles_2 * _BLOCK, rounding_mode="floor")
     psi = torch.div(rest, _BLOCK, rounding_mode="floor")
-    return mass, peak, psi, number * _BLOCK + rest % _BLOCK, shift
+    return orientation_posterior, peak, psi, number * _BLOCK + rest % _BLOCK, shift

@@ -1,6 +1,6 @@
 """Weighted means over a cube's neighbouring voxels on a processor, compiled by numba.
 
-The eager twin is :func:`vitreous.ops.cubes.share_eagerly`; tests hold them equal.
+The eager twin is :func:`vitreous.ops.cubes.smooth_eagerly`; tests hold them equal.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _FAR, _NEAR, _OWN = np.float32(1 / 16), np.float32(4 / 16), np.float32(6 / 16)
 def _at_an_end(line: Any, q: int, step: int) -> Any:
     """Mean where some of the neighbours lie beyond the line, and are zero."""
     total = _OWN * line[q]
-    for reach, share in ((step, _NEAR), (2 * step, _FAR)):
+    for reach, part in ((step, _NEAR), (2 * step, _FAR)):
         if q >= reach:
-            total += share * line[q - reach]
+            total += part * line[q - reach]
         if q + reach < len(line):
-            total += share * line[q + reach]
+            total += part * line[q + reach]
     return total
 
 
 @kernel(fastmath=FAST, error_model="numpy")
-def share(lines: Any, step: int, out: Any, first: int, stop: int) -> None:
+def smooth(lines: Any, step: int, out: Any, first: int, stop: int) -> None:
     """Means of neighbours along one axis, weights 1, 4, 6, 4, 1.
 
     Parameters

@@ -126,7 +126,7 @@ def sweep(
     quarter: Any,
     negligible: Any,
     back: bool,
-    mass: Any,
+    orientation_posterior: Any,
     peak: Any,
     place: Any,
     columns: Any,
@@ -155,7 +155,7 @@ def sweep(
         Powers of two below an image's best score from which places are left out.
     back : bool
         Whether the turned weights are wanted.
-    mass : float32 array (images, references)
+    orientation_posterior : float32 array (images, references)
         Gets the sums of weights, relative to ``peak``.
     peak : float32 array (images,)
         Gets the highest score, in powers of two.
@@ -184,7 +184,7 @@ def sweep(
     for image in range(norms.shape[1]):
         high, first = _LOWEST, kept
         for d in range(references):
-            mass[image, d] = np.float32(0)
+            orientation_posterior[image, d] = np.float32(0)
             for r in range(len(even)):
                 summed[r, 0, d] = np.float32(0)
                 summed[r, 1, d] = np.float32(0)
@@ -218,7 +218,7 @@ def sweep(
                 factor = _exp2(high - best)
                 high = best
                 for d in range(references):
-                    mass[image, d] *= factor
+                    orientation_posterior[image, d] *= factor
                     for r in range(len(even)):
                         summed[r, 0, d] *= factor
                         summed[r, 1, d] *= factor
@@ -242,7 +242,7 @@ def sweep(
                     continue
                 _four_sums(s[c], high, total, lanes)
                 for j in range(lanes):
-                    mass[image, c * lanes + j] += total[j]
+                    orientation_posterior[image, c * lanes + j] += total[j]
                 if not back:
                     continue
                 _product(even_cos, s[c], 0, rows_even, 0, quarter, lanes)

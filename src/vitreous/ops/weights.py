@@ -37,7 +37,7 @@ class Weighed:
         Log of the likelihood summed over all places.
     highest : tensor (images,)
         Posterior of the best place.
-    mass : tensor (images, references)
+    orientation_posterior : tensor (images, references)
         Posterior of each reference.
     psi, reference, shift : integer tensors (images,)
         The best place.
@@ -49,7 +49,7 @@ class Weighed:
 
     log_evidence: Float[Tensor, " n"]
     highest: Float[Tensor, " n"]
-    mass: Float[Tensor, "n d"]
+    orientation_posterior: Float[Tensor, "n d"]
     psi: Int[Tensor, " n"]
     reference: Int[Tensor, " n"]
     shift: Int[Tensor, " n"]
@@ -98,7 +98,7 @@ def weigh(
 def _weigh_on_processor(products: Tensor, norms: Tensor, on: Tensor, *, back: bool) -> Weighed:
     n_psi, references = len(on), products.shape[2] // 2
     images, shifts = norms.shape[1], products.shape[1] // norms.shape[1]
-    mass, peak = torch.empty(images, references), torch.empty(images)
+    orientation_posterior, peak = torch.empty(images, references), torch.empty(images)
     place = torch.empty(images, 3, dtype=torch.int64)
     columns, scale = torch.empty(images * shifts, dtype=torch.int64), torch.empty(images * shifts)
     kept = sweep(
@@ -109,7 +109,7 @@ def _weigh_on_processor(products: Tensor, norms: Tensor, on: Tensor, *, back: bo
         *quarter_turns(n_psi),
         np.float32(math.log2(n_psi * references * shifts / _LOST)),
         back,
-        mass.numpy(),
+        orientation_posterior.numpy(),
         peak.numpy(),
         place.numpy(),
         columns.numpy(),
@@ -120,21 +120,35 @@ def _weigh_on_processor(products: Tensor, norms: Tensor, on: Tensor, *, back: bo
     columns[kept:filled], scale[kept:filled] = 0, 0
     psi, reference, shift = place.unbind(1)
     return _normalised(
-        mass, peak, psi, reference, shift, columns[:filled], scale[:filled], norms, shifts, back
+        orientation_posterior,
+        peak,
+        psi,
+        reference,
+        shift,
+        columns[:filled],
+        scale[:filled],
+        norms,
+        shifts,
+        back,
     )
 
 
 def _weigh_on_gpu(products: Tensor, norms: Tensor, on: Tensor, *, back: bool) -> Weighed:
     from vitreous.ops import gpu  # not at once: Triton takes a second to load
 
-    mass, peak, psi, reference, shift = gpu.sweep(products, norms, on, back=back)
+    orientation_posterior, peak, psi, reference, shift = gpu.sweep(products, norms, on, back=back)
     columns = torch.arange(products.shape[1], device=on.device)
-    scale, shifts = torch.ones(len(columns), device=on.device), len(columns) // len(mass)
-    return _normalised(mass, peak, psi, reference, shift, columns, scale, norms, shifts, back)
+    scale, shifts = (
+        torch.ones(len(columns), device=on.device),
+        len(columns) // len(orientation_posterior),
+    )
+    return _normalised(
+        orientation_posterior, peak, psi, reference, shift, columns, scale, norms, shifts, back
+    )
 
 
 def _normalised(
-    mass: Tensor,
+    orientation_posterior: Tensor,
     peak: Tensor,
     psi: Tensor,
     reference: Tensor,
@@ -146,13 +160,13 @@ def _normalised(
     back: bool,
 ) -> Weighed:
     """Divide by the sum over all places what the kernels left relative to the highest."""
-    total = mass.sum(dim=1)
+    total = orientation_posterior.sum(dim=1)
     if back:
         norms /= total[:, None]
     return Weighed(
         (peak + total.log2()) * math.log(2),
         1 / total,
-        mass / total[:, None],
+        orientation_posterior / total[:, None],
         psi,
         reference,
         shift,
@@ -183,7 +197,7 @@ def weigh_eagerly(
     columns_of_best = score[:, torch.arange(images, device=score.device), :, reference]
     place = columns_of_best.reshape(images, -1).argmax(dim=1)
     weight = score.sub_(peak[:, None, None]).exp2_()
-    mass = weight.sum(dim=0).sum(dim=1)
+    orientation_posterior = weight.sum(dim=0).sum(dim=1)
     if back:
         turned = (on.T @ weight.view(len(on), -1)).view(residues, 2, images, shifts, -1)
         products.copy_(turned.permute(0, 2, 3, 1, 4).reshape(products.shape))
@@ -191,4 +205,6 @@ def weigh_eagerly(
     psi, shift = torch.div(place, shifts, rounding_mode="floor"), place % shifts
     every = torch.arange(columns, device=score.device)
     ones = torch.ones(columns, device=score.device)
-    return _normalised(mass, peak, psi, reference, shift, every, ones, norms, shifts, back)
+    return _normalised(
+        orientation_posterior, peak, psi, reference, shift, every, ones, norms, shifts, back
+    )

@@ -34,7 +34,7 @@ def _require(good: pl.Series, block: StarBlock, name: str, path: Path, expected:
         raise InputError(
             f"column _{name}, row {row + 1} holds {block.frame[name][row]!r}, expected {expected}",
             where=path,
-            mend="mend that cell",
+            hint="mend that cell",
         )
 
 

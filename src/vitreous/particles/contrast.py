@@ -32,6 +32,6 @@ def read_scales(table: ParticleTable) -> Float[np.ndarray, " n"]:
             f"{table.row_name(row)} has {scale[row]:g} in the column _{SCALE}, expected more than "
             "0",
             where=table.path,
-            mend="mend that cell, or leave the column out",
+            hint="mend that cell, or leave the column out",
         )
     return scale

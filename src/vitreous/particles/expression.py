@@ -76,7 +76,7 @@ class _Reader:
     option: str
 
     def refuse(self, what: str) -> NoReturn:
-        raise OptionError(f"{what} in {self.text!r}", where=self.option, mend=_HELP)
+        raise OptionError(f"{what} in {self.text!r}", where=self.option, hint=_HELP)
 
     def value(self, node: ast.expr) -> _Value:
         match node:
@@ -120,7 +120,7 @@ class _Reader:
             raise OptionError(
                 f"{self.path} has no column _{name}, asked for in {self.text!r}",
                 where=self.option,
-                mend=f"did you mean {' or '.join(near)}?" if near else "see the file's columns",
+                hint=f"did you mean {' or '.join(near)}?" if near else "see the file's columns",
             )
         read = self.frame[name].cast(pl.Float64, strict=False)
         if read.null_count():

@@ -167,7 +167,7 @@ def units(table: ParticleTable, unit: Unit) -> Int[np.ndarray, " n"]:
             raise InputError(
                 f"no column _{column} to keep each {unit} in one half by",
                 where=table.path,
-                mend="deal out the particles one by one",
+                hint="deal out the particles one by one",
             )
     apart = codes(table, _COLUMNS["micrograph"])
     if unit == "filament":  # tubes are numbered anew in every micrograph
@@ -190,18 +190,18 @@ def dealt_halves(table: ParticleTable, unit: Unit, seed: int) -> Halves:
         raise InputError(
             f"all particles are of one {what}, which makes no two halves",
             where=table.path,
-            mend="give more particles, or deal out the particles one by one",
+            hint="give more particles, or deal out the particles one by one",
         )
     return Halves(halves(unit_of, seed), True)
 
 
-def given_halves(table: ParticleTable, mend: str) -> Halves:
+def given_halves(table: ParticleTable, hint: str) -> Halves:
     """Halves that the particles have, rlnRandomSubset.
 
     Parameters
     ----------
     table : ParticleTable
-    mend : str
+    hint : str
         What to do without them.
 
     Raises
@@ -209,7 +209,7 @@ def given_halves(table: ParticleTable, mend: str) -> Halves:
     InputError
         Without the column, and for other numbers than 1 and 2, naming the first row.
     """
-    half, image = random_subsets(table, mend), image_numbers(table)
+    half, image = random_subsets(table, hint), image_numbers(table)
     both = np.bincount(image[half == 1], minlength=image.max() + 1) > 0
     shared = int(both[np.unique(image[half == 2])].sum())
     return Halves(half, False, shared, tuple(_shared(shared, int(image.max()) + 1)))

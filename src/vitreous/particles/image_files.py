@@ -95,7 +95,7 @@ def _not_found(name: str, star: Path) -> InputError:
     return InputError(
         f"the image file {name} was looked for {looked} and is not there",
         where=star,
-        mend="copy it there or mend _rlnImageName",
+        hint="copy it there or mend _rlnImageName",
     )
 
 
@@ -118,7 +118,7 @@ def read_image_files(block: StarBlock, star: Path, needed: bool) -> ImageFiles:
         raise InputError(
             f"row {row + 1}: {names[row]!r} is no image name, expected NUMBER@FILE from 1",
             where=star,
-            mend="mend that cell",
+            hint="mend that cell",
         )
     files = parts["file"].unique(maintain_order=True)
     stack_of = parts["file"].replace_strict(files, range(len(files)), return_dtype=pl.Int32)

@@ -123,7 +123,7 @@ class _Scratch:
                 raise OptionError(
                     f"{folder} has {free / 1e9:.1f} GB free, the images need {needed / 1e9:.1f} GB",
                     where="--scratch",
-                    mend="name a folder with more room, or leave the option out",
+                    hint="name a folder with more room, or leave the option out",
                 )
             with tempfile.TemporaryFile(dir=folder) as file:
                 if hasattr(os, "posix_fallocate"):  # a full disk is told now, not by a crash later
@@ -133,7 +133,7 @@ class _Scratch:
             raise OptionError(
                 f"{folder} cannot be written to: {error.strerror or error}",
                 where="--scratch",
-                mend="name a folder that can",
+                hint="name a folder that can",
             ) from error
 
     def put(self, rows: Int[np.ndarray, " n"], values: Complex[Tensor, "n ..."]) -> None:

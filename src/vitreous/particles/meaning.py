@@ -94,7 +94,7 @@ def ctf_state(blocks: JoinedBlocks) -> CtfState:
         raise InputError(
             f"row {int(both.argmax()) + 1} has both _{FLIPPED} and _{PREMULTIPLIED}",
             where=blocks.path,
-            mend="keep the one that is true",
+            hint="keep the one that is true",
         )
     scale, bfactor = _unless(blocks, _SCALE, 1.0), _unless(blocks, _BFACTOR, 0.0)
     return CtfState(flipped, premultiplied, scale, bfactor)
@@ -142,7 +142,7 @@ def require_projections(
         raise InputError(
             f"the particles are not single images but subtomograms, it seems: {reason}",
             where=blocks.path,
-            mend="give particles with one projection each, named NUMBER@FILE",
+            hint="give particles with one projection each, named NUMBER@FILE",
         )
     mirrored = blocks.numbers_if_any(_MIRRORED)
     if mirrored is not None and mirrored.any():
@@ -150,5 +150,5 @@ def require_projections(
             f"row {int((mirrored != 0).argmax()) + 1} has _{_MIRRORED} set: its image is to be "
             "mirrored, which is not done here",
             where=blocks.path,
-            mend="mirror the images themselves, or remove the column",
+            hint="mirror the images themselves, or remove the column",
         )

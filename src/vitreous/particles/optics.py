@@ -117,7 +117,7 @@ def _header_pixel_size(
         f"optics group {number} has no pixel size (none of the columns {columns}, nor a "
         f"magnification above 0), and those in the headers of its images are {headers}",
         where=path,
-        mend="add _rlnImagePixelSize",
+        hint="add _rlnImagePixelSize",
     )
 
 
@@ -158,7 +158,7 @@ def _optics_group(
         raise InputError(
             f"optics group {number} holds a value that is no number: {error}",
             where=path,
-            mend="mend that cell",
+            hint="mend that cell",
         ) from error
     pixel_size = _header_pixel_size(row, number, stacks, path) if stated is None else stated
     values |= {"pixel size": pixel_size, "image size": box}
@@ -174,7 +174,7 @@ def _optics_group(
                 f"optics group {number} has {name} {value:g}, expected "
                 f"{'more than 0' if positive else 'a finite number'}",
                 where=path,
-                mend="write the true one",
+                hint="write the true one",
             )
     mag = [values[name] for name in MAG_COLUMNS]
     words = (
@@ -203,7 +203,7 @@ def _group_numbers(
     if "rlnOpticsGroup" in particles.frame.columns:
         if "rlnOpticsGroup" not in block.frame.columns:
             raise InputError(
-                "data_optics has no column _rlnOpticsGroup", where=path, mend="number its groups"
+                "data_optics has no column _rlnOpticsGroup", where=path, hint="number its groups"
             )
         known = whole_numbers(block, "rlnOpticsGroup", path)
         return whole_numbers(particles, "rlnOpticsGroup", path), known
@@ -211,7 +211,7 @@ def _group_numbers(
         raise InputError(
             "the particles have no column _rlnOpticsGroup, but there are several groups",
             where=path,
-            mend="add the column",
+            hint="add the column",
         )
     return np.ones(len(particles.frame), dtype=np.int64), np.ones(1, dtype=np.int64)
 
@@ -221,7 +221,7 @@ def _check_numbers(member: Int[np.ndarray, " n"], known: Int[np.ndarray, " g"], 
         raise InputError(
             f"data_optics holds a group twice (its groups are {', '.join(map(str, known))})",
             where=path,
-            mend="remove or renumber one of them",
+            hint="remove or renumber one of them",
         )
     unknown = ~np.isin(member, known)
     if unknown.any():
@@ -229,7 +229,7 @@ def _check_numbers(member: Int[np.ndarray, " n"], known: Int[np.ndarray, " g"], 
         raise InputError(
             f"row {row + 1} belongs to optics group {member[row]}, which data_optics lacks",
             where=path,
-            mend="add the group or mend the row",
+            hint="add the group or mend the row",
         )
 
 

@@ -48,7 +48,7 @@ class Poses:
         return Poses(self.angles, self.origins - self.projected(point[None]))
 
 
-def require_columns(table: ParticleTable, names: tuple[str, ...], mend: str) -> None:
+def require_columns(table: ParticleTable, names: tuple[str, ...], hint: str) -> None:
     """Require columns of the particles' block.
 
     Raises
@@ -62,7 +62,7 @@ def require_columns(table: ParticleTable, names: tuple[str, ...], mend: str) -> 
         raise InputError(
             f"no column{plural} {', '.join('_' + name for name in missing)}",
             where=table.path,
-            mend=mend,
+            hint=hint,
         )
 
 

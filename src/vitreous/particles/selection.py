@@ -41,13 +41,13 @@ def class_numbers(table: ParticleTable) -> Int[np.ndarray, " n"]:
     return whole_numbers(table.block, CLASS, table.path)
 
 
-def random_subsets(table: ParticleTable, mend: str) -> Int[np.ndarray, " n"]:
+def random_subsets(table: ParticleTable, hint: str) -> Int[np.ndarray, " n"]:
     """Half, 1 or 2, that each particle is in: rlnRandomSubset.
 
     Parameters
     ----------
     table : ParticleTable
-    mend : str
+    hint : str
         What to do without that column.
 
     Raises
@@ -55,7 +55,7 @@ def random_subsets(table: ParticleTable, mend: str) -> Int[np.ndarray, " n"]:
     InputError
         Without the column, and for other numbers, naming the first row.
     """
-    require_columns(table, (SUBSET,), mend)
+    require_columns(table, (SUBSET,), hint)
     subset = whole_numbers(table.block, SUBSET, table.path)
     odd = ~np.isin(subset, (1, 2))
     if odd.any():
@@ -63,7 +63,7 @@ def random_subsets(table: ParticleTable, mend: str) -> Int[np.ndarray, " n"]:
         raise InputError(
             f"{table.row_name(row)} has {subset[row]} in the column _{SUBSET}, expected 1 or 2",
             where=table.path,
-            mend=f"mend that cell, or {mend}",
+            hint=f"mend that cell, or {hint}",
         )
     return subset
 
@@ -85,7 +85,7 @@ def in_classes(table: ParticleTable, wanted: Collection[int]) -> Bool[np.ndarray
             f"no particle is in class {' or '.join(map(str, absent))}; the classes (particles) "
             f"are {found}",
             where=table.path,
-            mend="choose among these",
+            hint="choose among these",
         )
     return np.isin(classes, list(wanted))
 
@@ -154,7 +154,7 @@ def random_rows(count: int, wanted: int, seed: int) -> Int[np.ndarray, " m"]:
         raise OptionError(
             f"{wanted} particles are wanted, but {count} are there to choose from",
             where="--random",
-            mend=f"give a number from 1 to {count}",
+            hint=f"give a number from 1 to {count}",
         )
     return np.sort(np.random.default_rng(seed).choice(count, wanted, replace=False))
 
@@ -179,6 +179,6 @@ def parts(count: int, number: int) -> list[Int[np.ndarray, " m"]]:
         raise OptionError(
             f"{count} particles make no {number} parts",
             where="--split",
-            mend=f"give a number from 1 to {count}",
+            hint=f"give a number from 1 to {count}",
         )
     return np.array_split(np.arange(count), number)

@@ -35,7 +35,7 @@ class ImageSource:
             raise InputError(
                 "its images lie in other stacks than those opened",
                 where=table.path,
-                mend="open the images of this table",
+                hint="open the images of this table",
             )
         return replace(self, table=table)
 
@@ -84,7 +84,7 @@ class ImageSource:
                 raise InputError(
                     f"the image of {self.table.row_name(int(rows[bad.argmax()]))} {what}",
                     where=self.table.path,
-                    mend="remove the particle or extract it again",
+                    hint="remove the particle or extract it again",
                 )
 
 
@@ -103,7 +103,7 @@ def open_images(table: ParticleTable) -> ImageSource:
                 f"optics group {group.number} has a box of {group.box} px, expected an even one "
                 f"of at least {MIN_BOX}",
                 where=table.path,
-                mend="extract the particles again in a larger even box",
+                hint="extract the particles again in a larger even box",
             )
     stacks = tuple(open_stack(path) for path in table.stacks)
     lengths = np.array([stack.shape[0] for stack in stacks])[table.stack_of]
@@ -114,7 +114,7 @@ def open_images(table: ParticleTable) -> ImageSource:
             f"{table.row_name(row)} asks for image {table.index_in_stack[row] + 1}, but "
             f"{table.stacks[table.stack_of[row]]} holds {lengths[row]}",
             where=table.path,
-            mend="mend the table or give the whole stack",
+            hint="mend the table or give the whole stack",
         )
     shapes = np.array([stack.shape[1:] for stack in stacks])[table.stack_of]
     boxes = np.array([group.box for group in table.optics])[table.group]
@@ -125,7 +125,7 @@ def open_images(table: ParticleTable) -> ImageSource:
             f"{table.row_name(row)} is {shapes[row][1]} x {shapes[row][0]} px, expected "
             f"{boxes[row]} x {boxes[row]} as its optics group says",
             where=table.path,
-            mend="mend _rlnImageSize or extract the particles again",
+            hint="mend _rlnImageSize or extract the particles again",
         )
     return ImageSource(table, stacks)
 

@@ -224,12 +224,12 @@ def _particles_block(blocks: Mapping[str, StarBlock], path: Path) -> StarBlock:
             f"{which} a column _{IMAGE_NAME}, and none of them is named data_particles (found "
             f"{found})",
             where=path,
-            mend="name the block of particles data_particles"
+            hint="name the block of particles data_particles"
             if having
             else "give the STAR file of extracted particles",
         )
     if len(block.frame) == 0:
-        raise InputError("zero particles", where=path, mend="give a table with particles in it")
+        raise InputError("zero particles", where=path, hint="give a table with particles in it")
     return block
 
 
@@ -308,7 +308,7 @@ def require_ctf(table: ParticleTable) -> None:
         raise InputError(
             f"no CTF: the columns {', '.join('_' + n for n in missing)} are missing",
             where=table.path,
-            mend="estimate the CTF first, or pass --no-ctf",
+            hint="estimate the CTF first, or pass --no-ctf",
         )
 
 

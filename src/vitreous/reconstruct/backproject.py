@@ -152,13 +152,13 @@ def _curved_slices(
     if batch.defocus is None or batch.ignore_until_first_peak:
         raise OptionError(
             "the sphere's two halves are told apart by the whole CTF, which is not to be used",
-            mend="give particles with defocus columns, and correct for all of the CTF",
+            hint="give particles with defocus columns, and correct for all of the CTF",
         )
     if batch.defocus.some_premultiplied:
         raise OptionError(
             "images that were multiplied by their CTF have lost what tells the sphere's two halves "
             "apart",
-            mend="reconstruct without the sphere, or extract them without multiplying",
+            hint="reconstruct without the sphere, or extract them without multiplying",
         )
     phase = ctf_phase(metric, batch.defocus, batch.optics)
     if batch.defocus.flipped is not None:

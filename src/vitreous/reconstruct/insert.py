@@ -112,7 +112,7 @@ def insert_planes(
     )
 
 
-def joined_mates(accumulator: Accumulator, lattice: Float[Tensor, "t 3 3"]) -> Accumulator:
+def symmetrise_exact(accumulator: Accumulator, lattice: Float[Tensor, "t 3 3"]) -> Accumulator:
     """Every sample at all its mates under turns that carry the lattice into itself: exact."""
     if len(lattice) == 1:
         return accumulator
@@ -120,7 +120,9 @@ def joined_mates(accumulator: Accumulator, lattice: Float[Tensor, "t 3 3"]) -> A
     return Accumulator(data, weight, accumulator.padding)
 
 
-def spread(accumulator: Accumulator, operators: Float[Tensor, "s 3 3"]) -> Accumulator:
+def symmetrise_interpolated(
+    accumulator: Accumulator, operators: Float[Tensor, "s 3 3"]
+) -> Accumulator:
     """Every sample at all its symmetry mates: insert once, then call this.
 
     Mates that lie between the lattice's voxels are read there, as RELION does.  Inserting at each
@@ -128,7 +130,7 @@ def spread(accumulator: Accumulator, operators: Float[Tensor, "s 3 3"]) -> Accum
     is read, the other mirrored.
     """
     lattice, cosets = lattice_cosets(operators)
-    joined = joined_mates(accumulator, lattice)
+    joined = symmetrise_exact(accumulator, lattice)
     if len(cosets) == 1:
         return joined
     side, padding = joined.weight.shape[-1], joined.padding

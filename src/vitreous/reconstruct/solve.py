@@ -59,7 +59,7 @@ def map_power(volume: Float[Tensor, "k n n n"], shells: int) -> Float[Tensor, "k
 
 
 def shared_window(box: int, padding: int, device: torch.device) -> Float[Tensor, "n n n"]:
-    """What :func:`vitreous.ops.cubes.share` multiplies the map by."""
+    """What :func:`vitreous.ops.cubes.smooth` multiplies the map by."""
     axis = (torch.arange(box, device=device) - box // 2) / (box * padding)
     line = torch.cos(torch.pi * axis) ** 4
     return line[:, None, None] * line[:, None] * line
@@ -106,8 +106,8 @@ def solve(
     low = distance.long().clamp(max=inverse.shape[1] - 2)
     regulariser = torch.lerp(inverse[:, low], inverse[:, low + 1], (distance - low).clamp(0, 1))
     window = cosine_edge(distance, radius - 0.5, 1.0)
-    weight = cubes.share(accumulator.weight) + _at_voxels(regulariser, side)
+    weight = cubes.smooth(accumulator.weight) + _at_voxels(regulariser, side)
     factor = _at_voxels(window, side) / weight.clamp(min=1e-20)
-    spectrum = cubes.share(accumulator.data) * factor
+    spectrum = cubes.smooth(accumulator.data) * factor
     volume = cube_to_map(FourierCube(spectrum, padding), box)
     return volume / shared_window(box, padding, volume.device)

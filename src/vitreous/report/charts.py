@@ -94,7 +94,7 @@ def curve(
         return svg_text(figure, alt)
 
 
-def fractions(run: Sequence[Mapping[str, Any]], alt: str) -> str:
+def class_priors(run: Sequence[Mapping[str, Any]], alt: str) -> str:
     """Share of the particles in each class over the iterations, stacked."""
     shares = np.array([event["class_fractions"] for event in run], dtype=float).T
     with styled():

@@ -17,7 +17,7 @@ def _described(finding: Finding) -> Text:
     text = Text(f"{finding.level}: {finding.what} ", style=_COLOURS[finding.level])
     text.append(f"[{finding.code}]\n", style="dim")
     text.append(f"  {finding.evidence}\n  ", style="default")
-    text.append(f"{finding.mend[:1].upper()}{finding.mend[1:]}.", style="green")
+    text.append(f"{finding.hint[:1].upper()}{finding.hint[1:]}.", style="green")
     return text
 
 

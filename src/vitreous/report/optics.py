@@ -10,7 +10,7 @@ import polars as pl
 
 from vitreous.io.mrc import open_stack
 from vitreous.report import optics_figures, page
-from vitreous.report.story import Facts, Result, Story
+from vitreous.report.report_page import Facts, ReportPage, Result
 from vitreous.validate.optics.significance import standing
 
 _MICROGRAPHS = 3
@@ -151,7 +151,7 @@ def _magnification(records: list[Result]) -> str:
     return page.section("Magnification", page.cards(items))
 
 
-def ctf_story(folder: Path, result: Result) -> Story:
+def ctf_page(folder: Path, result: Result) -> ReportPage:
     """What is particular to the page of a CTF refinement."""
     rows = sorted(_rows(result))
     changes = _changes(folder)
@@ -178,4 +178,4 @@ def ctf_story(folder: Path, result: Result) -> Story:
         files["changes.csv"] = "defocus and astigmatism of every particle before and after"
     if "odd_aberrations" in result:
         files["odd_phases_group1.mrcs and so on"] = "phases measured, fitted and left over"
-    return Story(title, facts, sections, files)
+    return ReportPage(title, facts, sections, files)

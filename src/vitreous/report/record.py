@@ -127,17 +127,17 @@ def read_result(path: Path) -> dict[str, Any]:
         raise InputError(
             "no report without result.json, which a job writes when it has finished",
             where=path,
-            mend="let the job finish (an interrupted one goes on with --resume)",
+            hint="let the job finish (an interrupted one goes on with --resume)",
         ) from error
     except ValueError as error:
-        raise InputError("is not JSON", where=path, mend="run the job again") from error
+        raise InputError("is not JSON", where=path, hint="run the job again") from error
     if not isinstance(result, dict):
-        raise InputError("holds no JSON object", where=path, mend="run the job again")
+        raise InputError("holds no JSON object", where=path, hint="run the job again")
     if result.get("status") == "interrupted":
         raise InputError(
             "is of a job that was interrupted, so there is no report yet",
             where=path,
-            mend="let the job finish: abinit, classify3d and refine go on with --resume",
+            hint="let the job finish: abinit, classify3d and refine go on with --resume",
         )
     return result
 
@@ -172,10 +172,10 @@ def _read_poses(path: Path) -> Poses:
     blocks = read_star(path)
     block = blocks.get("particles") or (next(iter(blocks.values())) if len(blocks) == 1 else None)
     if block is None:
-        raise InputError("has no block data_particles", where=path, mend="run the job again")
+        raise InputError("has no block data_particles", where=path, hint="run the job again")
     rot, tilt = (_column(block.frame, f"rlnAngle{name}") for name in ("Rot", "Tilt"))
     if rot is None or tilt is None:
-        raise InputError("has no rlnAngleRot and rlnAngleTilt", where=path, mend="run it again")
+        raise InputError("has no rlnAngleRot and rlnAngleTilt", where=path, hint="run it again")
     number = _column(block.frame, "rlnClassNumber")
     x, y = (_column(block.frame, f"rlnOrigin{axis}Angst") for axis in "XY")
     return Poses(

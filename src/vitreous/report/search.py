@@ -68,7 +68,7 @@ def search_section(record: Record) -> str:
     if len(record.classes) > 1:
         widths = {len(event.get("class_fractions") or ()) for event in run}
         if len(widths) == 1 and max(widths) > 1:
-            picture = charts.fractions(run, "Share of the particles in each class by iteration")
+            picture = charts.class_priors(run, "Share of the particles in each class by iteration")
             caption = (
                 "Bands that settle mean that the classes have found their particles; a band that "
                 "vanishes is a class that lost all of its own."

@@ -28,8 +28,8 @@ _READ_SECTIONS = (
 )
 _SOUND_MAP = "A sound map has clear structure inside the mask and an even, featureless outside."
 _FLATTENED = (
-    "Look for clear structure inside the mask; the job blanked what lies outside (flatten), so "
-    "that its emptiness proves nothing."
+    "Look for clear structure inside the mask; the job blanked what lies outside (solvent "
+    "flattening), so that its emptiness proves nothing."
 )
 _READ_DIRECTIONS = (
     "The sphere of viewing directions laid flat so that equal areas stay equal. Colour tells how "
@@ -71,7 +71,7 @@ def _class_card(record: Record, entry: dict[str, Any]) -> str:
     alt = f"Three central sections of {name} and three projections of it"
     sections = figures.sections_and_projections(volume, pixel_size, mask, alt, upright=not alone)
     content = page.figure(view, f"{_READ_VIEWER} {_HOW_TO_TURN}" if alone else _READ_VIEWER)
-    flattened = entry.get("solvent_flattened", record.options.get("flatten", False))
+    flattened = entry.get("solvent_flattened", record.options.get("solvent_flatten", False))
     judge = _FLATTENED if flattened else _SOUND_MAP
     content += page.figure(sections, f"{_READ_SECTIONS} {judge}" if alone else _READ_SECTIONS)
     return page.card(title, content, tint, count)
@@ -84,7 +84,7 @@ def maps_section(record: Record) -> str:
     found = [_class_card(record, entry) for entry in record.classes]
     if len(found) == 1:
         return page.section("Map", page.cards(found, single_wide=True))
-    judge = _FLATTENED if record.options.get("flatten") else _SOUND_MAP
+    judge = _FLATTENED if record.options.get("solvent_flatten") else _SOUND_MAP
     guide = page.paragraph(f"{_HOW_TO_TURN} {judge}", "note")
     return page.section("Maps, class by class", guide, page.cards(found))
 

@@ -74,7 +74,7 @@ class _Stream:
             raise OutputError(
                 f"cannot be written: {error.strerror}",
                 where="standard output",
-                mend="the job itself is done; check where its output is sent",
+                hint="the job itself is done; check where its output is sent",
             ) from error
 
 

@@ -68,7 +68,7 @@ def _checks_table(result: dict[str, Any]) -> str:
     findings = (result.get("preflight") or {}).get("findings") or []
     if not findings:
         return ""
-    rows = [[f.get(name) for name in ("level", "what", "evidence", "mend")] for f in findings]
+    rows = [[f.get(name) for name in ("level", "what", "evidence", "hint")] for f in findings]
     header = ["level", "finding", "evidence", "what to do"]
     return page.paragraph(_READ_CHECKS, "note") + page.table(header, rows)
 

@@ -11,10 +11,10 @@ import numpy as np
 from vitreous.io.atomic import write_text
 from vitreous.io.mrc import read_map
 from vitreous.report import charts, curves, figures, page
-from vitreous.report.optics import ctf_story
+from vitreous.report.optics import ctf_page
 from vitreous.report.progress import duration
 from vitreous.report.record import read_result
-from vitreous.report.story import Facts, Result, Story, angstrom, numbers
+from vitreous.report.report_page import Facts, ReportPage, Result, angstrom, numbers
 from vitreous.report.svg import colour
 from vitreous.report.trust import refinement_trust
 from vitreous.report.viewer import make_view, script, viewer
@@ -82,7 +82,7 @@ def _fsc_card(result: Result) -> str:
     return page.card("Do the halves agree?", page.figure(picture, _READ_FSC))
 
 
-def _postprocess(folder: Path, result: Result) -> Story:
+def _postprocess(folder: Path, result: Result) -> ReportPage:
     guinier = result["guinier"]
     found = angstrom(result["resolution_0143"])
     charts_shown = [_fsc_card(result)]
@@ -119,24 +119,24 @@ def _postprocess(folder: Path, result: Result) -> Story:
         "mask.mrc": "the mask",
         "fsc.xml": "the corrected FSC, for deposition in EMDB",
     }
-    return Story(f"The halves agree to {found} (FSC 0.143)", facts, sections, files)
+    return ReportPage(f"The halves agree to {found} (FSC 0.143)", facts, sections, files)
 
 
-def _refine(folder: Path, result: Result) -> Story:
+def _refine(folder: Path, result: Result) -> ReportPage:
     """As postprocessing, after whether to believe the map."""
     story = _postprocess(folder, result)
     verdict = ("Verdict", str(result["verdict"]), str(result["sentence"]))
-    believed = page.section("How far to trust it", refinement_trust(result))
+    trust = page.section("How far to trust it", refinement_trust(result))
     files = {"map.mrc": "the map, filtered by the FSC", "half1.mrc, half2.mrc": "its halves"}
     return replace(
         story,
         facts=[verdict, *story.facts, _halves_fact(result)],
-        sections=[believed, *story.sections],
+        sections=[trust, *story.sections],
         files=story.files | files | {"particles.star": "the particles with their poses"},
     )
 
 
-def _local_resolution(folder: Path, result: Result) -> Story:
+def _local_resolution(folder: Path, result: Result) -> ReportPage:
     values, _ = read_map(folder / "local_resolution.mrc")
     mask, _ = read_map(folder / "mask.mrc")
     inside = mask > 0.5
@@ -189,10 +189,10 @@ def _local_resolution(folder: Path, result: Result) -> Story:
         "locally_filtered.mrc": "the sharpened map, low-passed everywhere at its own resolution",
         "mask.mrc": "the mask",
     }
-    return Story(f"Local resolution: {said}", facts, content, files)
+    return ReportPage(f"Local resolution: {said}", facts, content, files)
 
 
-def _anisotropy(folder: Path, result: Result) -> Story:
+def _anisotropy(folder: Path, result: Result) -> ReportPage:
     cones, views = result["conical_fsc"], result["views"]
     frequency, by_cone = numbers(cones["frequency"]), np.array(cones["curves"])
     best, worst = result["resolution_best"], result["resolution_worst"]
@@ -238,7 +238,7 @@ def _anisotropy(folder: Path, result: Result) -> Story:
             ]
             header = ["grid tilted by (degrees)", "score", "directions without a slice"]
             sections.append(page.section("If the grid were tilted", page.table(header, rows)))
-    return Story(f"Resolution by direction: {said}", facts, sections, {})
+    return ReportPage(f"Resolution by direction: {said}", facts, sections, {})
 
 
 def _sphere_facts(sphere: Result | None) -> Facts:
@@ -251,7 +251,7 @@ def _sphere_facts(sphere: Result | None) -> Facts:
     return [("Ewald sphere", f"curved {sphere['curvature']}", remark)]
 
 
-def _reconstruct(folder: Path, result: Result) -> Story:
+def _reconstruct(folder: Path, result: Result) -> ReportPage:
     count = f"{result['n_particles']:,} particles"
     facts: Facts = [
         ("Particles", f"{result['n_particles']:,}", ""),
@@ -261,7 +261,7 @@ def _reconstruct(folder: Path, result: Result) -> Story:
     sections = [page.section("The map", _map_card(folder / "map.mrc", "the map"))]
     files = {"map.mrc": "the map of all these particles, neither filtered nor sharpened"}
     if "fsc" not in result:
-        return Story(f"Reconstruction of {count}", facts, sections, files)
+        return ReportPage(f"Reconstruction of {count}", facts, sections, files)
     found = resolution = angstrom(result["resolution_0143"])
     if not result["halves"]["independent"]:
         found += " between halves that are not independent"
@@ -276,10 +276,10 @@ def _reconstruct(folder: Path, result: Result) -> Story:
         "half1.mrc, half2.mrc": "the maps of the halves, for vitreous postprocess",
         "fsc.xml": "the corrected curve, as EMDB takes it",
     }
-    return Story(f"Reconstruction of {count}: {found}", facts, sections, files)
+    return ReportPage(f"Reconstruction of {count}: {found}", facts, sections, files)
 
 
-def _model_check(folder: Path, result: Result) -> Story:
+def _model_check(folder: Path, result: Result) -> ReportPage:
     fsc, hands = result["fsc"], result["correlation_by_hand"]
     found = angstrom(result["resolution_05"])
     titles = {"masked": "map", "work": "first half", "free": "second half", "unmasked": "no mask"}
@@ -317,23 +317,23 @@ def _model_check(folder: Path, result: Result) -> Story:
         "residues.csv": "correlation of every residue",
         "fsc.xml": "the FSC between map and model, as EMDB takes it",
     }
-    return Story(f"Map and model agree to {found}", facts, sections, files)
+    return ReportPage(f"Map and model agree to {found}", facts, sections, files)
 
 
-_STORIES: dict[str, tuple[str, Callable[[Path, Result], Story]]] = {
+_PAGES: dict[str, tuple[str, Callable[[Path, Result], ReportPage]]] = {
     "postprocess": ("postprocessing", _postprocess),
     "refine": ("refinement", _refine),
     "local-resolution": ("local resolution", _local_resolution),
     "anisotropy": ("anisotropy", _anisotropy),
     "reconstruct": ("reconstruction", _reconstruct),
     "model-check": ("model against map", _model_check),
-    "ctf-refine": ("CTF refinement", ctf_story),
+    "ctf-refine": ("CTF refinement", ctf_page),
 }
 
 
 def build_validation_page(folder: Path, result: Result) -> str:
     """HTML of the report."""
-    kind, tell = _STORIES[result["job"]]
+    kind, tell = _PAGES[result["job"]]
     story = tell(folder, result)
     taken = duration(result["timings"]["total_s"])
     header = (

@@ -88,7 +88,7 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"the checkpoint was written by another version of this program "
             f"({said.get('version', 'an early one')}; this is {__version__})",
             where=path,
-            mend=f"finish the job with that version, or {_BEGIN_ANEW}",
+            hint=f"finish the job with that version, or {_BEGIN_ANEW}",
         )
     if metadata.get("sha256") != _checksum(tensors, metadata["vitreous"]):
         raise _DamagedError("its checksum is wrong")
@@ -154,7 +154,7 @@ class Checkpoint:
                 save_file(held, temporary, metadata=metadata)
             except SafetensorError as error:
                 raise OutputError(
-                    f"cannot be written: {error}", where=self.path, mend="make space on the disk"
+                    f"cannot be written: {error}", where=self.path, hint="make space on the disk"
                 ) from error
             if self.path.is_file():
                 move(self.path, self.previous)
@@ -165,14 +165,14 @@ class Checkpoint:
             raise InputError(
                 "the checkpoint was made with other options",
                 where=path,
-                mend=f"resume with the options of the first run, or {_BEGIN_ANEW}",
+                hint=f"resume with the options of the first run, or {_BEGIN_ANEW}",
             )
         if said["inputs"] != self.inputs:
             raise InputError(
                 "the checkpoint was made from other input: a table, images, a map or a mask have "
                 "changed since",
                 where=path,
-                mend=f"put the former files back, or {_BEGIN_ANEW}",
+                hint=f"put the former files back, or {_BEGIN_ANEW}",
             )
 
     def read(self, build: Callable[[dict[str, Tensor], dict[str, Any]], T]) -> T:
@@ -203,8 +203,8 @@ class Checkpoint:
                 raise InputError(
                     f"the checkpoint lacks what this version of the program needs: {error}",
                     where=path,
-                    mend=_BEGIN_ANEW,
+                    hint=_BEGIN_ANEW,
                 ) from error
         raise InputError(
-            f"no checkpoint can be read ({'; '.join(damage)})", where=self.path, mend=_BEGIN_ANEW
+            f"no checkpoint can be read ({'; '.join(damage)})", where=self.path, hint=_BEGIN_ANEW
         )

@@ -112,7 +112,7 @@ def _make(folder: Path) -> None:
         raise OutputError(
             f"cannot be written: {error.strerror}",
             where=folder,
-            mend="give a folder that you may write to",
+            hint="give a folder that you may write to",
         ) from error
 
 

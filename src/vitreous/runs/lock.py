@@ -50,13 +50,13 @@ def locked(out: Path, owner: Callable[[], str]) -> Iterator[None]:
         raise OutputError(
             f"another job is at work there{owner()}",
             where=out,
-            mend="wait until it is done, or give another --out",
+            hint="wait until it is done, or give another --out",
         ) from None
     except OSError as error:
         raise OutputError(
             f"cannot be written: {error.strerror or error}",
             where=out,
-            mend="give a folder that you may write to",
+            hint="give a folder that you may write to",
         ) from error
     try:
         yield

@@ -36,7 +36,7 @@ def device_for(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise OptionError(
-            f"{name!r} is not a device of this machine", where="--device", mend="try auto or cpu"
+            f"{name!r} is not a device of this machine", where="--device", hint="try auto or cpu"
         ) from error
     return device
 
@@ -70,7 +70,7 @@ def on_its_threads(
             raise OptionError(
                 f"{config.threads} is less than 1",
                 where="--threads",
-                mend="give the number of cores to use, or leave it out",
+                hint="give the number of cores to use, or leave it out",
             )
         with limited_to(config.threads):
             return run(config, *args, **kwargs)
@@ -146,6 +146,6 @@ def chosen_mask_diameter(
             if given > 0
             else f"{given:g} A is not more than 0",
             where="--mask-diameter",
-            mend=f"give the particle's diameter in angstrom, at most {width:g}",
+            hint=f"give the particle's diameter in angstrom, at most {width:g}",
         )
     return given

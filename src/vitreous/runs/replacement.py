@@ -83,7 +83,7 @@ def _refuse_foreign(folder: Path) -> None:
             "the folder holds files that no job of this program wrote, so it is not replaced: "
             f"{', '.join(found[:3])}{more}",
             where=folder,
-            mend="move them elsewhere or give another --out",
+            hint="move them elsewhere or give another --out",
         )
 
 
@@ -94,7 +94,7 @@ def _require_replaceable(out: Path) -> None:
         raise OutputError(
             "is the current folder or a mounted file system, which cannot be replaced",
             where=out,
-            mend="give another --out",
+            hint="give another --out",
         )
     for folder in (out, unfinished(out)):
         if folder.exists():
@@ -113,14 +113,14 @@ def working_folder(out: Path, *, overwrite: bool, resume: bool) -> Path:
     """
     beside = unfinished(out)
     if out.exists() and not out.is_dir():
-        raise OutputError("is a file, expected a folder", where=out, mend="give another --out")
+        raise OutputError("is a file, expected a folder", where=out, hint="give another --out")
     if resume:
         folder = beside if has_checkpoint(beside) else out
         if not has_checkpoint(folder):
             raise InputError(
                 "there is no checkpoint to resume from",
                 where=folder / CHECKPOINT,
-                mend="leave --resume out to begin anew",
+                hint="leave --resume out to begin anew",
             )
         return folder
     if not out.is_dir() or {path.name for path in out.iterdir()} <= {lock_name(out.resolve())}:
@@ -129,7 +129,7 @@ def working_folder(out: Path, *, overwrite: bool, resume: bool) -> Path:
         raise OutputError(
             "the folder exists and is not empty",
             where=out,
-            mend="pass --overwrite to replace it, --resume to go on, or give another --out",
+            hint="pass --overwrite to replace it, --resume to go on, or give another --out",
         )
     _require_replaceable(out)
     return beside
@@ -165,7 +165,7 @@ def replace_folder(out: Path) -> None:
         raise OutputError(
             f"cannot be replaced: {error.strerror}; the new result is in {beside}",
             where=out,
-            mend="rename the folder yourself",
+            hint="rename the folder yourself",
         ) from error
     _remove(before)
 
@@ -200,5 +200,5 @@ def begin_anew(folder: Path) -> None:
         shutil.rmtree(folder)
     except OSError as error:
         raise OutputError(
-            f"cannot be removed: {error.strerror}", where=folder, mend="remove it yourself"
+            f"cannot be removed: {error.strerror}", where=folder, hint="remove it yourself"
         ) from error

@@ -82,10 +82,10 @@ def spare_inputs(target: Path, inputs: Iterable[Path]) -> None:
     for path in dict.fromkeys(inputs):
         same = _identity(path) in there or any(place in roots for place in _places(path))
         if same and not target.is_dir():
-            raise OutputError(f"is the input {path}", where=target, mend="give another name")
+            raise OutputError(f"is the input {path}", where=target, hint="give another name")
         if same or any(roots & set(place.parents) for place in _places(path)):
             raise OutputError(
-                f"holds the input {path}", where=target, mend="give a folder of its own with --out"
+                f"holds the input {path}", where=target, hint="give a folder of its own with --out"
             )
 
 
@@ -100,6 +100,6 @@ def spared(target: Path, inputs: Sequence[Path], overwrite: bool) -> Path:
     spare_inputs(target, inputs)
     if target.exists() and not (overwrite and target.is_file()):
         raise OutputError(
-            "is there already", where=target, mend="pass --overwrite or give another name"
+            "is there already", where=target, hint="pass --overwrite or give another name"
         )
     return target

@@ -18,7 +18,7 @@ from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.ops.cubes import read
 from vitreous.ops.threads import one_thread
-from vitreous.validate.symmetry.turning import turned
+from vitreous.validate.symmetry.rotate import rotate_map
 
 _COARSE_ORDER = 2
 """HEALPix order of the global search: 4,608 rotations, 15 degrees apart."""
@@ -91,8 +91,8 @@ def _coarse(
     found = []
     for start in range(0, len(matrices), 128):
         turns = matrices[start : start + 128]
-        turned = torch.einsum("pi,nij->npj", points, turns.float())
-        values = read(cube, turned.reshape(-1, 3))[0].view(len(turns), -1)
+        rotate_map = torch.einsum("pi,nij->npj", points, turns.float())
+        values = read(cube, rotate_map.reshape(-1, 3))[0].view(len(turns), -1)
         product = torch.zeros(len(turns), side, side, side, dtype=values.dtype)
         product[:, index[:, 2], index[:, 1], index[:, 0]] = target * values.conj()
         # Only half of the plane is filled: twice the real part is the correlation.
@@ -204,7 +204,9 @@ def align(
             fine = _refine_evenly(volume, truth, fine[1], fine[2], box * pixel_size / finest)
         results.append((*fine, hand, volume))
     correlation, matrix, shift, hand, volume = max(results, key=lambda item: item[0])
-    return Alignment(matrix, shift * box, hand, correlation, turned(volume, matrix, shift * box))
+    return Alignment(
+        matrix, shift * box, hand, correlation, rotate_map(volume, matrix, shift * box)
+    )
 
 
 def _refine_evenly(

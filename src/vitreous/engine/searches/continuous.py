@@ -24,21 +24,21 @@ class Fit:
     ----------
     cost : tensor (images,)
         Negative log-likelihood.
-    pull : tensor (images, 5)
+    negative_gradient : tensor (images, 5)
         Its negative gradient: turn about the image's x, y, z (radians), shift along x, y (pixels).
     curvature : tensor (images, 5, 5)
         Gauss-Newton's approximation of its second derivatives.
     """
 
     cost: Float[Tensor, " n"]
-    pull: Float[Tensor, "n 5"]
+    negative_gradient: Float[Tensor, "n 5"]
     curvature: Float[Tensor, "n 5 5"]
 
     def chosen(self, better: Tensor, other: Fit) -> Fit:
         """The other's values of the images where it is better."""
         return Fit(
             torch.where(better, other.cost, self.cost),
-            torch.where(better[:, None], other.pull, self.pull),
+            torch.where(better[:, None], other.negative_gradient, self.negative_gradient),
             torch.where(better[:, None, None], other.curvature, self.curvature),
         )
 
@@ -101,8 +101,10 @@ def fit(
     rest = images - model
     weighed = torch.view_as_real(slopes * precision).flatten(2)
     cost = (rest.abs() ** 2 * precision).sum(dim=1) / 2
-    pull = (weighed @ torch.view_as_real(rest).flatten(1)[..., None])[..., 0]
-    return Fit(cost, pull, weighed @ torch.view_as_real(slopes).flatten(2).transpose(1, 2))
+    negative_gradient = (weighed @ torch.view_as_real(rest).flatten(1)[..., None])[..., 0]
+    return Fit(
+        cost, negative_gradient, weighed @ torch.view_as_real(slopes).flatten(2).transpose(1, 2)
+    )
 
 
 def _stepped(state: Fit, damping: Float[Tensor, " n"]) -> Float[Tensor, "n 5"]:
@@ -110,7 +112,7 @@ def _stepped(state: Fit, damping: Float[Tensor, " n"]) -> Float[Tensor, "n 5"]:
     diagonal = state.curvature.diagonal(dim1=1, dim2=2)
     floor = 1e-6 * diagonal.amax(dim=1, keepdim=True) + 1e-20
     damped = state.curvature + torch.diag_embed(diagonal * damping[:, None] + floor)
-    return torch.linalg.solve(damped.double(), state.pull.double())
+    return torch.linalg.solve(damped.double(), state.negative_gradient.double())
 
 
 def turn_by(vectors: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:

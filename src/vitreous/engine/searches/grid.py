@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from vitreous.engine.searches.posterior import Best, best_of_maps, joined
+from vitreous.engine.searches.posterior import PoseEstimates, best_of_maps, joined
 from vitreous.engine.searches.tiles import (
     Operands,
     TileSums,
@@ -161,7 +161,7 @@ def expectation(
     junk: Float[Tensor, " n"] | None = None,
     similarity: float = 0.0,
     accumulate: bool = True,
-) -> tuple[Best, RingSums | None]:
+) -> tuple[PoseEstimates, RingSums | None]:
     """Posterior of every image over all maps, directions, in-plane angles and shifts.
 
     Parameters
@@ -190,7 +190,7 @@ def expectation(
 
     Returns
     -------
-    best : Best
+    best : PoseEstimates
     sums : RingSums or None
 
     Notes
@@ -220,7 +220,7 @@ def expectation(
         chosen = each_map[number][wanted] if wanted.any() else each_map[number][:1]
         return chosen, everything.among(chosen)
 
-    def work(worker: int) -> tuple[list[Best], TileSums]:
+    def work(worker: int) -> tuple[list[PoseEstimates], TileSums]:
         sums = TileSums(
             [torch.zeros_like(part, dtype=torch.float32) for part in everything.cross],
             torch.zeros_like(everything.norm),

@@ -77,7 +77,7 @@ class Neighbourhood:
 
 
 @dataclass(frozen=True)
-class LocalBest:
+class LocalPoseEstimates:
     """What a look at the neighbourhoods found of each image.
 
     Attributes
@@ -103,15 +103,19 @@ class LocalBest:
     product: Float[Tensor, " n"]
     power: Float[Tensor, " n"]
 
-    def at(self, index: Int[Tensor, " m"]) -> LocalBest:
+    def at(self, index: Int[Tensor, " m"]) -> LocalPoseEstimates:
         """The same of some images, in this order."""
-        return LocalBest(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+        return LocalPoseEstimates(
+            *(getattr(self, name)[index] for name in self.__dataclass_fields__)
+        )
 
-    def cpu(self) -> LocalBest:
+    def cpu(self) -> LocalPoseEstimates:
         """The same on the host, where poses are kept."""
-        return LocalBest(*(getattr(self, name).cpu() for name in self.__dataclass_fields__))
+        return LocalPoseEstimates(
+            *(getattr(self, name).cpu() for name in self.__dataclass_fields__)
+        )
 
-    def moved(self, origins: Float[Tensor, "n 2"]) -> LocalBest:
+    def moved(self, origins: Float[Tensor, "n 2"]) -> LocalPoseEstimates:
         """The same with these added to the shifts."""
         return replace(self, origins=self.origins + origins)
 
@@ -189,7 +193,7 @@ def local_expectation(
     *,
     place_prior: PlacePrior | None = None,
     accumulate: bool = True,
-) -> tuple[LocalBest, SliceSums | None]:
+) -> tuple[LocalPoseEstimates, SliceSums | None]:
     """Posterior of a few images over the neighbourhoods of their places.
 
     Parameters
@@ -239,10 +243,10 @@ def local_expectation(
     best = _best(posterior, (cross, norm), by_image, turned, carried, around)
     if not accumulate:
         return best, None
-    mass = posterior.sum(dim=3)
-    kept = (mass > _NEGLIGIBLE).any(dim=0)
+    orientation_posterior = posterior.sum(dim=3)
+    kept = (orientation_posterior > _NEGLIGIBLE).any(dim=0)
     data = (posterior @ weighed)[:, kept]
-    weight = mass[:, kept][..., None] * contrast[torch.nonzero(kept)[:, 0]]
+    weight = orientation_posterior[:, kept][..., None] * contrast[torch.nonzero(kept)[:, 0]]
     part = parts[:, kept]
     fit = (part * (weight * part - 2 * data)).sum(dim=(0, 1)) / twice
     residual = images.abs().square().sum(dim=0) + fit.view(-1, 2).sum(dim=1)
@@ -259,12 +263,12 @@ def _best(
     turned: Float[Tensor, "n j 3 3"],
     carried: Float[Tensor, "n j 2"],
     around: Neighbourhood,
-) -> LocalBest:
+) -> LocalPoseEstimates:
     top, evidence = by_image.argmax(dim=1), by_image.logsumexp(dim=1)
     here, shifts = torch.arange(len(top), device=top.device), len(around.shifts)
     turn = torch.div(top, shifts, rounding_mode="floor") % turned.shape[1]
     product, power = ((posterior * term).sum(dim=(0, 2, 3)) for term in terms)
-    return LocalBest(
+    return LocalPoseEstimates(
         turned[here, turn],
         around.shifts[top % shifts] + carried[here, turn],
         evidence + around.log_cell,
@@ -275,7 +279,9 @@ def _best(
     )
 
 
-def joined_bests(parts: list[LocalBest]) -> LocalBest:
+def joined_bests(parts: list[LocalPoseEstimates]) -> LocalPoseEstimates:
     """The images of several batches, one after the other."""
-    names = LocalBest.__dataclass_fields__
-    return LocalBest(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    names = LocalPoseEstimates.__dataclass_fields__
+    return LocalPoseEstimates(
+        *(torch.cat([getattr(part, name) for part in parts]) for name in names)
+    )

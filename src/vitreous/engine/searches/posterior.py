@@ -18,7 +18,7 @@ must remain of the fine one, whose peaks lie between the coarse grid's points.""
 
 
 @dataclass(frozen=True)
-class Best:
+class PoseEstimates:
     """Each image's best place on the search grid and how sure it is.
 
     Attributes
@@ -46,23 +46,23 @@ class Best:
     shift: Int[Tensor, " n"]
     significant: Bool[Tensor, "n d"] | None
 
-    def at(self, index: Int[Tensor, " m"]) -> Best:
+    def at(self, index: Int[Tensor, " m"]) -> PoseEstimates:
         """The same of some images, in this order."""
         parts: list[Any] = [getattr(self, name) for name in self.__dataclass_fields__]
         chosen: list[Any] = [None if part is None else part[index] for part in parts]
-        return Best(*chosen)
+        return PoseEstimates(*chosen)
 
 
 def significant(
-    mass: Float[Tensor, "n d"], share: float = SIGNIFICANT_SHARE
+    orientation_posterior: Float[Tensor, "n d"], share: float = SIGNIFICANT_SHARE
 ) -> Bool[Tensor, "n d"]:
     """For each row, the fewest entries that together hold ``share`` of it.
 
     Scheres, J. Struct. Biol. 180, 519 (2012), section 2.3: adaptive oversampling.
     """
-    ordered, order = mass.sort(dim=1, descending=True)
+    ordered, order = orientation_posterior.sort(dim=1, descending=True)
     before = running_total(ordered) - ordered
-    needed = before < share * mass.sum(dim=1, keepdim=True)
+    needed = before < share * orientation_posterior.sum(dim=1, keepdim=True)
     return torch.zeros_like(needed).scatter_(1, order, needed)
 
 
@@ -73,7 +73,7 @@ def best_of_maps(
     junk: Float[Tensor, " n"] | None = None,
     *,
     prune: bool,
-) -> Best:
+) -> PoseEstimates:
     """What was found with every map, among those of all ``references`` that were ``chosen``.
 
     An image belongs to the map of greatest posterior, and its place is the best there.  ``prune``
@@ -89,13 +89,15 @@ def best_of_maps(
 
     needed = None
     if prune:
-        mass = evidence.new_zeros(len(top), references)
+        orientation_posterior = evidence.new_zeros(len(top), references)
         for number, (part, some) in enumerate(zip(weighed, chosen, strict=True)):
-            mass[:, some] = part.mass[:, : len(some)] * by_map[:, number, None]
-        needed = significant(mass)
+            orientation_posterior[:, some] = (
+                part.orientation_posterior[:, : len(some)] * by_map[:, number, None]
+            )
+        needed = significant(orientation_posterior)
     log_evidence = evidence.logsumexp(dim=1)
     particle = torch.ones_like(log_evidence) if junk is None else (log_evidence - junk).sigmoid()
-    return Best(
+    return PoseEstimates(
         log_evidence,
         of_top([part.highest for part in weighed]) * by_map[here, top],
         by_map,
@@ -107,12 +109,12 @@ def best_of_maps(
     )
 
 
-def joined(parts: list[Best]) -> Best:
+def joined(parts: list[PoseEstimates]) -> PoseEstimates:
     """The images of several tiles, one after the other; what one of them lacks is left out."""
     columns: list[list[Any]] = [
-        [getattr(part, name) for part in parts] for name in Best.__dataclass_fields__
+        [getattr(part, name) for part in parts] for name in PoseEstimates.__dataclass_fields__
     ]
     whole: list[Any] = [
         None if any(part is None for part in column) else torch.cat(column) for column in columns
     ]
-    return Best(*whole)
+    return PoseEstimates(*whole)

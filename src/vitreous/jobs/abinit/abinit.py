@@ -15,7 +15,7 @@ from vitreous.engine.state import SearchState
 from vitreous.jobs.abinit.checks import check_abinit, particles_used, within_nyquist
 from vitreous.jobs.abinit.impose import symmetrised_search
 from vitreous.jobs.abinit.next_step import Ending, with_next_step
-from vitreous.jobs.abinit.outputs import LookedFor, write_results
+from vitreous.jobs.abinit.outputs import SymmetrySearch, write_results
 from vitreous.ops.compiler import COMPILED, NOT_COMPILED
 from vitreous.particles.grid import grid_warnings
 from vitreous.particles.stack import open_images
@@ -25,7 +25,7 @@ from vitreous.runs.folder import OnEvent, ignore, job_folder
 from vitreous.runs.options import AUTO, deterministic, device_for, on_its_threads
 from vitreous.schedules.abinit.evidence import Evidence
 from vitreous.schedules.abinit.rest import posed_rest
-from vitreous.schedules.abinit.searched import Searched, Task, posed_problem, search
+from vitreous.schedules.abinit.searched import AbinitInputs, Searched, context_of, search
 from vitreous.schedules.abinit.several import with_several_classes
 from vitreous.schedules.abinit.state import states_from
 from vitreous.schedules.abinit.verdict import Judgement
@@ -48,14 +48,16 @@ def _start_records(states: list[SearchState], evidence: Evidence) -> list[dict[s
     ]
 
 
-def _advised(task: Task, first: Searched, final: Searched, symmetry: LookedFor | None) -> Judgement:
+def _advised(
+    inputs: AbinitInputs, first: Searched, final: Searched, symmetry: SymmetrySearch | None
+) -> Judgement:
     """The verdict with what to do next."""
     proposed = None if first.finding is None else first.finding.suggested
     ending = Ending(
-        config=task.config,
-        stack=task.table.stacks[0],
-        finest=task.grid.nyquist,
-        particles=len(task.table),
+        config=inputs.config,
+        stack=inputs.table.stacks[0],
+        finest=inputs.grid.nyquist,
+        particles=len(inputs.table),
         proposed=proposed,
         evidence=first.finding.score_of(proposed).evidence if first.finding and proposed else 0.0,
         refuted=symmetry is not None and symmetry.refuted,
@@ -102,46 +104,46 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
     digest = digest_of(table, source)
-    task = Task(config, table, source, mask_diameter, device, config.out, digest)
-    warnings += [*limited, *left_out, *grid_warnings(table, task.grid)]
-    task.memory.check(table.path)
+    inputs = AbinitInputs(config, table, source, mask_diameter, device, config.out, digest)
+    warnings += [*limited, *left_out, *grid_warnings(table, inputs.grid)]
+    inputs.memory.check(table.path)
     with job_folder("abinit", config, on_event, table.stacks) as job:
-        on_event, task = job.tell, task.in_folder(job.path)
-        states = task.checkpoint(on_event).read(states_from) if config.resume else []
+        on_event, inputs = job.tell, inputs.in_folder(job.path)
+        states = inputs.checkpoint(on_event).read(states_from) if config.resume else []
         on_event({"event": "start", "job": "abinit", "particles": len(table), "warnings": warnings})
-        problem = posed_problem(task, on_event)
+        context = context_of(inputs, on_event)
         prepared = time.monotonic()
-        first = search(task, problem, states, on_event)
+        first = search(inputs, context, states, on_event)
         final, symmetry = first, None
         if config.symmetry == AUTO:
-            final, symmetry = symmetrised_search(task, first, on_event)
+            final, symmetry = symmetrised_search(inputs, first, on_event)
         mixed = config.effort == "high" and config.classes == 1
         if mixed and final.judgement.word != "solved":
-            final = with_several_classes(task, final, on_event)
-        chosen, frame = final.chosen, final.problem.frame
-        final_resolution = final.problem.config.ends_at
+            final = with_several_classes(inputs, final, on_event)
+        chosen, frame = final.chosen, final.context.frame
+        final_resolution = final.context.config.ends_at
         alike = duplicates(frame, chosen, final_resolution)
         found = final.ended.found
         if config.pose_all and len(used) < len(every[0]):
-            task = replace(task, table=every[0], source=every[1])
-            found = posed_rest(task, final, used, on_event)
+            inputs = replace(inputs, table=every[0], source=every[1])
+            found = posed_rest(inputs, final, used, on_event)
         write_results(
             config,
-            task.table,
-            task.grid,
+            inputs.table,
+            inputs.grid,
             found,
-            task.full_size(final.ended.polished.maps),
-            class_labels(chosen.maps, chosen.fractions, alike),
+            inputs.full_size(final.ended.polished.maps),
+            class_labels(chosen.maps, chosen.class_priors, alike),
             alike,
             out=job.path,
             mask_diameter=mask_diameter,
             resolution=frame.field / frame.rings_at(final_resolution),
             starts=_start_records(final.states, final.judgement.evidence),
-            verdict=_advised(task, first, final, symmetry),
+            verdict=_advised(inputs, first, final, symmetry),
             preflight=checked,
             symmetry=symmetry.group if symmetry else config.symmetry,
-            searched_under=final.problem.config.symmetry,
-            looked_for=symmetry,
+            searched_under=final.context.config.symmetry,
+            symmetry_search=symmetry,
             timings={
                 "prepare_s": prepared - began,
                 "iterations_s": first.searched_s,

@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from vitreous.config.abinit import EFFORTS, AbinitConfig
 from vitreous.errors import InputError, OptionError
-from vitreous.jobs.check.before import look_before
+from vitreous.jobs.check.before import preflighted
 from vitreous.math.group_names import normalise_name
 from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import ImageSource
@@ -52,19 +52,19 @@ def _check_numbers(config: AbinitConfig) -> None:
         raise OptionError(
             f"{first:g} A is finer than the final one, {config.ends_at:g} A",
             where="--initial-resolution",
-            mend="begin at a coarser resolution than you end at",
+            hint="begin at a coarser resolution than you end at",
         )
     if config.angular_sampling is not None and not 1.5 <= config.angular_sampling <= 60:
         raise OptionError(
             f"{config.angular_sampling:g} degrees is outside 1.5 to 60",
             where="--angular-sampling",
-            mend="give 30, 15, 7.5 or 3.75",
+            hint="give 30, 15, 7.5 or 3.75",
         )
     if config.effort not in EFFORTS:
         raise OptionError(
             f"{config.effort!r} is none of {', '.join(EFFORTS)}",
             where="--effort",
-            mend="give one of these",
+            hint="give one of these",
         )
     if not 0 <= config.class_similarity <= 1:
         raise OptionError(
@@ -74,7 +74,7 @@ def _check_numbers(config: AbinitConfig) -> None:
         raise OptionError(
             "--phase-flipped and --ignore-ctf-until-first-peak have no effect with --no-ctf",
             where="--no-ctf",
-            mend="leave one of them out",
+            hint="leave one of them out",
         )
 
 
@@ -101,14 +101,14 @@ def _check_batches(config: AbinitConfig, table: ParticleTable) -> None:
             raise InputError(
                 f"{len(table)} particles are fewer than a mini-batch of {value} ({flag(name)})",
                 where=table.path,
-                mend=f"give {flag(name)} {len(table)} or less",
+                hint=f"give {flag(name)} {len(table)} or less",
             )
     if len(table) < 10 * config.classes:
         raise InputError(
             f"{len(table)} particles are too few for {config.classes} map(s), expected "
             f"{10 * config.classes} or more",
             where=table.path,
-            mend="give more particles or fewer classes",
+            hint="give more particles or fewer classes",
         )
 
 
@@ -146,7 +146,7 @@ def check_options(config: AbinitConfig, table: ParticleTable) -> None:
         raise OptionError(
             "auto looks for the symmetry of one map, but --classes asks for more",
             where="--symmetry",
-            mend="name the group, or make one class",
+            hint="name the group, or make one class",
         )
     if config.ctf:
         require_ctf(table)
@@ -173,5 +173,5 @@ def check_abinit(
         For the first thing that cannot be used.
     """
     check_options(config, table)
-    diameter, warnings, record = look_before(config, table, source, config.ends_at)
+    diameter, warnings, record = preflighted(config, table, source, config.ends_at)
     return diameter, warnings, record

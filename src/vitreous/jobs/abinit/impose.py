@@ -15,20 +15,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.engine.local_pass import Posed
-from vitreous.engine.pose_refinement import Material, held_out_evidence
+from vitreous.engine.local_pass import PoseMatrices
+from vitreous.engine.pose_refinement import RefinementContext, held_out_evidence
 from vitreous.jobs.abinit.next_step import resolution_under
-from vitreous.jobs.abinit.outputs import LookedFor
+from vitreous.jobs.abinit.outputs import SymmetrySearch
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.abinit.last_pass import Ended, polished_on
-from vitreous.schedules.abinit.searched import Searched, Task, search_within
+from vitreous.schedules.abinit.searched import AbinitInputs, Searched, search_within
 from vitreous.schedules.abinit.starts import tried
 from vitreous.schedules.abinit.verdict import OF_SHAPE
 from vitreous.validate.symmetry.group_score import GroupScore
 from vitreous.validate.symmetry.point_groups import SymmetryFinding
-from vitreous.validate.symmetry.turning import symmetrised
+from vitreous.validate.symmetry.rotate import symmetrise_map
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def _record(finding: SymmetryFinding) -> dict[str, Any]:
 
 
 def laid_on_axes(
-    posed: Posed, matrix: Float[np.ndarray, "3 3"], shift: Float[np.ndarray, " 3"]
-) -> Posed:
+    posed: PoseMatrices, matrix: Float[np.ndarray, "3 3"], shift: Float[np.ndarray, " 3"]
+) -> PoseMatrices:
     """Poses of the same images for a map that was turned, then shifted by so many pixels.
 
     What an image shows of a point x of the old map, A x, it shows of y = M x + s: A' = A M^T, and
@@ -84,14 +84,14 @@ def laid_on_axes(
     """
     matrices = posed.matrices @ torch.from_numpy(matrix).T
     moved = (matrices @ torch.from_numpy(shift))[:, :2]
-    return Posed(matrices, posed.origins + moved.to(posed.origins))
+    return PoseMatrices(matrices, posed.origins + moved.to(posed.origins))
 
 
-def _laid(ended: Ended, material: Material, score: GroupScore) -> Ended:
+def _laid(ended: Ended, refinement: RefinementContext, score: GroupScore) -> Ended:
     """Map and poses laid on the axes of a group, and the map averaged over it."""
-    laid = symmetrised(ended.polished.maps[0].cpu(), material.operators, score.matrix, score.shift)[
-        None
-    ]
+    laid = symmetrise_map(
+        ended.polished.maps[0].cpu(), refinement.operators, score.matrix, score.shift
+    )[None]
     polished = replace(
         ended.polished,
         maps=laid.to(ended.polished.maps),
@@ -101,15 +101,15 @@ def _laid(ended: Ended, material: Material, score: GroupScore) -> Ended:
 
 
 def _impose(
-    task: Task, first: Searched, score: GroupScore, on_event: OnEvent
-) -> tuple[Searched, LookedFor]:
+    inputs: AbinitInputs, first: Searched, score: GroupScore, on_event: OnEvent
+) -> tuple[Searched, SymmetrySearch]:
     """Polish all poses under a group that the map holds, if that explains particles better."""
     finding, ended = first.finding, first.ended
-    assert finding is not None and ended.material is not None
-    material = replace(ended.material, operators=point_group(score.group))
-    begun, shells = _laid(ended, material, score), ended.frame.polar.rings
-    before = held_out_evidence(ended.material, ended.polished, ended.folds, shells)
-    after = held_out_evidence(material, begun.polished, ended.folds, shells)
+    assert finding is not None and ended.refinement is not None
+    refinement = replace(ended.refinement, operators=point_group(score.group))
+    begun, shells = _laid(ended, refinement, score), ended.frame.polar.rings
+    before = held_out_evidence(ended.refinement, ended.polished, ended.folds, shells)
+    after = held_out_evidence(refinement, begun.polished, ended.folds, shells)
     gain = Gain.between(before, after)
     record = {**_record(finding), "gain": gain.mean, "gain_error": gain.error}
     held = (
@@ -117,27 +117,29 @@ def _impose(
         f"where noise would allow {score.allowed:.2f})"
     )
     if gain.mean <= 0:
-        return first, LookedFor(
+        return first, SymmetrySearch(
             "C1",
             f"{held}, but not imposed: it explains particles less well by maps made without them "
             f"(log-likelihood {gain}), as a pseudosymmetry would.",
             record,
             refuted=True,
         )
-    ended = polished_on(begun, material, shells, task.config.polish_passes, on_event)
+    ended = polished_on(begun, refinement, shells, inputs.config.polish_passes, on_event)
     sentence = (
         f"{held} and imposed: it explains particles better by maps made without them "
         f"(log-likelihood {gain})."
     )
-    return replace(first, ended=ended), LookedFor(score.group, sentence, record)
+    return replace(first, ended=ended), SymmetrySearch(score.group, sentence, record)
 
 
-def _imposed(task: Task, first: Searched, on_event: OnEvent) -> tuple[Searched, LookedFor]:
+def _imposed(
+    inputs: AbinitInputs, first: Searched, on_event: OnEvent
+) -> tuple[Searched, SymmetrySearch]:
     """The same of all groups that the map holds, the one with the most evidence first."""
     assert first.finding is not None
     found = None
     for score in first.finding.holding:
-        found = _impose(task, first, score, on_event)
+        found = _impose(inputs, first, score, on_event)
         if not found[1].refuted:
             break
     assert found is not None
@@ -146,17 +148,17 @@ def _imposed(task: Task, first: Searched, on_event: OnEvent) -> tuple[Searched, 
 
 def _gain_of_search(first: Searched, second: Searched) -> Gain:
     """Of the particles held out of both searches, on the first one's grid under its noise."""
-    problem, state = first.problem, first.chosen
-    maps = resample_map(second.chosen.maps, problem.frame.box)
+    context, state = first.context, first.chosen
+    maps = resample_map(second.chosen.maps, context.frame.box)
     states = [state, replace(state, maps=maps.to(state.maps))]
-    trials = tried(problem, states, problem.config.ends_at)
+    trials = tried(context, states, context.config.ends_at)
     before, after = (trial.best.log_evidence.cpu() for trial in trials)
     return Gain.between(before, after)
 
 
 def _search_under(
-    task: Task, first: Searched, group: str, on_event: OnEvent
-) -> tuple[Searched, LookedFor]:
+    inputs: AbinitInputs, first: Searched, group: str, on_event: OnEvent
+) -> tuple[Searched, SymmetrySearch]:
     """Search anew under a group that stands out; its map is taken if it is solved and better."""
     finding = first.finding
     assert finding is not None
@@ -166,7 +168,7 @@ def _search_under(
         f"(evidence {evidence:.0f}, by chance at most 15)"
     )
     on_event({"event": "note", "text": f"{stood}: now searching under {group}."})
-    under = task.under(group, resolution_under(group, task.config.ends_at, task.grid.nyquist))
+    under = inputs.under(group, resolution_under(group, inputs.config.ends_at, inputs.grid.nyquist))
     second = search_within(under, on_event)
     gain = _gain_of_search(first, second)
     tested = {
@@ -180,15 +182,15 @@ def _search_under(
     ended = f"{stood}, and a search under {group} ended {second.judgement.word}"
     said = f"log-likelihood of particles held out of both searches {gain}"
     if second.judgement.word == "solved" and gain.mean > 0:
-        return second, LookedFor(group, f"{ended} and explains them better ({said}).", record)
-    return first, LookedFor(
+        return second, SymmetrySearch(group, f"{ended} and explains them better ({said}).", record)
+    return first, SymmetrySearch(
         "C1", f"{ended} ({said}): it is not borne out, and not imposed.", record, refuted=True
     )
 
 
 def symmetrised_search(
-    task: Task, first: Searched, on_event: OnEvent
-) -> tuple[Searched, LookedFor]:
+    inputs: AbinitInputs, first: Searched, on_event: OnEvent
+) -> tuple[Searched, SymmetrySearch]:
     """Impose or test the symmetry of a map made without it.
 
     Returns
@@ -197,14 +199,14 @@ def symmetrised_search(
     """
     finding = first.finding
     assert finding is not None
-    found: tuple[Searched, LookedFor]
+    found: tuple[Searched, SymmetrySearch]
     in_doubt = first.judgement.doubt in OF_SHAPE
     if in_doubt and finding.suggested is not None:
-        found = _search_under(task, first, finding.suggested, on_event)
-    elif finding.group != "C1" and first.ended.material is not None:
-        found = _imposed(task, first, on_event)
+        found = _search_under(inputs, first, finding.suggested, on_event)
+    elif finding.group != "C1" and first.ended.refinement is not None:
+        found = _imposed(inputs, first, on_event)
     else:
         sentence = "No symmetry was found in the map, and none imposed."
-        found = first, LookedFor("C1", sentence, _record(finding))
+        found = first, SymmetrySearch("C1", sentence, _record(finding))
     on_event({"event": "symmetry", "sentence": found[1].sentence, **found[1].record})
     return found

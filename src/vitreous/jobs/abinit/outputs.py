@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.config.abinit import AbinitConfig
-from vitreous.engine.assignments import Found, input_record, noise_record, posed_table
+from vitreous.engine.assignments import ParticleAssignments, input_record, noise_record, posed_table
 from vitreous.engine.junk import LEFT_OUT, Label, duplicate_of, effective_classes
 from vitreous.io.mrc import write_map
 from vitreous.particles.grid import Grid
@@ -21,7 +21,7 @@ from vitreous.schedules.abinit.verdict import Judgement
 
 
 @dataclass(frozen=True)
-class LookedFor:
+class SymmetrySearch:
     """What a search for symmetry found.
 
     Attributes
@@ -47,7 +47,7 @@ def _mean(values: Float[np.ndarray, " n"]) -> float | None:
 
 
 def _class_records(
-    found: Found, labels: Sequence[Label], alike: Mapping[int, int], resolution: float
+    found: ParticleAssignments, labels: Sequence[Label], alike: Mapping[int, int], resolution: float
 ) -> list[dict[str, Any]]:
     """One entry for every map, and for every kind of images left out that there are any of.
 
@@ -83,7 +83,7 @@ def write_results(
     config: AbinitConfig,
     table: ParticleTable,
     grid: Grid,
-    found: Found,
+    found: ParticleAssignments,
     maps: Float[np.ndarray, "k n n n"],
     labels: Sequence[Label],
     alike: Mapping[int, int],
@@ -96,7 +96,7 @@ def write_results(
     preflight: dict[str, Any],
     symmetry: str,
     searched_under: str,
-    looked_for: LookedFor | None,
+    symmetry_search: SymmetrySearch | None,
     timings: Mapping[str, float],
     device: str,
     warnings: list[str],
@@ -118,8 +118,8 @@ def write_results(
         "mask_diameter": mask_diameter,
         "symmetry": symmetry,
         "searched_under": searched_under,
-        "symmetry_found": looked_for and looked_for.sentence,
-        "symmetry_scores": looked_for and looked_for.record,
+        "symmetry_found": symmetry_search and symmetry_search.sentence,
+        "symmetry_scores": symmetry_search and symmetry_search.record,
         "starts": starts,
         **verdict.record(),
         "preflight": preflight,

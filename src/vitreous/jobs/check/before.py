@@ -26,7 +26,7 @@ class Checked(Protocol):
     def mask_diameter(self) -> float | Literal["auto"]: ...  # noqa: D102
 
 
-def look_before(
+def preflighted(
     options: Checked, table: ParticleTable, source: ImageSource, resolution: float = RESOLUTION
 ) -> tuple[float, list[str], dict[str, Any]]:
     """Check the images, and choose the mask diameter where it is not given.

@@ -23,7 +23,7 @@ def _check_options(config: CheckConfig) -> None:
             raise OptionError(
                 f"{value:g} is not more than 0",
                 where=flag(name),
-                mend="give it in angstrom",
+                hint="give it in angstrom",
             )
     if config.out is not None:
         spared(config.out, inputs_of(config), config.overwrite)

@@ -26,7 +26,7 @@ class Finding:
         The finding in a few words.
     evidence : str
         A sentence with the figures that it rests on.
-    mend : str
+    hint : str
         How to put it right, as an imperative sentence.
     """
 
@@ -34,11 +34,11 @@ class Finding:
     code: str
     what: str
     evidence: str
-    mend: str
+    hint: str
 
     def line(self) -> str:
         """All of it on one line."""
-        return f"{self.what}: {self.evidence} {self.mend[:1].upper()}{self.mend[1:]}."
+        return f"{self.what}: {self.evidence} {self.hint[:1].upper()}{self.hint[1:]}."
 
     def record(self) -> dict[str, Any]:
         """For result.json."""

@@ -68,7 +68,7 @@ def duplicate_findings(table: ParticleTable, seen: Glance) -> Iterator[Finding]:
 
 
 def _twice(
-    table: ParticleTable, code: str, what: str, pairs: list[tuple[int, int]], mend: str
+    table: ParticleTable, code: str, what: str, pairs: list[tuple[int, int]], hint: str
 ) -> Finding:
     before, row = pairs[0]
     return Finding(
@@ -77,7 +77,7 @@ def _twice(
         what,
         f"{len(pairs)} of {len(table)} rows repeat another; the first is {table.row_name(row)}, "
         f"the same as row {before + 1}.",
-        mend,
+        hint,
     )
 
 

@@ -63,7 +63,7 @@ class Preflight:
             raise InputError(
                 f"{finding.what.lower()}: {finding.evidence.rstrip('.')}",
                 where=path,
-                mend=finding.mend,
+                hint=finding.hint,
             )
 
     def record(self) -> dict[str, Any]:

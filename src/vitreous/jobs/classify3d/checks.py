@@ -8,7 +8,7 @@ from typing import Any
 
 from vitreous.config.classify import Classify3dOptions
 from vitreous.errors import InputError, OptionError
-from vitreous.jobs.check.before import look_before
+from vitreous.jobs.check.before import preflighted
 from vitreous.jobs.particles.select import class_list
 from vitreous.math.group_names import normalise_name
 from vitreous.particles.grid import Grid
@@ -53,10 +53,10 @@ def asked_fixed(options: Classify3dOptions, references: int) -> list[int]:
         raise OptionError(
             f"{options.fixed} of {references} reference(s)",
             where="--fixed",
-            mend="give numbers of references, of which there must be several",
+            hint="give numbers of references, of which there must be several",
         )
     if len(found) == references:
-        raise OptionError("all references are fixed", where="--fixed", mend="leave one free")
+        raise OptionError("all references are fixed", where="--fixed", hint="leave one free")
     return [number - 1 for number in found]
 
 
@@ -73,14 +73,14 @@ def _check_numbers(options: Classify3dOptions) -> None:
         raise OptionError(
             f"{options.angular_sampling:g} degrees is outside 1.5 to 30",
             where="--angular-sampling",
-            mend="give 15, 7.5 or 3.75",
+            hint="give 15, 7.5 or 3.75",
         )
     if options.local_search is not None and options.local_search > 6 * options.angular_sampling:
         raise OptionError(
             f"{options.local_search:g} degrees is more than six steps of "
             f"{options.angular_sampling:g}",
             where="--local-search",
-            mend="leave it out: all orientations are then tried, which is faster",
+            hint="leave it out: all orientations are then tried, which is faster",
         )
 
 
@@ -89,7 +89,7 @@ def _check_choices(options: Classify3dOptions, references: int, *, masked: bool)
         raise OptionError(
             "no reference",
             where="--reference",
-            mend="give a map, such as class001.mrc of vitreous abinit",
+            hint="give a map, such as class001.mrc of vitreous abinit",
         )
     if options.classes is not None and options.classes < 1:
         raise OptionError(f"{options.classes} is less than 1", where="--classes")
@@ -97,19 +97,19 @@ def _check_choices(options: Classify3dOptions, references: int, *, masked: bool)
         raise OptionError(
             f"{options.classes} classes from {references} references",
             where="--classes",
-            mend="give one reference, or as many as classes",
+            hint="give one reference, or as many as classes",
         )
     if not options.align and options.local_search is not None:
         raise OptionError(
             "--no-align keeps all poses as they are",
             where="--local-search",
-            mend="leave one of them out",
+            hint="leave one of them out",
         )
     if masked and options.align:
         raise OptionError(
             "a part of the molecule does not settle where particles lie",
             where="--mask",
-            mend="pass --no-align too, with poses from a refinement",
+            hint="pass --no-align too, with poses from a refinement",
         )
 
 
@@ -118,14 +118,14 @@ def _check_particles(options: Classify3dOptions, table: ParticleTable, classes: 
         require_ctf(table)
     if options.placed:
         option = "--local-search" if options.align else "--no-align"
-        mend = f"give particles with poses, as a refinement writes them, or leave out {option}"
-        require_columns(table, ANGLES, mend)
+        hint = f"give particles with poses, as a refinement writes them, or leave out {option}"
+        require_columns(table, ANGLES, hint)
     if len(table) < _FEWEST * classes:
         raise InputError(
             f"{len(table)} particles are too few for {classes} classes, expected "
             f"{_FEWEST * classes} or more",
             where=table.path,
-            mend="give more particles or fewer classes",
+            hint="give more particles or fewer classes",
         )
 
 
@@ -176,4 +176,4 @@ def check_classify3d(
     check_options(options, references, masked=masked)
     _check_particles(options, table, options.count(references))
     chosen_mask_diameter(options.mask_diameter, table, None)
-    return look_before(options, table, source, options.resolution_limit)
+    return preflighted(options, table, source, options.resolution_limit)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.config.classify import Classify3dConfig, Classify3dOptions
-from vitreous.engine.adaptive_search import coarse_look
+from vitreous.engine.adaptive_search import coarse_search
 from vitreous.engine.assignments import input_record, noise_record, posed_table
 from vitreous.engine.grid_search import SMALL_BOX
 from vitreous.engine.junk import class_labels, effective_classes
@@ -23,13 +23,13 @@ from vitreous.engine.rings import load_rings
 from vitreous.engine.sorting import MARCH, SETTLED, duplicates, pass_resolution
 from vitreous.engine.state import SearchState
 from vitreous.jobs.classify3d.checks import check_options
+from vitreous.jobs.classify3d.context import RunContext, set_up
 from vitreous.jobs.classify3d.outputs import (
     Classified3d,
     class_records,
     in_common_frame,
     write_classified,
 )
-from vitreous.jobs.classify3d.task import Task, set_up
 from vitreous.jobs.maps.half_maps import Mask, read_mask
 from vitreous.ops.threads import one_thread
 from vitreous.particles.grid import common_grid
@@ -45,19 +45,19 @@ from vitreous.runs.replacement import CHECKPOINT
 from vitreous.schedules.class3d.begin import (
     begun,
     consensus,
-    guessed_grey,
+    guessed_intensity,
     marched,
     some,
     split,
-    with_grey,
+    with_intensity_scale,
     with_noise,
 )
 from vitreous.schedules.class3d.finish import class_maps, decoys, final_classes, last_pass
 from vitreous.schedules.class3d.pose_search import (
+    FineSearch,
     GridSearch,
-    NearLook,
     NearPoses,
-    Way,
+    PoseSearch,
     given_poses,
     near_given,
 )
@@ -73,56 +73,62 @@ from vitreous.schedules.class3d.steps import fold_step
 
 
 def _by_grid(
-    task: Task, saved: SearchState | None, on_event: OnEvent
-) -> tuple[SearchState, Way, float]:
+    context: RunContext, saved: SearchState | None, on_event: OnEvent
+) -> tuple[SearchState, PoseSearch, float]:
     """State that classes begin with, and how particles are then looked at: near a coarse look."""
-    options, table, frame, plan = task.options, task.table, task.frame, task.memory
+    options, table, frame, plan = context.options, context.table, context.frame, context.memory
     on_event({"event": "memory", **plan.record()})
     room = plan.room(IMAGES)
-    images = load_rings(table, task.source, frame, task.device, on_event, task.mode, room)
-    search = GridSearch(table, frame, images, task.operators, task.device, plan.tiling, options)
+    images = load_rings(table, context.source, frame, context.device, on_event, context.mode, room)
+    search = GridSearch(
+        table, frame, images, context.operators, context.device, plan.tiling, options
+    )
     state = saved
     if state is None:
-        resolution = task.first_resolution
+        resolution = context.first_resolution
         power = images.power(len(table.optics))
-        state = begun(task.first_maps(), power, task.first_rings)
+        state = begun(context.first_maps(), power, context.first_rings)
         if options.reference_greyscale == "relative":
-            state = guessed_grey(search, state, resolution)
+            state = guessed_intensity(search, state, resolution)
 
         def everywhere(state: SearchState, index: Tensor, rings: int) -> Any:
             return search.search(state, index, state.noise, search.places(resolution))
 
-        state = with_grey(options, state, everywhere, len(table))
-        if not task.alone:
+        state = with_intensity_scale(options, state, everywhere, len(table))
+        if not context.alone:
             index = some(len(table), options)
             state = with_noise(state, everywhere, index, images.mask_share)
-        state = marched(search, state, task.making, on_event)
-    look = coarse_look(search, state, pass_resolution(options.resolution_limit, 0), any_map=True)
-    return state, NearLook(search, look), images.mask_share
+        state = marched(search, state, context.making, on_event)
+    adaptive = coarse_search(
+        search, state, pass_resolution(options.resolution_limit, 0), any_map=True
+    )
+    return state, FineSearch(search, adaptive), images.mask_share
 
 
 def _by_poses(
-    task: Task, saved: SearchState | None, on_event: OnEvent
-) -> tuple[SearchState, Way, float]:
+    context: RunContext, saved: SearchState | None, on_event: OnEvent
+) -> tuple[SearchState, PoseSearch, float]:
     """State that classes begin with, and how particles are then looked at: near their poses."""
-    options, table, frame = task.options, task.table, task.frame
-    plan = refine_plan(options, table, frame.polar.rings, task.device)
+    options, table, frame = context.options, context.table, context.frame
+    plan = refine_plan(options, table, frame.polar.rings, context.device)
     on_event({"event": "memory", **plan.record()})
     room = plan.room(IMAGES)
-    planes = load_planes(table, task.source, frame, task.device, on_event, task.mode, room)
-    around = near_given(options, len(task.operators), frame)
-    way = NearPoses(planes, given_poses(table, frame), image_numbers(table), around, task.operators)
+    planes = load_planes(table, context.source, frame, context.device, on_event, context.mode, room)
+    around = near_given(options, len(context.operators), frame)
+    pose_search = NearPoses(
+        planes, given_poses(table, frame), image_numbers(table), around, context.operators
+    )
     state = saved
     if state is None:
-        state = begun(task.first_maps(), planes.power(len(table.optics)), task.first_rings)
-        state = with_grey(options, state, way.searched, len(table))
-        if task.alone:
+        state = begun(context.first_maps(), planes.power(len(table.optics)), context.first_rings)
+        state = with_intensity_scale(options, state, pose_search.searched, len(table))
+        if context.alone:
             rings = frame.rings_at(options.resolution_limit)
-            state = consensus(way, state, task.making, rings, options.seed)
+            state = consensus(pose_search, state, context.making, rings, options.seed)
         else:
             index = some(len(table), options)
-            state = with_noise(state, way.searched, index, planes.mask_share)
-    return state, way, planes.mask_share
+            state = with_noise(state, pose_search.searched, index, planes.mask_share)
+    return state, pose_search, planes.mask_share
 
 
 def _keeping(checkpoint: Checkpoint | None, begun: SearchState) -> Callable[[Progress], None]:
@@ -130,61 +136,69 @@ def _keeping(checkpoint: Checkpoint | None, begun: SearchState) -> Callable[[Pro
     return partial(save_progress, checkpoint, begun) if checkpoint else lambda _: None
 
 
-def _bound(checkpoint: Checkpoint, task: Task, on_event: OnEvent) -> Checkpoint:
+def _bound(checkpoint: Checkpoint, context: RunContext, on_event: OnEvent) -> Checkpoint:
     """The checkpoint, of this input alone."""
-    volumes = (task.making.mask, *(reference.volume for reference in task.references))
-    return replace(checkpoint, inputs=digest_of(task.table, task.source, *volumes), tell=on_event)
+    volumes = (context.making.mask, *(reference.volume for reference in context.references))
+    return replace(
+        checkpoint, inputs=digest_of(context.table, context.source, *volumes), tell=on_event
+    )
 
 
 def _sorted(
-    task: Task, checkpoint: Checkpoint | None, on_event: OnEvent
-) -> tuple[Progress, Way, float]:
+    context: RunContext, checkpoint: Checkpoint | None, on_event: OnEvent
+) -> tuple[Progress, PoseSearch, float]:
     """Sort the particles, or go on with it."""
-    options = task.options
-    checkpoint = checkpoint and _bound(checkpoint, task, on_event)
-    saved = load_saved(checkpoint, task.device) if checkpoint and checkpoint.resume else None
+    options = context.options
+    checkpoint = checkpoint and _bound(checkpoint, context, on_event)
+    saved = load_saved(checkpoint, context.device) if checkpoint and checkpoint.resume else None
     prepare = _by_poses if options.placed else _by_grid
-    state, way, share = prepare(task, None if saved is None else saved.begun, on_event)
-    folds = way.folds(options.seed)
+    state, pose_search, share = prepare(context, None if saved is None else saved.begun, on_event)
+    folds = pose_search.folds(options.seed)
     if saved is None:
-        progress = first_progress(split(options, state, task.making), folds, len(task.table))
+        progress = first_progress(split(options, state, context.making), folds, len(context.table))
     else:
         progress = saved.progress(folds.index)
-    step = fold_step(way, task.making, share, divided=options.hard)
+    step = fold_step(pose_search, context.making, share, divided=options.hard)
     keep = _keeping(checkpoint, state)
-    progress = sort(options, task.frame, progress, step, on_event, keep, evenly=task.alone)
-    return progress, way, share
+    progress = sort(options, context.frame, progress, step, on_event, keep, evenly=context.alone)
+    return progress, pose_search, share
 
 
 def _ended(
-    task: Task, progress: Progress, way: Way, share: float, on_event: OnEvent
+    context: RunContext,
+    progress: Progress,
+    pose_search: PoseSearch,
+    share: float,
+    on_event: OnEvent,
 ) -> Classified3d:
     """Last pass, maps and particles."""
-    options, frame, making = task.options, task.frame, task.making
-    step = fold_step(way, making, share, divided=options.hard)
+    options, frame, making = context.options, context.frame, context.making
+    step = fold_step(pose_search, making, share, divided=options.hard)
     on_event({"event": "final_pass", "stage": "last pass", "iteration": 0, "of": 1})
-    sorting, found = last_pass(progress.sorting, step, way, frame, leave_noise=task.alone)
+    sorting, found = last_pass(
+        progress.sorting, step, pose_search, frame, leave_noise=context.alone
+    )
     made = class_maps(sorting, making, options.seed)
-    shares = sorting.state.fractions
+    shares = sorting.state.class_priors
     alike = duplicates(frame, sorting.state, options.resolution_limit)
     alike = {n: other for n, other in alike.items() if n not in making.fixed}
     labels = class_labels(made.maps, shares, alike)
     few = [n + 1 for n, label in enumerate(labels) if label == "empty" and made.maps[n].any()]
-    junk = set[int]() if task.alone else decoys(found, task.decoys(labels), task.classes)
+    junk = set[int]() if context.alone else decoys(found, context.decoys(labels), context.classes)
     labels = ["decoy" if n in junk else label for n, label in enumerate(labels)]
     classes = final_classes(found, junk)
     laid = (
         {}
-        if task.alone or len(task.operators) > 1
+        if context.alone or len(context.operators) > 1
         else in_common_frame(made.maps, labels, shares.cpu().numpy(), frame.pixel_size)
     )
     record = {
         "seed": options.seed,
-        "device": str(task.device),
-        "input": input_record(task.table, frame.grid),
+        "device": str(context.device),
+        "input": input_record(context.table, frame.grid),
         "classes": class_records(found, classes, labels, alike, made, frame, making.fixed, laid),
         "decoys": sorted(n + 1 for n in junk),
-        "recognised_decoys": task.recognised(),
+        "recognised_decoys": context.recognised(),
         "effective_classes": effective_classes(found.by_map.mean(axis=0)),
         "passes": len(progress.sorting.changed),
         "changed": progress.sorting.changed,
@@ -192,15 +206,15 @@ def _ended(
         "settled_below": SETTLED,
         "passes_at_limit": max(len(progress.sorting.changed) - MARCH, 0),
         "flow": [table.tolist() for table in progress.flow],
-        "noise": noise_record(task.table, found),
-        "mask_diameter": task.mask_diameter,
+        "noise": noise_record(context.table, found),
+        "mask_diameter": context.mask_diameter,
         "resolution_limit": options.resolution_limit,
         "symmetry": options.symmetry,
-        "preflight": task.preflight,
+        "preflight": context.preflight,
         "hand": "as the references'",
     }
-    record["warnings"] = [*task.warnings, *findings(record, few)]
-    table = posed_table(task.table, found, classes)
+    record["warnings"] = [*context.warnings, *findings(record, few)]
+    table = posed_table(context.table, found, classes)
     return Classified3d(
         made.maps, made.half1, made.half2, made.curves, laid, making.fixed, frame, table, record
     )
@@ -225,18 +239,25 @@ def findings(record: dict[str, Any], few: list[int]) -> list[str]:
     return told
 
 
-def _classified(task: Task, checkpoint: Checkpoint | None, on_event: OnEvent) -> Classified3d:
+def _classified(
+    context: RunContext, checkpoint: Checkpoint | None, on_event: OnEvent
+) -> Classified3d:
     """Sort the particles of a task that was checked, and make the classes' maps."""
     began = time.monotonic()
-    particles = len(task.table)
+    particles = len(context.table)
     on_event(
-        {"event": "start", "job": "classify3d", "particles": particles, "warnings": task.warnings}
+        {
+            "event": "start",
+            "job": "classify3d",
+            "particles": particles,
+            "warnings": context.warnings,
+        }
     )
-    on_event({"event": "decoys", "recognised": task.recognised()})
-    with deterministic_on(task.device), one_thread(task.frame.box <= SMALL_BOX):
-        progress, way, share = _sorted(task, checkpoint, on_event)
+    on_event({"event": "decoys", "recognised": context.recognised()})
+    with deterministic_on(context.device), one_thread(context.frame.box <= SMALL_BOX):
+        progress, pose_search, share = _sorted(context, checkpoint, on_event)
         sorted_at = time.monotonic()
-        found = _ended(task, progress, way, share, on_event)
+        found = _ended(context, progress, pose_search, share, on_event)
     timings = {
         "sorting_s": round(sorted_at - began, 3),
         "final_pass_s": round(time.monotonic() - sorted_at, 3),
@@ -278,11 +299,11 @@ def classify3d(
     InputError, OptionError
         For input or options that cannot be used.
     """
-    task = set_up(table, images, references, options or Classify3dOptions(), mask)
-    return _classified(task, checkpoint, on_event)
+    context = set_up(table, images, references, options or Classify3dOptions(), mask)
+    return _classified(context, checkpoint, on_event)
 
 
-def _read(config: Classify3dConfig) -> tuple[Task, Mask | None]:
+def _read(config: Classify3dConfig) -> tuple[RunContext, Mask | None]:
     """Read and check all that a configuration names."""
     check_options(config, len(config.reference), masked=config.mask is not None)
     table = read_particles(config.particles)
@@ -316,12 +337,12 @@ def run_classify3d(config: Classify3dConfig, on_event: OnEvent = ignore) -> Path
         For input, options or output that cannot be used; nothing is then left half-written.
     """
     began = time.monotonic()
-    task, mask = _read(config)
+    context, mask = _read(config)
     if mask is not None:
-        task = replace(task, warnings=[*task.warnings, *mask.warnings])
-    with job_folder("classify3d", config, on_event, task.table.stacks) as job:
+        context = replace(context, warnings=[*context.warnings, *mask.warnings])
+    with job_folder("classify3d", config, on_event, context.table.stacks) as job:
         checkpoint = Checkpoint(job.path / CHECKPOINT, config, config.resume)
-        found = _classified(task, checkpoint, job.tell)
+        found = _classified(context, checkpoint, job.tell)
         write_classified(job.path, found)
         timings = {**found.record["timings"], "total_s": round(time.monotonic() - began, 3)}
         record = {**job_record("classify3d", config), **found.record, "timings": timings}

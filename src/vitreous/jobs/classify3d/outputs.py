@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.engine.assignments import Found
+from vitreous.engine.assignments import ParticleAssignments
 from vitreous.engine.images import Frame
 from vitreous.engine.junk import Label, duplicate_of
 from vitreous.io.fsc_xml import write_fsc_xml
@@ -139,7 +139,7 @@ def _mean(values: Float[np.ndarray, " n"]) -> float | None:
 
 
 def class_records(
-    found: Found,
+    found: ParticleAssignments,
     classes: Int[np.ndarray, " n"],
     labels: list[Label],
     alike: Mapping[int, int],

@@ -62,7 +62,7 @@ def reference(
 
 
 @dataclass(frozen=True)
-class Problem:
+class RunContext:
     """The particles as they are known so far, and what they are compared with.
 
     Attributes
@@ -172,33 +172,33 @@ class Compared:
         return self.observed, self.predicted, self.phase
 
 
-def _spectra(problem: Problem, band: Band, rows: np.ndarray, optics: Optics) -> Tensor:
+def _spectra(context: RunContext, band: Band, rows: np.ndarray, optics: Optics) -> Tensor:
     """Transforms of centred images with the odd aberrations known so far undone."""
-    images = torch.from_numpy(problem.source.read(rows)).to(problem.device)
+    images = torch.from_numpy(context.source.read(rows)).to(context.device)
     x, y = band.steps.long().unbind(1)
     spectrum = torch.fft.rfft2(images, norm="ortho")[:, y % band.box, x]
-    origins = torch.from_numpy(problem.poses.origins[rows] / band.pixel_size).float()
+    origins = torch.from_numpy(context.poses.origins[rows] / band.pixel_size).float()
     spectrum *= shift_phase(band.steps, origins - band.box // 2, band.box)
     if optics.turns_phases:
         spectrum *= beam_tilt_phase(band.metric, optics).conj()
     # Phases were flipped by the CTF as it was read, not as it is known by now.
-    read = problem.source.table
-    before = defocus_of(read, rows).to(problem.device)
+    read = context.source.table
+    before = defocus_of(read, rows).to(context.device)
     if before.flipped is None:
         return spectrum
     ctf = signed_ctf(band.metric, before, optics_of(read.optics[read.group[rows[0]]]))
     return as_if_recorded(spectrum, ctf, before)
 
 
-def _slices(problem: Problem, rows: np.ndarray, points: Tensor) -> tuple[Tensor, Tensor]:
+def _slices(context: RunContext, rows: np.ndarray, points: Tensor) -> tuple[Tensor, Tensor]:
     """Slices of each particle's own map at frequencies (x, y) in the map's steps, and moments."""
-    matrices = torch.from_numpy(problem.poses.matrices[rows]).to(points.device)
-    maps = len(problem.reference.cubes[0].data)
+    matrices = torch.from_numpy(context.poses.matrices[rows]).to(points.device)
+    maps = len(context.reference.cubes[0].data)
     values = torch.empty(maps, len(rows), len(points), dtype=torch.complex64, device=points.device)
-    half = torch.from_numpy(problem.half[rows])
+    half = torch.from_numpy(context.half[rows])
     for number in half.unique().tolist():
         own = half == number
-        values[:, own] = cubes.read_planes(problem.reference.cubes[number], points, matrices[own])
+        values[:, own] = cubes.read_planes(context.reference.cubes[number], points, matrices[own])
     in_plane = matrices[:, :2].to(torch.complex64)
     moments = (
         torch.einsum("nij,jnp->npi", in_plane, values[1:])
@@ -208,24 +208,24 @@ def _slices(problem: Problem, rows: np.ndarray, points: Tensor) -> tuple[Tensor,
     return values[0], moments
 
 
-def compare(problem: Problem, band: Band, rows: np.ndarray) -> Compared:
+def compare(context: RunContext, band: Band, rows: np.ndarray) -> Compared:
     """Images of some particles of one optics group beside their predictions.
 
     ``band`` is on the device that they are compared on.
     """
-    table = problem.table
+    table = context.table
     optics = optics_of(table.optics[table.group[rows[0]]])
-    ratio = problem.reference.field / band.field
-    slices, moments = _slices(problem, rows, magnified(band.steps, optics) * ratio)
-    defocus = defocus_of(table, rows).to(problem.device)
+    ratio = context.reference.field / band.field
+    slices, moments = _slices(context, rows, magnified(band.steps, optics) * ratio)
+    defocus = defocus_of(table, rows).to(context.device)
     points = magnified(band.metric, optics)
     amplitude = defocus.amplitude((points**2).sum(-1))
     if amplitude is not None:
         slices, moments = slices * amplitude, moments * amplitude[..., None]
     return Compared(
-        _spectra(problem, band, rows, optics),
+        _spectra(context, band, rows, optics),
         slices,
-        moments * (-2j * math.pi / problem.reference.box * ratio),
+        moments * (-2j * math.pi / context.reference.box * ratio),
         ctf_phase(band.metric, defocus, optics),
     )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitreous.engine.images import optics_of
 from vitreous.imaging.ctf import electron_wavelength, magnified
-from vitreous.jobs.ctf.comparison import Problem
+from vitreous.jobs.ctf.comparison import RunContext
 from vitreous.jobs.ctf.sweep import (
     compared,
     counter,
@@ -57,8 +57,8 @@ def _limit_warning(record: dict[str, Any]) -> list[str]:
 
 
 def refine_defocus(
-    problem: Problem, reach: float, on_event: OnEvent
-) -> tuple[Problem, list[dict[str, Any]], list[str]]:
+    context: RunContext, reach: float, on_event: OnEvent
+) -> tuple[RunContext, list[dict[str, Any]], list[str]]:
     """Problem with each particle's mean defocus refined; a record of each group; warnings.
 
     Parameters
@@ -66,20 +66,20 @@ def refine_defocus(
     reach : float
         Largest change tried, angstrom.
     """
-    done = counter("defocus", len(problem.table), on_event)
-    components, records = defocus_components(problem), []
-    for number, band, rows in groups(problem):
-        group = problem.table.optics[number]
+    done = counter("defocus", len(context.table), on_event)
+    components, records = defocus_components(context), []
+    for number, band, rows in groups(context):
+        group = context.table.optics[number]
         optics = optics_of(group)
         wavelength = electron_wavelength(optics.voltage)
         square = (magnified(band.metric, optics) ** 2).sum(-1)
         ring, ring_square = rings_of(square, wavelength, reach)
         offsets = offsets_tried(wavelength, float(square.max()) ** 0.5, reach)
-        here, squares, tried = (part.to(problem.device) for part in (ring, ring_square, offsets))
+        here, squares, tried = (part.to(context.device) for part in (ring, ring_square, offsets))
         gains = torch.cat(
             [
                 offset_gains(ring_sums(even_sums(*found.terms), here), squares, tried, wavelength)
-                for _, found in compared(problem, band, [rows], done)
+                for _, found in compared(context, band, [rows], done)
             ]
         ).cpu()
         fit = fit_offsets(gains, offsets)
@@ -98,7 +98,7 @@ def refine_defocus(
             }
         )
     warnings = [line for record in records for line in _limit_warning(record)]
-    return with_defocus(problem, components), records, warnings
+    return with_defocus(context, components), records, warnings
 
 
 def _by_micrograph(names: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
@@ -115,8 +115,8 @@ def _basis(points: Float[Tensor, "p 2"], wavelength: float) -> Float[Tensor, "p 
 
 
 def refine_astigmatism(
-    problem: Problem, micrograph: np.ndarray, on_event: OnEvent
-) -> tuple[Problem, list[dict[str, Any]]]:
+    context: RunContext, micrograph: np.ndarray, on_event: OnEvent
+) -> tuple[RunContext, list[dict[str, Any]]]:
     """Problem with each micrograph's defocus and astigmatism refined; a record of each group.
 
     Parameters
@@ -124,10 +124,10 @@ def refine_astigmatism(
     micrograph : integer array (particles,)
         Micrograph of each particle.
     """
-    done = counter("astigmatism", len(problem.table), on_event)
-    components, records = defocus_components(problem), []
-    for number, band, rows in groups(problem):
-        group = problem.table.optics[number]
+    done = counter("astigmatism", len(context.table), on_event)
+    components, records = defocus_components(context), []
+    for number, band, rows in groups(context):
+        group = context.table.optics[number]
         optics = optics_of(group)
         basis = _basis(magnified(band.metric, optics), electron_wavelength(optics.voltage))
         sets = _by_micrograph(micrograph, rows)
@@ -139,7 +139,7 @@ def refine_astigmatism(
                 basis,
                 band.radius,
             )
-            for _, part in groupby(compared(problem, band, sets, done), itemgetter(0))
+            for _, part in groupby(compared(context, band, sets, done), itemgetter(0))
         ]
         shrunk = shrink(
             torch.stack([fit.values for fit in fits]),
@@ -159,4 +159,4 @@ def refine_astigmatism(
                 **likelihood_ratio(sum(fit.gain for fit in fits), 3 * len(fits)),
             }
         )
-    return with_defocus(problem, components), records
+    return with_defocus(context, components), records

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from vitreous.engine.images import optics_of
 from vitreous.imaging.astigmatism import through_magnification
 from vitreous.imaging.ctf import magnified
-from vitreous.jobs.ctf.comparison import Compared, Problem
+from vitreous.jobs.ctf.comparison import Compared, RunContext
 from vitreous.jobs.ctf.sweep import (
     compared,
     counter,
@@ -69,30 +69,30 @@ def _gradients(found: Compared) -> GradientSums:
 
 
 def refine_magnification(
-    problem: Problem, on_event: OnEvent
-) -> tuple[Problem, list[dict[str, Any]], list[str]]:
+    context: RunContext, on_event: OnEvent
+) -> tuple[RunContext, list[dict[str, Any]], list[str]]:
     """Problem with each group's matrix refined, the defocus carried along; records; warnings.
 
     The defocus was fitted to images as recorded: its phases stay as they were while frequencies
     move.
     """
     records: list[dict[str, Any]] = []
-    done = counter("magnification", _ROUNDS * len(problem.table), on_event)
+    done = counter("magnification", _ROUNDS * len(context.table), on_event)
     for _ in range(_ROUNDS):
         records = []
-        for number, band, rows in groups(problem):
-            group = problem.table.optics[number]
+        for number, band, rows in groups(context):
+            group = context.table.optics[number]
             sums = reduce(
                 GradientSums.plus,
-                (_gradients(found) for _, found in compared(problem, band, [rows], done)),
+                (_gradients(found) for _, found in compared(context, band, [rows], done)),
             ).cpu()
             change, information = fit_magnification(sums, magnified(band.steps, optics_of(group)))
             step = np.eye(2) + change.numpy()
             matrix = step @ np.reshape(group.mag_matrix, (2, 2))
-            components = defocus_components(problem)
+            components = defocus_components(context)
             components[rows] = through_magnification(components[rows], step)
-            problem = with_defocus(
-                with_group(problem, number, mag_matrix=tuple(matrix.ravel().tolist())), components
+            context = with_defocus(
+                with_group(context, number, mag_matrix=tuple(matrix.ravel().tolist())), components
             )
             records.append(_record(group.number, matrix, information))
-    return problem, records, [line for record in records for line in _warnings(record)]
+    return context, records, [line for record in records for line in _warnings(record)]

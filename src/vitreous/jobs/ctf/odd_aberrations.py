@@ -17,7 +17,7 @@ from torch import Tensor
 from vitreous.engine.images import optics_of
 from vitreous.imaging.aberrations import added, zernike
 from vitreous.imaging.ctf import Optics, coma_scale, magnified
-from vitreous.jobs.ctf.comparison import Problem
+from vitreous.jobs.ctf.comparison import RunContext
 from vitreous.jobs.ctf.sweep import compared, counter, groups, with_group
 from vitreous.particles.optics import OpticsGroup
 from vitreous.runs.folder import OnEvent
@@ -95,21 +95,21 @@ def _record(
 
 
 def refine_odd(
-    problem: Problem, model: OddModel, on_event: OnEvent
-) -> tuple[Problem, list[dict[str, Any]], list[Float[np.ndarray, "3 s s"]]]:
+    context: RunContext, model: OddModel, on_event: OnEvent
+) -> tuple[RunContext, list[dict[str, Any]], list[Float[np.ndarray, "3 s s"]]]:
     """Problem with each group's odd aberrations refined; a record and phase_pictures of each.
 
     A shift common to all of a group's images goes into their origins.
     """
-    done = counter("odd aberrations", len(problem.table), on_event)
+    done = counter("odd aberrations", len(context.table), on_event)
     records, pictures = [], []
-    for number, band, rows in groups(problem):
-        group = problem.table.optics[number]
+    for number, band, rows in groups(context):
+        group = context.table.optics[number]
         optics = optics_of(group)
-        sets = [part for part in (rows[problem.half[rows] == h] for h in (0, 1)) if len(part)]
+        sets = [part for part in (rows[context.half[rows] == h] for h in (0, 1)) if len(part)]
         halves = [
             reduce(PhaseSums.plus, (odd_sums(*found.terms).total() for _, found in part)).cpu()
-            for _, part in groupby(compared(problem, band, sets, done), itemgetter(0))
+            for _, part in groupby(compared(context, band, sets, done), itemgetter(0))
         ]
         whole = reduce(PhaseSums.plus, halves)
         points = magnified(band.metric, optics)
@@ -120,9 +120,9 @@ def refine_odd(
         pictures.append(phase_pictures(whole, basis @ fit.values.float(), band.steps))
 
         values = fit.values.tolist()
-        problem = with_group(problem, number, **model.applied(group, values))
+        context = with_group(context, number, **model.applied(group, values))
         moved = np.reshape(group.mag_matrix, (2, 2)).T @ np.array(values[:2])
-        origins = problem.poses.origins.copy()
+        origins = context.poses.origins.copy()
         origins[rows] -= moved
-        problem = replace(problem, poses=replace(problem.poses, origins=origins))
-    return problem, records, pictures
+        context = replace(context, poses=replace(context.poses, origins=origins))
+    return context, records, pictures

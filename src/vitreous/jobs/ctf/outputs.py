@@ -16,7 +16,7 @@ from vitreous.imaging.astigmatism import to_components
 from vitreous.io.atomic import atomic_path
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import StarBlock
-from vitreous.jobs.ctf.comparison import Problem
+from vitreous.jobs.ctf.comparison import RunContext
 from vitreous.particles.columns import as_cells
 from vitreous.particles.optics import MAG_COLUMNS, OpticsGroup
 from vitreous.particles.table import ParticleTable
@@ -50,9 +50,9 @@ def _optics_block(block: StarBlock, table: ParticleTable, config: CtfRefineConfi
     return block.with_frame(frame)
 
 
-def written_table(problem: Problem, config: CtfRefineConfig) -> ParticleTable:
+def written_table(context: RunContext, config: CtfRefineConfig) -> ParticleTable:
     """Table whose blocks hold what was refined; all else stands as it was read."""
-    table = problem.table
+    table = context.table
     if config.defocus or config.astigmatism or config.magnification:
         columns = {
             "rlnDefocusU": table.defocus_u,
@@ -64,7 +64,7 @@ def written_table(problem: Problem, config: CtfRefineConfig) -> ParticleTable:
             table, block=table.block.with_frame(table.block.frame.with_columns(**cells))
         )
     if config.beam_tilt or config.trefoil:
-        angles, origins = problem.poses.angles.T, problem.poses.origins.T
+        angles, origins = context.poses.angles.T, context.poses.origins.T
         table = table.with_poses(*angles, *origins)
     if table.optics_block is not None:
         table = replace(table, optics_block=_optics_block(table.optics_block, table, config))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.errors import InputError
-from vitreous.jobs.ctf.comparison import Band, Compared, Problem, batches, compare
+from vitreous.jobs.ctf.comparison import Band, Compared, RunContext, batches, compare
 
 _SAMPLE = 1000
 """Particles of an optics group that signal and noise are measured on."""
@@ -45,18 +45,18 @@ class Scale:
         )
 
 
-def _require_likeness(problem: Problem, rows: np.ndarray, score: float) -> None:
+def _require_likeness(context: RunContext, rows: np.ndarray, score: float) -> None:
     if score < _SEEN:
-        group = problem.table.optics[problem.table.group[rows[0]]]
+        group = context.table.optics[context.table.group[rows[0]]]
         raise InputError(
             f"the particles of optics group {group.number} are not like the map's projections: "
             f"they correlate at {score:.1f} standard errors, expected {_SEEN:g} or more",
-            where=problem.table.path,
-            mend="check that map and particles are of one refinement, of one hand and contrast",
+            where=context.table.path,
+            hint="check that map and particles are of one refinement, of one hand and contrast",
         )
 
 
-def measured_scale(problem: Problem, band: Band, rows: np.ndarray) -> Scale:
+def measured_scale(context: RunContext, band: Band, rows: np.ndarray) -> Scale:
     """Signal and noise of an optics group, on a sample of its particles.
 
     Raises
@@ -64,12 +64,12 @@ def measured_scale(problem: Problem, band: Band, rows: np.ndarray) -> Scale:
     InputError
         If the particles do not look like the map.
     """
-    draw = np.random.default_rng(problem.seed).permutation(rows)[:_SAMPLE]
+    draw = np.random.default_rng(context.seed).permutation(rows)[:_SAMPLE]
     shell = band.radius.round().long()
     count = int(shell.max()) + 1
     cross, model, power = torch.zeros(3, count, dtype=torch.float64, device=shell.device)
     for batch in batches(np.sort(draw), band):
-        found = compare(problem, band, batch)
+        found = compare(context, band, batch)
         predicted = found.predicted * torch.sin(found.phase)
         for total, values in (
             (cross, (found.observed * predicted.conj()).real),
@@ -81,5 +81,5 @@ def measured_scale(problem: Problem, band: Band, rows: np.ndarray) -> Scale:
     signal = (cross / model.clamp(min=1e-30)).clamp(min=0)
     variance = ((power - signal**2 * model) / members).clamp(min=1e-30)
     score = (cross / variance).sum() / (model / variance / 2).sum().clamp(min=1e-30).sqrt()
-    _require_likeness(problem, rows, float(score))
+    _require_likeness(context, rows, float(score))
     return Scale(signal[shell].float(), variance.sqrt()[shell].float())

@@ -14,7 +14,7 @@ from vitreous.config.ctf import CtfRefineConfig
 from vitreous.errors import InputError, OptionError
 from vitreous.imaging.map_grid import cubic
 from vitreous.io.mrc import read_map
-from vitreous.jobs.ctf.comparison import Problem, reference
+from vitreous.jobs.ctf.comparison import RunContext, reference
 from vitreous.jobs.maps.half_maps import open_half_maps
 from vitreous.particles.groups import given_halves
 from vitreous.particles.meaning import PREMULTIPLIED
@@ -43,14 +43,14 @@ def check_options(config: CtfRefineConfig) -> None:
         raise OptionError(
             "nothing to refine",
             where="vitreous ctf-refine",
-            mend="pass --defocus, --astigmatism, --beam-tilt, --trefoil or --magnification",
+            hint="pass --defocus, --astigmatism, --beam-tilt, --trefoil or --magnification",
         )
     halves = [config.half1, config.half2].count(None)
     if not (halves == 0 and config.map is None) and not (halves == 2 and config.map is not None):
         raise OptionError(
             "expected either two half-maps or one map",
             where="--half1, --half2, --map",
-            mend="give --half1 and --half2, or --map alone",
+            hint="give --half1 and --half2, or --map alone",
         )
     for value, where in (
         (config.resolution_limit, "--resolution-limit"),
@@ -58,7 +58,7 @@ def check_options(config: CtfRefineConfig) -> None:
         (config.defocus_range, "--defocus-range"),
     ):
         if value is not None and not (math.isfinite(value) and value > 0):
-            raise OptionError(f"{value:g} A, expected more than 0", where=where, mend="mend it")
+            raise OptionError(f"{value:g} A, expected more than 0", where=where, hint="mend it")
 
 
 def _check_table(config: CtfRefineConfig, table: ParticleTable) -> None:
@@ -68,14 +68,14 @@ def _check_table(config: CtfRefineConfig, table: ParticleTable) -> None:
             f"the images were multiplied by their CTF (_{PREMULTIPLIED}), which a better defocus "
             "would no longer fit",
             where=table.path,
-            mend="extract the particles without multiplying them, and again afterwards with it",
+            hint="extract the particles without multiplying them, and again afterwards with it",
         )
     asked = [name for name in _OF_GROUPS if getattr(config, name)]
     if asked and table.optics_block is None:
         raise InputError(
             f"has no optics table (RELION 3.0), which {' and '.join(asked)} would be written to",
             where=table.path,
-            mend="convert it with relion_convert_star",
+            hint="convert it with relion_convert_star",
         )
     for group in table.optics:
         if config.beam_tilt and group.cs == 0:
@@ -83,13 +83,13 @@ def _check_table(config: CtfRefineConfig, table: ParticleTable) -> None:
                 f"optics group {group.number} has no spherical aberration, so that beam tilt "
                 "leaves no trace",
                 where=table.path,
-                mend="refine without --beam-tilt",
+                hint="refine without --beam-tilt",
             )
     if config.astigmatism and "rlnMicrographName" not in table.columns:
         raise InputError(
             "no column _rlnMicrographName, which --astigmatism groups particles by",
             where=table.path,
-            mend="add it or refine without --astigmatism",
+            hint="add it or refine without --astigmatism",
         )
 
 
@@ -99,8 +99,8 @@ def _halves(
     """Index of the map that each particle is compared with, and warnings."""
     if config.map is not None:
         return np.zeros(len(table), dtype=np.int64), ()
-    mend = "give the particles of a gold-standard refinement, or one map with --map"
-    found = given_halves(table, mend)
+    hint = "give the particles of a gold-standard refinement, or one map with --map"
+    found = given_halves(table, hint)
     # A particle's own noise is in the map of its half, where it speaks for the present values.
     return 2 - found.half, found.warnings
 
@@ -142,7 +142,7 @@ def _maps(config: CtfRefineConfig) -> _Maps:
             raise InputError(
                 f"has a box of {mask.shape[0]} px, but {config.map} one of {volume.shape[0]} px",
                 where=config.mask,
-                mend="give a mask on the map's grid",
+                hint="give a mask on the map's grid",
             )
         volume = volume * torch.from_numpy(mask)
     return _Maps((volume,), pixel_size, 2 * pixel_size)
@@ -159,7 +159,7 @@ def table_warnings(table: ParticleTable) -> list[str]:
     return [*table.notes, words]
 
 
-def open_problem(config: CtfRefineConfig) -> Problem:
+def open_context(config: CtfRefineConfig) -> RunContext:
     """Read and check everything; the reference goes to the job's device.
 
     Raises
@@ -179,10 +179,10 @@ def open_problem(config: CtfRefineConfig) -> Problem:
         raise OptionError(
             f"detail from {config.lowest_resolution:g} to {finest:.1f} A is too little to compare",
             where="--resolution-limit, --lowest-resolution",
-            mend="give better maps, a finer --resolution-limit or a coarser --lowest-resolution",
+            hint="give better maps, a finer --resolution-limit or a coarser --lowest-resolution",
         )
     volumes = tuple(volume.to(device) for volume in maps.volumes)
-    return Problem(
+    return RunContext(
         table,
         source,
         poses,

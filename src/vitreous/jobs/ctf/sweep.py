@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.imaging.astigmatism import from_components, to_components
-from vitreous.jobs.ctf.comparison import Band, Compared, Problem, band_of, batches, compare
+from vitreous.jobs.ctf.comparison import Band, Compared, RunContext, band_of, batches, compare
 from vitreous.jobs.ctf.scale import measured_scale
 from vitreous.runs.folder import OnEvent
 
@@ -30,16 +30,16 @@ def counter(stage: str, total: int, on_event: OnEvent) -> Done:
     return more
 
 
-def groups(problem: Problem) -> Iterator[tuple[int, Band, np.ndarray]]:
+def groups(context: RunContext) -> Iterator[tuple[int, Band, np.ndarray]]:
     """Index, frequencies and rows of every optics group."""
-    table = problem.table
+    table = context.table
     for number, group in enumerate(table.optics):
-        band = band_of(group, problem.finest, problem.coarsest)
+        band = band_of(group, context.finest, context.coarsest)
         yield number, band, np.flatnonzero(table.group == number)
 
 
 def compared(
-    problem: Problem, band: Band, sets: Iterable[np.ndarray], done: Done
+    context: RunContext, band: Band, sets: Iterable[np.ndarray], done: Done
 ) -> Iterator[tuple[int, Compared]]:
     """Comparisons, in units of the noise, of sets of rows of one optics group.
 
@@ -47,30 +47,30 @@ def compared(
     ------
     Index of the set, and the comparison of some of its rows.
     """
-    sets, band = list(sets), band.to(problem.device)
-    scale = measured_scale(problem, band, np.concatenate(sets))
+    sets, band = list(sets), band.to(context.device)
+    scale = measured_scale(context, band, np.concatenate(sets))
     for index, rows in enumerate(sets):
         for batch in batches(rows, band):
-            yield index, scale.whitened(compare(problem, band, batch))
+            yield index, scale.whitened(compare(context, band, batch))
             done(len(batch))
 
 
-def with_group(problem: Problem, number: int, **changes: Any) -> Problem:
+def with_group(context: RunContext, number: int, **changes: Any) -> RunContext:
     """Problem with some values of an optics group changed."""
-    optics = list(problem.table.optics)
+    optics = list(context.table.optics)
     optics[number] = replace(optics[number], **changes)
-    return replace(problem, table=replace(problem.table, optics=tuple(optics)))
+    return replace(context, table=replace(context.table, optics=tuple(optics)))
 
 
-def defocus_components(problem: Problem) -> Float[np.ndarray, "n 3"]:
+def defocus_components(context: RunContext) -> Float[np.ndarray, "n 3"]:
     """Mean defocus and astigmatism of every particle, as in imaging.astigmatism."""
-    table = problem.table
+    table = context.table
     columns = (table.defocus_u, table.defocus_v, table.defocus_angle)
     return to_components(*(np.asarray(column) for column in columns))
 
 
-def with_defocus(problem: Problem, components: Float[np.ndarray, "n 3"]) -> Problem:
+def with_defocus(context: RunContext, components: Float[np.ndarray, "n 3"]) -> RunContext:
     """Problem with these in the place of the particles' defocus."""
     u, v, angle = from_components(components)
-    table = replace(problem.table, defocus_u=u, defocus_v=v, defocus_angle=angle)
-    return replace(problem, table=table)
+    table = replace(context.table, defocus_u=u, defocus_v=v, defocus_angle=angle)
+    return replace(context, table=table)

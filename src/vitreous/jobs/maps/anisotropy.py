@@ -44,7 +44,7 @@ def read_views(path: Path) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "
         raise InputError(
             "no particles with the columns _rlnAngleRot and _rlnAngleTilt",
             where=path,
-            mend="give the STAR file of a refinement or of vitreous abinit",
+            hint="give the STAR file of a refinement or of vitreous abinit",
         )
     rot, tilt = (numbers(block, name, path) for name in _ANGLES)
     return rot, tilt

@@ -37,7 +37,7 @@ def check_curvature(config: ReconstructConfig) -> None:
         for name, default in (("curvature", "forward"), ("ewald_diameter", None)):
             if getattr(config, name) != default:
                 raise OptionError(
-                    "needs the Ewald sphere", where=flag(name), mend="give --ewald too"
+                    "needs the Ewald sphere", where=flag(name), hint="give --ewald too"
                 )
         return
     for refused, option in (
@@ -48,18 +48,18 @@ def check_curvature(config: ReconstructConfig) -> None:
             raise OptionError(
                 "the sphere's two halves are told apart by the whole CTF",
                 where=f"--ewald, {option}",
-                mend="give one of them",
+                hint="give one of them",
             )
     if config.curvature == "both" and (config.halves == "none" or config.subset is not None):
         raise OptionError(
             "only two half-maps tell which way is better",
             where="--curvature",
-            mend="reconstruct halves, or give forward or reverse",
+            hint="reconstruct halves, or give forward or reverse",
         )
     diameter = config.ewald_diameter
     if diameter is not None and not (math.isfinite(diameter) and diameter > 0):
         raise OptionError(
-            f"{diameter:g}, expected more than 0", where="--ewald-diameter", mend="give angstroms"
+            f"{diameter:g}, expected more than 0", where="--ewald-diameter", hint="give angstroms"
         )
 
 

@@ -131,13 +131,13 @@ def same_grid(path: Path, box: int, own: float, like: Path, n: int, pixel_size: 
         raise InputError(
             f"has a box of {box} px, but {like} one of {n} px",
             where=path,
-            mend="give maps and masks on one grid, for instance those of one refinement",
+            hint="give maps and masks on one grid, for instance those of one refinement",
         )
     if abs(own / pixel_size - 1) > _SAME_PIXEL:
         raise InputError(
             f"has pixels of {own:g} A, but {like} of {pixel_size:g} A",
             where=path,
-            mend="give files of one refinement, or mend their headers (or --pixel-size, for all)",
+            hint="give files of one refinement, or mend their headers (or --pixel-size, for all)",
         )
 
 
@@ -165,7 +165,7 @@ def read_mask(
         raise InputError(
             f"is {' x '.join(map(str, mask.shape))}, expected a cube",
             where=path,
-            mend="give a mask on the map's grid",
+            hint="give a mask on the map's grid",
         )
     same_grid(path, int(mask.shape[-1]), own, like, n, pixel_size)
     low, high = float(mask.min()), float(mask.max())
@@ -173,13 +173,13 @@ def read_mask(
         raise InputError(
             f"holds values from {low:g} to {high:g}, expected a mask from 0 to 1",
             where=path,
-            mend="give a mask rather than a map, or scale it",
+            hint="give a mask rather than a map, or scale it",
         )
     if high < 0.5:
         raise InputError(
             f"holds no value above {high:g}, so nothing lies within it",
             where=path,
-            mend="give a mask that is 1 where the molecule is",
+            hint="give a mask that is 1 where the molecule is",
         )
     core, edge = (mask >= 0.99).sum(), ((mask > 0.01) & (mask < 0.99)).sum()
     hard = bool(edge < _HARD * core) and bool(core < mask.numel())
@@ -192,7 +192,7 @@ def _sphere(n: int, pixel_size: float, diameter: float) -> Mask:
         raise OptionError(
             f"{diameter:g} A is not between 0 and the box of {n * pixel_size:g} A",
             where="--mask-diameter",
-            mend="give the molecule's largest diameter, with a margin",
+            hint="give the molecule's largest diameter, with a margin",
         )
     sphere = soft_sphere(n, diameter / 2 / pixel_size, _SPHERE_EDGE)
     return Mask(sphere, {"source": "sphere", "diameter": diameter})
@@ -206,7 +206,7 @@ def _automatic(
         raise InputError(
             "no density stands out of the noise, even at 40 A, to make a mask round",
             where=half,
-            mend="give --mask or --mask-diameter",
+            hint="give --mask or --mask-diameter",
         )
     record = {
         "source": "automatic",
@@ -235,10 +235,10 @@ def open_half_maps(
         values outside 0 to 1 in the mask, and where no density stands out to mask.
     """
     if mask is not None and mask_diameter is not None:
-        raise OptionError("two masks", where="--mask, --mask-diameter", mend="give one of them")
+        raise OptionError("two masks", where="--mask, --mask-diameter", hint="give one of them")
     if pixel_size is not None and not (math.isfinite(pixel_size) and pixel_size > 0):
         raise OptionError(
-            f"{pixel_size:g} A, expected more than 0", where="--pixel-size", mend="give angstroms"
+            f"{pixel_size:g} A, expected more than 0", where="--pixel-size", hint="give angstroms"
         )
     first, size = _read(half1, pixel_size)
     second, own = _read(half2, pixel_size)
@@ -248,7 +248,7 @@ def open_half_maps(
         raise InputError(
             f"is the same map as {half1}: their FSC is 1 in every shell",
             where=half2,
-            mend="give the maps of two independent halves of the particles",
+            hint="give the maps of two independent halves of the particles",
         )
     if mask is not None:
         found = read_mask(mask, half1, n, size, pixel_size)
@@ -277,7 +277,7 @@ def _within_earlier_mask(halves: HalfMaps, path: Path) -> HalfMaps:
             f"was masked before, so tightly that nothing is left to judge within it: its envelope "
             f"takes {before.share:.2%} of the box, of which the edge takes {before.edge} px",
             where=path,
-            mend=_UNMASKED,
+            hint=_UNMASKED,
         )
     warning = (
         f"The half-maps were masked before: outside {before.share:.1%} of the box they hold no "

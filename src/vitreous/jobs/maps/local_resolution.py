@@ -48,7 +48,7 @@ def _check(config: LocalResolutionConfig) -> None:
         raise OptionError(
             f"{config.threshold:g} is not between 0 and 1",
             where="--threshold",
-            mend="give 0.143 or 0.5",
+            hint="give 0.143 or 0.5",
         )
 
 
@@ -64,7 +64,7 @@ def _window(config: LocalResolutionConfig, halves: HalfMaps, resolution: float) 
             f"{config.window:g} A is not between {least:g} and {most:g} A, which is "
             f"{_NARROWEST:g} to {widest:g} pixels",
             where="--window",
-            mend="give some seven times the resolution",
+            hint="give some seven times the resolution",
         )
     return local_window(diameter)
 
@@ -126,7 +126,7 @@ def run_local_resolution(config: LocalResolutionConfig, on_event: OnEvent = igno
         raise InputError(
             f"does not agree with {config.half1} at any frequency within the mask",
             where=config.half2,
-            mend="check that both are halves of one refinement and lie in the mask",
+            hint="check that both are halves of one refinement and lie in the mask",
         )
     window = _window(config, halves, resolution)
     with job_folder("local-resolution", config, on_event) as job:

@@ -86,7 +86,7 @@ def read_model_and_map(config: ModelCheckConfig) -> ModelAndMap:
         raise OptionError(
             "FSC-work and FSC-free take both half-maps",
             where="--half1, --half2",
-            mend="give both or none",
+            hint="give both or none",
         )
     array, pixel_size = read_map(config.map)
     volume = cubic(array, config.map)
@@ -105,14 +105,14 @@ def read_model_and_map(config: ModelCheckConfig) -> ModelAndMap:
         raise OptionError(
             f"{config.resolution_limit:g} A is finer than two pixels of {pixel_size:g} A",
             where="--resolution-limit",
-            mend=f"give at least {finest:g}",
+            hint=f"give at least {finest:g}",
         )
     model, origin = read_placed(config.model), np.array(read_density(config.map).origin)
     if model.atoms.diameter > 3 * box * pixel_size:
         raise InputError(
             f"is {model.atoms.diameter:.0f} A across, but the map {box * pixel_size:.0f} A",
             where=config.model,
-            mend="give a model of what the map shows",
+            hint="give a model of what the map shows",
         )
     given = ModelAndMap(model, volume, tuple(halves), mask, pixel_size, origin)
     if not config.fit:
@@ -135,7 +135,7 @@ def comparison_mask(given: ModelAndMap, placement: Placement) -> Mask:
         raise InputError(
             "no atom lies within the map's box as it is placed",
             where=given.model.atoms.path,
-            mend="leave out --no-fit, or place it in the map's frame",
+            hint="leave out --no-fit, or place it in the map's frame",
         )
     return Mask(mask, {"source": "model"})
 

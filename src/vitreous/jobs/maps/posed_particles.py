@@ -102,9 +102,9 @@ class PosedParticles:
         )
 
 
-def _column(table: ParticleTable, name: str, mend: str) -> Float[np.ndarray, " n"]:
+def _column(table: ParticleTable, name: str, hint: str) -> Float[np.ndarray, " n"]:
     if name not in table.columns:
-        raise InputError(f"no column _{name}", where=table.path, mend=mend)
+        raise InputError(f"no column _{name}", where=table.path, hint=hint)
     return numbers(table.block, name, table.path)
 
 
@@ -118,7 +118,7 @@ def _only(table: ParticleTable, rows: np.ndarray, name: str, value: int | None) 
         raise InputError(
             f"no particles with {value} in the column _{name} (it holds {found})",
             where=table.path,
-            mend="give one that is there",
+            hint="give one that is there",
         )
     return rows[there == value]
 
@@ -140,7 +140,7 @@ def _halves(config: ReconstructConfig, table: ParticleTable, rows: np.ndarray) -
             raise InputError(
                 f"half {number} has no particles",
                 where=table.path,
-                mend="pass --halves random or, for the whole alone, --halves none",
+                hint="pass --halves random or, for the whole alone, --halves none",
             )
     return found
 
@@ -158,14 +158,14 @@ def _weights(
             f"{table.row_name(row)} has the weight {weight.min():g} in the column _{name}, "
             "expected 0 or more",
             where=table.path,
-            mend="mend that cell",
+            hint="mend that cell",
         )
     groups = np.ones(len(rows)) if half is None else half
     if min(weight[groups == group].sum() for group in np.unique(groups)) == 0:
         raise InputError(
             f"all weights in the column _{name} are 0, or those of a half",
             where=table.path,
-            mend="give another column",
+            hint="give another column",
         )
     return weight
 
@@ -194,7 +194,7 @@ def choose_particles(config: ReconstructConfig, table: ParticleTable) -> PosedPa
         raise OptionError(
             "one subset makes one map, but halves are asked for",
             where="--subset, --halves",
-            mend="give one of them",
+            hint="give one of them",
         )
     if config.ctf:
         require_ctf(table)
@@ -202,7 +202,7 @@ def choose_particles(config: ReconstructConfig, table: ParticleTable) -> PosedPa
         raise OptionError(
             "images that were multiplied by their CTF do not tell the sphere's two halves apart",
             where="--ewald",
-            mend="leave it out, or extract the particles without multiplying them",
+            hint="leave it out, or extract the particles without multiplying them",
         )
     poses = read_poses(table)
     rows = _only(table, np.arange(len(table)), "rlnClassNumber", config.class_)

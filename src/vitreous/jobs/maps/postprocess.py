@@ -53,16 +53,16 @@ def _check(config: PostprocessConfig) -> None:
     ):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise OptionError(
-                f"{value:g}, expected more than 0", where=where, mend="give angstroms"
+                f"{value:g}, expected more than 0", where=where, hint="give angstroms"
             )
     if config.fit_to is not None and config.fit_to >= config.fit_from:
         raise OptionError(
             f"{config.fit_to:g} A is not finer than --fit-from, {config.fit_from:g} A",
             where="--fit-to",
-            mend="give the finer resolution as --fit-to",
+            hint="give the finer resolution as --fit-to",
         )
     if config.bfactor is not None and not math.isfinite(config.bfactor):
-        raise OptionError(f"{config.bfactor:g}", where="--bfactor", mend="give angstrom^2")
+        raise OptionError(f"{config.bfactor:g}", where="--bfactor", hint="give angstrom^2")
 
 
 def _mtf_of_shells(config: PostprocessConfig, halves: HalfMaps) -> Float[np.ndarray, " s"]:

@@ -50,7 +50,7 @@ def _check(config: ReconstructConfig) -> None:
         raise OptionError(
             f"{config.padding}, expected {', '.join(map(str, _PADDINGS))}",
             where="--padding",
-            mend="leave it at 2",
+            hint="leave it at 2",
         )
     for value, where in (
         (config.resolution_limit, "--resolution-limit"),
@@ -58,7 +58,7 @@ def _check(config: ReconstructConfig) -> None:
     ):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise OptionError(
-                f"{value:g}, expected more than 0", where=where, mend="give angstroms"
+                f"{value:g}, expected more than 0", where=where, hint="give angstroms"
             )
     check_curvature(config)
 
@@ -71,7 +71,7 @@ def _grid(particles: PosedParticles, config: ReconstructConfig) -> MapGrid:
             f"{config.resolution_limit:g} A leaves fewer than {_LEAST_SHELLS} shells of a box "
             f"{grid.width:g} A wide",
             where="--resolution-limit",
-            mend=f"give at most {grid.width / _LEAST_SHELLS:g}",
+            hint=f"give at most {grid.width / _LEAST_SHELLS:g}",
         )
     for diameter, where in (
         (config.mask_diameter, "--mask-diameter"),
@@ -81,7 +81,7 @@ def _grid(particles: PosedParticles, config: ReconstructConfig) -> MapGrid:
             raise OptionError(
                 f"a sphere of {diameter:g} A does not fit the box of {grid.width:g} A",
                 where=where,
-                mend=f"give a diameter of at most {grid.width:g}",
+                hint=f"give a diameter of at most {grid.width:g}",
             )
     return grid
 
@@ -107,7 +107,7 @@ def _check_memory(
         raise OptionError(
             f"needs {in_gb['needed_GB']} GB of memory, {in_gb['free_GB']} GB are free",
             where=config.particles,
-            mend="give a coarser --resolution-limit, or --subset 1 and 2 one after the other",
+            hint="give a coarser --resolution-limit, or --subset 1 and 2 one after the other",
         )
     return in_gb
 

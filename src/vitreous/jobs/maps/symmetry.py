@@ -25,7 +25,7 @@ from vitreous.runs.targets import inputs_of, spared
 from vitreous.validate.fsc import fsc, resolution_at
 from vitreous.validate.symmetry.group_score import GroupScore
 from vitreous.validate.symmetry.point_groups import GROUPS, SymmetryFinding, find_symmetry, testable
-from vitreous.validate.symmetry.turning import symmetrised, turned
+from vitreous.validate.symmetry.rotate import rotate_map, symmetrise_map
 
 _DEFAULT_RESOLUTION = 10.0
 """Angstrom, where no half-maps tell better."""
@@ -67,7 +67,7 @@ def _wanted(config: SymmetryConfig) -> str | None:
     if config.align is None:
         if config.impose:
             raise OptionError(
-                "needs a group to impose", where="--impose", mend="add --align auto or a group"
+                "needs a group to impose", where="--impose", hint="add --align auto or a group"
             )
         return None
     if config.align.strip().lower() == "auto":
@@ -85,7 +85,7 @@ def _halves(
         raise OptionError(
             "one half-map alone does not tell the noise",
             where="--half1, --half2",
-            mend="give both or none",
+            hint="give both or none",
         )
     maps = []
     for path in (config.half1, config.half2):
@@ -96,7 +96,7 @@ def _halves(
                 f"has {array.shape[0]} px of {own:g} A, but the map {volume.shape[0]} px of "
                 f"{pixel_size:g} A",
                 where=path,
-                mend="give half-maps of the same box and pixel size as the map's",
+                hint="give half-maps of the same box and pixel size as the map's",
             )
     return maps[0], maps[1]
 
@@ -111,7 +111,7 @@ def _resolution(
             raise OptionError(
                 f"{config.resolution_limit:g} A is finer than two pixels of {pixel_size:g} A",
                 where="--resolution-limit",
-                mend=f"give at least {nyquist:g}",
+                hint=f"give at least {nyquist:g}",
             )
         return config.resolution_limit
     if halves is None:
@@ -124,7 +124,7 @@ def _resolution(
         raise InputError(
             "agrees with the other half-map at no resolution",
             where=config.half1,
-            mend="give two half-maps of one particle, in the same place",
+            hint="give two half-maps of one particle, in the same place",
         )
     return found
 
@@ -137,7 +137,7 @@ def _targets(config: SymmetryConfig) -> tuple[Path | None, Path | None]:
     out = out or config.map.with_name(f"{config.map.stem}_symmetry.mrc")
     aligned, table = None if config.align is None else out, out.with_suffix(".json")
     if aligned == table:
-        raise OptionError(f"{out} is where the scores go", where="--out", mend="name a map")
+        raise OptionError(f"{out} is where the scores go", where="--out", hint="name a map")
     for path in (aligned, table):
         if path is not None:
             spared(path, inputs_of(config), config.overwrite)
@@ -158,7 +158,7 @@ def _chosen(finding: SymmetryFinding, wanted: str | None, path: Path) -> GroupSc
         or f"no point group holds: {best.group}, the nearest, scores {best.score:.2f} where the "
         f"noise allows {best.allowed:.2f}",
         where=path,
-        mend="name a group with --align to use it all the same",
+        hint="name a group with --align to use it all the same",
     )
 
 
@@ -172,9 +172,9 @@ def _laid(
     volume: Float[Tensor, "n n n"], chosen: GroupScore, impose: bool
 ) -> Float[Tensor, "n n n"]:
     if not impose:
-        return turned(volume, chosen.matrix, chosen.shift)
+        return rotate_map(volume, chosen.matrix, chosen.shift)
     operators = point_group(chosen.group)
-    return symmetrised(volume, operators, chosen.matrix, chosen.shift)
+    return symmetrise_map(volume, operators, chosen.matrix, chosen.shift)
 
 
 @on_its_threads

@@ -41,7 +41,7 @@ def _model_block(model: Path, name: str, column: str) -> StarBlock:
         raise InputError(
             f"no table data_{name} with a column _{column}",
             where=model,
-            mend="give the model.star of a RELION classification or refinement",
+            hint="give the model.star of a RELION classification or refinement",
         )
     return block
 
@@ -79,7 +79,7 @@ def _from_result(path: Path) -> list[ClassRecord]:
         raise InputError(
             f"tells of no classes ({type(error).__name__}: {error})",
             where=path,
-            mend="give the result.json of vitreous abinit or classify3d, or a model.star of RELION",
+            hint="give the result.json of vitreous abinit or classify3d, or a model.star of RELION",
         ) from error
 
 
@@ -98,7 +98,7 @@ def read_classes(star: Path, source: Path | None) -> list[ClassRecord]:
             "beside it lies neither the result.json of vitreous abinit or classify3d nor, for "
             "X_data.star of RELION, X_model.star",
             where=star,
-            mend="say with --classes-from where the classes are described",
+            hint="say with --classes-from where the classes are described",
         )
     return _from_result(source) if source.suffix == ".json" else _from_model(source)
 

@@ -42,7 +42,7 @@ def _group(name: str) -> str:
         raise OptionError(
             f"{name!r}: helices are not expanded, as they have a rise and no finite group",
             where="--symmetry",
-            mend="use relion_particle_symmetry_expand --helix, or name a point group",
+            hint="use relion_particle_symmetry_expand --helix, or name a point group",
         )
     return normalise_name(name)
 
@@ -58,7 +58,7 @@ def run_expand_symmetry(config: ExpandSymmetryConfig, on_event: OnEvent = ignore
     group = _group(config.symmetry)
     if group == "C1":
         raise OptionError(
-            "C1 has one pose for each particle", where="--symmetry", mend="name the map's group"
+            "C1 has one pose for each particle", where="--symmetry", hint="name the map's group"
         )
     spared(config.out, inputs_of(config), config.overwrite)
     table = read_particles(config.particles, need_images=False)

@@ -67,7 +67,7 @@ def column_scales(table: ParticleTable) -> Float[np.ndarray, " n"]:
             "no column _rlnGroupScaleCorrection, and no model.star beside the table that tells "
             "it of its groups",
             where=table.path,
-            mend="pass --particle-scale none or fitted",
+            hint="pass --particle-scale none or fitted",
         )
     return found
 
@@ -104,7 +104,7 @@ def _sure_scale(found: Match, number: int, source: ImageSource) -> tuple[float, 
             f"the images of optics group {number} do not show the map at their poses: its "
             f"projections fit with a scale of {scale:.3g} +- {error:.2g}",
             where=source.table.path,
-            mend="check that map and poses are of one refinement and that particles are white, or "
+            hint="check that map and poses are of one refinement and that particles are white, or "
             "pass --greyscale absolute",
         )
     return scale, error

@@ -64,7 +64,7 @@ def class_list(text: str, option: str = "--classes") -> list[int]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first:
             raise OptionError(
-                f"{text!r} is no list of classes", where=option, mend="write 1,3 or 1-4"
+                f"{text!r} is no list of classes", where=option, hint="write 1,3 or 1-4"
             )
         found.update(range(first, last + 1))
     return sorted(found)
@@ -111,7 +111,7 @@ def _check(config: SelectConfig) -> None:
         ),
     ):
         if bad:
-            raise OptionError(what, where=option, mend="see vitreous select --help")
+            raise OptionError(what, where=option, hint="see vitreous select --help")
 
 
 def _good_classes(
@@ -125,7 +125,7 @@ def _good_classes(
         raise InputError(
             f"holds particles of class {min(unknown)}, but {len(ranking)} classes are described",
             where=table.path,
-            mend="name the description of its own classification with --classes-from",
+            hint="name the description of its own classification with --classes-from",
         )
     good = [q.record.number for q in ranking if q.score >= config.min_score]
     if not there & set(good):
@@ -134,7 +134,7 @@ def _good_classes(
             f"no class with particles scores {config.min_score:g}; the best, class "
             f"{best.record.number}, scores {best.score:.2f}",
             where=table.path,
-            mend="lower --min-score, or choose with --classes",
+            hint="lower --min-score, or choose with --classes",
         )
     return tuple(ranking), sorted(there & set(good))
 
@@ -168,7 +168,7 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
         raise OptionError(
             f"{record} is where the record of what was done goes",
             where="--out",
-            mend="name a STAR file",
+            hint="name a STAR file",
         )
     inputs = [*inputs_of(config), config.particles.with_name(RESULT)]
     for path in [record] + ([config.out] if config.split is None else []):

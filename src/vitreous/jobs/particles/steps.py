@@ -98,7 +98,7 @@ def _pixels(criteria: Criteria, table: ParticleTable) -> CoordinatePixels:
         raise InputError(
             f"the pixel size of the coordinates is not known: {found.doubt}",
             where=table.path,
-            mend="pass that of the micrographs as --coordinate-pixel-size",
+            hint="pass that of the micrographs as --coordinate-pixel-size",
         )
     return found
 
@@ -197,7 +197,7 @@ def select(table: ParticleTable, criteria: Criteria, classes: Collection[int] = 
             raise InputError(
                 f"no particle is left of {steps[-1].particles} after the step {what!r}",
                 where=table.path,
-                mend="ask for less",
+                hint="ask for less",
             )
         table = left
         steps.append(Step(what, len(table)))

@@ -75,7 +75,7 @@ def _check(config: SubtractConfig) -> None:
         (not config.revert and config.mask is None, "a mask of what is kept is needed", "--mask"),
     ):
         if bad:
-            raise OptionError(what, where=option, mend="see vitreous subtract --help")
+            raise OptionError(what, where=option, hint="see vitreous subtract --help")
 
 
 def _open(config: SubtractConfig) -> Work:

@@ -86,7 +86,7 @@ def check_options(options: SubtractOptions) -> None:
         ),
     ):
         if bad:
-            raise OptionError(what, where=option, mend="see vitreous subtract --help")
+            raise OptionError(what, where=option, hint="see vitreous subtract --help")
 
 
 def _check_table(table: ParticleTable, options: SubtractOptions) -> None:
@@ -94,7 +94,7 @@ def _check_table(table: ParticleTable, options: SubtractOptions) -> None:
         raise InputError(
             f"the column _{ORIGINAL} says that something was subtracted already",
             where=table.path,
-            mend="take that back with --revert first",
+            hint="take that back with --revert first",
         )
     if options.ctf:
         require_ctf(table)
@@ -117,7 +117,7 @@ def map_grid(
     raise InputError(
         f"has {box} px of {pixel_size:g} A, but the images have {' or '.join(map(str, own))}",
         where=name,
-        mend="give the map of a refinement of these images, on their grid",
+        hint="give the map of a refinement of these images, on their grid",
     )
 
 
@@ -126,19 +126,19 @@ def _check_part(part: Part, options: SubtractOptions, table: ParticleTable) -> N
     box, least = part.box, min(group.box for group in table.optics)
     if options.box is not None and options.box > least:
         raise OptionError(
-            f"{options.box} px, but the images have {least}", where="--box", mend="give fewer"
+            f"{options.box} px, but the images have {least}", where="--box", hint="give fewer"
         )
     if part.mask.shape != part.volume.shape:
         raise InputError(
             f"is {' x '.join(map(str, part.mask.shape))}, but the map has a box of {box} px",
             where=part.mask_name,
-            mend="give a mask on the map's grid",
+            hint="give a mask on the map's grid",
         )
     if float(part.mask.min()) > 0.99:
         raise InputError(
             "keeps the whole map, so there is nothing to subtract",
             where=part.mask_name,
-            mend="give a mask that is 1 on the part to keep and 0 elsewhere",
+            hint="give a mask that is 1 on the part to keep and 0 elsewhere",
         )
 
 

@@ -9,12 +9,12 @@ import torch
 
 from vitreous.config.refine import RefineConfig
 from vitreous.engine.images import few_particles
-from vitreous.engine.local_pass import Posed
+from vitreous.engine.local_pass import PoseMatrices
 from vitreous.engine.recorded import as_recorded
 from vitreous.errors import OptionError
 from vitreous.imaging.map_grid import cubic
 from vitreous.io.mrc import read_map
-from vitreous.jobs.check.before import look_before
+from vitreous.jobs.check.before import preflighted
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.math.symmetry import point_group
 from vitreous.particles.grid import Grid, common_grid, grid_warnings
@@ -23,9 +23,9 @@ from vitreous.particles.poses import ANGLES, read_poses
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import ParticleTable, read_particles, require_ctf
 from vitreous.runs.options import chosen_mask_diameter, device_for, flag
+from vitreous.schedules.refine.context import SHARED_POSES, Begun, RunContext
 from vitreous.schedules.refine.locality import Locality, check_locality, locality_of
 from vitreous.schedules.refine.reference import axes_warnings, on_maps_grid
-from vitreous.schedules.refine.task import SHARED_POSES, Begun, Task
 
 _FINE_LOWPASS = 20.0
 """Resolution in angstrom from which a reference is coarse enough to leave halves independent."""
@@ -45,13 +45,13 @@ def _check_options(config: RefineConfig) -> None:
         raise OptionError(
             f"{config.local_search:g} degrees is outside 0 to 15",
             where="--local-search",
-            mend="give the first angular step round the particles' own poses, such as 3.75",
+            hint="give the first angular step round the particles' own poses, such as 3.75",
         )
     if config.local_search is not None and config.ignore_poses:
         raise OptionError(
             "a local search begins from the particles' own poses, which --ignore-poses leaves out",
             where="--local-search, --ignore-poses",
-            mend="give one of them",
+            hint="give one of them",
         )
 
 
@@ -66,7 +66,7 @@ def lowpass_warnings(lowpass: float, nyquist: float) -> list[str]:
         raise OptionError(
             f"{lowpass:g} A is not coarser than the pixels' finest resolution, {nyquist:g} A",
             where="--lowpass",
-            mend="give 20 to 60; ball-like particles may need 15",
+            hint="give 20 to 60; ball-like particles may need 15",
         )
     if lowpass >= _FINE_LOWPASS:
         return []
@@ -77,13 +77,13 @@ def lowpass_warnings(lowpass: float, nyquist: float) -> list[str]:
     ]
 
 
-def _posed(table: ParticleTable) -> Posed:
+def _posed(table: ParticleTable) -> PoseMatrices:
     poses = read_poses(table)
     origins = torch.from_numpy(poses.origins.astype(np.float32))
-    return Posed(torch.from_numpy(poses.matrices), origins)
+    return PoseMatrices(torch.from_numpy(poses.matrices), origins)
 
 
-def brought_poses(table: ParticleTable) -> Posed | None:
+def brought_poses(table: ParticleTable) -> PoseMatrices | None:
     """Poses that the particles bring, origins in angstrom.
 
     None without angles, or where all are of one view, as 2D classification leaves them.
@@ -122,13 +122,13 @@ def begin(config: RefineConfig) -> Begun:
     if config.mask is not None:
         found = read_mask(config.mask, table.path, grid.box, grid.pixel_size)
         mask, warnings = found.volume, [*warnings, *found.warnings]
-    diameter, oddities, record = look_before(config, table, source)
+    diameter, found_warnings, record = preflighted(config, table, source)
     warnings += few_particles(len(table))
     halves = given_or_dealt(table, config.halves, config.seed)
     warnings += halves.warnings
     if config.local_search is not None and halves.dealt:
         warnings.append(SHARED_POSES)
-    task = Task(
+    context = RunContext(
         config,
         table,
         as_recorded(source, ctf=config.ctf),
@@ -141,7 +141,7 @@ def begin(config: RefineConfig) -> Begun:
         _locality(config, table),
     )
     poses = None if config.ignore_poses else brought_poses(table)
-    return Begun(task, reference, poses, [*warnings, *oddities], record)
+    return Begun(context, reference, poses, [*warnings, *found_warnings], record)
 
 
 def _locality(config: RefineConfig, table: ParticleTable) -> Locality | None:

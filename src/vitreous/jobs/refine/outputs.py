@@ -23,35 +23,35 @@ from vitreous.particles.contrast import SCALE
 from vitreous.particles.table import write_particles
 from vitreous.runs.record import job_record, write_record
 from vitreous.schedules.refine.choice import surplus
+from vitreous.schedules.refine.context import SHARED_POSES, Begun, RunContext
 from vitreous.schedules.refine.gold import Halves, claimed
 from vitreous.schedules.refine.state import RefineState
-from vitreous.schedules.refine.task import SHARED_POSES, Begun, Task
 from vitreous.schedules.refine.verdict import Evidence, Gain, judge
 from vitreous.validate.decoys import roundness
 from vitreous.validate.reproducibility import likeness_to_mirror
 from vitreous.validate.sharpen import fsc_weight
 
 
-def _half_maps(task: Task, halves: Halves) -> HalfMaps:
+def _half_maps(context: RunContext, halves: Halves) -> HalfMaps:
     """Half-maps and mask on their grid."""
-    grid = task.grid
+    grid = context.grid
     first, second = resample_map(halves.unfiltered, grid.box)
     mask = mask_in_box(halves.mask, grid.box)
-    given = task.config.mask
+    given = context.config.mask
     source = "automatic" if given is None else str(given)
     return HalfMaps(first, second, grid.pixel_size, Mask(mask, {"source": source}))
 
 
-def _write_particles(task: Task, state: RefineState, out: Path) -> None:
+def _write_particles(context: RunContext, state: RefineState, out: Path) -> None:
     angles = matrix_to_euler(state.matrices).numpy()
     extra = {
-        "rlnRandomSubset": task.half.numpy() + 1,
+        "rlnRandomSubset": context.half.numpy() + 1,
         "rlnMaxValueProbDistribution": state.probability.numpy(),
         "rlnLogLikeliContribution": state.log_evidence.numpy(),
     }
-    if task.config.per_particle_scale or len(task.table.optics) > 1:
+    if context.config.per_particle_scale or len(context.table.optics) > 1:
         extra[SCALE] = state.scale.double().numpy()
-    posed = task.table.with_poses(
+    posed = context.table.with_poses(
         rot=angles[:, 0],
         tilt=angles[:, 1],
         psi=angles[:, 2],
@@ -80,9 +80,9 @@ class Ended:
     fit: Float[Tensor, " n"] | None
 
 
-def _seen(task: Task, state: RefineState) -> float | None:
+def _seen(context: RunContext, state: RefineState) -> float | None:
     """Mean log-evidence of an image; None where too little is refined to be seen in one."""
-    part = task.locality is not None and (task.locality.holds or task.mask is not None)
+    part = context.locality is not None and (context.locality.holds or context.mask is not None)
     return None if part else state.evidence
 
 
@@ -97,23 +97,23 @@ def _gain(ended: Ended) -> Gain | None:
 
 def write_results(begun: Begun, ended: Ended, out: Path, began: float) -> None:
     """Maps, particles.star and, last, result.json."""
-    task, state, config = begun.task, ended.state, begun.task.config
-    maps = _half_maps(task, ended.halves)
+    context, state, config = begun.context, ended.state, begun.context.config
+    maps = _half_maps(context, ended.halves)
     judged = judge_half_maps(maps, seed=config.seed)
     whole = by_shells(maps.mean, fsc_weight(judged.curves.corrected)).cpu()
     mask = maps.mask.volume.cpu()
     for name, volume in (("half1", maps.half1), ("half2", maps.half2), ("map", whole)):
         write_map(out / f"{name}.mrc", volume.cpu().numpy(), maps.pixel_size)
     write_judged(out, maps, judged)
-    _write_particles(task, state, out)
+    _write_particles(context, state, out)
     claim, doubts = claimed(
         judged.record["resolution_0143"],
         shared=config.join_halves,
         lowpass=config.lowpass if state.choice is None else state.choice.start.lowpass,
-        evidence=_seen(task, state),
+        evidence=_seen(context, state),
     )
     evidence = Evidence(
-        log_evidence=_seen(task, state),
+        log_evidence=_seen(context, state),
         resolution=claim,
         beyond_shared=not doubts,
         gain=_gain(ended),
@@ -121,7 +121,7 @@ def write_results(begun: Begun, ended: Ended, out: Path, began: float) -> None:
         likeness_to_mirror=likeness_to_mirror(
             whole, mask, maps.pixel_size, judged.curves.corrected
         ),
-        polyhedral=is_polyhedral(task.config.symmetry),
+        polyhedral=is_polyhedral(context.config.symmetry),
         posterior_of_best=float(state.probability.mean()),
         settled=state.stage == "done",
     )
@@ -130,24 +130,24 @@ def write_results(begun: Begun, ended: Ended, out: Path, began: float) -> None:
         **judge(evidence, config).record(),
         "starts": None if state.choice is None else state.choice.record(),
         "seed": config.seed,
-        "device": str(task.device),
+        "device": str(context.device),
         **maps.record(),
         **judged.record,
-        "n_particles": len(task.table),
-        "particles_in_halves": torch.bincount(task.half, minlength=2).tolist(),
-        "halves": task.halves.record(independent=not _shares_poses(task, state)),
+        "n_particles": len(context.table),
+        "particles_in_halves": torch.bincount(context.half, minlength=2).tolist(),
+        "halves": context.halves.record(independent=not _shares_poses(context, state)),
         "contrast": [
             {"optics_group": group.number, "contrast": float(state.scale[own].mean())}
-            for number, group in enumerate(task.table.optics)
-            for own in [torch.from_numpy(task.table.group == number)]
+            for number, group in enumerate(context.table.optics)
+            for own in [torch.from_numpy(context.table.group == number)]
         ],
         "symmetry": config.symmetry,
-        "mask_diameter": task.mask_diameter,
+        "mask_diameter": context.mask_diameter,
         "passes": state.iteration,
         "settled": evidence.settled,
         "posterior_of_best": evidence.posterior_of_best,
         "preflight": begun.preflight,
-        "warnings": [*begun.warnings, *judged.warnings, *doubts, *_warnings(task, state)],
+        "warnings": [*begun.warnings, *judged.warnings, *doubts, *_warnings(context, state)],
         "timings": {"total_s": round(time.monotonic() - began, 3)},
     }
     if doubts:
@@ -155,16 +155,16 @@ def write_results(begun: Begun, ended: Ended, out: Path, began: float) -> None:
     write_record(out, record)
 
 
-def _shares_poses(task: Task, state: RefineState) -> bool:
+def _shares_poses(context: RunContext, state: RefineState) -> bool:
     """Whether the search began from poses that were not found in these halves."""
     chosen = state.choice is not None and state.choice.start.posed
-    return (chosen or task.locality is not None) and task.halves.dealt
+    return (chosen or context.locality is not None) and context.halves.dealt
 
 
-def _warnings(task: Task, state: RefineState) -> list[str]:
+def _warnings(context: RunContext, state: RefineState) -> list[str]:
     """What the search itself must say; of a local search asked for it is said at the start."""
     warnings = []
-    if task.locality is None and _shares_poses(task, state):
+    if context.locality is None and _shares_poses(context, state):
         warnings.append(SHARED_POSES)
     if state.stage != "done":
         warnings.append(

@@ -17,43 +17,53 @@ from vitreous.runs.contents import digest_of
 from vitreous.runs.folder import OnEvent, ignore, job_folder
 from vitreous.runs.options import deterministic, on_its_threads
 from vitreous.runs.replacement import CHECKPOINT
+from vitreous.schedules.refine.context import Begun, RunContext
 from vitreous.schedules.refine.gold import Halves
-from vitreous.schedules.refine.passes import Loaded, last_pass, pass_everywhere, pass_nearby, told
+from vitreous.schedules.refine.passes import (
+    Loaded,
+    global_search_pass,
+    last_pass,
+    local_search_pass,
+    report_pass,
+)
 from vitreous.schedules.refine.start import for_all, from_reference
 from vitreous.schedules.refine.state import FREE, RefineState, load_state, save_state
-from vitreous.schedules.refine.task import Begun, Task
 from vitreous.schedules.refine.trials import choose_start, fit_to_other_half, sample_of
 
 
 def _iterated(
-    task: Task, state: RefineState, loaded: Loaded, checkpoint: Checkpoint, on_event: OnEvent
+    context: RunContext,
+    state: RefineState,
+    loaded: Loaded,
+    checkpoint: Checkpoint,
+    on_event: OnEvent,
 ) -> RefineState:
     """Passes until the resolution and the poses have settled, each ending in a checkpoint."""
-    while state.stage != "done" and state.iteration < task.config.iterations:
-        one = pass_nearby if state.stage == "nearby" else pass_everywhere
-        state = one(task, state, loaded)
+    while state.stage != "done" and state.iteration < context.config.iterations:
+        one = local_search_pass if state.stage == "local" else global_search_pass
+        state = one(context, state, loaded)
         save_state(checkpoint, state)
-        told(task, state, on_event)
+        report_pass(context, state, on_event)
     return state
 
 
 def _first_state(begun: Begun, on_event: OnEvent) -> RefineState:
     """Where all particles start: what trials on a sample chose, or the local search asked for."""
-    task = begun.task
-    if task.locality is not None:
-        return from_reference(task, begun.reference, task.config.lowpass)
-    choice, trial = choose_start(begun, sample_of(task), on_event)
-    if len(choice.fits[0]) == len(task.table):
+    context = begun.context
+    if context.locality is not None:
+        return from_reference(context, begun.reference, context.config.lowpass)
+    choice, trial = choose_start(begun, sample_of(context), on_event)
+    if len(choice.fits[0]) == len(context.table):
         return replace(trial.state, choice=choice)
     poses = begun.poses if choice.start.posed else None
-    return replace(for_all(task, trial.state, poses), choice=choice)
+    return replace(for_all(context, trial.state, poses), choice=choice)
 
 
-def _ended(task: Task, state: RefineState, halves: Halves) -> Ended:
+def _ended(context: RunContext, state: RefineState, halves: Halves) -> Ended:
     """How the search ended, and how well its maps fit the images that starts were tried on."""
     if state.choice is None:
         return Ended(state, halves, None)
-    sample = sample_of(task)
+    sample = sample_of(context)
     fit = fit_to_other_half(sample, state.references, state.scale[sample.rows])
     return Ended(state, halves, fit)
 
@@ -80,26 +90,26 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
     """
     began = time.monotonic()
     begun = begin(config)
-    task, loaded = begun.task, Loaded()
-    plan = refine_plan(config, task.table, task.most_shells, task.device)
-    plan.check(task.table.path)
-    task = replace(task, room=plan.room(IMAGES))
-    inputs = digest_of(task.table, task.source, begun.reference, task.mask)
-    with job_folder("refine", config, on_event, task.table.stacks) as job:
-        start = {"particles": len(task.table), "warnings": begun.warnings}
+    context, loaded = begun.context, Loaded()
+    plan = refine_plan(config, context.table, context.most_shells, context.device)
+    plan.check(context.table.path)
+    context = replace(context, room=plan.room(IMAGES))
+    inputs = digest_of(context.table, context.source, begun.reference, context.mask)
+    with job_folder("refine", config, on_event, context.table.stacks) as job:
+        start = {"particles": len(context.table), "warnings": begun.warnings}
         job.tell({"event": "start", "job": "refine", **start})
         job.tell({"event": "memory", **plan.record()})
         path = job.path / CHECKPOINT
         checkpoint = Checkpoint(path, config, config.resume, FREE, inputs, job.tell)
-        with one_thread(task.grid.box <= SMALL_BOX):
+        with one_thread(context.grid.box <= SMALL_BOX):
             if config.resume:
-                state = load_state(checkpoint, task.device)
+                state = load_state(checkpoint, context.device)
             else:
                 state = _first_state(begun, job.tell)
                 save_state(checkpoint, state)
-            state = _iterated(task, state, loaded, checkpoint, job.tell)
-            state, halves = last_pass(task, state, loaded)
-            told(task, replace(state, shell=max(halves.shell, 1)), job.tell)
-            write_results(begun, _ended(task, state, halves), job.path, began)
+            state = _iterated(context, state, loaded, checkpoint, job.tell)
+            state, halves = last_pass(context, state, loaded)
+            report_pass(context, replace(state, shell=max(halves.shell, 1)), job.tell)
+            write_results(begun, _ended(context, state, halves), job.path, began)
         job.tell({"event": "done", "out": str(config.out)})
     return config.out

@@ -30,7 +30,7 @@ from vitreous.math.moments import centre_of_mass
 from vitreous.math.resampling import even_box, moved, read_between
 from vitreous.math.rotations import euler_to_matrix
 from vitreous.math.symmetry import point_group
-from vitreous.validate.symmetry.turning import symmetrised, turned
+from vitreous.validate.symmetry.rotate import rotate_map, symmetrise_map
 from vitreous.validate.truth import mirrored
 
 _POSITIVE = ("resolution", "pixel_size", "lowpass")
@@ -103,7 +103,7 @@ def _moved(density: Density, shift: Point, where: str) -> Float[Tensor, "z y x"]
             raise OptionError(
                 f"moves all density out of the box of {n * density.pixel_size:g} A",
                 where=where,
-                mend="give angstroms, fewer than the box is wide",
+                hint="give angstroms, fewer than the box is wide",
             )
     return moved(density.values, (pixels[0], pixels[1], pixels[2]))
 
@@ -121,7 +121,7 @@ def _(config: verbs.RecentreConfig, density: Density, path: Path) -> _Change:
             raise InputError(
                 f"has no density above {config.threshold:g}",
                 where=path,
-                mend="give a lower --threshold",
+                hint="give a lower --threshold",
             )
     else:
         steps = density.centre - np.array(config.at)
@@ -138,7 +138,7 @@ def _(config: verbs.ResampleConfig, density: Density, path: Path) -> _Change:
     elif config.box is not None:
         new, where = own * whole_cube(density, path).shape[0] / max(config.box, 1), "--box"
     else:
-        raise OptionError("neither is given", where="--pixel-size, --box", mend="give one or both")
+        raise OptionError("neither is given", where="--pixel-size, --box", hint="give one or both")
     boxes = tuple(even_box(n, own / new) if config.box is None else config.box for n in shape)
     for box in boxes:
         check_box(box, where)
@@ -157,7 +157,7 @@ def _(config: verbs.CropConfig, density: Density, path: Path) -> _Change:
             f"{config.box} px is larger than {path}, which is "
             f"{' x '.join(map(str, density.values.shape))} px",
             where="--box",
-            mend="give a smaller box, or enlarge the map with vitreous map pad",
+            hint="give a smaller box, or enlarge the map with vitreous map pad",
         )
     return _framed(density, config.box)
 
@@ -170,7 +170,7 @@ def _(config: verbs.PadConfig, density: Density, path: Path) -> _Change:
             f"{config.box} px is smaller than {path}, which is "
             f"{' x '.join(map(str, density.values.shape))} px",
             where="--box",
-            mend="give a larger box, or cut the map with vitreous map crop",
+            hint="give a larger box, or cut the map with vitreous map crop",
         )
     return _framed(density, config.box, config.fill)
 
@@ -180,7 +180,7 @@ def _(config: verbs.RotateConfig, density: Density, path: Path) -> _Change:
     angles = torch.tensor([config.rot, config.tilt, config.psi], dtype=torch.float64)
     matrix = euler_to_matrix(*angles).numpy()
     matrix = matrix.T if config.inverse else matrix
-    return _valued(density, turned(whole_cube(density, path), matrix, np.zeros(3)))
+    return _valued(density, rotate_map(whole_cube(density, path), matrix, np.zeros(3)))
 
 
 @_change.register
@@ -191,7 +191,7 @@ def _(config: verbs.FlipHandConfig, density: Density, path: Path) -> _Change:
 @_change.register
 def _(config: verbs.SymmetriseConfig, density: Density, path: Path) -> _Change:
     operators = point_group(config.symmetry)
-    return _valued(density, symmetrised(whole_cube(density, path), operators))
+    return _valued(density, symmetrise_map(whole_cube(density, path), operators))
 
 
 @_change.register
@@ -207,7 +207,7 @@ def _(config: verbs.MaskConfig, density: Density, path: Path) -> _Change:
             raise InputError(
                 "no density stands out of the noise, even at 40 A, to make a mask round",
                 where=path,
-                mend="give --threshold",
+                hint="give --threshold",
             )
         said = f"density above {made.threshold:.4g} at {made.low_pass:g} A"
         return _valued(density, made.mask, said)
@@ -218,7 +218,7 @@ def _(config: verbs.MaskConfig, density: Density, path: Path) -> _Change:
         raise InputError(
             f"nowhere reaches {config.threshold:g}; its largest value is {float(volume.max()):.4g}",
             where=path,
-            mend="give a lower --threshold",
+            hint="give a lower --threshold",
         )
     return _valued(density, mask_above(volume, config.threshold, extend, edge))
 
@@ -238,7 +238,7 @@ def _check(config: verbs.ChangeConfig) -> None:
         raise OptionError(
             "goes with a threshold: without one the filter is chosen too",
             where="--lowpass",
-            mend="give --threshold as well, or neither",
+            hint="give --threshold as well, or neither",
         )
 
 

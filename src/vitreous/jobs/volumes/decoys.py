@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vitreous.config.volumes import DecoyConfig, NoiseConfig, SphereConfig
 from vitreous.errors import InputError, OptionError
-from vitreous.imaging.decoys import blob, grey_level, noise_like
+from vitreous.imaging.decoys import blob, intensity_scale, noise_like
 from vitreous.imaging.envelope import mask_of_one
 from vitreous.io.density import read_density, write_density
 from vitreous.jobs.volumes.change import Written
@@ -27,9 +27,9 @@ def _level(config: SphereConfig, volume: Float[Tensor, "n n n"], pixel_size: flo
         raise InputError(
             "no density stands out of the noise to take the grey level from",
             where=config.like,
-            mend="give --level",
+            hint="give --level",
         )
-    return grey_level(volume, made.mask)
+    return intensity_scale(volume, made.mask)
 
 
 def _ball(
@@ -41,7 +41,7 @@ def _ball(
             f"a ball of {config.radius:g} A and its edge of {config.edge:g} A do not fit the box "
             f"of {width:g} A",
             where="--radius",
-            mend="give a smaller radius or edge",
+            hint="give a smaller radius or edge",
         )
     level = _level(config, volume, pixel_size)
     ball = blob(volume.shape[-1], pixel_size, config.radius, config.edge, level)

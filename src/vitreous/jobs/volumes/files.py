@@ -51,7 +51,7 @@ def check_numbers(
             ):
                 if bad:
                     raise OptionError(
-                        f"{number:g} is given", where=option(field.name), mend=f"give {expected}"
+                        f"{number:g} is given", where=option(field.name), hint=f"give {expected}"
                     )
 
 
@@ -66,7 +66,7 @@ def check_box(box: int, where: str) -> None:
         raise OptionError(
             f"makes a box of {box} px, expected {_SMALLEST} to {_LARGEST}",
             where=where,
-            mend="mind that pixel sizes are in angstrom and boxes in pixels",
+            hint="mind that pixel sizes are in angstrom and boxes in pixels",
         )
 
 
@@ -83,7 +83,7 @@ def check_resolution(resolution: float, density: Density, path: Path, where: str
         raise OptionError(
             f"{resolution:g} A is not among those of {path}, {finest:g} to {coarsest:g} A",
             where=where,
-            mend="give a resolution from two pixels to the width of the box",
+            hint="give a resolution from two pixels to the width of the box",
         )
 
 
@@ -114,7 +114,7 @@ def map_target(out: Path, inputs: Sequence[Path], overwrite: bool) -> Path:
         raise OptionError(
             f"{out} is not named as a map",
             where="--out",
-            mend=f"end it in {', '.join(MAP_SUFFIXES[:-1])} or {MAP_SUFFIXES[-1]}",
+            hint=f"end it in {', '.join(MAP_SUFFIXES[:-1])} or {MAP_SUFFIXES[-1]}",
         )
     return spared(out, inputs, overwrite)
 
@@ -135,14 +135,14 @@ def targets(inputs: Sequence[Path], out: Path, overwrite: bool) -> list[Path]:
             raise OptionError(
                 f"{out} is one file, but there are {len(inputs)} maps",
                 where="--out",
-                mend="give a folder",
+                hint="give a folder",
             )
         return [target]
     names = [path.name if _is_map(path) else f"{path.stem}.mrc" for path in inputs]
     for name, times in Counter(names).items():
         if times > 1:
             raise OptionError(
-                f"{times} maps would be called {name}", where="--out", mend="give one at a time"
+                f"{times} maps would be called {name}", where="--out", hint="give one at a time"
             )
     found = [map_target(out / name, inputs, overwrite) for name in names]
     try:

@@ -70,7 +70,7 @@ def _target(config: FitConfig) -> Path:
         raise OptionError(
             f"{config.out} is not named as a model, but {config.moving} is one",
             where="--out",
-            mend="end it in .pdb or .cif",
+            hint="end it in .pdb or .cif",
         )
     return spared(config.out, inputs_of(config), config.overwrite)
 

@@ -12,7 +12,7 @@ from vitreous.io.mrc import load
 from vitreous.io.mrc_header import MrcHeader
 from vitreous.io.plain import plain
 from vitreous.runs.targets import spared
-from vitreous.validate.oddities import Statistics, header_oddities, statistics, value_oddities
+from vitreous.validate.map_warnings import Statistics, header_warnings, statistics, value_warnings
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def map_info(path: Path) -> MapInfo:
     """
     header, stored = load(path)
     found = statistics(stored)
-    return MapInfo(header, found, (*header_oddities(header), *value_oddities(found)))
+    return MapInfo(header, found, (*header_warnings(header), *value_warnings(found)))
 
 
 def run_info(config: InfoConfig) -> list[MapInfo]:

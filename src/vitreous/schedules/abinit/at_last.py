@@ -13,18 +13,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.imaging.masks import soft_sphere
+from vitreous.schedules.abinit.context import RunContext
 from vitreous.schedules.abinit.evidence import AtLast
 from vitreous.schedules.abinit.gather import SAME_POSE
 from vitreous.schedules.abinit.last_pass import Ended
-from vitreous.schedules.abinit.problem import Problem
 from vitreous.schedules.abinit.verdict import HANDED_AT_LAST
 from vitreous.validate.reproducibility import agreement, agreement_with_mirror, posed_alike
 
 
 def _finest(ended: Ended) -> float:
     """Resolution in angstrom that the last maps hold density to."""
-    signal = ended.polished.signal
-    return ended.frame.field / signal.extent if signal and signal.extent > 0 else math.inf
+    fsc_filter = ended.polished.fsc_filter
+    return (
+        ended.frame.field / fsc_filter.extent if fsc_filter and fsc_filter.extent > 0 else math.inf
+    )
 
 
 def _own_mirror(ended: Ended) -> float:
@@ -40,11 +42,11 @@ def may_have_hand(ended: Ended) -> bool:
 
     Where it is not, no second start can make it so.
     """
-    return ended.material is not None and _own_mirror(ended) > HANDED_AT_LAST * _finest(ended)
+    return ended.refinement is not None and _own_mirror(ended) > HANDED_AT_LAST * _finest(ended)
 
 
 def compared_at_last(
-    problem: Problem,
+    context: RunContext,
     likeliest: Ended,
     other: Ended,
     start: int,
@@ -54,7 +56,7 @@ def compared_at_last(
 
     Parameters
     ----------
-    problem : Problem
+    context : RunContext
     likeliest, other : Ended
     start : int
         Number of the other, from 1.
@@ -62,7 +64,7 @@ def compared_at_last(
         Rotations that leave the likeliest map as it is: poses that they carry into each other are
         the same.
     """
-    if likeliest.material is None or other.material is None:
+    if likeliest.refinement is None or other.refinement is None:
         return None
     frame = likeliest.frame
     mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
@@ -71,5 +73,5 @@ def compared_at_last(
     found = agreement(moving, fixed, mask, frame.pixel_size, finest=finest)
     kept = likeliest.kept & other.kept
     poses, others = (ended.polished.posed.matrices.cpu()[kept] for ended in (other, likeliest))
-    alike = posed_alike(poses, others, mates, SAME_POSE * problem.last_angular_step)
+    alike = posed_alike(poses, others, mates, SAME_POSE * context.last_angular_step)
     return AtLast(start, found.resolution, _own_mirror(likeliest), alike)

@@ -14,8 +14,8 @@ from vitreous.engine.junk import noise_probability
 from vitreous.engine.state import SearchState
 from vitreous.imaging.masks import soft_sphere
 from vitreous.schedules.abinit.classify import Classified
+from vitreous.schedules.abinit.context import RunContext
 from vitreous.schedules.abinit.evidence import Evidence, Sorted, Stopped
-from vitreous.schedules.abinit.problem import Problem
 from vitreous.schedules.abinit.starts import Trial, tried
 from vitreous.validate.decoys import roundness
 from vitreous.validate.labels import adjusted_rand_index, contingency, matched
@@ -37,8 +37,8 @@ Volume = Float[Tensor, "n n n"]
 
 def _held(state: SearchState) -> list[int]:
     """Classes of a start that hold particles, the most populated first."""
-    order = state.fractions.argsort(descending=True).tolist()
-    return [n for n in order if state.fractions[n] * len(order) >= _HELD]
+    order = state.class_priors.argsort(descending=True).tolist()
+    return [n for n in order if state.class_priors[n] * len(order) >= _HELD]
 
 
 def _agreement(moving: SearchState, fixed: SearchState, mask: Volume, frame: Frame) -> Agreement:
@@ -56,17 +56,17 @@ def _agreement(moving: SearchState, fixed: SearchState, mask: Volume, frame: Fra
 
 
 def _posed_alike(
-    problem: Problem, trial: Trial, best: Trial, compared: Bool[Tensor, " h"]
+    context: RunContext, trial: Trial, best: Trial, compared: Bool[Tensor, " h"]
 ) -> float:
     """Share of some held-out particles whose poses agree."""
-    grid = problem.places(problem.config.ends_at).orientations
+    grid = context.places(context.config.ends_at).orientations
 
     def poses(one: Trial) -> Tensor:
         place = one.best.reference.cpu() % len(grid.directions)
         return grid.matrices(place, one.best.psi.cpu())[compared]
 
-    limit = SAME_POSE * problem.angular_step(problem.config.ends_at)
-    return posed_alike(poses(trial), poses(best), problem.operators, limit)
+    limit = SAME_POSE * context.angular_step(context.config.ends_at)
+    return posed_alike(poses(trial), poses(best), context.operators, limit)
 
 
 def _sorted_alike(one: Int[Tensor, " n"], other: Int[Tensor, " n"], classes: int) -> Sorted:
@@ -76,9 +76,9 @@ def _sorted_alike(one: Int[Tensor, " n"], other: Int[Tensor, " n"], classes: int
     return Sorted(matched(table)[1], adjusted_rand_index(table))
 
 
-def stopped_starts(problem: Problem, states: list[SearchState]) -> tuple[Stopped, ...]:
+def stopped_starts(context: RunContext, states: list[SearchState]) -> tuple[Stopped, ...]:
     """Those of all starts that were not finished, and why."""
-    most, of = max(state.rounds for state in states), len(problem.steps)
+    most, of = max(state.rounds for state in states), len(context.steps)
     return tuple(
         Stopped(state.start + 1, state.iteration, of, state.behind)
         for state in states
@@ -87,7 +87,7 @@ def stopped_starts(problem: Problem, states: list[SearchState]) -> tuple[Stopped
 
 
 def gather_evidence(
-    problem: Problem,
+    context: RunContext,
     states: list[SearchState],
     classified: list[Classified],
     stopped: tuple[Stopped, ...],
@@ -96,7 +96,7 @@ def gather_evidence(
 
     Parameters
     ----------
-    problem : Problem
+    context : RunContext
     states : list of SearchState
         Of the finished starts.
     classified : list of Classified
@@ -104,9 +104,9 @@ def gather_evidence(
     stopped : tuple of Stopped
         The starts that were not finished.
     """
-    frame = problem.frame
+    frame = context.frame
     mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
-    trials = tried(problem, states, problem.config.ends_at)
+    trials = tried(context, states, context.config.ends_at)
     evidences = [trial.evidence for trial in trials]
     best = int(np.argsort(evidences, kind="stable")[-1])
     pairwise: list[list[Agreement | None]] = [[None] * len(states) for _ in states]
@@ -127,17 +127,17 @@ def gather_evidence(
         pairwise=pairwise,
         log_likelihoods=evidences,
         posed_alike=[
-            None if one is None else _posed_alike(problem, trial, trials[best], compared)
+            None if one is None else _posed_alike(context, trial, trials[best], compared)
             for trial, one in zip(trials, (row[best] for row in pairwise), strict=True)
         ],
         sorted_alike=[
-            None if n == best else _sorted_alike(one, labels[best], problem.config.classes)
+            None if n == best else _sorted_alike(one, labels[best], context.config.classes)
             for n, one in enumerate(labels)
         ]
         or [None] * len(states),
         own_mirror=own,
-        contrast=contrast_score(problem.images, frame),
-        final_resolution=problem.config.ends_at,
+        contrast=contrast_score(context.images, frame),
+        final_resolution=context.config.ends_at,
         held_out=int(compared.sum()),
         stopped=stopped,
         roundness=roundness(first),

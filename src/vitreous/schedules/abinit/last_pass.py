@@ -10,23 +10,23 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vitreous.engine.adaptive_search import Look, coarse_look, near_look
-from vitreous.engine.assignments import Found, found_at
+from vitreous.engine.adaptive_search import AdaptiveSearch, coarse_search, fine_search
+from vitreous.engine.assignments import ParticleAssignments, assignments_at
 from vitreous.engine.folds import FoldStep, folds_pass, in_folds, index_of_folds, with_maps
 from vitreous.engine.image_fit import image_fit, unlike_others
 from vitreous.engine.images import CtfMode, Frame, finer_frame
 from vitreous.engine.junk import noise_probability
-from vitreous.engine.local_pass import Posed
+from vitreous.engine.local_pass import PoseMatrices
 from vitreous.engine.pass_ import power_beyond_noise
 from vitreous.engine.planes import PlaneImages, load_planes
-from vitreous.engine.pose_refinement import Material, Polished, polish, sure_class
-from vitreous.engine.searches.posterior import Best, joined
+from vitreous.engine.pose_refinement import Polished, RefinementContext, polish, sure_class
+from vitreous.engine.searches.posterior import PoseEstimates, joined
 from vitreous.engine.state import SearchState
 from vitreous.math.fourier import resample_map
 from vitreous.particles.stack import ImageSource
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.runs.folder import OnEvent
-from vitreous.schedules.abinit.problem import Problem
+from vitreous.schedules.abinit.context import RunContext
 
 _MOSTLY = 0.5
 """Share of noise among the images above which poses are not polished."""
@@ -39,19 +39,19 @@ _LEVEL = 0.04
 
 
 @dataclass(frozen=True)
-class _Places:
+class _Assigned:
     """Where all particles lie, in stack order, and what is known of each.
 
     Attributes
     ----------
-    posed : Posed
+    posed : PoseMatrices
     by_map : tensor (particles, maps)
     probability, log_evidence : tensors (particles,)
     unlike : tensor (particles, 2), optional
         Probabilities of other density and of a fragment, where poses were polished.
     """
 
-    posed: Posed
+    posed: PoseMatrices
     by_map: Float[Tensor, "n k"]
     probability: Float[Tensor, " n"]
     log_evidence: Float[Tensor, " n"]
@@ -69,28 +69,28 @@ class Ended:
 
     Attributes
     ----------
-    places : _Places
+    places : _Assigned
     polished : Polished
         Maps and noise.
     frame : Frame
         Of the maps.
-    material : Material or None
+    refinement : RefinementContext or None
         What the poses were polished with; None if they were not.
     folds : list of integer tensors
         Particles that the maps were made from.
     """
 
-    places: _Places
+    places: _Assigned
     polished: Polished
     frame: Frame
-    material: Material | None
+    refinement: RefinementContext | None
     folds: list[Tensor]
 
     @property
-    def found(self) -> Found:
+    def found(self) -> ParticleAssignments:
         """For the particle table and the record."""
         places = self.places
-        return found_at(
+        return assignments_at(
             places.posed,
             places.by_map,
             places.probability,
@@ -110,7 +110,7 @@ class Ended:
 
 
 def last_pass(
-    problem: Problem,
+    context: RunContext,
     state: SearchState,
     source: ImageSource,
     mode: CtfMode,
@@ -126,36 +126,38 @@ def last_pass(
     images look like noise, all are used: the verdict says what to think of the map.  ``images``
     are those of another start's last passes, if they were read already.
     """
-    config = problem.config
+    config = context.config
     on_event({"event": "final_pass", "stage": "last passes", "iteration": 0,
               "at_most": config.polish_passes + 1})  # fmt: skip
-    look = coarse_look(problem, state, config.ends_at)
-    keep = ~look.junk | bool(look.junk.all())
-    state, best = _level(problem, state, look, keep, on_event)
-    places = _on_grid(look, best)
+    adaptive = coarse_search(context, state, config.ends_at)
+    keep = ~adaptive.junk | bool(adaptive.junk.all())
+    state, best = _level(context, state, adaptive, keep, on_event)
+    places = _on_grid(adaptive, best)
     if places.noisy.double().mean() >= _MOSTLY:
-        return _unpolished(problem, state, places)
-    frame = finer_frame(problem.frame, config.ends_at)
+        return _unpolished(context, state, places)
+    frame = finer_frame(context.frame, config.ends_at)
     planes = images or load_planes(
-        problem.table, source, frame, problem.device, on_event, mode, problem.last_room
+        context.table, source, frame, context.device, on_event, mode, context.last_room
     )
     reach = config.offset_range * frame.grid.pixel_size / frame.pixel_size
     only = sure_class(places.by_map)
-    material = Material(planes, frame, problem.operators, config.flatten, reach, only)
+    refinement = RefinementContext(
+        planes, frame, context.operators, config.solvent_flatten, reach, only
+    )
     kept = torch.nonzero(~places.noisy)[:, 0]
-    folds = index_of_folds(kept, problem.image_numbers)
-    begun = Ended(places, _begun(problem, state, places.posed, frame), frame, material, folds)
-    shells = min(problem.frame.polar.rings, frame.polar.rings)
-    kept = told_apart(begun).kept
+    folds = index_of_folds(kept, context.image_numbers)
+    begun = Ended(places, _begun(context, state, places.posed, frame), frame, refinement, folds)
+    shells = min(context.frame.polar.rings, frame.polar.rings)
+    kept = separated(begun).kept
     begun = replace(begun, folds=[fold[kept[fold]] for fold in folds])
-    return told_apart(polished_on(begun, material, shells, config.polish_passes, on_event))
+    return separated(polished_on(begun, refinement, shells, config.polish_passes, on_event))
 
 
-def told_apart(ended: Ended) -> Ended:
+def separated(ended: Ended) -> Ended:
     """With the images that are unlike the others of their class."""
-    polished, places, material = ended.polished, ended.places, ended.material
-    assert material is not None
-    images = material.images.with_group_scales(polished.scale)
+    polished, places, refinement = ended.polished, ended.places, ended.refinement
+    assert refinement is not None
+    images = refinement.images.with_group_scales(polished.scale)
     number = places.by_map.argmax(dim=1)
     coarse = ended.frame.rings_at(_COARSE)
     fit = image_fit(polished.maps, images, polished.posed, number, polished.noise, coarse)
@@ -166,33 +168,33 @@ def told_apart(ended: Ended) -> Ended:
     return replace(ended, places=replace(places, posed=polished.posed, unlike=unlike))
 
 
-def coarse_end(problem: Problem, state: SearchState) -> Ended:
+def coarse_end(context: RunContext, state: SearchState) -> Ended:
     """A search that collapsed as it is, with the best place on the grid of every particle."""
-    look = coarse_look(problem, state, problem.config.ends_at)
-    best, grid = look.best, look.coarse
+    adaptive = coarse_search(context, state, context.config.ends_at)
+    best, grid = adaptive.best, adaptive.coarse
     matrices = grid.matrices(best.reference.cpu() % len(grid.directions), best.psi.cpu())
-    places = _places(Posed(matrices.contiguous(), look.origins), best)
-    return _unpolished(problem, state, places)
+    places = _places(PoseMatrices(matrices.contiguous(), adaptive.origins), best)
+    return _unpolished(context, state, places)
 
 
-def posed_by_grid(problem: Problem, state: SearchState) -> Ended:
+def posed_by_grid(context: RunContext, state: SearchState) -> Ended:
     """All particles at their best places on the fine grid, the maps as they are."""
-    look = coarse_look(problem, state, problem.config.ends_at)
-    index = look.order()
-    best = _near(problem, state, look, index)
+    adaptive = coarse_search(context, state, context.config.ends_at)
+    index = adaptive.order()
+    best = _near(context, state, adaptive, index)
     best = best.at(index.argsort().to(best.reference.device))
-    return _unpolished(problem, state, _on_grid(look, best))
+    return _unpolished(context, state, _on_grid(adaptive, best))
 
 
 def polished_on(
     begun: Ended,
-    material: Material,
+    refinement: RefinementContext,
     shells: int,
     passes: int,
     on_event: OnEvent,
 ) -> Ended:
     """Poses of the particles in the folds polished from where they are; the others stay there."""
-    polished = polish(material, begun.polished, begun.folds, shells, passes, on_event)
+    polished = polish(refinement, begun.polished, begun.folds, shells, passes, on_event)
     best, index, places = polished.best, torch.cat(begun.folds), begun.places
     assert best is not None
 
@@ -201,27 +203,27 @@ def polished_on(
         old[index] = new.to(old)
         return old
 
-    places = _Places(
+    places = _Assigned(
         polished.posed,
         renewed(places.by_map, best.map_probability),
         renewed(places.probability, best.probability),
         renewed(places.log_evidence, best.log_evidence),
         places.unlike,
     )
-    return replace(begun, places=places, polished=polished, material=material)
+    return replace(begun, places=places, polished=polished, refinement=refinement)
 
 
-def _begun(problem: Problem, state: SearchState, posed: Posed, frame: Frame) -> Polished:
+def _begun(context: RunContext, state: SearchState, posed: PoseMatrices, frame: Frame) -> Polished:
     """The search's maps, noise (beyond its rings as at the last) and poses in another frame."""
     more = max(0, frame.polar.rings - state.noise.shape[1])
     noise = torch.cat([state.noise, state.noise[:, -1:].expand(-1, more)], dim=1)
-    scale = problem.frame.pixel_size / frame.pixel_size
+    scale = context.frame.pixel_size / frame.pixel_size
     return Polished(
         resample_map(state.maps, frame.box),
         noise[:, : frame.polar.rings],
         state.scale,
-        state.fractions,
-        Posed(posed.matrices, posed.origins * scale),
+        state.class_priors,
+        PoseMatrices(posed.matrices, posed.origins * scale),
     )
 
 
@@ -230,23 +232,26 @@ def _prior(state: SearchState, sums: Accumulator, rings: int) -> Float[Tensor, "
 
 
 def _level(
-    problem: Problem,
+    context: RunContext,
     state: SearchState,
-    look: Look,
+    adaptive: AdaptiveSearch,
     keep: Bool[Tensor, " n"],
     on_event: OnEvent,
-) -> tuple[SearchState, Best]:
+) -> tuple[SearchState, PoseEstimates]:
     """Passes on a look's fine grid until the evidence hardly rises; only some images are kept."""
-    rings, most = problem.frame.polar.rings, problem.config.polish_passes
-    folds, mapped = in_folds(look, problem.image_numbers, keep), partial(with_maps, problem, _prior)
-    step = FoldStep(partial(near_look, problem, look), mapped, problem.images.mask_share)
+    rings, most = context.frame.polar.rings, context.config.polish_passes
+    folds, mapped = (
+        in_folds(adaptive, context.image_numbers, keep),
+        partial(with_maps, context, _prior),
+    )
+    step = FoldStep(partial(fine_search, context, adaptive), mapped, context.images.mask_share)
     before = -math.inf
     for number in range(most):
         state, folds, found = folds_pass(state, folds, step, rings)
         best = joined(found)
         evidence = float(best.log_evidence.mean())
         on_event({"event": "final_pass", "stage": "last passes", "iteration": number + 2,
-                  "at_most": most + 1, "angular_sampling": look.step,
+                  "at_most": most + 1, "angular_sampling": adaptive.step,
                   "log_likelihood": evidence})  # fmt: skip
         if evidence - before < _LEVEL * abs(evidence):
             break
@@ -254,45 +259,47 @@ def _level(
     total = folds.without()
     assert total is not None
     state = mapped(state, total, rings)
-    return state, _all_in_order(problem, state, look, torch.cat(folds.index), best, keep)
+    return state, _all_in_order(context, state, adaptive, torch.cat(folds.index), best, keep)
 
 
-def _near(problem: Problem, state: SearchState, look: Look, index: Tensor) -> Best:
+def _near(
+    context: RunContext, state: SearchState, adaptive: AdaptiveSearch, index: Tensor
+) -> PoseEstimates:
     """What a look's fine grid shows of some particles, which add nothing to the maps."""
-    places = look.places(index, problem.frame.polar.rings)
-    return problem.search(
-        state, index, state.noise, places, look.origins[index], accumulate=False
+    places = adaptive.places(index, context.frame.polar.rings)
+    return context.search(
+        state, index, state.noise, places, adaptive.origins[index], accumulate=False
     ).best
 
 
 def _all_in_order(
-    problem: Problem,
+    context: RunContext,
     state: SearchState,
-    look: Look,
+    adaptive: AdaptiveSearch,
     index: Tensor,
-    best: Best,
+    best: PoseEstimates,
     keep: Bool[Tensor, " n"],
-) -> Best:
+) -> PoseEstimates:
     """What was found of the kept particles and, searched once, of the others, in stack order."""
-    left = look.order()
+    left = adaptive.order()
     left = left[~keep[left]]
     if len(left):
-        best = joined([best, _near(problem, state, look, left)])
+        best = joined([best, _near(context, state, adaptive, left)])
         index = torch.cat([index, left])
     return best.at(index.argsort().to(best.reference.device))
 
 
-def _on_grid(look: Look, best: Best) -> _Places:
-    return _places(look.posed(torch.arange(len(best.reference)), best), best)
+def _on_grid(adaptive: AdaptiveSearch, best: PoseEstimates) -> _Assigned:
+    return _places(adaptive.posed(torch.arange(len(best.reference)), best), best)
 
 
-def _unpolished(problem: Problem, state: SearchState, places: _Places) -> Ended:
-    polished = Polished(state.maps, state.noise, state.scale, state.fractions, places.posed)
-    return Ended(places, polished, problem.frame, None, [])
+def _unpolished(context: RunContext, state: SearchState, places: _Assigned) -> Ended:
+    polished = Polished(state.maps, state.noise, state.scale, state.class_priors, places.posed)
+    return Ended(places, polished, context.frame, None, [])
 
 
-def _places(posed: Posed, best: Best) -> _Places:
-    return _Places(
+def _places(posed: PoseMatrices, best: PoseEstimates) -> _Assigned:
+    return _Assigned(
         posed,
         best.map_probability.cpu(),
         best.probability.cpu(),

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from vitreous.engine.mini_batches import Step
 from vitreous.math.so3 import orientations_at
-from vitreous.schedules.abinit.problem import Problem
+from vitreous.schedules.abinit.context import RunContext
 from vitreous.schedules.abinit.schedule import Round, joint_steps, split_steps
 
 _PRODUCTS, _FIXED = 14, 9e6
@@ -19,31 +19,31 @@ _LAST, _POLISHED = 1.1e6, 2.9e6
 """Work a particle of the last passes (for each class) and of polishing, as measured."""
 
 
-def work_until(problem: Problem) -> list[float]:
+def work_until(context: RunContext) -> list[float]:
     """Work of a start until each of its iterations begins, and in all.
 
     It is counted in rings of an image compared with one orientation of one map.
     """
-    works = (_work(problem, step, problem.config.classes) for step in problem.steps)
+    works = (_work(context, step, context.config.classes) for step in context.steps)
     return list(accumulate(works, initial=0.0))
 
 
-def _work(problem: Problem, step: Step, classes: int) -> float:
+def _work(context: RunContext, step: Step, classes: int) -> float:
     """Work of a mini-batch searched with so many maps."""
-    orientations = orientations_at(problem.angular_step(step.resolution), len(problem.operators))
-    rings = problem.frame.rings_at(step.resolution)
+    orientations = orientations_at(context.angular_step(step.resolution), len(context.operators))
+    rings = context.frame.rings_at(step.resolution)
     return classes * (step.batch * orientations * (_PRODUCTS + rings) + _FIXED)
 
 
-def _split_work(problem: Problem) -> float:
+def _split_work(context: RunContext) -> float:
     """Work of the splits of a start's classes: one for each, and rounds of all of them."""
-    config, classes, particles = problem.config, problem.config.classes, len(problem.table)
+    config, classes, particles = context.config, context.config.classes, len(context.table)
     if classes == 1:
         return 0.0
-    halves = sum(_work(problem, step, 2) for step in split_steps(config, particles))
+    halves = sum(_work(context, step, 2) for step in split_steps(config, particles))
     joint = joint_steps(config, classes, particles)
     every = replace(joint[-1], batch=particles)
-    together = sum(_work(problem, step, classes) for step in (*joint, every))
+    together = sum(_work(context, step, classes) for step in (*joint, every))
     return classes * (halves + together)
 
 
@@ -52,16 +52,16 @@ def search_work(until: Sequence[float], rounds: Sequence[Round]) -> float:
     return sum(r.contenders * (until[r.until] - until[r.since]) for r in rounds)
 
 
-def stage_shares(problem: Problem) -> dict[str, float]:
+def stage_shares(context: RunContext) -> dict[str, float]:
     """Share of a search's time that each of its stages is expected to take, in their order.
 
     What is read before the poses are polished takes next to nothing.
     """
-    particles, classes = len(problem.table), problem.config.classes
+    particles, classes = len(context.table), context.config.classes
     work = {
         "reading": 0.0,
-        "iteration": search_work(work_until(problem), problem.rounds),
-        "classes split": problem.rounds[-1].contenders * _split_work(problem),
+        "iteration": search_work(work_until(context), context.rounds),
+        "classes split": context.rounds[-1].contenders * _split_work(context),
         "last passes": particles * classes * _LAST,
         "poses polished": particles * _POLISHED,
     }

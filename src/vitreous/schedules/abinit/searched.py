@@ -33,11 +33,11 @@ from vitreous.runs.options import AUTO
 from vitreous.runs.replacement import CHECKPOINT, has_checkpoint
 from vitreous.schedules.abinit.at_last import compared_at_last, may_have_hand
 from vitreous.schedules.abinit.classify import Classified, classify
+from vitreous.schedules.abinit.context import RunContext
 from vitreous.schedules.abinit.gather import gather_evidence, stopped_starts
 from vitreous.schedules.abinit.last_pass import Ended, coarse_end, last_pass
 from vitreous.schedules.abinit.memory import LAST_IMAGES, memory_plan
 from vitreous.schedules.abinit.plan import stage_shares
-from vitreous.schedules.abinit.problem import Problem
 from vitreous.schedules.abinit.starts import finished, run_starts
 from vitreous.schedules.abinit.state import save_checkpoint, states_from
 from vitreous.schedules.abinit.verdict import (
@@ -51,7 +51,7 @@ from vitreous.validate.symmetry.point_groups import SymmetryFinding, find_symmet
 
 
 @dataclass(frozen=True)
-class Task:
+class AbinitInputs:
     """What is to be searched, and how.
 
     Attributes
@@ -76,11 +76,11 @@ class Task:
     folder: Path
     digest: str
 
-    def in_folder(self, folder: Path) -> Task:
+    def in_folder(self, folder: Path) -> AbinitInputs:
         """The same with its files in another folder."""
         return replace(self, folder=folder)
 
-    def under(self, group: str, final_resolution: float) -> Task:
+    def under(self, group: str, final_resolution: float) -> AbinitInputs:
         """The same with a point group imposed, and a folder of its own within this one's."""
         config = replace(self.config, symmetry=group, final_resolution=final_resolution)
         return replace(self, config=config, folder=self.folder / f"under_{group}")
@@ -127,7 +127,7 @@ class Searched:
 
     Attributes
     ----------
-    problem : Problem
+    context : RunContext
     states : list of SearchState
         Of all starts, those before it was begun anew first.
     chosen : SearchState
@@ -142,7 +142,7 @@ class Searched:
         iterations.
     """
 
-    problem: Problem
+    context: RunContext
     states: list[SearchState]
     chosen: SearchState
     ended: Ended
@@ -152,51 +152,51 @@ class Searched:
     last_s: float
 
 
-def posed_problem(task: Task, on_event: OnEvent) -> Problem:
+def context_of(inputs: AbinitInputs, on_event: OnEvent) -> RunContext:
     """The images read, and all that stays the same throughout a search."""
-    plan, frame = task.memory, task.frame
+    plan, frame = inputs.memory, inputs.frame
     on_event({"event": "memory", **plan.record()})
-    mode, room = CtfMode.of(task.config), plan.room(IMAGES)
-    images = load_rings(task.table, task.source, frame, task.device, on_event, mode, room)
-    return Problem(
-        task.table,
+    mode, room = CtfMode.of(inputs.config), plan.room(IMAGES)
+    images = load_rings(inputs.table, inputs.source, frame, inputs.device, on_event, mode, room)
+    return RunContext(
+        inputs.table,
         frame,
         images,
-        task.operators,
-        task.device,
+        inputs.operators,
+        inputs.device,
         plan.tiling,
-        task.config,
+        inputs.config,
         plan.room(LAST_IMAGES),
     )
 
 
-def _write_intermediate(task: Task, state: SearchState) -> None:
-    folder = task.folder / "iterations"
+def _write_intermediate(inputs: AbinitInputs, state: SearchState) -> None:
+    folder = inputs.folder / "iterations"
     folder.mkdir(exist_ok=True)
-    for number, volume in enumerate(task.full_size(state.maps), 1):
+    for number, volume in enumerate(inputs.full_size(state.maps), 1):
         name = f"start{state.start + 1:02d}_it{state.iteration:03d}_class{number:03d}.mrc"
-        write_map(folder / name, volume, task.grid.pixel_size)
+        write_map(folder / name, volume, inputs.grid.pixel_size)
 
 
 def _run_starts(
-    task: Task,
-    problem: Problem,
+    inputs: AbinitInputs,
+    context: RunContext,
     before: list[SearchState],
     states: list[SearchState],
     on_event: OnEvent,
 ) -> list[SearchState]:
     """Starts after those of the round before, with checkpoints and intermediate maps as asked."""
-    checkpoint, written = task.checkpoint(on_event), dict[int, int]()
+    checkpoint, written = inputs.checkpoint(on_event), dict[int, int]()
 
     def save(states: list[SearchState]) -> None:
         save_checkpoint(checkpoint, [*before, *states])
         for state in states:
             if written.get(state.start) != state.iteration > 0:
-                _write_intermediate(task, state)
+                _write_intermediate(inputs, state)
                 written[state.start] = state.iteration
         on_event({"event": "checkpoint", "path": checkpoint.path.name})
 
-    return run_starts(problem, states, on_event, save, len(before))
+    return run_starts(context, states, on_event, save, len(before))
 
 
 def _in_part(on_event: OnEvent, number: int, of: int) -> OnEvent:
@@ -210,30 +210,32 @@ def _in_part(on_event: OnEvent, number: int, of: int) -> OnEvent:
     return tell
 
 
-def _symmetry_found(task: Task, ended: Ended, judgement: Judgement) -> SymmetryFinding | None:
+def _symmetry_found(
+    inputs: AbinitInputs, ended: Ended, judgement: Judgement
+) -> SymmetryFinding | None:
     """The symmetry of a map made without it, if the user or the verdict asks for it."""
-    asked = task.config.symmetry == AUTO or judgement.doubt in OF_SHAPE
-    if not (task.free and asked) or task.config.classes > 1:
+    asked = inputs.config.symmetry == AUTO or judgement.doubt in OF_SHAPE
+    if not (inputs.free and asked) or inputs.config.classes > 1:
         return None
     return find_symmetry(
         ended.polished.maps[0].cpu(),
         ended.frame.pixel_size,
-        task.mask_diameter,
-        resolution=task.config.ends_at,
+        inputs.mask_diameter,
+        resolution=inputs.config.ends_at,
     )
 
 
-def _mates(problem: Problem, finding: SymmetryFinding | None) -> Float[Tensor, "s 3 3"]:
+def _mates(context: RunContext, finding: SymmetryFinding | None) -> Float[Tensor, "s 3 3"]:
     """Rotations that leave the last map as it is."""
     if finding is None or finding.group == "C1":
-        return problem.operators.double()
+        return context.operators.double()
     laid = torch.from_numpy(finding.score_of(finding.group).matrix)
     return laid.T @ point_group(finding.group) @ laid
 
 
 def _run_round(
-    task: Task,
-    problem: Problem,
+    inputs: AbinitInputs,
+    context: RunContext,
     states: list[SearchState],
     before: Searched | None,
     on_event: OnEvent,
@@ -247,41 +249,43 @@ def _run_round(
     and are not the ``last`` go through none.
     """
     began = time.monotonic()
-    on_event({"event": "plan", "stages": stage_shares(problem)})
+    on_event({"event": "plan", "stages": stage_shares(context)})
     earlier = before.states if before else []
-    with one_thread(problem.frame.box <= SMALL_BOX):
-        states = _run_starts(task, problem, earlier, states, on_event)
-        ends = [state.to(problem.device) for state in finished(states)]
+    with one_thread(context.frame.box <= SMALL_BOX):
+        states = _run_starts(inputs, context, earlier, states, on_event)
+        ends = [state.to(context.device) for state in finished(states)]
         if before:
             ends = [before.chosen, *ends]
         classified: list[Classified] = []
-        if problem.config.classes > 1:
+        if context.config.classes > 1:
             classified = [
-                classify(problem, state, _in_part(on_event, number, len(ends)))
+                classify(context, state, _in_part(on_event, number, len(ends)))
                 for number, state in enumerate(ends)
             ]
             ends = [one.state for one in classified]
-        evidence = gather_evidence(problem, ends, classified, stopped_starts(problem, states))
+        evidence = gather_evidence(context, ends, classified, stopped_starts(context, states))
     if before:
         evidence = replace(evidence, at_first=before.judgement.sentence)
     judgement, between = judge(evidence), time.monotonic()
-    finish = partial(last_pass, source=task.source, mode=CtfMode.of(task.config), on_event=on_event)
+    finish = partial(
+        last_pass, source=inputs.source, mode=CtfMode.of(inputs.config), on_event=on_event
+    )
     chosen, second = ends[evidence.best], evidence.nearest
     in_vain = not last and second is None and judgement.doubt in FOUND_NOTHING
     hopeless = evidence.collapsed or in_vain
-    ended = coarse_end(problem, chosen) if hopeless else finish(problem, chosen)
-    finding = _symmetry_found(task, ended, judgement)
-    doubtful = judgement.doubt in TOLD_AT_LAST and task.config.classes == 1
+    ended = coarse_end(context, chosen) if hopeless else finish(context, chosen)
+    finding = _symmetry_found(inputs, ended, judgement)
+    doubtful = judgement.doubt in TOLD_AT_LAST and inputs.config.classes == 1
     if doubtful and second is not None and may_have_hand(ended):
-        read = None if ended.material is None else ended.material.images
-        other, number = finish(problem, ends[second], images=read), evidence.starts[second]
-        mates = _mates(problem, finding)
-        at_last = compared_at_last(problem, ended, other, number, mates)
+        read = None if ended.refinement is None else ended.refinement.images
+        other, number = finish(context, ends[second], images=read), evidence.starts[second]
+        mates = _mates(context, finding)
+        at_last = compared_at_last(context, ended, other, number, mates)
         if at_last and finding and finding.group == "C1":
             at_last = replace(at_last, stands_out=finding.suggested)
         judgement = judge(replace(evidence, at_last=at_last))
     return Searched(
-        problem,
+        context,
         [*earlier, *states],
         chosen,
         ended,
@@ -292,25 +296,27 @@ def _run_round(
     )
 
 
-def search_within(task: Task, on_event: OnEvent) -> Searched:
+def search_within(inputs: AbinitInputs, on_event: OnEvent) -> Searched:
     """A search in a folder of its own within a job's, gone on with where it was interrupted."""
-    task.folder.mkdir(exist_ok=True)
-    states = task.checkpoint(on_event).read(states_from) if has_checkpoint(task.folder) else []
-    return search(task, posed_problem(task, on_event), states, on_event)
+    inputs.folder.mkdir(exist_ok=True)
+    states = inputs.checkpoint(on_event).read(states_from) if has_checkpoint(inputs.folder) else []
+    return search(inputs, context_of(inputs, on_event), states, on_event)
 
 
-def search(task: Task, problem: Problem, states: list[SearchState], on_event: OnEvent) -> Searched:
+def search(
+    inputs: AbinitInputs, context: RunContext, states: list[SearchState], on_event: OnEvent
+) -> Searched:
     """Search from random densities, or go on from ``states``, and judge what comes of it.
 
     A search whose starts find nothing in common is begun anew with larger mini-batches.
     """
-    since, again = problem.starts, problem.may_begin_anew
-    made = _run_round(task, problem, states[:since], None, on_event, last=not again)
+    since, again = context.starts, context.may_begin_anew
+    made = _run_round(inputs, context, states[:since], None, on_event, last=not again)
     if made.judgement.doubt in FOUND_NOTHING and again:
         text = f"{made.judgement.sentence} The search is begun anew with larger mini-batches."
         on_event({"event": "note", "text": text})
-        first, larger = made, problem.anew()
-        made = _run_round(task, larger, states[since:], first, on_event, last=True)
+        first, larger = made, context.anew()
+        made = _run_round(inputs, larger, states[since:], first, on_event, last=True)
         spent = first.searched_s + first.last_s
         made = replace(made, searched_s=made.searched_s + spent)
     on_event({"event": "verdict", **made.judgement.record()})

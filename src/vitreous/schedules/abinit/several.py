@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitreous.runs.folder import OnEvent
-from vitreous.schedules.abinit.searched import Searched, Task, search_within
+from vitreous.schedules.abinit.searched import AbinitInputs, Searched, search_within
 
 _CLASSES = 3
 
@@ -13,7 +13,7 @@ _AS_LONG = 8
 """Times that such a search takes as long as the iterations for one map."""
 
 
-def with_several_classes(task: Task, first: Searched, on_event: OnEvent) -> Searched:
+def with_several_classes(inputs: AbinitInputs, first: Searched, on_event: OnEvent) -> Searched:
     """Search anew with three classes; the one map is kept where these are not solved either."""
     minutes = max(1, round(_AS_LONG * first.searched_s / 60))
     on_event(
@@ -23,8 +23,8 @@ def with_several_classes(task: Task, first: Searched, on_event: OnEvent) -> Sear
             f"{_CLASSES} classes, which takes about {minutes} min.",
         }
     )
-    config = replace(task.config, classes=_CLASSES)
-    several = replace(task, config=config, folder=task.folder / f"with_{_CLASSES}_classes")
-    several.memory.check(task.table.path)
+    config = replace(inputs.config, classes=_CLASSES)
+    several = replace(inputs, config=config, folder=inputs.folder / f"with_{_CLASSES}_classes")
+    several.memory.check(inputs.table.path)
     second = search_within(several, on_event)
     return second if second.judgement.word == "solved" else first

@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitreous.engine.adaptive_search import Look, coarse_look
+from vitreous.engine.adaptive_search import AdaptiveSearch, coarse_search
 from vitreous.engine.mini_batches import Step, stepped
 from vitreous.engine.sorting import SAME, alike, perturbed
 from vitreous.engine.state import SearchState
 from vitreous.runs.folder import OnEvent
-from vitreous.schedules.abinit.problem import Problem, iteration_seed
+from vitreous.schedules.abinit.context import RunContext, iteration_seed
 from vitreous.schedules.abinit.schedule import joint_steps, split_steps
 from vitreous.validate.decoys import roundness
 
@@ -63,20 +63,20 @@ _LEAST_HALF = 0.2
 """Share of a class's particles that each half must come to hold."""
 
 
-def _look(problem: Problem, state: SearchState) -> Look:
+def _searched_again(context: RunContext, state: SearchState) -> AdaptiveSearch:
     """All particles searched on the grid of the last iterations."""
-    return coarse_look(problem, state, problem.config.ends_at, any_map=True)
+    return coarse_search(context, state, context.config.ends_at, any_map=True)
 
 
-def labels_of(look: Look) -> Int[Tensor, " n"]:
+def labels_of(adaptive: AdaptiveSearch) -> Int[Tensor, " n"]:
     """Likeliest class of each particle, from 0; -1 for images of junk."""
-    return torch.where(look.junk, -1, look.best.map_probability.argmax(dim=1).cpu())
+    return torch.where(adaptive.junk, -1, adaptive.best.map_probability.argmax(dim=1).cpu())
 
 
-def _shares(look: Look) -> Float[Tensor, " k"]:
+def _shares(adaptive: AdaptiveSearch) -> Float[Tensor, " k"]:
     """Share of the particles in each class, junk left aside."""
-    labels = labels_of(look)
-    counts = torch.bincount(labels[labels >= 0], minlength=look.maps).double()
+    labels = labels_of(adaptive)
+    counts = torch.bincount(labels[labels >= 0], minlength=adaptive.maps).double()
     return counts / counts.sum().clamp(min=1)
 
 
@@ -88,7 +88,7 @@ def _fed(shares: Float[Tensor, " k"]) -> tuple[list[int], list[int]]:
 
 
 def _free(
-    problem: Problem, state: SearchState, shares: Float[Tensor, " k"]
+    context: RunContext, state: SearchState, shares: Float[Tensor, " k"]
 ) -> tuple[list[int], list[int]]:
     """Classes that hold something of their own, the most populated first, and those that do not.
 
@@ -99,7 +99,7 @@ def _free(
     few = [n for n in fed if shares[n] * len(shares) < _FEW]
     balls = [n for n in few if roundness(state.maps[n].cpu()) > _BALL]
     own = [n for n in fed if n not in balls]
-    twice = alike(problem.frame, state, own, _TO * problem.frame.field / state.rings, SAME)
+    twice = alike(context.frame, state, own, _TO * context.frame.field / state.rings, SAME)
     return [n for n in own if n not in twice], [*starved, *balls, *twice]
 
 
@@ -114,64 +114,64 @@ def _batches(
 
 
 def _parts(
-    problem: Problem, state: SearchState, number: int, parts: Sequence[int], strength: float
+    context: RunContext, state: SearchState, number: int, parts: Sequence[int], strength: float
 ) -> SearchState:
     """One class in the place of all, in parts that random density of a strength tells apart."""
-    since = len(problem.steps) + 1
-    seeds = (iteration_seed(problem.config, state.start, since + part) for part in parts)
+    since = len(context.steps) + 1
+    seeds = (iteration_seed(context.config, state.start, since + part) for part in parts)
     maps = [perturbed(state.maps[number], state.rings, seed, strength) for seed in seeds]
-    even = torch.full_like(state.fractions[: len(maps)], 1 / len(maps))
-    return replace(state, maps=torch.stack(maps), fractions=even)
+    even = torch.full_like(state.class_priors[: len(maps)], 1 / len(maps))
+    return replace(state, maps=torch.stack(maps), class_priors=even)
 
 
 def _halves(
-    problem: Problem,
+    context: RunContext,
     state: SearchState,
     number: int,
     members: Int[Tensor, " m"],
     attempt: int,
 ) -> SearchState:
     """Two maps from the particles of one class, found by mini-batches of these alone."""
-    halves = _parts(problem, state, number, range(2 * attempt, 2 * attempt + 2), _STRONG)
-    return _gone_on(problem, halves, members, split_steps(problem.config, len(members)))
+    halves = _parts(context, state, number, range(2 * attempt, 2 * attempt + 2), _STRONG)
+    return _gone_on(context, halves, members, split_steps(context.config, len(members)))
 
 
 def _gone_on(
-    problem: Problem, state: SearchState, members: Int[Tensor, " m"], steps: list[Step]
+    context: RunContext, state: SearchState, members: Int[Tensor, " m"], steps: list[Step]
 ) -> SearchState:
     """Maps brought on by mini-batches of some particles."""
-    since = len(problem.steps) + 1
-    walk = iteration_seed(problem.config, state.start, since + state.iteration)
+    since = len(context.steps) + 1
+    walk = iteration_seed(context.config, state.start, since + state.iteration)
     batches = _batches(members, walk, steps[0].batch, len(steps))
     state = replace(state, sums=None)
     for step, index in zip(steps, batches, strict=True):
-        seed = iteration_seed(problem.config, state.start, since + 2 + state.iteration)
-        state, _ = stepped(problem, state, step, index, seed)
+        seed = iteration_seed(context.config, state.start, since + 2 + state.iteration)
+        state, _ = stepped(context, state, step, index, seed)
     return state
 
 
 def _in_place(state: SearchState, source: int, slot: int, halves: SearchState) -> SearchState:
     """The halves of a class in its own place and in that of another, with the particles of both."""
-    maps, fractions = state.maps.clone(), state.fractions.clone()
+    maps, class_priors = state.maps.clone(), state.class_priors.clone()
     places = [source, slot]
     maps[places] = halves.maps
-    fractions[places] = fractions[places].sum() * halves.fractions
-    return replace(state, maps=maps, fractions=fractions)
+    class_priors[places] = class_priors[places].sum() * halves.class_priors
+    return replace(state, maps=maps, class_priors=class_priors)
 
 
 def _joint(
-    problem: Problem, state: SearchState, look: Look, among: list[int]
-) -> tuple[SearchState, Look, float]:
+    context: RunContext, state: SearchState, adaptive: AdaptiveSearch, among: list[int]
+) -> tuple[SearchState, AdaptiveSearch, float]:
     """Some maps brought on together, what is then found, and the share of labels that changed."""
-    before, share = labels_of(look), state.fractions[among].sum()
+    before, share = labels_of(adaptive), state.class_priors[among].sum()
     members = torch.nonzero(before >= 0)[:, 0]
-    part = replace(state, maps=state.maps[among], fractions=state.fractions[among] / share)
-    part = _gone_on(problem, part, members, joint_steps(problem.config, len(among), len(members)))
-    maps, fractions = state.maps.clone(), state.fractions.clone()
-    maps[among], fractions[among] = part.maps, share * part.fractions
-    state = replace(part, maps=maps, fractions=fractions)
-    look = _look(problem, state)
-    return state, look, float((labels_of(look) != before).double().mean())
+    part = replace(state, maps=state.maps[among], class_priors=state.class_priors[among] / share)
+    part = _gone_on(context, part, members, joint_steps(context.config, len(among), len(members)))
+    maps, class_priors = state.maps.clone(), state.class_priors.clone()
+    maps[among], class_priors[among] = part.maps, share * part.class_priors
+    state = replace(part, maps=maps, class_priors=class_priors)
+    adaptive = _searched_again(context, state)
+    return state, adaptive, float((labels_of(adaptive) != before).double().mean())
 
 
 def _refusals(
@@ -185,8 +185,8 @@ def _refusals(
 
 
 def split_classes(
-    problem: Problem, state: SearchState, on_event: OnEvent
-) -> tuple[SearchState, Look]:
+    context: RunContext, state: SearchState, on_event: OnEvent
+) -> tuple[SearchState, AdaptiveSearch]:
     """Split classes, the most populated first, as long as others hold nothing of their own.
 
     A split is kept if both halves hold particles and show different maps; conformations, which are
@@ -196,7 +196,7 @@ def split_classes(
     -------
     The state, and what a search of all particles finds with its maps.
     """
-    look, changed = _look(problem, state), 0.0
+    adaptive, changed = _searched_again(context, state), 0.0
     refused: list[tuple[int, Bool[Tensor, " n"]]] = []
     most = _ROUNDS * len(state.maps)
 
@@ -206,48 +206,48 @@ def split_classes(
         on_event({**place, "iteration": number, "at_most": of, "share": number / of, **event})
 
     for number in range(most):
-        own, free = _free(problem, state, _shares(look))
-        labels = labels_of(look)
+        own, free = _free(context, state, _shares(adaptive))
+        labels = labels_of(adaptive)
         attempts = _ATTEMPTS if len(own) == 1 else 1
         sources = [n for n in own if _refusals(refused, n, labels) < attempts]
         if not free or not sources:
             break
         source, slot = sources[0], free[0]
         members = torch.nonzero(labels == source)[:, 0]
-        halves = _halves(problem, state, source, members, number)
-        fine = float(halves.fractions.min()) >= _LEAST_HALF
-        coarse = _ALIKE * problem.config.ends_at
-        kept = fine and not alike(problem.frame, halves, [0, 1], coarse, _BARELY)
-        shares = halves.fractions.tolist()
+        halves = _halves(context, state, source, members, number)
+        fine = float(halves.class_priors.min()) >= _LEAST_HALF
+        coarse = _ALIKE * context.config.ends_at
+        kept = fine and not alike(context.frame, halves, [0, 1], coarse, _BARELY)
+        shares = halves.class_priors.tolist()
         tell({"event": "split", "class": source + 1, "kept": kept, "shares": shares}, number + 1)
         if kept:
             state = _in_place(state, source, slot, halves)
-            state, look, changed = _joint(problem, state, look, [*own, slot])
+            state, adaptive, changed = _joint(context, state, adaptive, [*own, slot])
         else:
             refused.append((source, labels == source))
     for number in range(_MOST_JOINT):
-        own, _ = _free(problem, state, _shares(look))
+        own, _ = _free(context, state, _shares(adaptive))
         if changed <= _SETTLED or not own:
             break
-        state, look, changed = _joint(problem, state, look, own)
-        shares = state.fractions.tolist()
+        state, adaptive, changed = _joint(context, state, adaptive, own)
+        shares = state.class_priors.tolist()
         tell({"event": "joint", "changed": changed, "shares": shares}, most + number + 1)
-    return state, look
+    return state, adaptive
 
 
-def like_groups(problem: Problem, state: SearchState) -> list[list[int]]:
+def like_groups(context: RunContext, state: SearchState) -> list[list[int]]:
     """After the iterations: classes that agree beyond the final resolution, the largest first.
 
     A class that starved is put with the largest.
     """
-    fed, starved = _fed(state.fractions)
-    like = alike(problem.frame, state, fed, _ALIKE * problem.config.ends_at, _BARELY)
+    fed, starved = _fed(state.class_priors)
+    like = alike(context.frame, state, fed, _ALIKE * context.config.ends_at, _BARELY)
     groups = {n: [n] for n in fed if n not in like}
     for number, first in (like | dict.fromkeys(starved, fed[0])).items():
         groups[first].append(number)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def halves_of(problem: Problem, state: SearchState, group: list[int]) -> SearchState:
+def halves_of(context: RunContext, state: SearchState, group: list[int]) -> SearchState:
     """The state with the classes of a group alone, all made from the first, a little different."""
-    return _parts(problem, state, group[0], group, _WEAK)
+    return _parts(context, state, group[0], group, _WEAK)

@@ -10,17 +10,17 @@ import torch
 
 from vitreous.engine.mini_batches import Step, stepped
 from vitreous.engine.pass_ import PassResult
-from vitreous.engine.searches.posterior import Best
+from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.engine.state import SearchState
 from vitreous.runs.folder import OnEvent
-from vitreous.schedules.abinit.plan import search_work, work_until
-from vitreous.schedules.abinit.problem import (
-    Problem,
+from vitreous.schedules.abinit.context import (
+    RunContext,
     first_state,
     held_out,
     iteration_seed,
     mini_batch,
 )
+from vitreous.schedules.abinit.plan import search_work, work_until
 from vitreous.schedules.abinit.schedule import noise_factor
 from vitreous.schedules.abinit.temperature import inflated, is_steered, steered
 
@@ -35,44 +35,44 @@ class Trial:
     ----------
     evidence : float
         Mean log-evidence, under the same noise for all starts.
-    best : Best
+    best : PoseEstimates
     """
 
     evidence: float
-    best: Best
+    best: PoseEstimates
 
 
-def iterate(problem: Problem, state: SearchState, step: Step) -> tuple[SearchState, PassResult]:
+def iterate(context: RunContext, state: SearchState, step: Step) -> tuple[SearchState, PassResult]:
     """One mini-batch of a start."""
-    config = problem.config
-    index = mini_batch(problem, state, step.batch)
+    config = context.config
+    index = mini_batch(context, state, step.batch)
     seed = iteration_seed(config, 0, state.iteration + 1)  # all starts share their slices' places
-    temperature = temperature_of(problem, state, step)
-    factor = noise_factor(temperature, polyhedral=problem.polyhedral)
-    after, result = stepped(problem, state, step, index, seed, factor)
+    temperature = temperature_of(context, state, step)
+    factor = noise_factor(temperature, polyhedral=context.polyhedral)
+    after, result = stepped(context, state, step, index, seed, factor)
     following = steered(temperature, float(result.best.probability.mean()))
     return replace(after, temperature=following), result
 
 
-def temperature_of(problem: Problem, state: SearchState, step: Step) -> float:
+def temperature_of(context: RunContext, state: SearchState, step: Step) -> float:
     """As its half-life says, if one is given; else as steered, or 1.
 
     It is 1 in the final iterations, and all along in starts that are not steered.
     """
-    if problem.config.noise_halflife > 0:
-        return inflated(problem.config.noise_halflife, state.seen)
-    steers = is_steered(state.start, len(state.maps), polyhedral=problem.polyhedral)
+    if context.config.noise_halflife > 0:
+        return inflated(context.config.noise_halflife, state.seen)
+    steers = is_steered(state.start, len(state.maps), polyhedral=context.polyhedral)
     return state.temperature if steers and step.stage != "final" else 1.0
 
 
 def _steps_of(
-    problem: Problem, state: SearchState, until: int
+    context: RunContext, state: SearchState, until: int
 ) -> Iterator[tuple[SearchState, dict[str, object]]]:
     """The state after every iteration still to be done, and what to tell of it."""
-    for step in problem.steps[state.iteration : until]:
+    for step in context.steps[state.iteration : until]:
         began = time.monotonic()
-        temperature = temperature_of(problem, state, step)
-        after, result = iterate(problem, state, step)
+        temperature = temperature_of(context, state, step)
+        after, result = iterate(context, state, step)
         change = (after.maps - state.maps).norm() / after.maps.norm().clamp(min=1e-20)
         state = after
         yield (
@@ -80,37 +80,37 @@ def _steps_of(
             {
                 "event": "iteration",
                 "start": state.start + 1,
-                "symmetry": problem.config.symmetry,
+                "symmetry": context.config.symmetry,
                 "stage": step.stage,
                 "resolution": round(step.resolution, 2),
-                "angular_sampling": problem.angular_step(step.resolution),
+                "angular_sampling": context.angular_step(step.resolution),
                 "batch": step.batch,
                 "temperature": round(temperature, 3),
                 "log_likelihood": state.evidence,
                 "max_posterior": float(result.best.probability.mean()),
                 "change": float(change),
-                "class_fractions": state.fractions.tolist(),
+                "class_fractions": state.class_priors.tolist(),
                 "seconds": round(time.monotonic() - began, 3),
             },
         )
 
 
-def tried(problem: Problem, states: list[SearchState], resolution: float) -> list[Trial]:
+def tried(context: RunContext, states: list[SearchState], resolution: float) -> list[Trial]:
     """Search the held-out particles with the maps of every start, under their mean noise."""
-    index = held_out(problem)
-    noise = torch.stack([state.noise.to(problem.device) for state in states]).mean(dim=0)
-    places = problem.places(resolution)
+    index = held_out(context)
+    noise = torch.stack([state.noise.to(context.device) for state in states]).mean(dim=0)
+    places = context.places(resolution)
     results = (
-        problem.search(state.to(problem.device), index, noise, places, accumulate=False)
+        context.search(state.to(context.device), index, noise, places, accumulate=False)
         for state in states
     )
     return [Trial(float(r.best.log_evidence.mean()), r.best) for r in results]
 
 
-def _compared(problem: Problem, states: list[SearchState], keep: int) -> list[SearchState]:
+def _compared(context: RunContext, states: list[SearchState], keep: int) -> list[SearchState]:
     """All starts with their held-out evidence; the best ``keep`` have come through a round more."""
-    resolution = problem.steps[states[0].iteration - 1].resolution
-    evidences = [trial.evidence for trial in tried(problem, states, resolution)]
+    resolution = context.steps[states[0].iteration - 1].resolution
+    evidences = [trial.evidence for trial in tried(context, states, resolution)]
     through = sorted(range(len(states)), key=lambda i: -evidences[i])[:keep]
     least = evidences[through[-1]]
     return [
@@ -121,25 +121,27 @@ def _compared(problem: Problem, states: list[SearchState], keep: int) -> list[Se
     ]
 
 
-def _run_rounds(problem: Problem, states: list[SearchState], on_event: OnEvent, save: Save) -> None:
+def _run_rounds(
+    context: RunContext, states: list[SearchState], on_event: OnEvent, save: Save
+) -> None:
     """Bring all starts on in the list itself, round by round."""
-    rounds = problem.rounds
+    rounds = context.rounds
     total = sum(r.contenders * (r.until - r.since) for r in rounds)
-    until = work_until(problem)
+    until = work_until(context)
     whole = search_work(until, rounds)
     for number, this in enumerate(rounds):
         going = [i for i, state in enumerate(states) if state.rounds >= number]
         if any(states[i].rounds > number for i in going):
             continue  # decided before the job was interrupted
         for i in going:
-            for state, event in _steps_of(problem, states[i].to(problem.device), this.until):
+            for state, event in _steps_of(context, states[i].to(context.device), this.until):
                 states[i] = state
                 done = sum(state.iteration for state in states)
                 share = sum(until[state.iteration] for state in states) / whole
                 on_event({**event, "iteration": done, "of": total, "share": round(share, 4)})
-                if state.iteration % problem.config.write_every == 0:
+                if state.iteration % context.config.write_every == 0:
                     save(states)
-        compared = _compared(problem, [states[i] for i in going], this.keep)
+        compared = _compared(context, [states[i] for i in going], this.keep)
         after = dict(zip(going, compared, strict=True))
         # At once: a job that is interrupted here saves what is decided for all or for none.
         states[:] = [after.get(i, state) for i, state in enumerate(states)]
@@ -147,7 +149,7 @@ def _run_rounds(problem: Problem, states: list[SearchState], on_event: OnEvent, 
         on_event(
             {
                 "event": "comparison",
-                "resolution": round(problem.steps[this.until - 1].resolution, 2),
+                "resolution": round(context.steps[this.until - 1].resolution, 2),
                 "held_out_log_likelihood": {states[i].start + 1: states[i].evidence for i in going},
                 "going_on": [states[i].start + 1 for i in going if states[i].rounds > number],
             }
@@ -155,7 +157,7 @@ def _run_rounds(problem: Problem, states: list[SearchState], on_event: OnEvent, 
 
 
 def run_starts(
-    problem: Problem, states: list[SearchState], on_event: OnEvent, save: Save, first: int = 0
+    context: RunContext, states: list[SearchState], on_event: OnEvent, save: Save, first: int = 0
 ) -> list[SearchState]:
     """Bring all starts, numbered from ``first``, on, or go on with them, by successive halving.
 
@@ -166,10 +168,10 @@ def run_starts(
     -------
     The states of all starts: those with the most ``rounds`` were finished, the others stopped.
     """
-    numbers = range(first, first + problem.starts)
-    states = list(states) or [first_state(problem, number) for number in numbers]
+    numbers = range(first, first + context.starts)
+    states = list(states) or [first_state(context, number) for number in numbers]
     try:
-        _run_rounds(problem, states, on_event, save)
+        _run_rounds(context, states, on_event, save)
     except KeyboardInterrupt:
         save(states)
         raise

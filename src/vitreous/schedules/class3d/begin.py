@@ -18,8 +18,8 @@ from vitreous.engine.sorting import perturbed
 from vitreous.engine.state import SearchState
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.class3d.pose_search import GridSearch, NearPoses
-from vitreous.schedules.class3d.references import at_images_grey
-from vitreous.schedules.class3d.steps import LookAt, MapMaking
+from vitreous.schedules.class3d.references import at_images_intensity
+from vitreous.schedules.class3d.steps import MapMaking, SearchPoses
 
 _FEWEST, _MOST = 12, 30
 """Mini-batches between which one reference is brought to the resolution limit."""
@@ -36,7 +36,7 @@ _FIRST_STEP, _LAST_STEP = 0.5, 0.15
 _GREY_PARTICLES = 500
 """Most particles that a grey level is fitted to."""
 
-_MARCH_TRUST = 4.0
+_MARCH_TAU2_FUDGE = 4.0
 """Factor on the maps' power as prior before the classes are split."""
 
 
@@ -44,9 +44,9 @@ def begun(
     maps: Float[Tensor, "k n n n"], noise: Float[Tensor, "g rings"], rings: int
 ) -> SearchState:
     """State of these maps before anything was searched."""
-    fractions = torch.full((len(maps),), 1 / len(maps), device=maps.device)
+    class_priors = torch.full((len(maps),), 1 / len(maps), device=maps.device)
     scale = noise.new_ones(len(noise))
-    return SearchState(0, 0, 0, rings, maps, noise, scale, fractions, None, -math.inf)
+    return SearchState(0, 0, 0, rings, maps, noise, scale, class_priors, None, -math.inf)
 
 
 def _seed(options: Classify3dOptions, *numbers: int) -> int:
@@ -59,17 +59,17 @@ def some(particles: int, options: Classify3dOptions) -> Int[Tensor, " b"]:
     return torch.from_numpy(np.sort(order[:_GREY_PARTICLES]))
 
 
-def with_grey(
-    options: Classify3dOptions, state: SearchState, look_at: LookAt, particles: int
+def with_intensity_scale(
+    options: Classify3dOptions, state: SearchState, search_poses: SearchPoses, particles: int
 ) -> SearchState:
     """State whose maps have the images' grey level, if they are to be fitted to it."""
     if options.reference_greyscale == "absolute":
         return state
-    return at_images_grey(state, look_at, some(particles, options), state.rings)
+    return at_images_intensity(state, search_poses, some(particles, options), state.rings)
 
 
 def with_noise(
-    state: SearchState, look_at: LookAt, index: Int[Tensor, " b"], mask_share: float
+    state: SearchState, search_poses: SearchPoses, index: Int[Tensor, " b"], mask_share: float
 ) -> SearchState:
     """State whose noise and class shares some images have settled, its maps held as they are.
 
@@ -77,17 +77,17 @@ def with_noise(
     as likely as the right one.
     """
     for _ in range(_NOISE_ROUNDS):
-        result = look_at(state, index, state.rings)
-        fractions = result.best.map_probability.mean(dim=0).clamp(min=1 / len(index))
+        result = search_poses(state, index, state.rings)
+        class_priors = result.best.map_probability.mean(dim=0).clamp(min=1 / len(index))
         state = replace(
             state,
             noise=renewed_noise(state.noise, result, mask_share, 1.0),
-            fractions=(fractions / fractions.sum()).to(state.fractions),
+            class_priors=(class_priors / class_priors.sum()).to(state.class_priors),
         )
     return state
 
 
-def guessed_grey(search: GridSearch, state: SearchState, resolution: float) -> SearchState:
+def guessed_intensity(search: GridSearch, state: SearchState, resolution: float) -> SearchState:
     """State whose every map is about as bright as the images, before any was searched."""
     rings = search.frame.rings_at(resolution)
     scales = [
@@ -170,19 +170,19 @@ def marched(
                 "log_likelihood": state.evidence,
                 "max_posterior": float(result.best.probability.mean()),
                 "change": float((state.maps - before).norm() / state.maps.norm().clamp(min=1e-20)),
-                "class_fractions": state.fractions.tolist(),
+                "class_fractions": state.class_priors.tolist(),
             }
         )
     return replace(state, sums=None)
 
 
 def consensus(
-    way: NearPoses, state: SearchState, making: MapMaking, rings: int, seed: int
+    pose_search: NearPoses, state: SearchState, making: MapMaking, rings: int, seed: int
 ) -> SearchState:
     """Maps of all particles near the poses that they came with, in place of the references."""
-    folds = way.folds(seed)
-    making = replace(making, trust=_MARCH_TRUST)
-    step = FoldStep(way.searched, making.mapped, way.images.mask_share)
+    folds = pose_search.folds(seed)
+    making = replace(making, tau2_fudge=_MARCH_TAU2_FUDGE)
+    step = FoldStep(pose_search.searched, making.mapped, pose_search.images.mask_share)
     for used in (state.rings, rings):
         state, folds, _ = folds_pass(state, folds, step, used)
         total = folds.without()
@@ -199,5 +199,5 @@ def split(options: Classify3dOptions, state: SearchState, making: MapMaking) -> 
     parts = [
         perturbed(state.maps[0], state.rings, _seed(options, 4, number)) for number in range(count)
     ]
-    fractions = torch.full((count,), 1 / count, device=state.maps.device)
-    return replace(state, maps=making.allowed(torch.stack(parts)), fractions=fractions)
+    class_priors = torch.full((count,), 1 / count, device=state.maps.device)
+    return replace(state, maps=making.allowed(torch.stack(parts)), class_priors=class_priors)

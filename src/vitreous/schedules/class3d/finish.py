@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.engine.assignments import Found, found_at
+from vitreous.engine.assignments import ParticleAssignments, assignments_at
 from vitreous.engine.folds import Folds, FoldStep
-from vitreous.engine.fsc_filter import believed, shared_signal
+from vitreous.engine.fsc_filter import fsc_filtered, shared_filter
 from vitreous.engine.images import Frame
 from vitreous.engine.junk import noise_probability
-from vitreous.engine.local_pass import Posed
+from vitreous.engine.local_pass import PoseMatrices
 from vitreous.engine.sorting import Sorting, sorting_pass
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.reconstruct.solve import solve
-from vitreous.schedules.class3d.pose_search import Way
+from vitreous.schedules.class3d.pose_search import PoseSearch
 from vitreous.schedules.class3d.sort import within
 from vitreous.schedules.class3d.steps import MapMaking
 from vitreous.validate.half_maps import HalfMapCurves, half_map_curves
@@ -48,8 +48,13 @@ class ClassMaps:
 
 
 def last_pass(
-    sorting: Sorting, step: FoldStep[Any], way: Way, frame: Frame, *, leave_noise: bool
-) -> tuple[Sorting, Found]:
+    sorting: Sorting,
+    step: FoldStep[Any],
+    pose_search: PoseSearch,
+    frame: Frame,
+    *,
+    leave_noise: bool,
+) -> tuple[Sorting, ParticleAssignments]:
     """Search all particles once with all rings; images of noise may be left out of the maps."""
     noisy = noise_probability(sorting.log_evidence) > 0.5
     everywhere = all(bool((~noisy[fold]).any()) for fold in sorting.folds.index)
@@ -64,9 +69,9 @@ def last_pass(
         by_map[left], evidence[left] = other.map_probability.cpu(), other.log_evidence.cpu()
         after = replace(after, by_map=by_map, log_evidence=evidence)
     order = torch.cat(parts).argsort()
-    posed = [way.posed(index, best) for index, best in zip(parts, bests, strict=True)]
-    return after, found_at(
-        Posed(
+    posed = [pose_search.posed(index, best) for index, best in zip(parts, bests, strict=True)]
+    return after, assignments_at(
+        PoseMatrices(
             torch.cat([part.matrices for part in posed])[order],
             torch.cat([part.origins for part in posed])[order],
         ),
@@ -97,20 +102,20 @@ def class_maps(sorting: Sorting, making: MapMaking, seed: int) -> ClassMaps:
     """Maps, half-maps and their correlation, class by class."""
     frame, rings = making.frame, making.frame.polar.rings
     half1, half2 = _half(sorting.folds, 0), _half(sorting.folds, 1)
-    signal = shared_signal(half1, half2, frame)
-    maps = believed(half1.plus(half2), signal, frame, making.flatten)
+    fsc_filter = shared_filter(half1, half2, frame)
+    maps = fsc_filtered(half1.plus(half2), fsc_filter, frame, making.solvent_flatten)
     if making.mask is not None:
         maps = maps * making.mask
     maps[making.fixed] = sorting.state.maps[making.fixed]
     one, other = (solve(half, None, frame.box, rings).cpu() for half in (half1, half2))
     curves = [
         _ended(half_map_curves(first, second, mask, seed), rings)
-        for first, second, mask in zip(one, other, signal.masks.cpu(), strict=True)
+        for first, second, mask in zip(one, other, fsc_filter.masks.cpu(), strict=True)
     ]
     return ClassMaps(maps.cpu(), one, other, curves)
 
 
-def decoys(found: Found, given: set[int], maps: int) -> set[int]:
+def decoys(found: ParticleAssignments, given: set[int], maps: int) -> set[int]:
     """Classes (from 0) for images of junk: those ``given`` as such, and those full of noise."""
     likeliest, noisy = found.by_map.argmax(axis=1), found.noise_probability > 0.5
     full = {
@@ -121,7 +126,7 @@ def decoys(found: Found, given: set[int], maps: int) -> set[int]:
     return given | full
 
 
-def final_classes(found: Found, junk: set[int]) -> np.ndarray:
+def final_classes(found: ParticleAssignments, junk: set[int]) -> np.ndarray:
     """Class of each particle, from 1: an image of noise goes to its likeliest decoy.
 
     Without decoys it goes to a class of its own, after the last map's.

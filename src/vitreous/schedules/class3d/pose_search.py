@@ -11,11 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.config.classify import Classify3dOptions
-from vitreous.engine.adaptive_search import Look, near_look
+from vitreous.engine.adaptive_search import AdaptiveSearch, fine_search
 from vitreous.engine.folds import Folds, Searched, dealt, in_folds
 from vitreous.engine.grid_search import Search
 from vitreous.engine.images import Frame
-from vitreous.engine.local_pass import Posed, local_pass
+from vitreous.engine.local_pass import PoseMatrices, local_pass
 from vitreous.engine.planes import PlaneImages
 from vitreous.engine.searches.local import Neighbourhood, neighbourhood
 from vitreous.engine.searches.sampling import shift_cells, shift_grid
@@ -36,9 +36,9 @@ class GridSearch(Search):
         return self.options.offset_range, 2 * self.options.offset_step
 
     @property
-    def flatten(self) -> bool:
+    def solvent_flatten(self) -> bool:
         """Mask the solvent and keep density non-negative."""
-        return self.options.flatten
+        return self.options.solvent_flatten
 
     def angular_step(self, resolution: float) -> float:
         """Angular step in degrees: the same at every resolution."""
@@ -50,13 +50,13 @@ class GridSearch(Search):
         return self.options.angular_sampling
 
 
-class Way(Protocol):
+class PoseSearch(Protocol):
     """How particles are looked at in the passes over all of them."""
 
     def searched(self, state: SearchState, index: Int[Tensor, " b"], rings: int) -> Searched[Any]:
         """What a state's maps tell of some particles."""
 
-    def posed(self, index: Int[Tensor, " b"], best: Any) -> Posed:
+    def posed(self, index: Int[Tensor, " b"], best: Any) -> PoseMatrices:
         """Where they lie."""
 
     def folds(self, seed: int) -> Folds:
@@ -64,24 +64,24 @@ class Way(Protocol):
 
 
 @dataclass(frozen=True)
-class NearLook:
+class FineSearch:
     """Finely, near the places that a look at all orientations left."""
 
     search: Search
-    look: Look
+    adaptive: AdaptiveSearch
 
     def searched(self, state: SearchState, index: Int[Tensor, " b"], rings: int) -> Searched[Any]:
         """What a state's maps tell of some particles."""
-        look = self.look.divided(len(state.maps))
-        return near_look(self.search, look, state, index, rings)
+        adaptive = self.adaptive.divided(len(state.maps))
+        return fine_search(self.search, adaptive, state, index, rings)
 
-    def posed(self, index: Int[Tensor, " b"], best: Any) -> Posed:
+    def posed(self, index: Int[Tensor, " b"], best: Any) -> PoseMatrices:
         """Where they lie."""
-        return self.look.posed(index, best)
+        return self.adaptive.posed(index, best)
 
     def folds(self, seed: int) -> Folds:
         """All particles, dealt out so that each fold has all views."""
-        return in_folds(self.look, self.search.image_numbers)
+        return in_folds(self.adaptive, self.search.image_numbers)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class NearPoses:
     Attributes
     ----------
     images : PlaneImages
-    given : Posed
+    given : PoseMatrices
     image_numbers : int array (particles,)
         Number of the image that each particle shows.
     around : Neighbourhood
@@ -100,7 +100,7 @@ class NearPoses:
     """
 
     images: PlaneImages
-    given: Posed
+    given: PoseMatrices
     image_numbers: Int[np.ndarray, " n"]
     around: Neighbourhood
     operators: Float[Tensor, "s 3 3"]
@@ -115,13 +115,13 @@ class NearPoses:
             state.noise,
             self.around,
             self.operators,
-            state.fractions,
+            state.class_priors,
             rings,
         )
 
-    def posed(self, index: Int[Tensor, " b"], best: Any) -> Posed:
+    def posed(self, index: Int[Tensor, " b"], best: Any) -> PoseMatrices:
         """Where they lie."""
-        return Posed(best.matrices, best.origins)
+        return PoseMatrices(best.matrices, best.origins)
 
     def folds(self, seed: int) -> Folds:
         """All particles, dealt out at random."""
@@ -131,7 +131,7 @@ class NearPoses:
         )
 
 
-def given_poses(table: ParticleTable, frame: Frame) -> Posed:
+def given_poses(table: ParticleTable, frame: Frame) -> PoseMatrices:
     """Poses of the STAR file in working pixels.
 
     Raises
@@ -141,7 +141,7 @@ def given_poses(table: ParticleTable, frame: Frame) -> Posed:
     """
     poses = read_poses(table)
     origins = torch.from_numpy(poses.origins / frame.pixel_size).float()
-    return Posed(torch.from_numpy(poses.matrices), origins)
+    return PoseMatrices(torch.from_numpy(poses.matrices), origins)
 
 
 def near_given(options: Classify3dOptions, operators: int, frame: Frame) -> Neighbourhood:

@@ -22,7 +22,7 @@ from vitreous.io.mrc import read_map
 from vitreous.math.fourier import resample_map
 from vitreous.particles.grid import Grid
 from vitreous.reconstruct.insert import Accumulator
-from vitreous.schedules.class3d.steps import LookAt
+from vitreous.schedules.class3d.steps import SearchPoses
 from vitreous.validate.decoys import Decoy, recognised_decoy
 from vitreous.validate.pixel_scale import best_scale, rescaled
 from vitreous.validate.reproducibility import agreement
@@ -117,7 +117,7 @@ def in_frame(references: Sequence[Reference], frame: Frame) -> tuple[list[Framed
                 f"its density is {across:.0f} A across at the header's {own:g} A/px, but the "
                 f"particles' images are {frame.field:.0f} A wide",
                 where=reference.name,
-                mend="check the pixel size in its header, or crop the map",
+                hint="check the pixel size in its header, or crop the map",
             )
         share = across / (2 * frame.mask_radius * frame.pixel_size)
         if shaped and not _NARROW < share < _WIDE:
@@ -165,7 +165,7 @@ def compare_references(references: Sequence[Framed], frame: Frame, *, stop: bool
         found = _differs(reference, shaped[0], frame)
         if found is not None and stop:
             raise InputError(
-                found[0], where=reference.given.name, mend=f"{found[1]}, or pass --no-check"
+                found[0], where=reference.given.name, hint=f"{found[1]}, or pass --no-check"
             )
         if found is not None:
             told.append(f"{reference.given.name} {found[0]}.")
@@ -180,7 +180,7 @@ def filtered(
     return torch.stack(passed)
 
 
-def grey_level(maps: Float[Tensor, "1 n n n"], sums: Accumulator, rings: int) -> float:
+def intensity_scale(maps: Float[Tensor, "1 n n n"], sums: Accumulator, rings: int) -> float:
     """Factor on a map that fits best what the images' sums hold.
 
     The least-squares solution of the M-step for a map of known shape: the sum of data times the
@@ -191,16 +191,16 @@ def grey_level(maps: Float[Tensor, "1 n n n"], sums: Accumulator, rings: int) ->
     return float((sums.data * own.conj()).real.double().sum() / power)
 
 
-def at_images_grey(
-    state: SearchState, look_at: LookAt, index: Int[Tensor, " b"], rings: int
+def at_images_intensity(
+    state: SearchState, search_poses: SearchPoses, index: Int[Tensor, " b"], rings: int
 ) -> SearchState:
     """State whose every map has the grey level that some images suggest, each by itself."""
     maps = state.maps.clone()
     for number in range(len(maps)):
         for _ in range(_GREY_ROUNDS):
             one = maps[number : number + 1]
-            alone = replace(state, maps=one, fractions=torch.ones_like(state.fractions[:1]))
-            sums = look_at(alone, index, rings).sums
+            alone = replace(state, maps=one, class_priors=torch.ones_like(state.class_priors[:1]))
+            sums = search_poses(alone, index, rings).sums
             assert sums is not None
-            maps[number] *= max(grey_level(one, sums, rings), 0.1)
+            maps[number] *= max(intensity_scale(one, sums, rings), 0.1)
     return replace(state, maps=maps)

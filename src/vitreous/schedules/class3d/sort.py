@@ -19,7 +19,7 @@ from vitreous.engine.state import SearchState, state_from, state_scalars, state_
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.runs.folder import OnEvent
-from vitreous.schedules.class3d.steps import even_shares
+from vitreous.schedules.class3d.steps import even_class_priors
 from vitreous.validate.labels import contingency
 
 _SUBSET = 1500
@@ -95,13 +95,13 @@ def sort(
         resolution = pass_resolution(options.resolution_limit, number)
         seen = within(before, _seen(options, particles, classes, number))
         even = evenly and number < MARCH
-        used = replace(step, shares=even_shares) if even else step
+        used = replace(step, shares=even_class_priors) if even else step
         after, _ = sorting_pass(seen, used, frame.rings_at(resolution))
         after = replace(after, folds=Folds(before.folds.index, after.folds.sums))
         shares = after.by_map[_looked_at(after)].mean(dim=0)
         if even and number == MARCH - 1:
             after = replace(
-                after, state=replace(after.state, fractions=shares.to(after.state.fractions))
+                after, state=replace(after.state, class_priors=shares.to(after.state.class_priors))
             )
         flow = progress.flow
         if number:

@@ -16,7 +16,7 @@ from vitreous.engine.pass_ import constrained, solved
 from vitreous.engine.sorting import class_prior
 from vitreous.engine.state import SearchState
 from vitreous.reconstruct.insert import Accumulator
-from vitreous.schedules.class3d.pose_search import Way
+from vitreous.schedules.class3d.pose_search import PoseSearch
 
 _LEAST = 1e-30
 """Posterior that a class has of every particle at the least when shares are evened."""
@@ -27,7 +27,7 @@ _LEAST_SHARE = 1e-6
 _TURNS = 30
 """Turns in which shares are evened."""
 
-LookAt = Callable[[SearchState, Int[Tensor, " b"], int], Searched[Any]]
+SearchPoses = Callable[[SearchState, Int[Tensor, " b"], int], Searched[Any]]
 """Searches some particles with a state's maps on so many rings."""
 
 
@@ -38,9 +38,9 @@ class MapMaking:
     Attributes
     ----------
     frame : Frame
-    flatten : bool
+    solvent_flatten : bool
         Keep density non-negative and within the mask.
-    trust : float
+    tau2_fudge : float
         Factor on the maps' power as prior.
     mask : tensor (n, n, n), optional
         That maps are multiplied by.
@@ -49,8 +49,8 @@ class MapMaking:
     """
 
     frame: Frame
-    flatten: bool
-    trust: float
+    solvent_flatten: bool
+    tau2_fudge: float
     mask: Float[Tensor, "n n n"] | None
     fixed: list[int]
 
@@ -58,7 +58,7 @@ class MapMaking:
         self, maps: Float[Tensor, "k n n n"], before: Float[Tensor, "k n n n"] | None = None
     ) -> Float[Tensor, "k n n n"]:
         """Maps as they may enter a comparison; ``before`` are those that some stay as."""
-        masked = constrained(maps, self.frame, self.flatten)
+        masked = constrained(maps, self.frame, self.solvent_flatten)
         if self.mask is not None:
             masked = masked * self.mask
         if before is not None and self.fixed:
@@ -68,8 +68,8 @@ class MapMaking:
 
     def mapped(self, state: SearchState, sums: Accumulator, rings: int) -> SearchState:
         """A state whose maps are made from these sums."""
-        prior = class_prior(self.trust, state, sums, rings)
-        maps = solved(sums, prior, self.frame, rings, self.flatten)
+        prior = class_prior(self.tau2_fudge, state, sums, rings)
+        maps = solved(sums, prior, self.frame, rings, self.solvent_flatten)
         return replace(state, maps=self.allowed(maps, state.maps), rings=rings)
 
 
@@ -86,10 +86,10 @@ class _Divided:
 
 def _one_class(state: SearchState, number: int) -> SearchState:
     maps = state.maps[number : number + 1]
-    return replace(state, maps=maps, fractions=torch.ones_like(state.fractions[:1]))
+    return replace(state, maps=maps, class_priors=torch.ones_like(state.class_priors[:1]))
 
 
-def hard(look_at: LookAt) -> LookAt:
+def hard(search_poses: SearchPoses) -> SearchPoses:
     """The same search, but each particle adds to its likeliest class alone.
 
     The particles of a class are searched again with its map alone: the posterior over places is
@@ -97,14 +97,14 @@ def hard(look_at: LookAt) -> LookAt:
     """
 
     def searched(state: SearchState, index: Int[Tensor, " b"], rings: int) -> _Divided:
-        every = look_at(state, index, rings)
+        every = search_poses(state, index, rings)
         assert every.sums is not None
         label = every.best.map_probability.argmax(dim=1).cpu()
         data, weight = torch.zeros_like(every.sums.data), torch.zeros_like(every.sums.weight)
         residual, count = torch.zeros_like(every.residual), torch.zeros_like(every.count)
         fit = torch.zeros_like(every.fit)
         for number in label.unique().tolist():
-            own = look_at(_one_class(state, number), index[label == number], rings)
+            own = search_poses(_one_class(state, number), index[label == number], rings)
             assert own.sums is not None
             data[number], weight[number] = own.sums.data[0], own.sums.weight[0]
             residual, count = residual + own.residual, count + own.count
@@ -115,22 +115,24 @@ def hard(look_at: LookAt) -> LookAt:
     return searched
 
 
-def even_shares(state: SearchState, by_map: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+def even_class_priors(state: SearchState, by_map: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
     """Prior probabilities under which all classes get as many of a fold's particles.
 
     A class with more particles has the better map, and with it attracts the particles of others:
     this takes its advantage off, as far as particles are not sure of their class.  Found by turns
     (Sinkhorn, Ann. Math. Stat. 35, 876 (1964)).
     """
-    prior = state.fractions.double().log()
+    prior = state.class_priors.double().log()
     likely = by_map.double().clamp(min=_LEAST).log() - prior
     for _ in range(_TURNS):
         share = (likely + prior).softmax(dim=1).mean(dim=0)
         prior = (prior - share.log()).log_softmax(dim=0)
-    return prior.exp().clamp(min=_LEAST_SHARE).to(state.fractions)
+    return prior.exp().clamp(min=_LEAST_SHARE).to(state.class_priors)
 
 
-def fold_step(way: Way, making: MapMaking, mask_share: float, *, divided: bool) -> FoldStep[Any]:
+def fold_step(
+    pose_search: PoseSearch, making: MapMaking, mask_share: float, *, divided: bool
+) -> FoldStep[Any]:
     """How folds are searched and their maps made; ``divided`` for hard classes."""
-    look_at = hard(way.searched) if divided else way.searched
-    return FoldStep(look_at, making.mapped, mask_share)
+    search_poses = hard(pose_search.searched) if divided else pose_search.searched
+    return FoldStep(search_poses, making.mapped, mask_share)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.engine.local_pass import Posed, batches_of
+from vitreous.engine.local_pass import PoseMatrices, batches_of
 from vitreous.engine.pass_ import PADDING
 from vitreous.engine.planes import PlaneImages
 from vitreous.engine.searches.continuous import differentiable_cube, gauss_newton
@@ -16,14 +16,14 @@ _SAMPLES = 400_000
 """Samples of slices that a worker holds at once; each has five derivatives."""
 
 
-def off_lattice(
+def continuous_poses(
     volume: Float[Tensor, "n n n"],
     images: PlaneImages,
     index: Int[Tensor, " b"],
-    posed: Posed,
+    posed: PoseMatrices,
     noise: Float[Tensor, "g shells"],
     shells: int,
-) -> Posed:
+) -> PoseMatrices:
     """Poses of greatest likelihood near the present ones, in the order of the particles given.
 
     Parameters
@@ -33,7 +33,7 @@ def off_lattice(
     images : PlaneImages
     index : integer tensor (particles,)
         Rows of ``images``.
-    posed : Posed
+    posed : PoseMatrices
         Of these particles; working pixels.
     noise : tensor (groups, shells)
         Expected noise power at a frequency.
@@ -46,7 +46,7 @@ def off_lattice(
     batches = batches_of(groups, max(1, _SAMPLES // len(plane.points)))
     workers = min(workers_on(volume.device), len(batches))
 
-    def work(worker: int) -> list[tuple[Tensor, Posed]]:
+    def work(worker: int) -> list[tuple[Tensor, PoseMatrices]]:
         found = []
         for member in batches[worker::workers]:
             samples, ctf = images.at(index[member], plane)
@@ -60,11 +60,11 @@ def off_lattice(
                 present.matrices,
                 box,
             )
-            found.append((member, Posed(matrices, present.origins + shifts)))
+            found.append((member, PoseMatrices(matrices, present.origins + shifts)))
         return found
 
     matrices, origins = start.matrices.clone(), start.origins.clone()
     for part in side_by_side(work, workers):
         for member, place in part:
             matrices[member], origins[member] = place.matrices, place.origins
-    return Posed(matrices.cpu(), origins.cpu())
+    return PoseMatrices(matrices.cpu(), origins.cpu())

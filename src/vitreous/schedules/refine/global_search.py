@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.engine.adaptive_search import Look
+from vitreous.engine.adaptive_search import AdaptiveSearch
 from vitreous.engine.images import Frame
-from vitreous.engine.local_pass import Posed
-from vitreous.engine.pass_ import PassResult, Places, search_pass
+from vitreous.engine.local_pass import PoseMatrices
+from vitreous.engine.pass_ import PassResult, SamplingGrid, search_pass
 from vitreous.engine.rings import RingImages
 from vitreous.engine.searches.sampling import shift_grid
 from vitreous.engine.searches.tiles import Tiling
@@ -41,7 +41,7 @@ def shells_at(step: float, frame: Frame) -> int:
     return round(frame.box / (frame.mask_radius * math.radians(step)))
 
 
-def search_everywhere(
+def searched_globally(
     reference: Float[Tensor, "n n n"],
     images: RingImages,
     frame: Frame,
@@ -52,7 +52,7 @@ def search_everywhere(
     reach: float,
     shift_step: float,
     seed: int,
-) -> tuple[PassResult, Posed]:
+) -> tuple[PassResult, PoseMatrices]:
     """Search some particles on a coarse grid, then near what holds nearly all of the posterior.
 
     Parameters
@@ -68,7 +68,7 @@ def search_everywhere(
     -------
     result : PassResult
         Of the second look, in the order of ``index``.
-    posed : Posed
+    posed : PoseMatrices
         Best places.
     """
     step = coarse_step(len(operators))
@@ -76,17 +76,23 @@ def search_everywhere(
     shifts, maps = shift_grid(reach, shift_step), reference[None]
     none, alone = torch.zeros(len(index), 2), torch.ones(1, device=reference.device)
 
-    def search(part: Tensor, origins: Tensor, places: Places, *, accumulate: bool) -> PassResult:
+    def search(
+        part: Tensor, origins: Tensor, places: SamplingGrid, *, accumulate: bool
+    ) -> PassResult:
         return search_pass(
             maps, images, frame, part, origins, noise, places, operators, alone, Tiling(),
             accumulate=accumulate,
         )  # fmt: skip
 
-    best = search(index, none, Places(coarse, shifts, rings), accumulate=False).best
+    best = search(index, none, SamplingGrid(coarse, shifts, rings), accumulate=False).best
     near = shift_grid(0.75 * shift_step, shift_step / 2)
-    look = Look(best, coarse, fine, step / 2, shifts[best.shift.cpu()], near, operators, 1)
-    order = look.order()
-    found = search(index[order], look.origins[order], look.places(order, rings), accumulate=True)
+    adaptive = AdaptiveSearch(
+        best, coarse, fine, step / 2, shifts[best.shift.cpu()], near, operators, 1
+    )
+    order = adaptive.order()
+    found = search(
+        index[order], adaptive.origins[order], adaptive.places(order, rings), accumulate=True
+    )
     best = found.best.at(order.argsort().to(found.best.reference.device))
     result = replace(found, best=best)
-    return result, look.posed(torch.arange(len(index)), result.best)
+    return result, adaptive.posed(torch.arange(len(index)), result.best)

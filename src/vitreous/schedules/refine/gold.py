@@ -85,23 +85,23 @@ def claimed(
         return None, []
     claim = max(found, shared, lowpass)
     if evidence is not None and evidence < 0:
-        told = (
+        report_pass = (
             f"The images are likelier to be noise than views of this map (log-evidence "
             f"{evidence:.1f} an image), so of the {found:.0f} A that the halves agree to no more "
             f"than {claim:.0f} A is claimed. Check the particles (vitreous check), the reference "
             "and the mask's diameter."
         )
-        return claim, [told]
+        return claim, [report_pass]
     least = min(shared, lowpass) / OWN
     if found < least:
         return found, []
-    told = (
+    report_pass = (
         f"The halves agree to {found:.0f} A, began with one reference at {lowpass:g} A and shared "
         f"their density to {shared:g} A: agreement is their own where it is finer than "
         f"{least:.0f} A, so no more than {claim:.0f} A is claimed. If the map looks right, let the "
         "halves share less: --lowpass 60 --join-halves 60."
     )
-    return claim, [told]
+    return claim, [report_pass]
 
 
 def masked_curves(

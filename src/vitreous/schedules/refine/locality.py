@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.config.refine import RefineConfig
-from vitreous.engine.local_pass import Posed
+from vitreous.engine.local_pass import PoseMatrices
 from vitreous.engine.searches.prior import PlacePrior
 from vitreous.errors import OptionError
 from vitreous.math.symmetry import point_group
@@ -23,7 +23,7 @@ class Locality:
 
     Attributes
     ----------
-    start : Posed
+    start : PoseMatrices
         Origins in angstrom.
     angle, shift : float
         Standard deviations of the priors, degrees and angstrom; infinite for none.
@@ -33,7 +33,7 @@ class Locality:
         Rotations of the map that lead to other places to be searched.
     """
 
-    start: Posed
+    start: PoseMatrices
     angle: float
     shift: float
     fulcrum: Float[Tensor, " 3"] | None
@@ -44,7 +44,9 @@ class Locality:
         """Whether there is a prior at all."""
         return min(self.angle, self.shift) < math.inf
 
-    def prior(self, index: Int[Tensor, " b"], posed: Posed, pixel_size: float) -> PlacePrior | None:
+    def prior(
+        self, index: Int[Tensor, " b"], posed: PoseMatrices, pixel_size: float
+    ) -> PlacePrior | None:
         """Priors of some particles, whose present places (pixels) are given."""
         if not self.holds:
             return None
@@ -72,7 +74,7 @@ def check_locality(config: RefineConfig) -> None:
             raise OptionError(
                 "needs the particles' own poses to begin with",
                 where=where,
-                mend="give --local-search, the first angular step, such as 3.75",
+                hint="give --local-search, the first angular step, such as 3.75",
             )
         if name.endswith("prior") and not value > 0:
             raise OptionError(f"{value:g} is not more than 0", where=where)
@@ -82,17 +84,17 @@ def check_locality(config: RefineConfig) -> None:
         raise OptionError(
             f"the map has the symmetry {config.symmetry}, under which mates are all alike",
             where="--relax-symmetry",
-            mend="leave --symmetry at C1",
+            hint="leave --symmetry at C1",
         )
     if config.angle_prior is not None:
         raise OptionError(
             "the mates lie farther from the first places than --angle-prior lets them",
             where="--relax-symmetry",
-            mend="give one of the two",
+            hint="give one of the two",
         )
 
 
-def locality_of(config: RefineConfig, start: Posed) -> Locality:
+def locality_of(config: RefineConfig, start: PoseMatrices) -> Locality:
     """What the options say of particles that lie at ``start`` (angstrom)."""
     fulcrum, group = config.fulcrum, config.relax_symmetry
     return Locality(

@@ -18,12 +18,12 @@ from vitreous.engine.searches.sampling import shift_cells, shift_grid
 from vitreous.math.fourier import resample_map
 from vitreous.reconstruct.insert import Accumulator
 from vitreous.runs.folder import OnEvent, ignore
-from vitreous.schedules.refine.continuous import off_lattice
-from vitreous.schedules.refine.global_search import FINEST, search_everywhere, shells_at
+from vitreous.schedules.refine.context import RunContext
+from vitreous.schedules.refine.continuous import continuous_poses
+from vitreous.schedules.refine.global_search import FINEST, searched_globally, shells_at
 from vitreous.schedules.refine.gold import Halves, gold_standard, references_from
 from vitreous.schedules.refine.scales import group_contrast, particle_contrast
 from vitreous.schedules.refine.state import RefineState
-from vitreous.schedules.refine.task import Task
 
 _REACH = 1.7
 """Steps that a neighbourhood extends from its centre."""
@@ -54,21 +54,33 @@ class Loaded:
     rings: tuple[int, RingImages] | None = None
     planes: tuple[int, PlaneImages] | None = None
 
-    def rings_in(self, task: Task, frame: Frame) -> RingImages:
+    def rings_in(self, context: RunContext, frame: Frame) -> RingImages:
         """Rings out to the frame's last."""
         if self.rings is None or self.rings[0] != frame.polar.rings:
             images = load_rings(
-                task.table, task.source, frame, task.device, ignore, task.mode, task.room
+                context.table,
+                context.source,
+                frame,
+                context.device,
+                ignore,
+                context.mode,
+                context.room,
             )
             self.rings = frame.polar.rings, images
         return self.rings[1]
 
-    def planes_in(self, task: Task, frame: Frame) -> PlaneImages:
+    def planes_in(self, context: RunContext, frame: Frame) -> PlaneImages:
         """Half-planes out to the frame's last ring; rings are let go."""
         self.rings = None
         if self.planes is None or self.planes[0] != frame.polar.rings:
             images = load_planes(
-                task.table, task.source, frame, task.device, ignore, task.mode, task.room
+                context.table,
+                context.source,
+                frame,
+                context.device,
+                ignore,
+                context.mode,
+                context.room,
             )
             self.planes = frame.polar.rings, images
         return self.planes[1]
@@ -95,51 +107,53 @@ def _renewed(
     return torch.stack(parts)
 
 
-def _shared(task: Task) -> float:
+def _shared(context: RunContext) -> float:
     """Shells to which the halves share their density."""
-    return task.field / task.config.join_halves
+    return context.field / context.config.join_halves
 
 
 def solved_halves(
-    task: Task, sums: list[Accumulator], frame: Frame, *, join: bool = True
+    context: RunContext, sums: list[Accumulator], frame: Frame, *, join: bool = True
 ) -> Halves:
     """Maps of both halves from their sums, and how far they agree."""
-    seed = task.config.seed
-    return gold_standard(sums, frame, shared=_shared(task), join=join, mask=task.mask, seed=seed)
+    seed = context.config.seed
+    return gold_standard(
+        sums, frame, shared=_shared(context), join=join, mask=context.mask, seed=seed
+    )
 
 
-def learnt(task: Task, state: RefineState, halves: Halves) -> RefineState:
+def learnt(context: RunContext, state: RefineState, halves: Halves) -> RefineState:
     """The state with the resolution that the halves agree to, and the references it allows."""
-    nonuniform = task.config.regulariser == "nonuniform"
-    references = references_from(halves, shared=_shared(task), nonuniform=nonuniform)
+    nonuniform = context.config.regulariser == "nonuniform"
+    references = references_from(halves, shared=_shared(context), nonuniform=nonuniform)
     return replace(state, shell=max(halves.shell, 1), references=references)
 
 
-def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
+def global_search_pass(context: RunContext, state: RefineState, loaded: Loaded) -> RefineState:
     """Search all orientations and shifts; the grid sets how far the resolution may rise."""
-    most = min(shells_at(FINEST, task.widest), task.most_shells)
-    frame = task.frame_of(most)
-    images = replace(loaded.rings_in(task, frame), scale=state.scale)
+    most = min(shells_at(FINEST, context.widest), context.most_shells)
+    frame = context.frame_of(most)
+    images = replace(loaded.rings_in(context, frame), scale=state.scale)
     noise = fitted(state.noise, frame.polar.rings)
     references = resample_map(state.references, frame.box)
     rings = min(ahead(state.shell), frame.polar.rings)
-    pixel = task.grid.pixel_size / frame.pixel_size
+    pixel = context.grid.pixel_size / frame.pixel_size
     results, sums = [], []
     matrices, origins = state.matrices.clone(), state.origins.clone()
     probability, evidence = state.probability.clone(), state.log_evidence.clone()
     for half in (0, 1):
-        index = task.members(half)
-        result, found = search_everywhere(
+        index = context.members(half)
+        result, found = searched_globally(
             references[half],
             images,
             frame,
             index,
             noise[half],
-            task.operators,
+            context.operators,
             rings,
-            task.config.offset_range * pixel,
-            task.config.offset_step * pixel,
-            task.config.seed + state.iteration,
+            context.config.offset_range * pixel,
+            context.config.offset_step * pixel,
+            context.config.seed + state.iteration,
         )
         assert result.sums is not None
         results.append(result)
@@ -147,7 +161,7 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
         matrices[index], origins[index] = found.matrices, found.origins * frame.pixel_size
         probability[index] = result.best.probability.cpu()
         evidence[index] = result.best.log_evidence.cpu()
-    halves = solved_halves(task, sums, frame)
+    halves = solved_halves(context, sums, frame)
     stalled = halves.shell <= state.shell or ahead(halves.shell) > most
     mean = float(evidence.mean())
     placing = mean - state.evidence >= _PLACING * abs(mean)
@@ -155,7 +169,7 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
     new = replace(
         state,
         iteration=state.iteration + 1,
-        stage="nearby" if settled else "everywhere",
+        stage="local" if settled else "global",
         evidence=mean,
         noise=_renewed(list(results), noise, images.mask_share),
         matrices=matrices,
@@ -164,38 +178,38 @@ def pass_everywhere(task: Task, state: RefineState, loaded: Loaded) -> RefineSta
         log_evidence=evidence,
         scale=group_contrast(list(results), state.scale, images.group),
     )
-    return learnt(task, new, halves)
+    return learnt(context, new, halves)
 
 
-def _around(task: Task, state: RefineState, frame: Frame) -> Neighbourhood:
+def _around(context: RunContext, state: RefineState, frame: Frame) -> Neighbourhood:
     pixel_step = state.shift_step / frame.pixel_size
-    reach = task.config.offset_range * task.grid.pixel_size
+    reach = context.config.offset_range * context.grid.pixel_size
     shifts = shift_grid(_REACH * pixel_step, pixel_step)
     cells = shift_cells(reach, state.shift_step)
-    around = neighbourhood(state.step, _REACH, shifts, len(task.operators), cells)
-    local = task.locality
+    around = neighbourhood(state.step, _REACH, shifts, len(context.operators), cells)
+    local = context.locality
     if local is None:
         return around
     fulcrum = None if local.fulcrum is None else local.fulcrum / frame.pixel_size
     return replace(around, mates=local.mates, fulcrum=fulcrum)
 
 
-def search_nearby(
-    task: Task, state: RefineState, loaded: Loaded, shells: int
+def searched_locally(
+    context: RunContext, state: RefineState, loaded: Loaded, shells: int
 ) -> tuple[RefineState, list[Accumulator], Frame]:
     """Search the neighbourhoods of all places, each half with its own map."""
-    frame = task.frame_of(shells)
-    images = replace(loaded.planes_in(task, frame), scale=state.scale)
+    frame = context.frame_of(shells)
+    images = replace(loaded.planes_in(context, frame), scale=state.scale)
     shells = frame.polar.rings
     noise = fitted(state.noise, shells)
     references = resample_map(state.references, frame.box)
-    around, posed = _around(task, state, frame), state.posed(frame.pixel_size)
-    alone = torch.ones(1, device=task.device)
+    around, posed = _around(context, state, frame), state.posed(frame.pixel_size)
+    alone = torch.ones(1, device=context.device)
     results, sums = [], []
     probability, evidence = state.probability.clone(), state.log_evidence.clone()
-    scale, local = state.scale.clone(), task.locality
+    scale, local = state.scale.clone(), context.locality
     for half in (0, 1):
-        index = task.members(half)
+        index = context.members(half)
         present = posed.at(index)
         result = local_pass(
             references[half : half + 1],
@@ -204,7 +218,7 @@ def search_nearby(
             present,
             noise[half],
             around,
-            task.operators,
+            context.operators,
             alone,
             shells,
             prior=None if local is None else local.prior(index, present, frame.pixel_size),
@@ -215,10 +229,10 @@ def search_nearby(
         posed = posed.moved(index, result.best)
         probability[index] = result.best.probability
         evidence[index] = result.best.log_evidence
-        if task.config.per_particle_scale:
+        if context.config.per_particle_scale:
             former = state.scale[index]
             scale[index] = particle_contrast(result.best, former, images.group[index])
-    if not task.config.per_particle_scale:
+    if not context.config.per_particle_scale:
         scale = group_contrast(list(results), scale, images.group)
     state = replace(
         state,
@@ -234,74 +248,76 @@ def search_nearby(
     return state, sums, frame
 
 
-def pass_nearby(task: Task, state: RefineState, loaded: Loaded) -> RefineState:
+def local_search_pass(context: RunContext, state: RefineState, loaded: Loaded) -> RefineState:
     """Search the neighbourhoods, with halved steps next or until nothing changes.
 
     The steps are halved as long as most of a particle's posterior lies at one place of the
     lattice; a finer one could then tell more.
     """
-    new, sums, frame = search_nearby(task, state, loaded, ahead(state.shell))
-    halves = solved_halves(task, sums, frame)
+    new, sums, frame = searched_locally(context, state, loaded, ahead(state.shell))
+    halves = solved_halves(context, sums, frame)
     gained = halves.shell > state.shell
     settled = new.evidence - state.evidence < _SETTLED * abs(new.evidence)
     sharp = float(new.probability.mean()) > _SHARP
     done = settled and not gained and not sharp
     new = replace(
         new,
-        stage="done" if done else "nearby",
+        stage="done" if done else "local",
         step=new.step / 2 if sharp else new.step,
         shift_step=new.shift_step / 2 if sharp else new.shift_step,
     )
-    return learnt(task, new, halves)
+    return learnt(context, new, halves)
 
 
-def between_steps(
-    task: Task, state: RefineState, loaded: Loaded, shells: int
+def searched_continuously(
+    context: RunContext, state: RefineState, loaded: Loaded, shells: int
 ) -> tuple[RefineState, list[Accumulator], Frame]:
     """Move the poses off the lattice, and make the sums round them.
 
     The sums are those of a lattice centred anew: a pose alone would leave out its uncertainty.
     """
-    frame = task.frame_of(shells)
-    images = replace(loaded.planes_in(task, frame), scale=state.scale)
+    frame = context.frame_of(shells)
+    images = replace(loaded.planes_in(context, frame), scale=state.scale)
     references = resample_map(state.references, frame.box)
     noise, posed = fitted(state.noise, frame.polar.rings), state.posed(frame.pixel_size)
     matrices, origins = posed.matrices.clone(), posed.origins.clone()
     for half in (0, 1):
-        index = task.members(half)
-        moved = off_lattice(
+        index = context.members(half)
+        moved = continuous_poses(
             references[half], images, index, posed.at(index), noise[half], frame.polar.rings
         )
         matrices[index], origins[index] = moved.matrices, moved.origins
     origins = origins * frame.pixel_size
     centred = replace(state, matrices=matrices, origins=origins)
-    searched, sums, frame = search_nearby(task, centred, loaded, shells)
+    searched, sums, frame = searched_locally(context, centred, loaded, shells)
     return replace(searched, matrices=matrices, origins=origins), sums, frame
 
 
-def last_pass(task: Task, state: RefineState, loaded: Loaded) -> tuple[RefineState, Halves]:
+def last_pass(
+    context: RunContext, state: RefineState, loaded: Loaded
+) -> tuple[RefineState, Halves]:
     """Search the neighbourhoods once more with all shells there are, and make the half-maps.
 
     The halves share nothing now, so that their FSC is their own at all resolutions.
     """
-    local = task.locality
-    free = task.config.between_steps and (local is None or not local.holds)
-    last = between_steps if free else search_nearby
-    state, sums, frame = last(task, state, loaded, task.most_shells)
-    return state, solved_halves(task, sums, frame, join=False)
+    local = context.locality
+    free = context.config.continuous and (local is None or not local.holds)
+    last = searched_continuously if free else searched_locally
+    state, sums, frame = last(context, state, loaded, context.most_shells)
+    return state, solved_halves(context, sums, frame, join=False)
 
 
-def told(task: Task, state: RefineState, on_event: OnEvent) -> None:
+def report_pass(context: RunContext, state: RefineState, on_event: OnEvent) -> None:
     """Tell how a pass ended."""
     on_event(
         {
             "event": "refinement",
             "stage": "passes over the particles",
             "iteration": state.iteration,
-            "at_most": task.config.iterations,
+            "at_most": context.config.iterations,
             "next": state.stage,
-            "resolution": round(task.field / state.shell, 2),
-            "angular_sampling": FINEST if state.stage == "everywhere" else state.step,
+            "resolution": round(context.field / state.shell, 2),
+            "angular_sampling": FINEST if state.stage == "global" else state.step,
             "shift_step": state.shift_step,
             "posterior_of_best": float(state.probability[state.probability > 0].mean()),
             "log_likelihood": state.evidence,

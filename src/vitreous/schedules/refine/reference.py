@@ -14,7 +14,7 @@ from vitreous.imaging.filters import low_pass
 from vitreous.imaging.map_grid import on_grid
 from vitreous.math.fourier import resample_map, shell_index, shell_mean
 from vitreous.particles.grid import Grid
-from vitreous.validate.symmetry.turning import symmetrised
+from vitreous.validate.symmetry.rotate import symmetrise_map
 
 _SYMMETRIC, _SURELY_SYMMETRIC = 0.5, 0.8
 """Correlations of a reference with itself turned by the group's operators, rotational averages
@@ -52,7 +52,7 @@ def cut_reference(
     """The reference without the detail beyond a resolution in angstrom, symmetry imposed."""
     coarse = _coarse(volume, grid, lowpass)
     if len(operators) > 1:
-        coarse = symmetrised(coarse, operators)
+        coarse = symmetrise_map(coarse, operators)
     return resample_map(coarse, grid.box)
 
 
@@ -73,21 +73,21 @@ def axes_warnings(
         return []
     coarse = _coarse(volume, grid, config.lowpass)
     # Each by itself: one axis in its place would hide in a mean that the others are not.
-    alike = min(_likeness(coarse, symmetrised(coarse, turn[None])) for turn in operators[1:])
-    mend = f"vitreous symmetry {config.reference} --align {config.symmetry}"
+    alike = min(_likeness(coarse, symmetrise_map(coarse, turn[None])) for turn in operators[1:])
+    hint = f"vitreous symmetry {config.reference} --align {config.symmetry}"
     if alike < _SYMMETRIC:
         raise InputError(
             f"does not have the symmetry {config.symmetry} about the axes that RELION uses "
             f"(it correlates with itself turned at {alike:.2f}, expected {_SURELY_SYMMETRIC} or "
             "more)",
             where=config.reference,
-            mend=f"lay it on them: {mend}; or refine without symmetry",
+            hint=f"lay it on them: {hint}; or refine without symmetry",
         )
     if alike >= _SURELY_SYMMETRIC:
         return []
     return [
         f"The reference correlates with itself turned by {config.symmetry} at {alike:.2f} only: it "
-        f"is noisy, or off the axes that RELION uses. Look at {mend}."
+        f"is noisy, or off the axes that RELION uses. Look at {hint}."
     ]
 
 

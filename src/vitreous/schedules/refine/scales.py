@@ -8,12 +8,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.engine.pass_ import LEAST_SCALE, Residuals
-from vitreous.engine.searches.local import LocalBest
+from vitreous.engine.searches.local import LocalPoseEstimates
 from vitreous.imaging.subtract import Match, particle_scales
 
 
 def particle_contrast(
-    best: LocalBest, former: Float[Tensor, " n"], group: Int[Tensor, " n"]
+    best: LocalPoseEstimates, former: Float[Tensor, " n"], group: Int[Tensor, " n"]
 ) -> Float[Tensor, " n"]:
     """Scales of particles of one half, of mean 1.
 
@@ -22,7 +22,7 @@ def particle_contrast(
 
     Parameters
     ----------
-    best : LocalBest
+    best : LocalPoseEstimates
         Its products and powers are those of images scaled by ``former``.
     former : tensor (particles,)
     group : integer tensor (particles,)

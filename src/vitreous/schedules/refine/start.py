@@ -8,18 +8,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.engine.local_pass import Posed, local_pass
+from vitreous.engine.local_pass import PoseMatrices, local_pass
 from vitreous.engine.pass_ import signal_scale
 from vitreous.engine.rings import load_rings
 from vitreous.engine.searches.local import neighbourhood
 from vitreous.imaging.filters import low_pass
 from vitreous.particles.contrast import read_scales
 from vitreous.runs.folder import ignore
+from vitreous.schedules.refine.context import RunContext
 from vitreous.schedules.refine.global_search import FINEST
 from vitreous.schedules.refine.passes import Loaded, learnt, solved_halves
 from vitreous.schedules.refine.reference import cut_reference
 from vitreous.schedules.refine.state import RefineState
-from vitreous.schedules.refine.task import Task
 
 _NEARBY = FINEST / 2
 """First angular step in degrees round poses that are known to be near."""
@@ -31,80 +31,88 @@ _FIRST_SHIFT = 1.0
 """First step of the shifts round the particles' places, over the pixel of the widest frame."""
 
 
-def _nowhere(count: int) -> Posed:
-    return Posed(torch.eye(3, dtype=torch.float64).repeat(count, 1, 1), torch.zeros(count, 2))
+def _nowhere(count: int) -> PoseMatrices:
+    return PoseMatrices(
+        torch.eye(3, dtype=torch.float64).repeat(count, 1, 1), torch.zeros(count, 2)
+    )
 
 
-def blank_state(task: Task, start: Posed | None) -> RefineState:
+def blank_state(context: RunContext, start: PoseMatrices | None) -> RefineState:
     """State that knows no map yet, of particles at some poses (angstrom) or nowhere."""
-    count = len(task.table)
+    count = len(context.table)
     posed = _nowhere(count) if start is None else start
     return RefineState(
         iteration=0,
-        stage="everywhere" if start is None else "nearby",
-        step=task.config.local_search or _NEARBY,
-        shift_step=_FIRST_SHIFT * task.widest.pixel_size,
+        stage="global" if start is None else "local",
+        step=context.config.local_search or _NEARBY,
+        shift_step=_FIRST_SHIFT * context.widest.pixel_size,
         shell=1,
         evidence=-float("inf"),
         references=torch.zeros(2, 2, 2, 2),
-        noise=torch.ones(2, len(task.table.optics), 1),
+        noise=torch.ones(2, len(context.table.optics), 1),
         matrices=posed.matrices,
         origins=posed.origins,
         probability=torch.zeros(count),
         log_evidence=torch.zeros(count),
-        scale=torch.from_numpy(read_scales(task.table)).float(),
+        scale=torch.from_numpy(read_scales(context.table)).float(),
     )
 
 
-def shell_at(task: Task, lowpass: float) -> int:
+def shell_at(context: RunContext, lowpass: float) -> int:
     """Shell that a map cut at a resolution in angstrom is taken to reach."""
-    return max(1, round(task.field / lowpass) - 2)
+    return max(1, round(context.field / lowpass) - 2)
 
 
-def from_reference(task: Task, reference: Float[Tensor, "n n n"], lowpass: float) -> RefineState:
+def from_reference(
+    context: RunContext, reference: Float[Tensor, "n n n"], lowpass: float
+) -> RefineState:
     """Both halves start with the reference, cut and at the images' grey level.
 
     Particles are where a local search holds them, or nowhere.
     """
-    cut = cut_reference(reference, task.grid, lowpass, task.operators)
-    frame = task.frame(lowpass)
-    images = load_rings(task.table, task.source, frame, task.device, ignore, task.mode, task.room)
+    cut = cut_reference(reference, context.grid, lowpass, context.operators)
+    frame = context.frame(lowpass)
+    images = load_rings(
+        context.table, context.source, frame, context.device, ignore, context.mode, context.room
+    )
     scale = signal_scale(cut[None], images, frame, frame.polar.rings, _FIRST_SHARE)
     return replace(
-        blank_state(task, None if task.locality is None else task.locality.start),
-        shell=shell_at(task, lowpass),
-        references=(cut * scale).expand(2, -1, -1, -1).to(task.device),
-        noise=images.power(len(task.table.optics)).expand(2, -1, -1),
+        blank_state(context, None if context.locality is None else context.locality.start),
+        shell=shell_at(context, lowpass),
+        references=(cut * scale).expand(2, -1, -1, -1).to(context.device),
+        noise=images.power(len(context.table.optics)).expand(2, -1, -1),
     )
 
 
-def from_poses(task: Task, poses: Posed, loaded: Loaded, lowpass: float) -> RefineState:
+def from_poses(
+    context: RunContext, poses: PoseMatrices, loaded: Loaded, lowpass: float
+) -> RefineState:
     """Each half starts with a map of its own particles at their poses (angstrom), cut.
 
     What the poses owe to a map of all particles is thereby forgotten as far as the cut.
     """
-    frame = task.widest
-    images = loaded.planes_in(task, frame)
-    noise = images.power(len(task.table.optics))
-    there = neighbourhood(_NEARBY, 0.0, torch.zeros(1, 2), len(task.operators), 1.0)
-    empty = torch.zeros(1, frame.box, frame.box, frame.box, device=task.device)
-    posed = Posed(poses.matrices, poses.origins / frame.pixel_size)
+    frame = context.widest
+    images = loaded.planes_in(context, frame)
+    noise = images.power(len(context.table.optics))
+    there = neighbourhood(_NEARBY, 0.0, torch.zeros(1, 2), len(context.operators), 1.0)
+    empty = torch.zeros(1, frame.box, frame.box, frame.box, device=context.device)
+    posed = PoseMatrices(poses.matrices, poses.origins / frame.pixel_size)
     sums = []
     for half in (0, 1):
-        index = task.members(half)
+        index = context.members(half)
         result = local_pass(
-            empty, images, index, posed.at(index), noise, there, task.operators,
-            torch.ones(1, device=task.device), frame.polar.rings,
+            empty, images, index, posed.at(index), noise, there, context.operators,
+            torch.ones(1, device=context.device), frame.polar.rings,
         )  # fmt: skip
         assert result.sums is not None
         sums.append(result.sums)
-    blank = replace(blank_state(task, poses), noise=noise.expand(2, -1, -1))
-    state = learnt(task, blank, solved_halves(task, sums, frame))
+    blank = replace(blank_state(context, poses), noise=noise.expand(2, -1, -1))
+    state = learnt(context, blank, solved_halves(context, sums, frame))
     references = torch.stack([low_pass(m, frame.pixel_size, lowpass) for m in state.references])
-    return replace(state, references=references, shell=shell_at(task, lowpass))
+    return replace(state, references=references, shell=shell_at(context, lowpass))
 
 
-def for_all(task: Task, tried: RefineState, start: Posed | None) -> RefineState:
+def for_all(context: RunContext, tried: RefineState, start: PoseMatrices | None) -> RefineState:
     """State of all particles, with the maps that a sample of them gave."""
     names = ("iteration", "shell", "evidence", "references", "noise")
-    return replace(blank_state(task, start), **{name: getattr(tried, name) for name in names})
+    return replace(blank_state(context, start), **{name: getattr(tried, name) for name in names})

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.engine.local_pass import Posed
+from vitreous.engine.local_pass import PoseMatrices
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.schedules.refine.choice import Choice
 
@@ -26,7 +26,7 @@ class RefineState:
     iteration : int
         Passes done.
     stage : str
-        everywhere, nearby or done.
+        global, local or done.
     step : float
         Angular step in degrees of the next pass round the particles' places.
     shift_step : float
@@ -66,9 +66,9 @@ class RefineState:
     scale: Float[Tensor, " n"]
     choice: Choice | None = None
 
-    def posed(self, pixel_size: float) -> Posed:
+    def posed(self, pixel_size: float) -> PoseMatrices:
         """Places of all particles, in pixels of that size."""
-        return Posed(self.matrices, self.origins / pixel_size)
+        return PoseMatrices(self.matrices, self.origins / pixel_size)
 
 
 def save_state(checkpoint: Checkpoint, state: RefineState) -> None:

@@ -12,11 +12,11 @@ from vitreous.math.fourier import resample_map
 from vitreous.particles.selection import evenly
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.refine.choice import Choice, Start, first_of_the_best, is_better
-from vitreous.schedules.refine.global_search import FINEST, search_everywhere, shells_at
-from vitreous.schedules.refine.passes import Loaded, pass_everywhere, pass_nearby
+from vitreous.schedules.refine.context import Begun, RunContext
+from vitreous.schedules.refine.global_search import FINEST, searched_globally, shells_at
+from vitreous.schedules.refine.passes import Loaded, global_search_pass, local_search_pass
 from vitreous.schedules.refine.start import from_poses, from_reference
 from vitreous.schedules.refine.state import RefineState
-from vitreous.schedules.refine.task import Begun, Task
 
 _SAMPLE = 250
 """Particles of a half that a trial takes: a map takes shape from few."""
@@ -56,25 +56,27 @@ class Sample:
 
     Attributes
     ----------
-    task : Task
+    context : RunContext
         Of these particles alone.
     rows : tensor (sample,)
         Of all particles.
     loaded : Loaded
     """
 
-    task: Task
+    context: RunContext
     rows: Tensor
     loaded: Loaded
 
 
-def sample_of(task: Task) -> Sample:
+def sample_of(context: RunContext) -> Sample:
     """The particles that all trials of a job take."""
-    some = [(m := task.members(half))[evenly(len(m), _SAMPLE)] for half in (0, 1)]
+    some = [(m := context.members(half))[evenly(len(m), _SAMPLE)] for half in (0, 1)]
     rows = torch.cat(some).sort().values
-    table = task.table.take(rows.numpy())
-    halves = replace(task.halves, half=task.halves.half[rows.numpy()])
-    alone = replace(task, table=table, source=task.source.of(table), halves=halves, locality=None)
+    table = context.table.take(rows.numpy())
+    halves = replace(context.halves, half=context.halves.half[rows.numpy()])
+    alone = replace(
+        context, table=table, source=context.source.of(table), halves=halves, locality=None
+    )
     return Sample(alone, rows, Loaded())
 
 
@@ -86,26 +88,26 @@ def fit_to_other_half(
     All maps are compared under one noise, the images' own power, to the finest shell that the grid
     of orientations resolves: at coarse ones a false map may fit as well as the true one.
     """
-    task = sample.task
-    rings = min(shells_at(FINEST, task.widest), task.most_shells)
-    frame = task.frame_of(rings)
-    images = replace(sample.loaded.rings_in(task, frame), scale=scale)
-    noise = images.power(len(task.table.optics))
-    maps, fit = resample_map(references, frame.box), torch.zeros(len(task.table))
-    pixel = task.grid.pixel_size / frame.pixel_size
+    context = sample.context
+    rings = min(shells_at(FINEST, context.widest), context.most_shells)
+    frame = context.frame_of(rings)
+    images = replace(sample.loaded.rings_in(context, frame), scale=scale)
+    noise = images.power(len(context.table.optics))
+    maps, fit = resample_map(references, frame.box), torch.zeros(len(context.table))
+    pixel = context.grid.pixel_size / frame.pixel_size
     for half in (0, 1):
-        index = task.members(half)
-        result, _ = search_everywhere(
+        index = context.members(half)
+        result, _ = searched_globally(
             maps[1 - half],
             images,
             frame,
             index,
             noise,
-            task.operators,
+            context.operators,
             frame.polar.rings,
-            task.config.offset_range * pixel,
-            task.config.offset_step * pixel,
-            task.config.seed,
+            context.config.offset_range * pixel,
+            context.config.offset_step * pixel,
+            context.config.seed,
         )
         fit[index] = result.best.log_evidence.cpu()
     return fit
@@ -113,25 +115,25 @@ def fit_to_other_half(
 
 def run_trial(begun: Begun, sample: Sample, start: Start, on_event: OnEvent) -> Trial:
     """Search the sample from a start until the passes settle, and see how well its maps fit."""
-    task = sample.task
-    most = task.config.iterations // 2
+    context = sample.context
+    most = context.config.iterations // 2
     if start.posed:
         assert begun.poses is not None
-        state = from_poses(task, begun.poses.at(sample.rows), sample.loaded, start.lowpass)
-        one, most = pass_nearby, min(most, _PASSES_NEARBY)
+        state = from_poses(context, begun.poses.at(sample.rows), sample.loaded, start.lowpass)
+        one, most = local_search_pass, min(most, _PASSES_NEARBY)
     else:
-        state = from_reference(task, begun.reference, start.lowpass)
-        one = pass_everywhere
+        state = from_reference(context, begun.reference, start.lowpass)
+        one = global_search_pass
     stage = state.stage
     while state.stage == stage and state.iteration < most:
-        state = one(task, state, sample.loaded)
+        state = one(context, state, sample.loaded)
         on_event(
             {
                 "event": "trial",
                 "stage": f"a sample {start}",
                 "iteration": state.iteration,
                 "at_most": most,
-                "resolution": round(task.field / state.shell, 2),
+                "resolution": round(context.field / state.shell, 2),
                 "log_likelihood": state.evidence,
             }
         )
@@ -151,21 +153,21 @@ def choose_start(begun: Begun, sample: Sample, on_event: OnEvent) -> tuple[Choic
     trial : Trial
         The one chosen.
     """
-    task, lowpass = begun.task, begun.task.config.lowpass
+    context, lowpass = begun.context, begun.context.config.lowpass
     trials = [run_trial(begun, sample, Start(lowpass), on_event)]
     posed, missed = [], False
     if begun.poses is not None:
         posed.append(run_trial(begun, sample, Start(_POSED_LOWPASS, posed=True), on_event))
         missed = is_better(posed[0].fit, trials[0].fit)
     if missed:
-        finer = [cut for cut in _FINER if task.grid.nyquist < cut < lowpass]
+        finer = [cut for cut in _FINER if context.grid.nyquist < cut < lowpass]
         trials += [run_trial(begun, sample, Start(cut), on_event) for cut in finer]
     trials += posed
     fits = torch.stack([trial.fit for trial in trials])
     chosen = first_of_the_best(fits)
     choice = Choice(
         tuple(trial.start for trial in trials),
-        tuple(task.field / trial.state.shell for trial in trials),
+        tuple(context.field / trial.state.shell for trial in trials),
         fits,
         chosen,
     )

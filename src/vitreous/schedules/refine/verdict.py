@@ -124,8 +124,10 @@ def judge(evidence: Evidence, config: RefineConfig) -> Judgement:
 def _judged(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
     found = evidence.log_evidence
     if found is not None and found < 0:
-        told = f"The images are likelier to be noise than views of this map ({found:.1f} an image)."
-        return "failed", "noise", told
+        report_pass = (
+            f"The images are likelier to be noise than views of this map ({found:.1f} an image)."
+        )
+        return "failed", "noise", report_pass
     resolution = evidence.resolution
     if resolution is None:
         return "failed", "no agreement", "The two halves agree on nothing."
@@ -133,11 +135,11 @@ def _judged(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
         return "failed", "ball", "The map is a ball without features."
     gain = evidence.gain
     if gain is not None and gain.lost:
-        told = (
+        report_pass = (
             f"The search ended with less evidence than a sample had {gain.start}: "
             f"{-gain.mean:.1f} an image less on the same images."
         )
-        return "ambiguous", "less evidence than at the start", told
+        return "ambiguous", "less evidence than at the start", report_pass
     agreed = f"The halves agree to {resolution:.1f} A"
     if not evidence.beyond_shared:
         return "ambiguous", "shared density", f"{agreed}, which is no finer than what they share."
@@ -190,7 +192,7 @@ def _next_step(doubt: Doubt, evidence: Evidence, config: RefineConfig) -> NextSt
             "Search again from the start that fitted better.",
             command_of("refine", config, **again),
         )
-    nearby = {"out": beside(config.out, "local"), "local_search": 3.75, "ignore_poses": False}
+    neighbouring = {"out": beside(config.out, "local"), "local_search": 3.75, "ignore_poses": False}
     return NextStep(
-        "Search round the particles' own poses only.", command_of("refine", config, **nearby)
+        "Search round the particles' own poses only.", command_of("refine", config, **neighbouring)
     )

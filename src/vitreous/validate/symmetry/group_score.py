@@ -176,8 +176,8 @@ def _scored(trial: Trial, group: str, reading: tuple[str, Placement], at: Placem
     """Score of one reading of a group that is laid ``at``."""
     crossed, power = products(trial.fine, *reading)
     share = torch.ones(len(trial.weights))
-    if trial.yardstick is not None:
-        share = trial.yardstick.signal_share(*reading)
+    if trial.noise_reference is not None:
+        share = trial.noise_reference.signal_share(*reading)
     # Sums up to each shell: what the map low-passed there would score.
     crossed_to, power_to = ((part * trial.weights).cumsum(1) for part in (crossed, power))
     each = crossed_to / power_to.clamp(min=1e-30)

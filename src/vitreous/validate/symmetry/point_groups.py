@@ -115,7 +115,7 @@ def testable(name: str, option: str = "--symmetry") -> str:
     normalise_name(name, option)
     group = name.strip().upper()
     if group in ("C1", "D1"):
-        raise OptionError(f"{group} has no axes to look for", where=option, mend="give another")
+        raise OptionError(f"{group} has no axes to look for", where=option, hint="give another")
     return group
 
 

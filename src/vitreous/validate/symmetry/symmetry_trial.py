@@ -13,7 +13,7 @@ from vitreous.imaging.masks import soft_sphere
 from vitreous.math.fourier import crop_or_pad, good_box, resample
 from vitreous.validate.symmetry.angular_orders import Shells, shell_power, shells_of
 from vitreous.validate.symmetry.axis_search import AxisTable, tabulate
-from vitreous.validate.symmetry.yardstick import Yardstick, solvent_noise
+from vitreous.validate.symmetry.noise_reference import NoiseReference, solvent_noise
 
 _EDGE = 4.0
 """Pixels of the mask's soft edge."""
@@ -48,7 +48,7 @@ class Trial:
         Share of signal in the latter, 0 where it is too small to count.
     weights : tensor (shells,)
         Of each shell's products in all correlations.
-    yardstick : Yardstick or None
+    noise_reference : NoiseReference or None
         None where the noise is not known.
     noise : str
         Where it was measured: ``half-maps``, ``solvent`` or ``unknown``.
@@ -64,7 +64,7 @@ class Trial:
     varied: Float[Tensor, " k"]
     share: Float[Tensor, " k"]
     weights: Float[Tensor, " k"]
-    yardstick: Yardstick | None
+    noise_reference: NoiseReference | None
     noise: str
     table: AxisTable
     width: float
@@ -148,15 +148,15 @@ def prepare(
         return shells_of(crop_or_pad(part, side, 3) * crop_or_pad(mask, side, 3), reach, extent)
 
     fine = shells(volume)
-    yardstick, noise = None, "unknown"
+    noise_reference, noise = None, "unknown"
     if halves is not None:
         mean, half_difference = (halves[0] + halves[1]) / 2, (halves[0] - halves[1]) / 2
-        yardstick, noise = Yardstick(shells(mean), shells(half_difference)), "half-maps"
+        noise_reference, noise = NoiseReference(shells(mean), shells(half_difference)), "half-maps"
     elif (solvent := solvent_noise(volume, mask, side)) is not None:
-        yardstick, noise = Yardstick(fine, shells(solvent)), "solvent"
+        noise_reference, noise = NoiseReference(fine, shells(solvent)), "solvent"
 
     def signal(centre: Float[Tensor, " 3"]) -> Float[Tensor, " k"]:
-        share = torch.ones(radius) if yardstick is None else yardstick.shares(centre)
+        share = torch.ones(radius) if noise_reference is None else noise_reference.shares(centre)
         return torch.where(share < _DISCERNIBLE, 0.0, share)
 
     clear = int((signal(torch.zeros(3)) > _CLEAR).long().cumprod(0).sum())
@@ -174,7 +174,7 @@ def prepare(
         varied=varied,
         share=share,
         weights=weights,
-        yardstick=yardstick,
+        noise_reference=noise_reference,
         noise=noise,
         table=tabulate(coarse, weights[: coarse.radius], centre),
         width=side * pixel_size,

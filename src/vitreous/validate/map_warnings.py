@@ -48,7 +48,7 @@ def statistics(values: NDArray[Any]) -> Statistics:
     return Statistics(float(kept.min()), float(kept.max()), mean, spread, bad)
 
 
-def header_oddities(header: MrcHeader) -> list[str]:
+def header_warnings(header: MrcHeader) -> list[str]:
     """What a header says that some program, or this one, will not take as meant."""
     # Between the images of a stack there is no distance: programs write anything there.
     axes = header.pixel_size[:2] if header.is_stack else header.pixel_size
@@ -101,7 +101,7 @@ def header_oddities(header: MrcHeader) -> list[str]:
     return found
 
 
-def value_oddities(found: Statistics) -> list[str]:
+def value_warnings(found: Statistics) -> list[str]:
     """What the numbers tell by themselves."""
     if found.not_finite:
         return [f"{found.not_finite} values that are NaN or infinite"]

@@ -52,7 +52,7 @@ def solvent_noise(
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class NoiseReference:
     """A map and one of noise as strong as the noise in it.
 
     Attributes

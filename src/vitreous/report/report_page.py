@@ -16,7 +16,7 @@ Facts = list[tuple[str, str, str]]
 
 
 @dataclass(frozen=True)
-class Story:
+class ReportPage:
     """What is particular to the page of one job.
 
     Attributes

@@ -42,7 +42,7 @@ _HELD_OUT = 500
 
 
 @dataclass(frozen=True)
-class Problem(Search):
+class RunContext(Search):
     """The data and choices that stay the same throughout a job.
 
     Attributes
@@ -88,7 +88,7 @@ class Problem(Search):
         free = config.starts == AUTO and config.initial_batch is None and config.final_batch is None
         return free and config.classes == 1 and config.effort != "low"
 
-    def anew(self) -> Problem:
+    def anew(self) -> RunContext:
         """The same with larger mini-batches."""
         first, last = larger_batches(self.config)
         return replace(self, config=replace(self.config, initial_batch=first, final_batch=last))
@@ -99,9 +99,9 @@ class Problem(Search):
         return self.config.offset_range, self.config.offset_step
 
     @property
-    def flatten(self) -> bool:
+    def solvent_flatten(self) -> bool:
         """Mask the solvent and keep density non-negative."""
-        return self.config.flatten
+        return self.config.solvent_flatten
 
     @property
     def leaves_out_junk(self) -> bool:
@@ -118,14 +118,14 @@ class Problem(Search):
         return last_angular_step(self.config, self.frame, len(self.operators))
 
 
-def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
+def random_maps(context: RunContext, seed: int) -> Float[Tensor, "k n n n"]:
     """Smooth random densities inside the mask, one for each class, at the images' signal level."""
-    frame, rng = problem.frame, np.random.default_rng(seed)
+    frame, rng = context.frame, np.random.default_rng(seed)
     axis = torch.arange(frame.box) - frame.box // 2
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     # As fine as the first iterations can see: a Gaussian's full width at half maximum.
-    width = problem.initial_resolution / 2.355 / frame.pixel_size
-    maps = torch.zeros(problem.config.classes, frame.box, frame.box, frame.box)
+    width = context.initial_resolution / 2.355 / frame.pixel_size
+    maps = torch.zeros(context.config.classes, frame.box, frame.box, frame.box)
     for volume in maps:
         for _ in range(_BLOBS):
             direction = rng.normal(size=3)
@@ -133,22 +133,22 @@ def random_maps(problem: Problem, seed: int) -> Float[Tensor, "k n n n"]:
             cx, cy, cz = direction / np.linalg.norm(direction) * reach
             squared = (x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2
             volume += torch.exp(-squared / (2 * width**2))
-    rings = frame.rings_at(problem.initial_resolution)
-    return (maps * signal_scale(maps, problem.images, frame, rings, _SHARE)).to(problem.device)
+    rings = frame.rings_at(context.initial_resolution)
+    return (maps * signal_scale(maps, context.images, frame, rings, _SHARE)).to(context.device)
 
 
-def first_state(problem: Problem, start: int) -> SearchState:
+def first_state(context: RunContext, start: int) -> SearchState:
     """Random maps and the images' own power as noise."""
-    classes, power = problem.config.classes, problem.image_power
+    classes, power = context.config.classes, context.image_power
     return SearchState(
         start=start,
         iteration=0,
         seen=0,
-        rings=problem.frame.rings_at(problem.initial_resolution),
-        maps=random_maps(problem, iteration_seed(problem.config, start, 0)),
+        rings=context.frame.rings_at(context.initial_resolution),
+        maps=random_maps(context, iteration_seed(context.config, start, 0)),
         noise=power,
         scale=power.new_ones(len(power)),
-        fractions=torch.full((classes,), 1 / classes, device=problem.device),
+        class_priors=torch.full((classes,), 1 / classes, device=context.device),
         sums=None,
         evidence=-math.inf,
         temperature=FIRST,
@@ -166,30 +166,30 @@ def held_out_count(particles: int) -> int:
     return min(_HELD_OUT, particles // 10)
 
 
-def _split(problem: Problem) -> tuple[Int[np.ndarray, " h"], Int[np.ndarray, " r"]]:
+def _split(context: RunContext) -> tuple[Int[np.ndarray, " h"], Int[np.ndarray, " r"]]:
     """Particles held out of all mini-batches, and the rest."""
-    count = len(problem.table)
+    count = len(context.table)
     held = held_out_count(count)
-    order = np.random.default_rng([problem.config.seed, count]).permutation(count)
-    return groups.held_out(order, problem.image_numbers, held)
+    order = np.random.default_rng([context.config.seed, count]).permutation(count)
+    return groups.held_out(order, context.image_numbers, held)
 
 
-def held_out(problem: Problem) -> Int[Tensor, " h"]:
+def held_out(context: RunContext) -> Int[Tensor, " h"]:
     """Particles that no mini-batch contains: the starts are compared on them."""
-    return torch.from_numpy(_split(problem)[0])
+    return torch.from_numpy(_split(context)[0])
 
 
-def mini_batch(problem: Problem, state: SearchState, size: int) -> Int[Tensor, " b"]:
+def mini_batch(context: RunContext, state: SearchState, size: int) -> Int[Tensor, " b"]:
     """Next particles of a walk through random permutations, in stack order.
 
     The same for all starts, which then differ by their random density alone.
     """
-    rest = _split(problem)[1]
+    rest = _split(context)[1]
     chosen: list[int] = []
     position = state.seen
     while len(chosen) < size:
         epoch, offset = divmod(position, len(rest))
-        rng = np.random.default_rng([problem.config.seed, epoch])
+        rng = np.random.default_rng([context.config.seed, epoch])
         part = rng.permutation(rest)[offset : offset + size - len(chosen)]
         chosen += part.tolist()
         position += len(part)

@@ -35,7 +35,7 @@ from vitreous.schedules.class3d.steps import MapMaking
 
 
 @dataclass(frozen=True)
-class Task:
+class RunContext:
     """All that a classification is given.
 
     Attributes
@@ -144,7 +144,7 @@ def _in_working_box(mask: Float[Tensor, "m m m"], frame: Frame) -> Float[Tensor,
         raise InputError(
             f"is {' x '.join(map(str, mask.shape))}, but the maps' grid is {own} px wide",
             where="the mask",
-            mend="give a mask on the maps' grid, which is that of the particles",
+            hint="give a mask on the maps' grid, which is that of the particles",
         )
     return mask_in_box(mask, box)
 
@@ -166,7 +166,7 @@ def _fixed_maps(options: Classify3dOptions, references: Sequence[Framed]) -> lis
         raise OptionError(
             f"no reference shows a molecule that could be refined: {said}",
             where="--reference",
-            mend="give a map of the molecule, or pass --free-decoys to refine them all the same",
+            hint="give a map of the molecule, or pass --free-decoys to refine them all the same",
         )
     return sorted(found.union(asked))
 
@@ -193,7 +193,7 @@ def set_up(
     references: Sequence[Reference],
     options: Classify3dOptions,
     mask: Float[Tensor, "m m m"] | None = None,
-) -> Task:
+) -> RunContext:
     """Check everything that a classification is given, as :func:`classify3d` takes it.
 
     Raises
@@ -217,8 +217,8 @@ def set_up(
     kept = None if mask is None else _in_working_box(mask, frame).to(device)
     fixed = _fixed_maps(options, framed)
     warnings += _told_of_decoys(framed, fixed)
-    making = MapMaking(frame, options.flatten, options.regularisation, kept, fixed)
-    task = Task(
+    making = MapMaking(frame, options.solvent_flatten, options.regularisation, kept, fixed)
+    context = RunContext(
         options,
         table,
         as_recorded(source, ctf=options.ctf),
@@ -232,5 +232,5 @@ def set_up(
         checked,
     )
     if not options.placed:
-        task.memory.check(table.path)
-    return task
+        context.memory.check(table.path)
+    return context

@@ -18,7 +18,7 @@ _PADDING, _LARGE, _LARGE_PADDING = 3, 160, 2
 of boxes larger than 160, for want of memory (4 GB at 256)."""
 
 
-def _turned_mean(
+def _rotated_mean(
     volume: Float[Tensor, "n n n"], matrices: Float[Tensor, "s 3 3"], shifts: Float[Tensor, "s 3"]
 ) -> Float[Tensor, "n n n"]:
     """Mean of a map over rotations, each followed by a shift in pixels."""
@@ -40,14 +40,14 @@ def _turned_mean(
     return to_real(spectrum, 3)
 
 
-def turned(
+def rotate_map(
     volume: Float[Tensor, "n n n"], matrix: Float[np.ndarray, "3 3"], shift: Float[np.ndarray, " 3"]
 ) -> Float[Tensor, "n n n"]:
     """Turn a map about its box centre, then shift it by ``shift`` pixels (x, y, z)."""
-    return _turned_mean(volume, torch.from_numpy(matrix)[None], torch.from_numpy(shift)[None])
+    return _rotated_mean(volume, torch.from_numpy(matrix)[None], torch.from_numpy(shift)[None])
 
 
-def symmetrised(
+def symmetrise_map(
     volume: Float[Tensor, "n n n"],
     operators: Float[Tensor, "s 3 3"],
     matrix: Float[np.ndarray, "3 3"] | None = None,
@@ -70,4 +70,4 @@ def symmetrised(
     """
     laid = torch.eye(3) if matrix is None else torch.from_numpy(matrix)
     offset = torch.zeros(3) if shift is None else torch.from_numpy(shift)
-    return _turned_mean(volume, operators @ laid.to(operators), operators @ offset.to(operators))
+    return _rotated_mean(volume, operators @ laid.to(operators), operators @ offset.to(operators))

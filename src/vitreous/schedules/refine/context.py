@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitreous.config.refine import RefineConfig
 from vitreous.engine.images import CtfMode, Frame, working_frame
-from vitreous.engine.local_pass import Posed
+from vitreous.engine.local_pass import PoseMatrices
 from vitreous.particles.grid import Grid
 from vitreous.particles.groups import Halves
 from vitreous.particles.loader import Room
@@ -29,7 +29,7 @@ SHARED_POSES = (
 
 
 @dataclass(frozen=True)
-class Task:
+class RunContext:
     """The particles, how they are halved, and the choices made for them.
 
     Attributes
@@ -108,17 +108,17 @@ class Begun:
 
     Attributes
     ----------
-    task : Task
+    context : RunContext
     reference : tensor (n, n, n)
         With all its detail, on the maps' grid.
-    poses : Posed or None
+    poses : PoseMatrices or None
         That the particles bring, origins in angstrom.
     warnings : list of str
     preflight : dict
     """
 
-    task: Task
+    context: RunContext
     reference: Float[Tensor, "n n n"]
-    poses: Posed | None
+    poses: PoseMatrices | None
     warnings: list[str]
     preflight: dict[str, Any]
