@@ -126,14 +126,14 @@ def decoys(found: ParticleAssignments, given: set[int], maps: int) -> set[int]:
     return given | full
 
 
-def final_classes(found: ParticleAssignments, junk: set[int]) -> np.ndarray:
+def final_classes(found: ParticleAssignments, decoy_classes: set[int]) -> np.ndarray:
     """Class of each particle, from 1: an image of noise goes to its likeliest decoy.
 
     Without decoys it goes to a class of its own, after the last map's.
     """
-    if not junk:
+    if not decoy_classes:
         return found.classes
-    numbers = np.array(sorted(junk))
+    numbers = np.array(sorted(decoy_classes))
     nearest = numbers[found.by_map[:, numbers].argmax(axis=1)]
     likeliest = found.by_map.argmax(axis=1)
     return 1 + np.where(found.noise_probability > 0.5, nearest, likeliest)
