@@ -184,7 +184,9 @@ def _ended(
     alike = {n: other for n, other in alike.items() if n not in making.fixed}
     labels = class_labels(made.maps, shares, alike)
     few = [n + 1 for n, label in enumerate(labels) if label == "empty" and made.maps[n].any()]
-    decoy_classes = set[int]() if context.alone else decoys(found, context.decoys(labels), context.classes)
+    decoy_classes = (
+        set[int]() if context.alone else decoys(found, context.decoys(labels), context.classes)
+    )
     labels = ["decoy" if n in decoy_classes else label for n, label in enumerate(labels)]
     classes = final_classes(found, decoy_classes)
     laid = (
