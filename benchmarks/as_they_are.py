@@ -10,7 +10,8 @@ with the truth is 0.5 at no more than 1.3 times the resolution of the map that t
 give at their true poses; of several molecules, if 90 % of their particles are in a class of their
 own, or in one that is called a duplicate of it.  Every job, good or bad, is a row of
 benchmarks/results/as_they_are.csv, in the place of one of the same case, ratio, seed and program.
-RELION's program is ``relion_refine --sgd``, its tutorial's settings and the molecule's diameter given.
+RELION's program is ``relion_refine --sgd`` with the settings of its tutorial.  Its mask is a tenth
+wider than the molecule.
 """
 
 from __future__ import annotations
