@@ -19,7 +19,7 @@ from vitreous.engine.grid_search import Search
 from vitreous.engine.pass_ import Residuals, renewed_noise, renewed_scale, solved
 from vitreous.engine.state import SearchState
 from vitreous.particles import groups
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator, summed
 
 _FOLDS = 4
 
@@ -101,14 +101,9 @@ class Folds:
 
     def without(self, left_out: int | None = None) -> Accumulator | None:
         """Sums of all folds but one, once they have been searched."""
-        total: Accumulator | None = None
-        for number, part in enumerate(self.sums):
-            if number == left_out:
-                continue
-            if part is None:
-                return None
-            total = part if total is None else total.plus(part)
-        return total
+        parts = [part for number, part in enumerate(self.sums) if number != left_out]
+        searched = [part for part in parts if part is not None]
+        return summed(searched) if len(searched) == len(parts) else None
 
 
 def index_of_folds(

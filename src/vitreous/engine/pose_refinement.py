@@ -24,7 +24,7 @@ from vitreous.engine.searches.local import (
     neighbourhood,
 )
 from vitreous.engine.searches.sampling import shift_cells, shift_grid
-from vitreous.reconstruct.insert import Accumulator, summed
+from vitreous.reconstruct.accumulator import Accumulator, summed
 from vitreous.runs.folder import OnEvent
 
 _REACH = 2.0

@@ -17,7 +17,7 @@ from vitreous.engine.images import Frame
 from vitreous.engine.junk import noise_probability
 from vitreous.engine.local_pass import PoseMatrices
 from vitreous.engine.sorting import Sorting, sorting_pass
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.reconstruct.solve import solve
 from vitreous.schedules.class3d.pose_search import PoseSearch
 from vitreous.schedules.class3d.sort import within
