@@ -24,9 +24,10 @@ from vitreous.jobs.maps.curvature import mean_fsc
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.math.rotations import random_rotations
 from vitreous.math.symmetry import point_group
+from vitreous.ops.cubes import insert_eagerly
+from vitreous.reconstruct.accumulator import empty_accumulator, insert
 from vitreous.reconstruct.backproject import reconstruct_at_poses
 from vitreous.reconstruct.ewald import Curvature, likeness, matters_beyond, sphere_terms
-from vitreous.reconstruct.half_cube import empty_half_cube, insert_eagerly, insert_slices
 from vitreous.validate.fsc import fsc
 
 Find = Callable[[str], str]
@@ -85,11 +86,11 @@ def test_curved_slices_and_their_eager_twin_agree() -> None:
     generator = torch.Generator().manual_seed(3)
     points = torch.randn(40, 3, generator=generator) * 3
     axes = random_rotations(6, 1).float()
-    samples = torch.randn(6, 40, dtype=torch.complex64, generator=generator)
-    shares = torch.rand(6, 40, generator=generator)
-    fast, slow = (empty_half_cube(6, 100, 2) for _ in range(2))
-    insert_slices(fast, points, axes, samples, shares)
-    insert_eagerly(slow, points, axes * 2, samples, shares)
+    samples = torch.randn(1, 6, 40, dtype=torch.complex64, generator=generator)
+    shares = torch.rand(1, 6, 40, generator=generator)
+    fast, slow = (empty_accumulator(1, 6, 2) for _ in range(2))
+    insert(fast, points, axes, samples, shares)
+    insert_eagerly(slow.data, slow.weight, points, axes * 2, samples, shares)
     assert float(slow.weight.sum()) > 0
     torch.testing.assert_close(fast.data, slow.data)
     torch.testing.assert_close(fast.weight, slow.weight)

@@ -43,12 +43,11 @@ from vitreous.ops.angular import (
 from vitreous.ops.scratch import Scratch
 from vitreous.ops.spectra import spectra, spectra_eagerly
 from vitreous.ops.weights import weigh, weigh_eagerly
-from vitreous.reconstruct.insert import (
+from vitreous.reconstruct.accumulator import (
+    Accumulator,
     empty_accumulator,
-    friedel_symmetrised,
     insert,
-    symmetrise_exact,
-    symmetrise_interpolated,
+    symmetrised,
 )
 from vitreous.reconstruct.solve import solve
 from vitreous.validate.fsc import fsc
@@ -246,10 +245,11 @@ def test_the_compiled_spectra_are_the_eager_ones(dtype: torch.dtype) -> None:
         torch.testing.assert_close(fast.float(), slow, atol=tolerance, rtol=0)
 
 
-def test_the_compiled_cube_is_read_and_filled_as_the_eager_one() -> None:
+@pytest.mark.parametrize("cores", [1, 3])
+def test_the_compiled_cube_is_read_and_filled_as_the_eager_one(cores: int) -> None:
     torch.manual_seed(6)
     maps, side, padding, count = 2, 21, 2, 500
-    data = torch.randn(maps, side, side, side, dtype=torch.complex64)
+    data = torch.randn(maps, side, side, side // 2 + 1, dtype=torch.complex64)
     points = (torch.rand(count, 3) - 0.5) * (side - 1) / padding
     torch.testing.assert_close(
         cubes.read(FourierCube(data, padding), points),
@@ -257,36 +257,56 @@ def test_the_compiled_cube_is_read_and_filled_as_the_eager_one() -> None:
         atol=1e-5,
         rtol=0,
     )
-    samples, shares = torch.randn(maps, count, dtype=torch.complex64), torch.rand(maps, count)
-    fast = [torch.zeros_like(data), torch.zeros(maps, side, side, side)]
-    slow = [torch.zeros_like(data), torch.zeros(maps, side, side, side)]
-    operators = point_group("D3").float()
-    cubes.insert(*fast, padding, points / 2, operators, samples, shares)
-    cubes.insert_eagerly(*slow, padding, points / 2, operators, samples, shares)
+    turns = padding * point_group("D3").float()
+    samples = torch.randn(maps, len(turns), count, dtype=torch.complex64)
+    shares = torch.rand(maps, len(turns), count)
+    fast, slow = (
+        [torch.zeros_like(data), torch.zeros_like(data, dtype=torch.float32)] for _ in range(2)
+    )
+    cubes.insert(*fast, points, turns, samples, shares, cores)  # some points lie outside
+    cubes.insert_eagerly(*slow, points, turns, samples, shares)
     for one, other in zip(fast, slow, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("cores", [1, 3])  # three: more than there are maps
+def test_the_sums_are_the_same_bits_on_any_number_of_cores() -> None:
+    torch.manual_seed(10)
+    plane = image_frequencies(16).reshape(-1, 2)
+    plane = plane[plane.norm(dim=1) < 8]
+    samples = torch.randn(1, 30, len(plane), dtype=torch.complex64)
+    shares, matrices = torch.rand(1, 30, len(plane)), random_rotations(30, 4)
+    found = []
+    for cores in (1, 2, 5):
+        found.append(empty_accumulator(1, 9, 2))
+        insert(found[-1], plane, matrices[:, :2], samples, shares, cores)
+    for other in found[1:]:
+        assert torch.equal(found[0].data, other.data) and torch.equal(found[0].weight, other.weight)
+
+
+@pytest.mark.parametrize("cores", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
-def test_neighbours_are_shared_as_by_matrices(
+def test_neighbours_are_shared_as_axis_by_axis(
     dtype: torch.dtype, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     torch.manual_seed(9)
-    values = torch.randn(2, 9, 9, 9, dtype=dtype)
-    torch.testing.assert_close(cubes.smooth(values), cubes.smooth_eagerly(values))
+    block, beyond = torch.randn(9, 9, 5, dtype=dtype), torch.randn(9, 9, 2, dtype=dtype)
+    for first, count in ((0, 9), (2, 3), (1, 8)):
+        own = slice(max(first - 2, 0), first + count + 2)
+        given = block[own], beyond[own], min(first, 2), count
+        torch.testing.assert_close(cubes.smooth(*given), cubes.smooth_eagerly(*given))
     # One voxel far from the ends keeps 6/16 of itself along every axis.
-    alone = torch.zeros(1, 9, 9, 9, dtype=dtype)
-    alone[0, 4, 4, 4] = 1
-    assert abs(cubes.smooth(alone)[0, 4, 4, 4]) == pytest.approx((6 / 16) ** 3)
-    assert abs(cubes.smooth(alone)[0, 2, 4, 5]) == pytest.approx(1 / 16 * 6 / 16 * 4 / 16)
+    alone, none = torch.zeros(9, 9, 5, dtype=dtype), torch.zeros(9, 9, 2, dtype=dtype)
+    alone[4, 4, 2] = 1
+    shared = cubes.smooth(alone, none, 0, 9)
+    assert abs(shared[4, 4, 2]) == pytest.approx((6 / 16) ** 3)
+    assert abs(shared[2, 4, 3]) == pytest.approx(1 / 16 * 6 / 16 * 4 / 16)
 
 
-def test_slices_are_read_and_filled_as_their_points() -> None:
+def test_slices_are_read_as_their_points() -> None:
     torch.manual_seed(8)
     maps, side, padding, count = 2, 21, 2, 7
-    data = torch.randn(maps, side, side, side, dtype=torch.complex64)
+    data = torch.randn(maps, side, side, side // 2 + 1, dtype=torch.complex64)
     plane = image_frequencies(8).reshape(-1, 2)
     plane = plane[plane.norm(dim=1) < 4]
     matrices = random_rotations(count, 2)
@@ -297,15 +317,6 @@ def test_slices_are_read_and_filled_as_their_points() -> None:
         atol=1e-5,
         rtol=0,
     )
-    samples = torch.randn(maps, count, len(plane), dtype=torch.complex64)
-    shares = torch.rand(maps, count, len(plane))
-    fast = [torch.zeros_like(data), torch.zeros(maps, side, side, side)]
-    slow = [torch.zeros_like(data), torch.zeros(maps, side, side, side)]
-    cubes.insert_planes(*fast, padding, plane, matrices, samples, shares)
-    flat = samples.flatten(1), shares.flatten(1)
-    cubes.insert_eagerly(*slow, padding, points, torch.eye(3)[None], *flat)
-    for one, other in zip(fast, slow, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
 def test_a_tile_is_an_equal_share_of_the_work() -> None:
@@ -324,23 +335,31 @@ def test_shift_grid_is_the_disc_of_lattice_points() -> None:
 
 
 @pytest.mark.parametrize("group", ["C4", "D2", "O"])
-def test_mates_on_the_lattice_are_joined_as_if_inserted(group: str) -> None:
+def test_mates_on_the_lattice_are_joined_as_if_inserted(
+    group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(7)
     maps, padding, count = 2, 2, 400
     operators = point_group(group)
     points = 8 * (torch.rand(count, 3) - 0.5)
     points = torch.cat([points, torch.tensor([[0.0, 0, 0], [1, 1, 1], [2, 0, 0]])])  # on axes
-    shape = maps, len(points)
+    shape = maps, 1, len(points)
     samples, shares = torch.randn(shape, dtype=torch.complex64), torch.rand(shape)
     once, everywhere = (empty_accumulator(maps, 9, padding) for _ in range(2))
-    insert(once, points, samples, shares)
-    insert(everywhere, points, samples, shares, operators)
-    found = symmetrise_exact(once, operators)
+    insert(once, points, torch.eye(3)[None], samples, shares)
+    for turn in operators.float():
+        insert(everywhere, points, turn.T[None], samples, shares)
+    once.complete()
+    everywhere.complete()
+    eager = Accumulator(once.data.clone(), once.weight.clone(), padding)
+    found = symmetrised(once, operators)
+    with monkeypatch.context() as patched:
+        patched.setattr(compiler, "COMPILED", False)
+        eager = symmetrised(eager, operators)
     for part in ("data", "weight"):
         ours, expected = getattr(found, part), getattr(everywhere, part)
         torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
-        eager = cubes.join_mates_eagerly(getattr(once, part), operators)
-        torch.testing.assert_close(ours, eager, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours, getattr(eager, part), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("group", ["D5", "I"])
@@ -358,8 +377,9 @@ def test_spreading_over_mates_is_as_good_as_inserting_at_them(group: str) -> Non
     curves = []
     for at_mates in (True, False):
         sums = empty_accumulator(1, 23.0, 2)
-        insert(sums, points, samples, torch.ones(samples.shape), operators if at_mates else None)
-        sums = friedel_symmetrised(sums)
-        sums = sums if at_mates else symmetrise_interpolated(sums, operators)
+        for turn in operators.float() if at_mates else torch.eye(3)[None]:
+            insert(sums, points, turn.T[None], samples[None], torch.ones(1, *samples.shape))
+        sums.complete()
+        sums = sums if at_mates else symmetrised(sums, operators)
         curves.append(fsc(solve(sums, None, 48, 22)[0], truth)[1:22])
     assert float((curves[1] - curves[0]).min()) > -0.03

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import mrcfile
@@ -30,16 +31,9 @@ from vitreous.jobs.simulate import random_poses
 from vitreous.math.fourier import crop_or_pad, frequency_radius, resample
 from vitreous.math.rotations import random_rotations
 from vitreous.math.symmetry import lattice_cosets, point_group
+from vitreous.ops.cubes import add_turned_eagerly, insert_eagerly
+from vitreous.reconstruct.accumulator import empty_accumulator, insert, symmetrised
 from vitreous.reconstruct.backproject import PosedImages, reconstruct_at_poses
-from vitreous.reconstruct.half_cube import (
-    HalfCube,
-    add_turned_eagerly,
-    empty_half_cube,
-    insert_eagerly,
-    insert_slices,
-    symmetrised_cube,
-)
-from vitreous.reconstruct.insert import empty_accumulator, friedel_symmetrised, insert
 from vitreous.validate.fsc import crossing, fsc
 from vitreous.validate.symmetry.rotate import symmetrise_map
 
@@ -105,35 +99,42 @@ def rewritten(star: Path, name: str, **columns) -> Path:
 def slices(seed: int) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
     k = torch.randn(40, 2, generator=generator) * 4
-    samples = torch.randn(6, 40, dtype=torch.complex64, generator=generator)
-    shares = torch.rand(6, 40, generator=generator)
+    samples = torch.randn(1, 6, 40, dtype=torch.complex64, generator=generator)
+    shares = torch.rand(1, 6, 40, generator=generator)
     return k, random_rotations(6, seed).float(), samples, shares
+
+
+def whole_cube(points: torch.Tensor, values: torch.Tensor, side: int) -> torch.Tensor:
+    """Values spread over the voxels of a whole cube, z, y, x, round points in voxels."""
+    cube = torch.zeros(side, side, side, dtype=values.dtype)
+    place = points + side // 2
+    for corner in product((0, 1), repeat=3):
+        voxel = place.floor().long() + torch.tensor(corner)
+        near = (1 - (place - voxel).abs()).prod(dim=1)
+        x, y, z = voxel.T
+        cube.index_put_((z, y, x), values * near, accumulate=True)
+    return cube
 
 
 def test_half_cube_holds_what_the_whole_one_does() -> None:
     k, matrices, samples, shares = slices(0)
-    whole = empty_accumulator(1, 9, 2)
-    points = slice_points(k, matrices).reshape(-1, 3)
-    near = points.norm(dim=1) < 9
-    insert(whole, points[near], samples.reshape(1, -1)[:, near], shares.reshape(1, -1)[:, near])
-    expected = friedel_symmetrised(whole)
+    points = 2 * slice_points(k, matrices).reshape(-1, 3)
+    near = points.norm(dim=1) < 18
     inside = near.view(samples.shape)
-    half = empty_half_cube(9, 100, 2)
-    insert_slices(half, k, matrices[:, :2], samples * inside, shares * inside)
+    half = empty_accumulator(1, 9, 2)
+    insert(half, k, matrices[:, :2], samples * inside, shares * inside)
     half.complete()
-    # The half cube has one voxel more on every side, empty here.
-    middle = expected.weight.shape[-1] // 2
-    inner = (slice(1, -1), slice(1, -1), slice(0, -1))
-    torch.testing.assert_close(half.weight[inner], expected.weight[0, :, :, middle:])
-    torch.testing.assert_close(half.data[inner], expected.data[0, :, :, middle:])
-    assert half.weight.sum() == pytest.approx(float(half.weight[inner].sum()))
+    both = torch.cat([points[near], -points[near]])  # with their Friedel mates
+    for found, values in ((half.data[0], samples[inside]), (half.weight[0], shares[inside])):
+        whole = whole_cube(both, torch.cat([values, values.conj()]), half.side)
+        torch.testing.assert_close(found, whole[:, :, half.side // 2 :], atol=1e-5, rtol=1e-5)
 
 
 def test_kernel_and_eager_twin_agree() -> None:
     k, matrices, samples, shares = slices(1)
-    fast, slow = (empty_half_cube(6, 100, 2) for _ in range(2))  # some points lie outside
-    insert_slices(fast, k, matrices[:, :2], samples, shares)
-    insert_eagerly(slow, k, matrices[:, :2] * 2, samples, shares)
+    fast, slow = (empty_accumulator(1, 6, 2) for _ in range(2))  # some points lie outside
+    insert(fast, k, matrices[:, :2], samples, shares)
+    insert_eagerly(slow.data, slow.weight, k, matrices[:, :2] * 2, samples, shares)
     assert float(slow.weight.sum()) > 0
     torch.testing.assert_close(fast.data, slow.data)
     torch.testing.assert_close(fast.weight, slow.weight)
@@ -142,30 +143,29 @@ def test_kernel_and_eager_twin_agree() -> None:
 @pytest.mark.parametrize("group,inserted", [("C3", 3), ("D7", 7), ("O", 1), ("I", 5)])
 def test_symmetrised_sums_are_those_of_all_mates(group: str, inserted: int) -> None:
     k, matrices, samples, shares = slices(2)
-    one, all_mates = (empty_half_cube(9, 100, 2) for _ in range(2))
+    one, all_mates = (empty_accumulator(1, 9, 2) for _ in range(2))
     lattice, cosets = lattice_cosets(point_group(group))
     assert len(cosets) == inserted
-    for cube, operators in ((one, cosets), (all_mates, point_group(group))):
+    for sums, operators in ((one, cosets), (all_mates, point_group(group))):
         for operator in operators.float():
-            insert_slices(cube, k, matrices[:, :2] @ operator.T, samples, shares)
-        cube.complete()
-    found = symmetrised_cube(one, lattice)
-    inner = frequency_radius(2 * found.weight.shape[-1] - 1, 3)[..., found.weight.shape[-1] - 1 :]
-    inside = inner < found.weight.shape[-1] - 3
+            insert(sums, k, matrices[:, :2] @ operator.T, samples, shares)
+        sums.complete()
+    found = symmetrised(one, lattice)
+    inside = frequency_radius(found.side, 3)[..., found.side // 2 :] < found.side // 2 - 2
     for part in ("data", "weight"):
-        ours, expected = getattr(found, part), getattr(all_mates, part)
+        ours, expected = getattr(found, part)[0], getattr(all_mates, part)[0]
         torch.testing.assert_close(ours[inside], expected[inside], atol=1e-3, rtol=1e-3)
 
 
 def test_turning_and_its_eager_twin_agree() -> None:
     k, matrices, samples, shares = slices(3)
-    cube = empty_half_cube(9, 100, 2)
-    insert_slices(cube, k, matrices[:, :2], samples, shares)
-    cube.complete()
-    found = symmetrised_cube(cube, point_group("C3"))
-    eager = HalfCube(cube.data.clone(), cube.weight.clone(), 2)
+    sums = empty_accumulator(1, 9, 2)
+    insert(sums, k, matrices[:, :2], samples, shares)
+    sums.complete()
+    eager = sums.plus(sums.zeros())
     for operator in point_group("C3")[1:].float():
-        add_turned_eagerly(cube, operator, eager)
+        add_turned_eagerly(sums.data, sums.weight, operator, eager.data, eager.weight)
+    found = symmetrised(sums, point_group("C3"))
     torch.testing.assert_close(found.data, eager.data, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found.weight, eager.weight, atol=1e-4, rtol=1e-4)
 

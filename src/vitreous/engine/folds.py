@@ -20,7 +20,7 @@ from vitreous.engine.loop import Iteration, run
 from vitreous.engine.pass_ import Residuals, renewed_noise, renewed_scale, solved
 from vitreous.engine.state import Model, SearchState
 from vitreous.particles import groups
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator, summed
 
 _FOLDS = 4
 
@@ -118,23 +118,14 @@ class Folds:
 
     def without(self, left_out: int | None = None) -> Accumulator | None:
         """Sums of all folds but one, once they have been searched."""
-        total: Accumulator | None = None
-        for number, part in enumerate(self.sums):
-            if number == left_out:
-                continue
-            if part is None:
-                return None
-            total = part if total is None else total.plus(part)
-        return total
+        parts = [part for number, part in enumerate(self.sums) if number != left_out]
+        searched = [part for part in parts if part is not None]
+        return summed(searched) if len(searched) == len(parts) else None
 
     def half(self, number: int) -> Accumulator:
         """Sums of every other fold, from the first (0) or the second (1) on."""
-        total: Accumulator | None = None
-        for part in self.sums[number::2]:
-            assert part is not None
-            total = part if total is None else total.plus(part)
-        assert total is not None
-        return total
+        searched = [part for part in self.sums[number::2] if part is not None]
+        return summed(searched)
 
     def with_sums(self, number: int, sums: Accumulator | None) -> Folds:
         """The same with what a fold gave anew."""

@@ -12,7 +12,7 @@ from vitreous.engine.images import Frame
 from vitreous.imaging.envelope import automatic_mask
 from vitreous.imaging.filters import by_shells
 from vitreous.imaging.masks import soft_sphere
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.reconstruct.solve import solve
 from vitreous.validate.fsc import fsc
 

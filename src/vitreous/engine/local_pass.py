@@ -14,19 +14,18 @@ from vitreous.engine.planes import PlaneImages
 from vitreous.engine.searches.local import (
     LocalPoseEstimates,
     Neighbourhood,
+    SliceSums,
     joined_bests,
     local_expectation,
 )
 from vitreous.engine.searches.prior import PlacePrior
 from vitreous.imaging.project import map_to_cube, shift_phase
-from vitreous.ops.threads import side_by_side, workers_on
-from vitreous.reconstruct.insert import (
+from vitreous.ops.threads import in_rounds, workers_on
+from vitreous.reconstruct.accumulator import (
     Accumulator,
     empty_accumulator,
-    friedel_symmetrised,
-    insert_planes,
-    summed,
-    symmetrise_interpolated,
+    insert,
+    symmetrised,
 )
 
 _SAMPLES = 1_500_000
@@ -129,45 +128,42 @@ def local_pass(
     groups, present, around = images.group[index], posed.to(device), around.to(device)
     held = None if prior is None else prior.to(device)
     batches = batches_of(groups, max(1, _SAMPLES // (len(plane.points) * around.orientations)))
-    workers = min(workers_on(device), len(batches))
 
-    def work(worker: int) -> tuple[list[LocalPoseEstimates], Accumulator, Tensor]:
-        total = empty_accumulator(len(maps), shells + 1, PADDING, device)
-        residual = torch.zeros(len(noise), shells, device=device)
-        found = []
-        for member in batches[worker::workers]:
-            group = int(groups[member[0]])
-            samples, ctf = images.at(index[member], plane)
-            best, sums = local_expectation(
-                cube,
-                plane.points,
-                2 / plane.per_sample(noise[group]),  # both Friedel halves
-                samples * shift_phase(plane.points, present.origins[member], box),
-                ctf,
-                present.matrices[member],
-                around,
-                box,
-                log_prior.expand(len(member), -1),
-                place_prior=None if held is None else held.at(member),
-                accumulate=accumulate,
-            )
-            found.append(best)
-            if sums is not None:
-                residual[group] += plane.mean(sums.residual)
-                insert_planes(total, plane.points, sums.matrices, sums.data, sums.weight)
-        return found, total, residual
+    def search(member: Int[Tensor, " m"]) -> tuple[LocalPoseEstimates, SliceSums | None]:
+        samples, ctf = images.at(index[member], plane)
+        return local_expectation(
+            cube,
+            plane.points,
+            2 / plane.per_sample(noise[int(groups[member[0]])]),  # both Friedel halves
+            samples * shift_phase(plane.points, present.origins[member], box),
+            ctf,
+            present.matrices[member],
+            around,
+            box,
+            log_prior.expand(len(member), -1),
+            place_prior=None if held is None else held.at(member),
+            accumulate=accumulate,
+        )
 
-    results = side_by_side(work, workers)
-    order = torch.cat([part for worker in range(workers) for part in batches[worker::workers]])
-    best = joined_bests([part for found, _, _ in results for part in found]).cpu()
-    best = best.at(order.argsort()).moved(posed.origins)
-    # Each sample stood for both Friedel halves, which are about to be joined.
-    sums = summed([part for _, part, _ in results]).scaled(0.5)
-    residual = torch.stack([part for _, _, part in results]).sum(dim=0)
+    total = empty_accumulator(len(maps), shells + 1, PADDING, device) if accumulate else None
+    residual, found = torch.zeros(len(noise), shells, device=device), []
+    results = in_rounds(search, batches, workers_on(device))
+    for member, (estimates, sums) in zip(batches, results, strict=True):
+        found.append(estimates)
+        if total is not None and sums is not None:
+            residual[int(groups[member[0]])] += plane.mean(sums.residual)
+            # Each sample stands for both Friedel halves, which are joined at last.
+            data, weight = sums.data / 2, sums.weight / 2
+            axes, cores = sums.matrices[:, :2], workers_on(device)
+            insert(total, plane.points, axes, data, weight, cores)
+    if total is not None:
+        total.complete()
+        total = symmetrised(total, operators)
+    best = joined_bests(found).cpu().at(torch.cat(batches).argsort()).moved(posed.origins)
     fits = torch.stack([best.product, best.power], dim=1)
     return LocalResult(
         best,
-        symmetrise_interpolated(friedel_symmetrised(sums), operators) if accumulate else None,
+        total,
         residual,
         torch.bincount(groups, minlength=len(noise)).to(noise),
         fits.new_zeros(len(noise), 2).index_add_(0, groups, fits).to(noise),
@@ -192,33 +188,42 @@ def pass_by_class(
         Map that a particle is compared with; -1 for all maps.
     maps : int
     """
-    parts, order = [], []
+    parts, order, total = [], [], None
     for number in only.unique().tolist():
         member = torch.nonzero(only == number)[:, 0]
         some = list(range(maps)) if number < 0 else [number]
-        parts.append(_among(search(some, index[member]), some, maps))
+        result = search(some, index[member])
+        total = _added(total, result.sums, some, maps)
+        parts.append(replace(result, best=_among(result.best, some, maps), sums=None))
         order.append(member)
     return LocalResult(
         joined_bests([part.best for part in parts]).at(torch.cat(order).argsort()),
-        summed([part.sums for part in parts if part.sums is not None]),
+        total,
         torch.stack([part.residual for part in parts]).sum(dim=0),
         torch.stack([part.count for part in parts]).sum(dim=0),
         torch.stack([part.fit for part in parts]).sum(dim=0),
     )
 
 
-def _among(result: LocalResult, some: list[int], maps: int) -> LocalResult:
+def _added(
+    total: Accumulator | None, sums: Accumulator | None, some: list[int], maps: int
+) -> Accumulator | None:
+    """The sums of all maps, those of some added."""
+    if sums is None or (total is None and len(some) == maps):
+        return sums
+    if total is None:
+        data, weight = (part.new_zeros(maps, *part.shape[1:]) for part in (sums.data, sums.weight))
+        total = Accumulator(data, weight, sums.padding)
+    for place, number in enumerate(some):
+        total.at(number).add(sums.at(place))
+    return total
+
+
+def _among(best: LocalPoseEstimates, some: list[int], maps: int) -> LocalPoseEstimates:
     """What was found with some maps as if with all, the others having no part in it."""
-    if len(some) == maps:
-        return result
-    assert result.sums is not None
-    data = result.sums.data.new_zeros(maps, *result.sums.data.shape[1:])
-    weight = result.sums.weight.new_zeros(maps, *result.sums.weight.shape[1:])
-    by_map = result.best.map_probability.new_zeros(len(result.best.origins), maps)
-    data[some], weight[some] = result.sums.data, result.sums.weight
-    by_map[:, some] = result.best.map_probability
-    sums = Accumulator(data, weight, result.sums.padding)
-    return replace(result, best=replace(result.best, map_probability=by_map), sums=sums)
+    by_map = best.map_probability.new_zeros(len(best.origins), maps)
+    by_map[:, some] = best.map_probability
+    return replace(best, map_probability=by_map)
 
 
 def batches_of(groups: Int[Tensor, " b"], size: int) -> list[Int[Tensor, " m"]]:

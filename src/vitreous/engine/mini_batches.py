@@ -21,7 +21,7 @@ from vitreous.engine.pass_ import (
 )
 from vitreous.engine.searches.grid import shares
 from vitreous.engine.state import SearchState
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator
 
 _NOISE_RATE = 0.3
 """Share of the noise spectra and contrasts renewed by each mini-batch."""

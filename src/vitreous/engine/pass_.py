@@ -22,12 +22,11 @@ from vitreous.imaging.project import map_to_cube, shift_phase
 from vitreous.math.so3 import OrientationGrid, neighbours, orientation_grid
 from vitreous.math.symmetry import lattice_cosets, point_group
 from vitreous.particles.loader import ahead
-from vitreous.reconstruct.insert import (
+from vitreous.reconstruct.accumulator import (
     Accumulator,
     empty_accumulator,
-    friedel_symmetrised,
     insert,
-    symmetrise_exact,
+    symmetrised,
 )
 from vitreous.reconstruct.solve import map_power, shell_information, solve
 
@@ -108,8 +107,9 @@ def _insert_rings(
     area = (polar.sample_area(device) / noise)[:, None]
     points = direction_points(places.orientations.directions, polar, device).reshape(-1, 3)
 
-    data, weight = ((part * area).view(maps, -1) for part in (sums.data, sums.weight))
-    insert(total, points, data, weight, cosets)
+    data, weight = ((part * area).view(maps, 1, -1) for part in (sums.data, sums.weight))
+    for turn in cosets.to(points):
+        insert(total, points, turn.T[None], data, weight)
 
 
 def search_pass(
@@ -187,8 +187,10 @@ def search_pass(
             fit[number] += torch.stack([sums.product, sums.power]) @ weight
             _insert_rings(total, sums, places, polar, noise[number, : places.rings], cosets)
     best = _in_order(found)
-    whole = symmetrise_exact(friedel_symmetrised(total), lattice) if accumulate else None
-    return PassResult(best, whole, residual, count, fit)
+    if not accumulate:
+        return PassResult(best, None, residual, count, fit)
+    total.complete()
+    return PassResult(best, symmetrised(total, lattice), residual, count, fit)
 
 
 def _gathered(groups: Int[Tensor, " b"]) -> Iterator[tuple[int, Tensor]]:
@@ -357,9 +359,9 @@ def centre_of_mass(
 
 def moved(sums: Accumulator, shift: Float[Tensor, "k 3"], box: int) -> Accumulator:
     """Sums of the maps moved by ``shift`` (x, y, z) pixels."""
-    side = sums.weight.shape[-1]
+    side = sums.side
     axis = (torch.arange(side, device=sums.weight.device) - side // 2) / sums.padding
     step = -2 * torch.pi / box
     x, y, z = (torch.exp(1j * step * shift[:, d, None] * axis) for d in range(3))
-    phase = z[:, :, None, None] * y[:, None, :, None] * x[:, None, None, :]
+    phase = z[:, :, None, None] * y[:, None, :, None] * x[:, None, None, side // 2 :]
     return Accumulator(sums.data * phase.to(sums.data.dtype), sums.weight, sums.padding)

@@ -25,7 +25,7 @@ from vitreous.engine.searches.local import (
 )
 from vitreous.engine.searches.sampling import shift_cells, shift_grid
 from vitreous.engine.state import Model
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.runs.folder import OnEvent
 
 _REACH = 2.0

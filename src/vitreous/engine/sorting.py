@@ -15,7 +15,7 @@ from vitreous.engine.pass_ import prior_power
 from vitreous.engine.state import SearchState
 from vitreous.imaging.masks import soft_sphere
 from vitreous.math.fourier import frequency_radius, to_fourier, to_real
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.validate.reproducibility import agreement
 
 SETTLED = 0.01

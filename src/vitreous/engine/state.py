@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator
 
 _TENSORS = ("maps", "noise", "scale", "class_priors")
 """Those that a state always has."""

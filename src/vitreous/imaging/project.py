@@ -6,44 +6,41 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
-from vitreous.math.fourier import crop_or_pad, from_low_frequencies, low_frequencies
+from vitreous.math.fourier import low_planes, waves
+
+_AT_ONCE = 1 << 22
+"""Coefficients of a transform that are made at once."""
 
 
 @dataclass(frozen=True)
 class FourierCube:
-    """Part of an oversampled transform, or of a sum of slices, out to some frequency.
+    """Part of maps' oversampled transforms, out to some frequency: the half that tells it all.
 
-    The cube is centred and whole (both Friedel halves), so no point needs wrapping or
-    conjugating; its side is odd.
+    At negative x lie the complex conjugates of what is held at the opposite point (Friedel mates).
 
     Attributes
     ----------
-    data : tensor (maps, side, side, side)
-        Complex transform or real weights; frequency (0, 0, 0) at ``side // 2``.
+    data : complex tensor (maps, side, side, half)
+        Of z, y, and x from 0; frequency (0, 0, 0) at ``(side // 2, side // 2, 0)``.
     padding : int
         Voxels of the cube for one frequency step of the map's box.
     """
 
-    data: Tensor
+    data: Complex[Tensor, "k s s h"]
     padding: int
 
     @property
     def side(self) -> int:
-        """Voxels along an edge."""
-        return int(self.data.shape[-1])
+        """Voxels along an edge of the whole cube, odd."""
+        return int(self.data.shape[-2])
 
 
 def cube_side(radius: float, padding: int) -> int:
     """Side of a cube that holds every neighbour of points out to ``radius`` frequency steps."""
     return 2 * (math.ceil(radius * padding) + 1) + 1
-
-
-def _known_side(side: int, period: int) -> int:
-    """Side of the cube's part below Nyquist, odd."""
-    return min(side, (period - 1) // 2 * 2 + 1)
 
 
 def gridding_window(box: int, padding: int, device: torch.device | None = None) -> Tensor:
@@ -70,38 +67,46 @@ def map_to_cube(volume: Float[Tensor, "k n n n"], radius: float, padding: int = 
     the window of trilinear interpolation beforehand, as in Matthews et al. (gridding).
     """
     box, side = volume.shape[-1], cube_side(radius, padding)
-    corrected = volume / gridding_window(box, padding, volume.device)
-    known = _known_side(side, box * padding)
-    data = low_frequencies(corrected, known, box * padding) / box
-    return FourierCube(crop_or_pad(data, side, 3), padding)
+    period, half = box * padding, side // 2 + 1
+    known = min(side, (period - 1) // 2 * 2 + 1)  # below Nyquist
+    edge, columns = (side - known) // 2, known // 2 + 1
+    window = gridding_window(box, padding, volume.device) * box
+    wave = waves(known, box, period, volume.device)
+    data = torch.zeros(len(volume), side, side, half, dtype=torch.complex64, device=volume.device)
+    inner = data[:, edge : side - edge, edge : side - edge, :columns]
+    for own, one in zip(inner, volume, strict=True):
+        planes = low_planes(one / window, known, period).flatten(1)
+        thick = max(1, _AT_ONCE // planes.shape[1])
+        for low in range(0, known, thick):
+            z = slice(low, min(low + thick, known))
+            own[z] = (wave[z] @ planes).view(-1, known, columns)
+    return FourierCube(data, padding)
 
 
-def cube_to_map(cube: FourierCube, box: int) -> Float[Tensor, "k n n n"]:
-    """Map of a cube filled by insertion, zero beyond its radius.
-
-    Spreading samples over their neighbours has multiplied the map by the interpolation's window
-    once, as reading does: it is divided out here, as :func:`map_to_cube` does for reading.
-    """
-    period = box * cube.padding
-    window = gridding_window(box, cube.padding, cube.data.device)
-    data = crop_or_pad(cube.data, _known_side(cube.side, period), 3)
-    return from_low_frequencies(data, box, period) * (box / period**3) / window
+def at_positive_x(
+    points: Float[Tensor, "*p 3"],
+) -> tuple[Float[Tensor, "*p 3"], Bool[Tensor, "*p"]]:
+    """Points (x, y, z), those of negative x replaced by the opposite ones; and which these are."""
+    mate = points[..., 0] < 0
+    return torch.where(mate[..., None], -points, points), mate
 
 
 def corner_weights(
     points: Float[Tensor, "p 3"], side: int, padding: int
 ) -> tuple[Int[Tensor, "8 p"], Float[Tensor, "8 p"]]:
-    """Flat indices and trilinear weights of the eight voxels round each point (x, y, z)."""
-    place = points * padding + side // 2
-    floor = place.floor().clamp(0, side - 2)
+    """Flat indices and trilinear weights of the eight voxels round each point (x, y, z), x >= 0."""
+    half = side // 2 + 1
+    place = points * padding + points.new_tensor([0.0, side // 2, side // 2])
+    last = points.new_tensor([half, side, side]) - 2
+    floor = torch.minimum(place.floor().clamp(min=0), last)
     fraction = (place - floor).clamp(0, 1)
     low = floor.long()
-    base = (low[:, 2] * side + low[:, 1]) * side + low[:, 0]
+    base = (low[:, 2] * side + low[:, 1]) * half + low[:, 0]
     indices, weights = [], []
     for z in (0, 1):
         for y in (0, 1):
             for x in (0, 1):
-                indices.append(base + (z * side + y) * side + x)
+                indices.append(base + (z * side + y) * half + x)
                 w = [f if up else 1 - f for up, f in zip((x, y, z), fraction.T, strict=True)]
                 weights.append(w[0] * w[1] * w[2])
     return torch.stack(indices), torch.stack(weights)
@@ -109,12 +114,13 @@ def corner_weights(
 
 def read_cube(cube: FourierCube, points: Float[Tensor, "p 3"]) -> Complex[Tensor, "k p"]:
     """Trilinear interpolation of a cube's maps at frequencies (x, y, z), in steps of 1 / box."""
-    flat = cube.data.reshape(cube.data.shape[0], -1)
+    flat = cube.data.flatten(1)
+    points, mate = at_positive_x(points)
     indices, weights = corner_weights(points, cube.side, cube.padding)
     value = torch.zeros(flat.shape[0], points.shape[0], dtype=flat.dtype, device=flat.device)
     for index, weight in zip(indices, weights, strict=True):
         value += flat[:, index] * weight.to(flat.real.dtype)
-    return value
+    return torch.where(mate, value.conj(), value)
 
 
 def image_frequencies(box: int, device: torch.device | None = None) -> Float[Tensor, "n n 2"]:

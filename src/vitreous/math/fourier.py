@@ -7,6 +7,7 @@ power s at every frequency whatever the box; cropping in Fourier space keeps tha
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -101,36 +102,50 @@ def plane_frequencies(
     return wave @ lines / box
 
 
+def low_planes(
+    volume: Float[Tensor, "*k n n n"], side: int, period: int
+) -> Complex[Tensor, "*k n s h"]:
+    """The transform along y and x of :func:`low_frequencies`, section by section of the volume."""
+    wave = waves(side, volume.shape[-1], period, volume.device)
+    positive = wave[side // 2 :].T
+    return wave @ torch.complex(volume @ positive.real, volume @ positive.imag)
+
+
 def low_frequencies(
     volume: Float[Tensor, "k n n n"], side: int, period: int
-) -> Complex[Tensor, "k s s s"]:
+) -> Complex[Tensor, "k s s h"]:
     """Central ``side`` frequencies (odd) of volumes zero-padded to ``period``, not normalised.
 
-    Products with small matrices, one for each axis: no padded volume, no frequency that is not
-    wanted, which makes up for the FFT's economy.
+    Those with x from 0 on: the half that tells it all.  Zero frequency lies in the middle of z and
+    y, and first along x.  Products with small matrices, one for each axis: no padded volume, no
+    frequency that is not wanted, which makes up for the FFT's economy.
     """
-    box, middle = volume.shape[-1], side // 2
-    wave = waves(side, box, period, volume.device)
-    positive = wave[middle:].T
-    lines = torch.complex(volume @ positive.real, volume @ positive.imag)
-    planes = wave @ lines
-    half = (wave @ planes.flatten(2)).view(-1, side, side, middle + 1)
-    negative = half[..., 1:].flip((-3, -2, -1)).conj()
-    return torch.cat([negative, half], dim=-1)
+    planes = low_planes(volume, side, period)
+    wave = waves(side, volume.shape[-1], period, volume.device)
+    return (wave @ planes.flatten(2)).view(-1, side, side, side // 2 + 1)
 
 
 def from_low_frequencies(
-    spectrum: Complex[Tensor, "k s s s"], box: int, period: int
-) -> Float[Tensor, "k n n n"]:
-    """Sum of a real volume's waves at ``box`` pixels: the transpose of :func:`low_frequencies`."""
-    side = spectrum.shape[-1]
-    middle = side // 2
-    wave = waves(side, box, period, spectrum.device)
-    back = wave.mH
-    half = spectrum[..., middle:].contiguous()
-    planes = (back @ half.flatten(2)).view(-1, box, side, middle + 1)
-    lines = back @ planes
-    positive = wave[middle:] * 2
+    sections: Iterable[tuple[slice, Complex[Tensor, "z s h"]]], side: int, box: int, period: int
+) -> Float[Tensor, "n n n"]:
+    """Sum of a real volume's waves at ``box`` pixels: the transpose of :func:`low_frequencies`.
+
+    Parameters
+    ----------
+    sections : iterable
+        Some sections of the spectrum at a time, and their place among all ``side``.
+    """
+    planes: Tensor | None = None
+    for place, part in sections:
+        back = waves(side, box, period, part.device)[place].mH
+        if planes is None:
+            planes = back @ part.flatten(1)
+        else:
+            planes.addmm_(back, part.flatten(1))
+    assert planes is not None
+    wave = waves(side, box, period, planes.device)
+    lines = wave.mH @ planes.view(box, side, -1)
+    positive = wave[side // 2 :] * 2
     positive[0] /= 2  # every frequency but zero stands for its mate too
     return lines.real @ positive.real + lines.imag @ positive.imag
 

@@ -1,24 +1,34 @@
-"""Reading and filling Fourier cubes, by the fastest way that a device has."""
+"""Reading, filling, turning and smoothing Fourier cubes, by the fastest way that a device has.
+
+Cubes are halves: z, y, and x from 0, which tell all of a real map's transform.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from functools import lru_cache, reduce
+from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from jaxtyping import Complex, Float, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
-from vitreous.imaging.project import FourierCube, corner_weights, read_cube, slice_points
+from vitreous.imaging.project import (
+    FourierCube,
+    at_positive_x,
+    corner_weights,
+    read_cube,
+    slice_points,
+)
 from vitreous.ops.compiler import COMPILED, compiled_for
 from vitreous.ops.threads import on_every_core
 
 if COMPILED:
     from vitreous.ops import mates, neighbours
-    from vitreous.ops.points import insert_points, insert_slices, read_points, read_slices
+    from vitreous.ops.points import insert_slices, read_points, read_slices
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -26,15 +36,29 @@ T = TypeVar("T")
 _FEW = 20_000
 """Points that one core reads before others have been told to help."""
 
+_TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+"""Shares of a voxel and its neighbours along each axis."""
+
+REACH = len(_TAPS) // 2
+"""How far the neighbours lie that share with a voxel."""
+
+_AT_ONCE = 1 << 22
+"""Voxels that are turned at once where nothing is compiled."""
+
 
 def _in_parts(work: Callable[[slice], T], count: int) -> list[T]:
     """``work`` done for an equal part of ``count`` things on each core."""
     return on_every_core(lambda core, of: work(slice(count * core // of, count * (core + 1) // of)))
 
 
+def _array(values: Tensor) -> Array:
+    """The numbers of a tensor, laid out one after the other."""
+    return values.contiguous().resolve_conj().numpy()
+
+
 def _flat(values: Tensor) -> Array:
     """The numbers of a contiguous tensor, real and imaginary parts in turn."""
-    return (torch.view_as_real(values) if values.is_complex() else values).reshape(-1).numpy()
+    return (torch.view_as_real(values) if values.is_complex() else values).view(-1).numpy()
 
 
 def read(cube: FourierCube, points: Float[Tensor, "p 3"]) -> Complex[Tensor, "k p"]:
@@ -72,177 +96,167 @@ def read_planes(
     return out
 
 
-def _filled(
-    data: Complex[Tensor, "k s s s"],
-    weight: Float[Tensor, "k s s s"],
-    fill: Callable[[Array, Array, slice], None],
-    count: int,
-) -> None:
-    """Add to both cubes what ``fill`` puts into flat ones for the things of a slice."""
-    if torch.get_num_threads() == 1:
-        fill(_flat(data), _flat(weight), slice(0, count))
-        return
-
-    def work(part: slice) -> tuple[Tensor, Tensor]:
-        own = torch.zeros_like(data), torch.zeros_like(weight)
-        fill(_flat(own[0]), _flat(own[1]), part)
-        return own
-
-    # Each core fills a cube of its own: the sum does not depend on who is first.
-    for more_data, more_weight in _in_parts(work, count):
-        data += more_data
-        weight += more_weight
-
-
 def insert(
-    data: Complex[Tensor, "k s s s"],
-    weight: Float[Tensor, "k s s s"],
-    padding: int,
-    points: Float[Tensor, "p 3"],
-    operators: Float[Tensor, "s 3 3"],
-    samples: Complex[Tensor, "k p"],
-    shares: Float[Tensor, "k p"],
+    data: Complex[Tensor, "k s s h"],
+    weight: Float[Tensor, "k s s h"],
+    frequencies: Float[Tensor, "p d"],
+    planes: Float[Tensor, "n d 3"],
+    samples: Complex[Tensor, "k n p"],
+    shares: Float[Tensor, "k n p"],
+    workers: int | None = None,
 ) -> None:
-    """Add samples, and their weights, to the voxels round each point and its mates, in place."""
-    if not compiled_for(points):
-        insert_eagerly(data, weight, padding, points, operators, samples, shares)
+    """Add slices, and their weights, to the voxels round each of their points, in place.
+
+    Each point is added once, by trilinear weights, at x from 0 on: there or at its Friedel mate.
+    Those that the cube does not hold are left out.
+
+    Parameters
+    ----------
+    frequencies : tensor (points, 2 or 3)
+        Image frequencies (x, y), and z off the image's plane where slices are curved.
+    planes : tensor (slices, 2 or 3, 3)
+        Directions (x, y, z) of the images' axes, in voxels for a step of ``frequencies``.
+    workers : int, optional
+        Cores; by default as many as torch's operations spread over.
+    """
+    if not compiled_for(samples):
+        insert_eagerly(data, weight, frequencies, planes, samples, shares)
         return
-    side = weight.shape[-1]
-    places, turns, values, amounts = (
-        part.contiguous().numpy() for part in (points, operators, samples, shares)
-    )
-
-    def fill(to: Array, to_weight: Array, part: slice) -> None:
-        own = values[:, part], amounts[:, part]
-        insert_points(to, to_weight, side, places[part], turns, padding, *own)
-
-    _filled(data, weight, fill, len(points))
-
-
-def insert_planes(
-    data: Complex[Tensor, "k s s s"],
-    weight: Float[Tensor, "k s s s"],
-    padding: int,
-    plane: Float[Tensor, "m 2"],
-    matrices: Float[Tensor, "n 3 3"],
-    samples: Complex[Tensor, "k n m"],
-    shares: Float[Tensor, "k n m"],
-) -> None:
-    """The same at frequencies (x, y) of the slices of these orientations."""
-    if not compiled_for(plane):
-        points, alone = slice_points(plane, matrices).flatten(0, 1), torch.eye(3).to(plane)[None]
-        flat = samples.flatten(1), shares.flatten(1)
-        insert_eagerly(data, weight, padding, points, alone, *flat)
-        return
-    side = weight.shape[-1]
-    places, turns, values, amounts = (
-        part.contiguous().numpy() for part in (plane, matrices.to(plane), samples, shares)
-    )
-
-    def fill(to: Array, to_weight: Array, part: slice) -> None:
-        own = values[:, part], amounts[:, part]
-        insert_slices(to, to_weight, side, places, turns[part], padding, *own)
-
-    _filled(data, weight, fill, len(matrices))
+    flat = 3 - frequencies.shape[1]
+    solid = pad(frequencies, [0, flat]), pad(planes, [0, 0, 0, flat])
+    fill = partial(
+        insert_slices, _flat(data), _flat(weight), data.shape[1],
+        *(_array(part) for part in (*solid, samples, shares)),
+    )  # fmt: skip
+    on_every_core(fill, workers)
 
 
 def insert_eagerly(
-    data: Complex[Tensor, "k s s s"],
-    weight: Float[Tensor, "k s s s"],
-    padding: int,
-    points: Float[Tensor, "p 3"],
-    operators: Float[Tensor, "s 3 3"],
-    samples: Complex[Tensor, "k p"],
-    shares: Float[Tensor, "k p"],
+    data: Complex[Tensor, "k s s h"],
+    weight: Float[Tensor, "k s s h"],
+    frequencies: Float[Tensor, "p d"],
+    planes: Float[Tensor, "n d 3"],
+    samples: Complex[Tensor, "k n p"],
+    shares: Float[Tensor, "k n p"],
 ) -> None:
-    """The same as :func:`insert`, step by step, on any device."""
-    maps, side = weight.shape[0], weight.shape[-1]
-    # Real, imaginary and weight side by side: one scatter a corner instead of three.
-    values = torch.stack([samples.real, samples.imag, shares], dim=-1)
-    values = values.permute(1, 0, 2).reshape(-1, 3 * maps)
-    total = torch.zeros(side**3, 3 * maps, device=values.device, dtype=values.dtype)
-    for operator in operators:
-        indices, corners = corner_weights(points @ operator.T, side, padding)
-        for index, corner in zip(indices, corners, strict=True):
-            total.index_add_(0, index, values * corner[:, None].to(values.dtype))
-    total = total.view(side, side, side, maps, 3).permute(3, 0, 1, 2, 4)
-    data.add_(torch.complex(total[..., 0].contiguous(), total[..., 1].contiguous()))
-    weight.add_(total[..., 2])
+    """The same, step by step, on any device."""
+    maps, side, _, half = weight.shape
+    points = torch.einsum("pi,nij->npj", frequencies, planes).flatten(0, 1)
+    points, mate = at_positive_x(points)
+    low = points.floor() + points.new_tensor([0.0, side // 2, side // 2])
+    last = points.new_tensor([half, side, side]) - 2
+    inside = ((low >= 0) & (low <= last)).all(dim=-1)
+    values, amounts = samples.flatten(1), shares.flatten(1)
+    values = torch.where(mate, values.conj(), values)[:, inside]
+    amounts = amounts[:, inside]
+    for index, near in zip(*corner_weights(points[inside], side, 1), strict=True):
+        data.view(maps, -1).index_add_(1, index, values * near)
+        weight.view(maps, -1).index_add_(1, index, amounts * near)
 
 
 def join_mates(
-    data: Complex[Tensor, "k s s s"],
-    weight: Float[Tensor, "k s s s"],
+    data: Complex[Tensor, "k s s h"],
+    weight: Float[Tensor, "k s s h"],
     turns: Float[Tensor, "t 3 3"],
-) -> tuple[Complex[Tensor, "k s s s"], Float[Tensor, "k s s s"]]:
-    """Sums, for every voxel, of its mates under turns of the lattice."""
+) -> None:
+    """Replace every voxel by the sum of its mates under a group of turns of the lattice, in place.
+
+    Both Friedel mates must be held at x = 0.  Nothing is interpolated.
+    """
     if not compiled_for(weight):
-        return join_mates_eagerly(data, turns), join_mates_eagerly(weight, turns)
-    data, weight = data.clone(), weight.clone()
-    values, shares = (sums.view(len(sums), -1).numpy() for sums in (data, weight))
-    whole = turns.round().long().contiguous().numpy()
-    side = weight.shape[-1]
+        before = data.clone(), weight.clone()
+        for turn in turns[1:]:
+            add_turned_eagerly(*before, turn.to(weight), data, weight, radius=math.inf)
+        return
+    values, shares = data.view(len(data), -1).numpy(), weight.view(len(data), -1).numpy()
+    whole, side = turns.round().long().contiguous().numpy(), data.shape[1]
     on_every_core(lambda core, of: mates.join_mates(values, shares, side, whole, core, of))
-    return data, weight
 
 
-def join_mates_eagerly(
-    values: Shaped[Tensor, "k s s s"], turns: Float[Tensor, "t 3 3"]
-) -> Shaped[Tensor, "k s s s"]:
-    """The same sums, turn by turn."""
-    return reduce(torch.add, (_turned(values, turn) for turn in turns.round().long().tolist()))
+def add_turned(
+    data: Complex[Tensor, "k s s h"],
+    weight: Float[Tensor, "k s s h"],
+    turn: Float[Tensor, "3 3"],
+    data_sum: Complex[Tensor, "k s s h"],
+    weight_sum: Float[Tensor, "k s s h"],
+) -> None:
+    """Add cubes, read between voxels at ``turn`` times every voxel, to sums in place.
+
+    Out to the last voxel but one; both Friedel mates must be held at x = 0.
+    """
+    if not compiled_for(weight):
+        add_turned_eagerly(data, weight, turn, data_sum, weight_sum)
+        return
+    sums = data_sum.numpy(), weight_sum.numpy()
+    cubes, matrix, radius = (data.numpy(), weight.numpy()), _array(turn), data.shape[-1] - 2
+    on_every_core(lambda core, of: mates.add_turned(*cubes, matrix, radius, *sums, core, of))
 
 
-def _turned(values: Shaped[Tensor, "k s s s"], turn: list[list[int]]) -> Shaped[Tensor, "k s s s"]:
-    """Values at ``turn`` times every voxel; each row of the turn holds one 1 or -1."""
-    x = values.dim() - 1  # x varies along the last dimension, y and z along those before it
-    back = [x - row for row in range(3) if sum(turn[row]) < 0]
-    source = [next(row for row in range(3) if turn[row][column]) for column in range(3)]
-    return values.flip(back).permute(0, x - source[2], x - source[1], x - source[0])
+def add_turned_eagerly(
+    data: Complex[Tensor, "k s s h"],
+    weight: Float[Tensor, "k s s h"],
+    turn: Float[Tensor, "3 3"],
+    data_sum: Complex[Tensor, "k s s h"],
+    weight_sum: Float[Tensor, "k s s h"],
+    *,
+    radius: float | None = None,
+) -> None:
+    """The same, some sections at a time, on any device; out to another radius if one is given."""
+    maps, side, _, half = weight.shape
+    axis = torch.arange(side, dtype=torch.float32, device=turn.device) - side // 2
+    for some in torch.arange(side).split(max(1, _AT_ONCE // (side * half))):
+        part = slice(int(some[0]), int(some[-1]) + 1)
+        z, y, x = torch.meshgrid(axis[part], axis, axis[side // 2 :], indexing="ij")
+        inside = x**2 + y**2 + z**2 <= (half - 2 if radius is None else radius) ** 2
+        points, mate = at_positive_x(torch.stack([x, y, z], dim=-1)[inside] @ turn.T)
+        values = data.new_zeros(maps, len(points))
+        shares = weight.new_zeros(maps, len(points))
+        for index, near in zip(*corner_weights(points, side, 1), strict=True):
+            values += data.view(maps, -1)[:, index] * near
+            shares += weight.view(maps, -1)[:, index] * near
+        data_sum[:, part][:, inside] += torch.where(mate, values.conj(), values)
+        weight_sum[:, part][:, inside] += shares
 
 
-def smooth(values: Shaped[Tensor, "k s s s"]) -> Shaped[Tensor, "k s s s"]:
-    """Mean of each voxel with its neighbours, weights 1, 4, 6, 4, 1 along every axis."""
-    if not compiled_for(values):
-        return smooth_eagerly(values)
-    side, width = values.shape[-1], 2 if values.is_complex() else 1
-    lines = _flat(values.contiguous())
-    for step in (width, width * side, width * side**2):
-        lines = _smoothed_along(lines.reshape(-1, step * side), step)
-    found = torch.from_numpy(lines)
-    if values.is_complex():
-        found = torch.view_as_complex(found.view(-1, 2))
-    return found.view(values.shape)
+def smooth(
+    block: Shaped[Tensor, "b s h"], beyond: Shaped[Tensor, "b s 2"], first: int, count: int
+) -> Shaped[Tensor, "z s h"]:
+    """Mean of each voxel with its neighbours, weights 1, 4, 6, 4, 1 along every axis.
 
-
-def _smoothed_along(lines: Array, step: int) -> Array:
-    """The same along one axis: ``step`` is how far apart neighbours lie on a line."""
-    count, length = lines.shape
-    out = np.empty_like(lines)
-
-    def part(core: int, of: int) -> None:
-        if count < of:  # few lines: each is divided among the cores
-            own = length * core // of, length * (core + 1) // of
-            neighbours.smooth(lines, step, out, *own)
-        else:
-            rows = slice(count * core // of, count * (core + 1) // of)
-            neighbours.smooth(lines[rows], step, out[rows], 0, length)
-
-    on_every_core(part)
+    Parameters
+    ----------
+    block : tensor (sections, side, half)
+        Some sections of a cube; outside them all is zero.
+    beyond : tensor (sections, side, 2)
+        The same at x = -2 and -1.
+    first, count : int
+        Sections of the block that the means are of.
+    """
+    if not compiled_for(block):
+        return smooth_eagerly(block, beyond, first, count)
+    width = 2 if block.is_complex() else 1
+    out = block.new_empty(count, *block.shape[1:])
+    inputs, found = (
+        [(torch.view_as_real(part).flatten(2) if width == 2 else part).numpy() for part in parts]
+        for parts in ((block.contiguous(), beyond.contiguous().resolve_conj()), (out,))
+    )
+    on_every_core(lambda core, of: neighbours.smooth(*inputs, first, width, *found, core, of))
     return out
 
 
-def smooth_eagerly(values: Shaped[Tensor, "k s s s"]) -> Shaped[Tensor, "k s s s"]:
-    """The same, by matrices."""
-    if values.is_complex():
-        return torch.complex(smooth_eagerly(values.real), smooth_eagerly(values.imag))
-    matrix = _sharing(values.shape[-1], values.device)
-    rows = matrix @ (values @ matrix)
-    return (matrix @ rows.flatten(2)).view(values.shape)
+def smooth_eagerly(
+    block: Shaped[Tensor, "b s h"], beyond: Shaped[Tensor, "b s 2"], first: int, count: int
+) -> Shaped[Tensor, "z s h"]:
+    """The same, axis by axis, on any device."""
+    above, below = REACH - first, first + count + REACH - len(block)
+    whole = pad(torch.cat([beyond, block], dim=2), [0, REACH, REACH, REACH, above, below])
+    return _blurred(_blurred(_blurred(whole, 0), 1), 2)
 
 
-@lru_cache(maxsize=16)
-def _sharing(side: int, device: torch.device) -> Float[Tensor, "s s"]:
-    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-    diagonals = [torch.full((side - abs(k),), line[k + 2].item()).diag(k) for k in range(-2, 3)]
-    return torch.stack(diagonals).sum(dim=0).to(device)
+def _blurred(values: Tensor, dim: int) -> Tensor:
+    """Weighted means of neighbours along one axis, which loses its ends."""
+    count = values.shape[dim] - 2 * REACH
+    total = values.narrow(dim, 0, count) * _TAPS[0]
+    for place, tap in enumerate(_TAPS[1:], 1):
+        total.add_(values.narrow(dim, place, count), alpha=tap)
+    return total

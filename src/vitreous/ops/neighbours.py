@@ -16,42 +16,68 @@ from vitreous.ops.jit import kernel
 _FAR, _NEAR, _OWN = np.float32(1 / 16), np.float32(4 / 16), np.float32(6 / 16)
 
 
-@njit(fastmath=FAST, error_model="numpy", nogil=True, inline="always")
-def _at_an_end(line: Any, q: int, step: int) -> Any:
-    """Mean where some of the neighbours lie beyond the line, and are zero."""
-    total = _OWN * line[q]
-    for reach, part in ((step, _NEAR), (2 * step, _FAR)):
-        if q >= reach:
-            total += part * line[q - reach]
-        if q + reach < len(line):
-            total += part * line[q + reach]
-    return total
+@njit(fastmath=FAST, error_model="numpy", inline="always")
+def _near(place: int, count: int) -> Any:
+    """The five places round one, and their shares: none beyond the ends."""
+    places = np.empty(5, np.int64)
+    shares = np.array([_FAR, _NEAR, _OWN, _NEAR, _FAR], np.float32)
+    for n in range(5):
+        places[n] = min(max(place + n - 2, 0), count - 1)
+        if places[n] != place + n - 2:
+            shares[n] = 0
+    return places, shares
+
+
+@njit(fastmath=FAST, error_model="numpy", nogil=True)
+def _mean(a: Any, b: Any, c: Any, d: Any, e: Any, shares: Any, out: Any, start: int) -> None:
+    """Weighted mean of five lines, from ``start`` of ``out`` on."""
+    f, g, h, i, j = shares[0], shares[1], shares[2], shares[3], shares[4]
+    mean = out[start : start + len(a)]
+    for q in range(len(a)):
+        mean[q] = f * a[q] + g * b[q] + h * c[q] + i * d[q] + j * e[q]
 
 
 @kernel(fastmath=FAST, error_model="numpy")
-def smooth(lines: Any, step: int, out: Any, first: int, stop: int) -> None:
-    """Means of neighbours along one axis, weights 1, 4, 6, 4, 1.
+def smooth(
+    block: Any, beyond: Any, first: int, width: int, out: Any, core: int, cores: int
+) -> None:
+    """Means of neighbours along all three axes, weights 1, 4, 6, 4, 1.
 
     Parameters
     ----------
-    lines : float32 array (lines, n)
-        The axis and all that varies faster than it, as one.
-    step : int
-        How far apart neighbours lie.
-    out : float32 array (lines, n)
-    first, stop : int
-        Part of every line to be filled.
+    block : float32 array (sections, side, half * width)
+        Sections of a cube, of z, y, and x from 0.
+    beyond : float32 array (sections, side, 2 * width)
+        The same at x = -2 and -1.
+    first : int
+        Section that the first of ``out`` belongs to.  Outside the block all is zero.
+    width : int
+        Numbers of one voxel.
+    out : float32 array (fewer sections, side, half * width)
+        Every ``cores``-th section is filled.
+    core, cores : int
     """
-    end, far = lines.shape[1], 2 * step
-    for row in range(lines.shape[0]):
-        line, mean = lines[row], out[row]
-        for q in range(first, min(stop, far)):
-            mean[q] = _at_an_end(line, q, step)
-        for q in range(max(first, far), min(stop, end - far)):
-            mean[q] = (
-                _OWN * line[q]
-                + _NEAR * (line[q - step] + line[q + step])
-                + _FAR * (line[q - far] + line[q + far])
-            )
-        for q in range(max(first, far, end - far), stop):
-            mean[q] = _at_an_end(line, q, step)
+    sections, side, length = block.shape
+    lead = 2 * width
+    sheet = np.empty((side, lead + length), np.float32)
+    line = np.zeros(lead + length + lead, np.float32)  # zero beyond the last x
+    shares = np.array([_FAR, _NEAR, _OWN, _NEAR, _FAR], np.float32)
+    for s in range(core, out.shape[0], cores):
+        z, parts = _near(first + s, sections)
+        for j in range(side):
+            _mean(
+                block[z[0], j], block[z[1], j], block[z[2], j], block[z[3], j], block[z[4], j],
+                parts, sheet[j], lead,
+            )  # fmt: skip
+            _mean(
+                beyond[z[0], j], beyond[z[1], j], beyond[z[2], j], beyond[z[3], j],
+                beyond[z[4], j], parts, sheet[j], 0,
+            )  # fmt: skip
+        for j in range(side):
+            y, parts = _near(j, side)
+            _mean(sheet[y[0]], sheet[y[1]], sheet[y[2]], sheet[y[3]], sheet[y[4]], parts, line, 0)
+            _mean(
+                line[:length], line[width : width + length], line[lead : lead + length],
+                line[lead + width : lead + width + length], line[2 * lead : 2 * lead + length],
+                shares, out[s, j], 0,
+            )  # fmt: skip

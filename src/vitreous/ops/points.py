@@ -4,8 +4,9 @@ The eager twins are :func:`vitreous.imaging.project.read_cube` and
 :func:`vitreous.ops.cubes.insert_eagerly`; tests hold them equal.  Slices find their own points:
 making these beforehand took twice as long as the reading.
 
-Cubes are flat, and indexed by unsigned integers: numba then spares its tests for negative ones,
-which took as long as the reading.
+Cubes hold z, y, and x from 0: a point of negative x is the conjugate of the opposite one.  They are
+flat, and indexed by unsigned integers: numba then spares its tests for negative ones, which took as
+long as the reading.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ from vitreous.ops.jit import kernel
 
 _ONE = np.uint64(1)
 
+_THICK = 4
+"""Sections in a row that one core fills: most points then concern one core alone."""
+
 
 @njit(fastmath=FAST, error_model="numpy", inline="always")
-def _between(place: Any, side: int) -> Any:
+def _between(place: Any, count: int) -> Any:
     """The voxel below a place on an axis, and how far the place lies above it."""
-    low: Any = min(max(np.int64(place), 0), side - 2)
+    low: Any = min(max(np.int64(place), 0), count - 2)
     return low, min(max(place - np.float32(low), np.float32(0)), np.float32(1))
 
 
 @njit(fastmath=FAST, error_model="numpy", inline="always")
-def _first(k: Any, j: Any, i: Any, side: int) -> Any:
+def _first(k: Any, j: Any, i: Any, side: int, half: int) -> Any:
     """Flat index of a voxel."""
-    return np.uint64((k * side + j) * side + i)
+    return np.uint64((k * side + j) * half + i)
 
 
 @njit(fastmath=FAST, error_model="numpy", inline="always")
@@ -54,11 +58,14 @@ def _read(cube: Any, q: Any, row: Any, sheet: Any, u: Any, v: Any, w: Any) -> An
 @njit(fastmath=FAST, error_model="numpy", inline="always")
 def _add(
     data: Any, weight: Any, corner: Any, row: Any, sheet: Any, u: Any, v: Any, w: Any,
-    sample: Any, share: Any,
+    real: Any, imaginary: Any, share: Any, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Add a sample and its share of the weight to the eight voxels from ``corner`` on."""
-    one, real, imaginary = np.float32(1), sample.real, sample.imag
-    for up in range(2):
+    """Add a sample and its share of the weight to the eight voxels from ``corner`` on.
+
+    ``first`` and ``last`` leave out the four of the lower section or of the upper one.
+    """
+    one = np.float32(1)
+    for up in range(first, last):
         for back in range(2):
             line = (v if back else one - v) * (w if up else one - w)
             near, far = line * (one - u), line * u
@@ -79,7 +86,7 @@ def read_points(cube: Any, side: int, points: Any, padding: int, out: Any) -> No
 
     Parameters
     ----------
-    cube : float32 array (maps * side * side * side * 2,)
+    cube : float32 array (maps * side * side * half * 2,)
         Real and imaginary parts.
     side : int
     points : float32 array (points, 3)
@@ -88,16 +95,18 @@ def read_points(cube: Any, side: int, points: Any, padding: int, out: Any) -> No
         Voxels a step.
     out : complex64 array (maps, points)
     """
-    middle, pad = np.float32(side // 2), np.float32(padding)
-    row, sheet = np.uint64(2 * side), np.uint64(2 * side * side)
+    half, middle, pad = side // 2 + 1, np.float32(side // 2), np.float32(padding)
+    row, sheet = np.uint64(2 * half), np.uint64(2 * side * half)
     for p in range(points.shape[0]):
-        i, u = _between(points[p, 0] * pad + middle, side)
-        j, v = _between(points[p, 1] * pad + middle, side)
-        k, w = _between(points[p, 2] * pad + middle, side)
-        q = _first(k, j, i, side) * np.uint64(2)
+        sign = np.float32(-1) if points[p, 0] < 0 else np.float32(1)
+        turn = sign * pad
+        i, u = _between(points[p, 0] * turn, half)
+        j, v = _between(points[p, 1] * turn + middle, side)
+        k, w = _between(points[p, 2] * turn + middle, side)
+        q = _first(k, j, i, side, half) * np.uint64(2)
         for m in range(out.shape[0]):
             real, imaginary = _read(cube, q, row, sheet, u, v, w)
-            out[m, p] = complex(real, imaginary)
+            out[m, p] = complex(real, sign * imaginary)
             q += np.uint64(side) * sheet
 
 
@@ -113,62 +122,22 @@ def read_slices(cube: Any, side: int, plane: Any, matrices: Any, padding: int, o
         Volume to image frame.
     out : complex64 array (maps, slices, samples)
     """
-    middle = np.float32(side // 2)
-    row, sheet = np.uint64(2 * side), np.uint64(2 * side * side)
+    half, middle = side // 2 + 1, np.float32(side // 2)
+    row, sheet = np.uint64(2 * half), np.uint64(2 * side * half)
     for s in range(matrices.shape[0]):
         turn = matrices[s] * np.float32(padding)
         for p in range(plane.shape[0]):
             a, b = plane[p, 0], plane[p, 1]
-            i, u = _between(turn[0, 0] * a + turn[1, 0] * b + middle, side)
+            x = turn[0, 0] * a + turn[1, 0] * b
+            sign = np.float32(-1) if x < 0 else np.float32(1)
+            a, b = sign * a, sign * b
+            i, u = _between(sign * x, half)
             j, v = _between(turn[0, 1] * a + turn[1, 1] * b + middle, side)
             k, w = _between(turn[0, 2] * a + turn[1, 2] * b + middle, side)
-            q = _first(k, j, i, side) * np.uint64(2)
+            q = _first(k, j, i, side, half) * np.uint64(2)
             for m in range(out.shape[0]):
                 real, imaginary = _read(cube, q, row, sheet, u, v, w)
-                out[m, s, p] = complex(real, imaginary)
-                q += np.uint64(side) * sheet
-
-
-@kernel(fastmath=FAST, error_model="numpy")
-def insert_points(
-    data: Any,
-    weight: Any,
-    side: int,
-    points: Any,
-    operators: Any,
-    padding: int,
-    samples: Any,
-    shares: Any,
-) -> None:
-    """Add samples to the eight voxels round each point: the transpose of :func:`read_points`.
-
-    Parameters
-    ----------
-    data : float32 array (maps * side * side * side * 2,)
-        Real and imaginary parts.
-    weight : float32 array (maps * side * side * side,)
-        Added to in place, as ``data``.
-    side : int
-    points : float32 array (points, 3)
-    operators : float32 array (operators, 3, 3)
-        Rotations: each sample is added at all its symmetry mates.
-    padding : int
-    samples : complex64 array (maps, points)
-    shares : float32 array (maps, points)
-        What is added to ``weight``.
-    """
-    middle = np.float32(side // 2)
-    row, sheet = np.uint64(side), np.uint64(side * side)
-    for s in range(operators.shape[0]):
-        turn = operators[s] * np.float32(padding)
-        for p in range(points.shape[0]):
-            a, b, c = points[p, 0], points[p, 1], points[p, 2]
-            i, u = _between(turn[0, 0] * a + turn[0, 1] * b + turn[0, 2] * c + middle, side)
-            j, v = _between(turn[1, 0] * a + turn[1, 1] * b + turn[1, 2] * c + middle, side)
-            k, w = _between(turn[2, 0] * a + turn[2, 1] * b + turn[2, 2] * c + middle, side)
-            q = _first(k, j, i, side)
-            for m in range(samples.shape[0]):
-                _add(data, weight, q, row, sheet, u, v, w, samples[m, p], shares[m, p])
+                out[m, s, p] = complex(real, sign * imaginary)
                 q += np.uint64(side) * sheet
 
 
@@ -177,29 +146,60 @@ def insert_slices(
     data: Any,
     weight: Any,
     side: int,
-    plane: Any,
-    matrices: Any,
-    padding: int,
+    frequencies: Any,
+    planes: Any,
     samples: Any,
     shares: Any,
+    core: int,
+    cores: int,
 ) -> None:
-    """The same at the points of slices: the transpose of :func:`read_slices`.
+    """Add slices to the eight voxels round each of their points: the transpose of reading.
+
+    A core fills its own sections of the cubes and no other: none waits for another, none needs a
+    cube of its own, and the order of the sums does not depend on their number.  Points whose
+    neighbours the cube does not hold are left out.
 
     Parameters
     ----------
-    samples : complex64 array (maps, slices, samples)
-    shares : float32 array (maps, slices, samples)
+    data : float32 array (maps * side * side * half * 2,)
+        Real and imaginary parts.
+    weight : float32 array (maps * side * side * half,)
+        Added to in place, as ``data``.
+    side : int
+    frequencies : float32 array (points, 3)
+        Of the images; z is 0 on a flat slice.
+    planes : float32 array (slices, 3, 3)
+        Where the images' axes lie in the cube, in voxels for a step of ``frequencies``.
+    samples : complex64 array (maps, slices, points)
+    shares : float32 array (maps, slices, points)
+        What is added to ``weight``.
+    core, cores : int
     """
-    middle = np.float32(side // 2)
-    row, sheet = np.uint64(side), np.uint64(side * side)
-    for s in range(matrices.shape[0]):
-        turn = matrices[s] * np.float32(padding)
-        for p in range(plane.shape[0]):
-            a, b = plane[p, 0], plane[p, 1]
-            i, u = _between(turn[0, 0] * a + turn[1, 0] * b + middle, side)
-            j, v = _between(turn[0, 1] * a + turn[1, 1] * b + middle, side)
-            k, w = _between(turn[0, 2] * a + turn[1, 2] * b + middle, side)
-            q = _first(k, j, i, side)
+    half, middle = side // 2 + 1, np.float32(side // 2)
+    row, sheet = np.uint64(half), np.uint64(side * half)
+    mine = np.arange(side) // _THICK % cores == core
+    for s in range(planes.shape[0]):
+        turn = planes[s]
+        for p in range(frequencies.shape[0]):
+            a, b, c = frequencies[p, 0], frequencies[p, 1], frequencies[p, 2]
+            x = turn[0, 0] * a + turn[1, 0] * b + turn[2, 0] * c
+            sign = np.float32(-1) if x < 0 else np.float32(1)
+            a, b, c, x = sign * a, sign * b, sign * c, sign * x
+            z = turn[0, 2] * a + turn[1, 2] * b + turn[2, 2] * c + middle
+            k = np.int64(z)
+            if z < 0 or k + 1 >= side or not (mine[k] or mine[k + 1]):
+                continue
+            y = turn[0, 1] * a + turn[1, 1] * b + turn[2, 1] * c + middle
+            i, j = np.int64(x), np.int64(y)
+            if y < 0 or i + 1 >= half or j + 1 >= side:
+                continue
+            first, last = 0 if mine[k] else 1, 2 if mine[k + 1] else 1
+            u, v, w = x - np.float32(i), y - np.float32(j), z - np.float32(k)
+            q = _first(k, j, i, side, half)
             for m in range(samples.shape[0]):
-                _add(data, weight, q, row, sheet, u, v, w, samples[m, s, p], shares[m, s, p])
+                value, share = samples[m, s, p], shares[m, s, p]
+                imaginary = sign * value.imag
+                _add(
+                    data, weight, q, row, sheet, u, v, w, value.real, imaginary, share, first, last
+                )
                 q += np.uint64(side) * sheet

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import repeat
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 _cores = torch.get_num_threads()
 
@@ -63,12 +65,12 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=wait, cancel_futures=not wait)
 
 
-def on_every_core(work: Callable[[int, int], T]) -> list[T]:
-    """What ``work`` gives on each core that torch's operations spread over.
+def on_every_core(work: Callable[[int, int], T], count: int | None = None) -> list[T]:
+    """What ``work`` gives on each core that torch's operations spread over, or on ``count``.
 
     It is told which core it is on, from 0, and of how many.
     """
-    count = torch.get_num_threads()
+    count = count or torch.get_num_threads()
     if count == 1:
         return [work(0, 1)]
     with _pool(count) as pool:
@@ -86,3 +88,19 @@ def side_by_side(work: Callable[[int], T], workers: int) -> list[T]:
         return [work(0)]
     with one_thread(), _pool(workers) as pool:
         return list(pool.map(work, range(workers)))
+
+
+def in_rounds(work: Callable[[S], T], things: Sequence[S], workers: int) -> Iterator[T]:
+    """What ``work`` gives of each thing, in order, as many at a time as there are workers.
+
+    Between the rounds all cores are the caller's.
+    """
+    for first in range(0, len(things), workers):
+        some = things[first : first + workers]
+        with one_thread(workers > 1):
+            found = side_by_side(partial(_at, work, some), len(some))
+        yield from found
+
+
+def _at(work: Callable[[S], T], things: Sequence[S], number: int) -> T:
+    return work(things[number])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -21,14 +21,14 @@ from vitreous.imaging.ctf import (
 )
 from vitreous.imaging.project import image_frequencies, shift_phase
 from vitreous.math.symmetry import lattice_cosets, point_group
-from vitreous.reconstruct.ewald import Curvature, sphere_halves
-from vitreous.reconstruct.half_cube import (
-    HalfCube,
-    empty_half_cube,
-    insert_slices,
-    symmetrised_cube,
+from vitreous.reconstruct.accumulator import (
+    Accumulator,
+    empty_accumulator,
+    insert,
+    symmetrised,
 )
-from vitreous.reconstruct.least_squares import least_squares_map
+from vitreous.reconstruct.ewald import Curvature, sphere_halves
+from vitreous.reconstruct.solve import least_squares_maps
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _curved_slices(
 def _insert_batch(
     batch: PosedImages,
     grid: MapGrid,
-    cubes: Sequence[HalfCube],
+    sums: Accumulator,
     turns: Float[Tensor, "c 3 3"],
     curvature: Curvature | None,
 ) -> None:
@@ -201,11 +201,11 @@ def _insert_batch(
         data = data * (strength * weights)[:, None]
         shares = shares * (strength**2 * weights)[:, None]
         axes = batch.matrices[:, : points.shape[1]].float()
-        for number, cube in enumerate(cubes):
+        for number in range(len(sums.weight)):
             chosen = maps == number
+            own = data[chosen][None], shares[chosen][None]
             for turn in turns.to(axes):
-                own = axes[chosen] @ turn.T, data[chosen], shares[chosen]
-                insert_slices(cube, points * grid.width, *own)
+                insert(sums.at(number), points * grid.width, axes[chosen] @ turn.T, *own)
 
 
 def backproject(
@@ -217,7 +217,7 @@ def backproject(
     padding: int = 2,
     curvature: Curvature | None = None,
     device: torch.device | None = None,
-) -> list[HalfCube]:
+) -> Accumulator:
     """Sum images at their poses; CTF, coma and magnification undone.
 
     Parameters
@@ -244,15 +244,12 @@ def backproject(
     OptionError
         For the sphere without the CTF.
     """
-    cubes = [empty_half_cube(grid.radius, grid.box, padding, device) for _ in range(maps)]
+    sums = empty_accumulator(maps, grid.radius, padding, device)
     lattice, cosets = lattice_cosets(point_group(symmetry))
     for batch in batches:
-        _insert_batch(batch, grid, cubes, cosets, curvature)
-    for number, cube in enumerate(cubes):
-        cube.complete()
-        if len(lattice) > 1:
-            cubes[number] = symmetrised_cube(cube, lattice)
-    return cubes
+        _insert_batch(batch, grid, sums, cosets, curvature)
+    sums.complete()
+    return symmetrised(sums, lattice)
 
 
 def reconstruct_at_poses(
@@ -285,5 +282,5 @@ def reconstruct_at_poses(
         Of the Ewald sphere; by default slices are flat.
     """
     grid = map_grid(box, pixel_size, resolution)
-    (cube,) = backproject(batches, grid, symmetry=symmetry, padding=padding, curvature=curvature)
-    return least_squares_map(cube, box, grid.radius)
+    sums = backproject(batches, grid, symmetry=symmetry, padding=padding, curvature=curvature)
+    return least_squares_maps(sums, box, grid.radius)[0]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMAT = 2
+FORMAT = 3
 """Number of the files' layout: raise it whenever a job keeps other tensors or numbers."""
 
 _RUN_ONLY = ("out", "overwrite", "resume", "write_every", "memory", "scratch")

@@ -66,8 +66,8 @@ def axes_warnings(
         return []
     some, coarse = _sample(particles, config.seed), _coarse(grid)
     batches = posed_batches(some, source, config, device, ignore)
-    half1, half2 = backproject(batches, coarse, 2, device=device)
-    found = posed_axes(half1, half2, operators)
+    sums = backproject(batches, coarse, 2, device=device)
+    found = posed_axes(sums.at(0), sums.at(1), operators)
     on_event({"event": "axes", "halves": found.halves, "turned": found.turned})
     if found.halves < _KNOWN or found.turned >= _SHARED * found.halves:
         return []

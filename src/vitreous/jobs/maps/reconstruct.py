@@ -14,6 +14,7 @@ import torch
 from vitreous.config.maps import ReconstructConfig
 from vitreous.engine.free_memory import free_memory
 from vitreous.errors import InputError, OptionError
+from vitreous.imaging.project import cube_side
 from vitreous.io.atomic import move
 from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
@@ -25,9 +26,9 @@ from vitreous.jobs.maps.postprocess import curve_warnings, resolutions
 from vitreous.math.group_names import normalise_name
 from vitreous.particles.stack import ImageSource, open_images
 from vitreous.particles.table import read_particles
+from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.reconstruct.backproject import MapGrid, backproject, map_grid
-from vitreous.reconstruct.half_cube import HalfCube, half_cube_shape
-from vitreous.reconstruct.least_squares import least_squares_map
+from vitreous.reconstruct.solve import least_squares_maps
 from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.runs.options import deterministic, device_for, on_its_threads
 from vitreous.runs.record import job_record, write_record
@@ -88,7 +89,8 @@ def _grid(particles: PosedParticles, config: ReconstructConfig) -> MapGrid:
 
 def needed_memory(grid: MapGrid, maps: int, padding: int, symmetric: bool) -> float:
     """Bytes that a reconstruction takes at its fullest, while it symmetrises or solves."""
-    side, _, half = half_cube_shape(grid.radius, grid.box, padding)
+    side = cube_side(grid.radius, padding)
+    half = side // 2 + 1
     cube = 12.0 * side**2 * half
     solving = 8.0 * (2 * grid.box * side * half + 2 * grid.box**2 * half + grid.box**3)
     return _LIBRARIES + maps * cube + max(solving, cube * symmetric)
@@ -165,15 +167,16 @@ def _kept(folders: dict[str, Path], name: str, out: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _solve(cubes: list[HalfCube], grid: MapGrid, out: Path, on_event: OnEvent) -> None:
+def _solve(sums: Accumulator, grid: MapGrid, out: Path, on_event: OnEvent) -> None:
     """Write the maps of the halves, if there are any, and of the whole."""
-    names = ["map"] if len(cubes) == 1 else ["half1", "half2", "map"]
+    names = ["map"] if len(sums.weight) == 1 else ["half1", "half2", "map"]
     for number, name in enumerate(names):
         event = {"event": "progress", "stage": "solving", "iteration": number, "of": len(names)}
         on_event(event)
-        if number == len(cubes):
-            cubes[0].add(cubes[1])
-        volume = least_squares_map(cubes[number % len(cubes)], grid.box, grid.radius)
+        if number == len(sums.weight):
+            sums.at(0).add(sums.at(1))
+        own = sums.at(number % len(sums.weight))
+        volume = least_squares_maps(own, grid.box, grid.radius)[0]
         write_map(out / f"{name}.mrc", volume.cpu().numpy(), grid.pixel_size)
     on_event({**event, "iteration": len(names)})
 
@@ -190,7 +193,7 @@ def _made(
     ways = trials(config, grid)
     folders = {name: job.path / (name if len(ways) > 1 else "") for name in ways}
     for name, way in ways.items():
-        cubes = backproject(
+        sums = backproject(
             posed_batches(particles, source, config, device, job.tell),
             grid,
             particles.maps,
@@ -200,7 +203,7 @@ def _made(
             device=device,
         )
         folders[name].mkdir(exist_ok=True)
-        _solve(cubes, grid, folders[name], job.tell)
+        _solve(sums, grid, folders[name], job.tell)
     by_trial = {} if particles.half is None else _all_judged(folders, config, grid)
     best = max(ways, key=lambda name: by_trial[name]["mean_fsc"] if by_trial else 0.0)
     _kept(folders, best, job.path)

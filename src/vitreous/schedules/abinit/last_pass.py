@@ -24,7 +24,7 @@ from vitreous.engine.searches.posterior import PoseEstimates, joined
 from vitreous.engine.state import SearchState
 from vitreous.math.fourier import resample_map
 from vitreous.particles.stack import ImageSource
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.abinit.context import RunContext
 

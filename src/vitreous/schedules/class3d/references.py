@@ -21,7 +21,7 @@ from vitreous.imaging.project import map_to_cube
 from vitreous.io.mrc import read_map
 from vitreous.math.fourier import resample_map
 from vitreous.particles.grid import Grid
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.schedules.class3d.steps import SearchPoses
 from vitreous.validate.decoys import Decoy, recognised_decoy
 from vitreous.validate.pixel_scale import best_scale, rescaled
@@ -187,8 +187,13 @@ def intensity_scale(maps: Float[Tensor, "1 n n n"], sums: Accumulator, rings: in
     map's own transform, over that of weight times its power.
     """
     own = map_to_cube(maps, rings + 1, PADDING).data
-    power = (sums.weight * own.abs() ** 2).double().sum().clamp(min=1e-30)
-    return float((sums.data * own.conj()).real.double().sum() / power)
+    power = _over_all(sums.weight * own.abs() ** 2).clamp(min=1e-30)
+    return float(_over_all((sums.data * own.conj()).real) / power)
+
+
+def _over_all(half: Float[Tensor, "k s s h"]) -> Float[Tensor, ""]:
+    """Sum over whole cubes of what is held of their halves."""
+    return 2 * half.double().sum() - half[..., 0].double().sum()
 
 
 def at_images_intensity(

@@ -16,7 +16,7 @@ from vitreous.engine.folds import Folds, FoldStep
 from vitreous.engine.images import Frame
 from vitreous.engine.sorting import MARCH, Sorting, pass_resolution, sorting_pass, unsorted
 from vitreous.engine.state import SearchState, state_from, state_scalars, state_tensors
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.class3d.steps import even_class_priors

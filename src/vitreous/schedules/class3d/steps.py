@@ -15,7 +15,7 @@ from vitreous.engine.images import Frame
 from vitreous.engine.pass_ import constrained, solved
 from vitreous.engine.sorting import class_prior
 from vitreous.engine.state import SearchState
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.schedules.class3d.pose_search import PoseSearch
 
 _LEAST = 1e-30
@@ -100,16 +100,15 @@ def hard(search_poses: SearchPoses) -> SearchPoses:
         every = search_poses(state, index, rings)
         assert every.sums is not None
         label = every.best.map_probability.argmax(dim=1).cpu()
-        data, weight = torch.zeros_like(every.sums.data), torch.zeros_like(every.sums.weight)
+        sums = every.sums.zeros()
         residual, count = torch.zeros_like(every.residual), torch.zeros_like(every.count)
         fit = torch.zeros_like(every.fit)
         for number in label.unique().tolist():
             own = search_poses(_one_class(state, number), index[label == number], rings)
             assert own.sums is not None
-            data[number], weight[number] = own.sums.data[0], own.sums.weight[0]
+            sums.at(number).add(own.sums)
             residual, count = residual + own.residual, count + own.count
             fit = fit + own.fit
-        sums = Accumulator(data, weight, every.sums.padding)
         return _Divided(every.best, sums, residual, count, fit)
 
     return searched

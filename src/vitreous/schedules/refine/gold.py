@@ -19,7 +19,7 @@ from vitreous.math.fourier import (
     to_half_fourier,
 )
 from vitreous.ops.threads import side_by_side
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.reconstruct.nonuniform import cross_validated
 from vitreous.reconstruct.solve import solve
 from vitreous.validate.fsc import first_below

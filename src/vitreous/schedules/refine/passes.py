@@ -16,7 +16,7 @@ from vitreous.engine.rings import RingImages, load_rings
 from vitreous.engine.searches.local import Neighbourhood, neighbourhood
 from vitreous.engine.searches.sampling import shift_cells, shift_grid
 from vitreous.math.fourier import resample_map
-from vitreous.reconstruct.insert import Accumulator
+from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.runs.folder import OnEvent, ignore
 from vitreous.schedules.refine.context import RunContext
 from vitreous.schedules.refine.continuous import continuous_poses

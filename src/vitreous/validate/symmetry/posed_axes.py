@@ -9,7 +9,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from vitreous.math.fourier import shell_index
-from vitreous.reconstruct.half_cube import HalfCube, turned_cube
+from vitreous.reconstruct.accumulator import Accumulator, turned
 
 _FILLED = 0.02
 """Weight of a voxel, over the mean of those that are filled, from which it counts."""
@@ -42,36 +42,39 @@ def _without_average(
     return values - (sums / amount.clamp(min=1e-30))[shell]
 
 
-def correlation(a: HalfCube, b: HalfCube) -> float:
+def correlation(a: Accumulator, b: Accumulator) -> float:
     """Of two maps in Fourier space, where both are filled, without their rotational averages.
 
     Voxels count by what the noise of both leaves of them, as weights w1 w2 / (w1 + w2): particles
     may be posed within an asymmetric unit, so that one map and another turned share few views.
     """
-    weight = a.weight * b.weight / (a.weight + b.weight).clamp(min=1e-30)
+    one, other = a.weight[0], b.weight[0]
+    weight = one * other / (one + other).clamp(min=1e-30)
     # Where little fell, the average of a few samples is noise divided by almost nothing.
     weight = torch.where(weight < _FILLED * weight[weight > 0].mean(), 0.0, weight)
-    side = a.weight.shape[0]
-    shell = shell_index(side, 3, weight.device)[..., side // 2 :]
+    shell = shell_index(a.side, 3, weight.device)[..., a.side // 2 :]
     x, y = (
-        _without_average(cube.data / cube.weight.clamp(min=1e-30), weight, shell) for cube in (a, b)
+        _without_average(sums.data[0] / sums.weight[0].clamp(min=1e-30), weight, shell)
+        for sums in (a, b)
     )
     x, y = (torch.where(weight > 0, part, 0.0) for part in (x, y))
-    both, one, other = (
+    both, own1, own2 = (
         float((weight * (p.conj() * q).real).sum()) for p, q in ((x, y), (x, x), (y, y))
     )
-    return both / max(one * other, 1e-30) ** 0.5
+    return both / max(own1 * own2, 1e-30) ** 0.5
 
 
-def posed_axes(half1: HalfCube, half2: HalfCube, operators: Float[Tensor, "s 3 3"]) -> PosedAxes:
+def posed_axes(
+    half1: Accumulator, half2: Accumulator, operators: Float[Tensor, "s 3 3"]
+) -> PosedAxes:
     """Compare sums of slices of two halves with each other, and turned by a point group.
 
     Parameters
     ----------
-    half1, half2 : HalfCube
-        Complete, of the particles' own poses only: no mates added.
+    half1, half2 : Accumulator
+        Complete, of one map and of the particles' own poses only: no mates added.
     operators : tensor (operators, 3, 3)
         Rotations of the group, identity first.
     """
-    turned = [correlation(half1, turned_cube(half2, turn)) for turn in operators[1:]]
-    return PosedAxes(correlation(half1, half2), min(turned, default=1.0))
+    mates = [correlation(half1, turned(half2, turn)) for turn in operators[1:]]
+    return PosedAxes(correlation(half1, half2), min(mates, default=1.0))
