@@ -25,7 +25,11 @@ plans = App(
 app.command(plans)
 
 _Json = Annotated[
-    Path | None, Parameter(help="JSON file for the plan; - prints it in place of the tables.")
+    Path | None,
+    Parameter(
+        help="JSON file for the plan; - prints it in place of the tables.",
+        allow_leading_hyphen=True,
+    ),
 ]
 
 
