@@ -25,7 +25,7 @@ _FOLDS = 4
 _NEAR = 0.25
 """Share of the fine grid that is tried near the best places."""
 
-_MORE = 4
+_MORE = 8
 """Passes at the resolution limit until few particles change class."""
 
 ASSUMED = (f"{MARCH + _MORE} passes until few particles change class",)
