@@ -35,6 +35,9 @@ _RESERVE = 0.1
 IMAGES: Final = "images"
 """Name of the images of a search, or a refinement, among what takes memory."""
 
+ON_HOST: Final = ("libraries and tables", "compiled code", "reading")
+"""Parts of what a job takes that lie on the host, whatever its device."""
+
 _LARGEST_TILE = 100_000_000
 """The most scores that a GPU is given at once."""
 

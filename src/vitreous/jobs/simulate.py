@@ -30,7 +30,7 @@ from vitreous.io.star import StarBlock, write_star
 from vitreous.math.fourier import crop_or_pad, good_box, resample_map
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
-from vitreous.runs.options import on_its_threads
+from vitreous.runs.options import deterministic_on, device_for, on_its_threads
 from vitreous.runs.record import job_record, write_record
 
 _BATCH = 256
@@ -148,24 +148,25 @@ def particle_blocks(
 def simulate_particles(
     volume: Float[Tensor, "n n n"], pixel_size: float, config: SimulateConfig, job: JobFolder
 ) -> None:
-    """Fill a folder with particles of a map."""
+    """Fill a folder with particles of a map, made on its device."""
     box = int(volume.shape[-1])
     optics = Optics(config.voltage, config.cs, config.amplitude_contrast)
     views = random_poses(config)
     cube = map_to_cube(volume[None], box // 2)
-    variance = mean_signal_variance(cube, views, optics, box, pixel_size)
+    there = views.to(volume.device)
+    variance = mean_signal_variance(cube, there, optics, box, pixel_size)
     generator = torch.Generator().manual_seed(config.seed)
     with stack_writer(job.path / "particles.mrcs", box, config.n, pixel_size) as stack:
         for start in range(0, config.n, _BATCH):
-            part = views.take(slice(start, start + _BATCH))
+            part = there.take(slice(start, start + _BATCH))
             clean = clean_images(cube, part, optics, box, pixel_size)
-            stack.append(noisy(clean, variance, config.snr, generator).numpy())
+            stack.append(noisy(clean, variance, config.snr, generator).cpu().numpy())
             done = min(start + _BATCH, config.n)
             job.tell(
                 {"event": "progress", "stage": "simulating", "iteration": done, "of": config.n}
             )
     scaled = volume * (config.snr / variance) ** 0.5
-    write_map(job.path / "truth.mrc", scaled.numpy(), pixel_size)
+    write_map(job.path / "truth.mrc", scaled.cpu().numpy(), pixel_size)
     write_star(job.path / "particles.star", particle_blocks(config, views, box, pixel_size))
 
 
@@ -174,10 +175,11 @@ def simulate_from(
 ) -> Path:
     """Simulate into a folder that holds nothing if anything fails."""
     _check(config)
+    device = device_for(config.device)
     volume, pixel_size = make_volume()
-    with job_folder("simulate", config, on_event) as job:
+    with deterministic_on(device), job_folder("simulate", config, on_event) as job:
         job.tell({"event": "start", "job": "simulate", "particles": config.n})
-        simulate_particles(volume, pixel_size, config, job)
+        simulate_particles(volume.to(device), pixel_size, config, job)
         write_record(job.path, {**job_record("simulate", config), "box": volume.shape[-1]})
         job.tell({"event": "done", "out": str(config.out)})
     return config.out / "particles.star"

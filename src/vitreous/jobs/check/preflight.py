@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vitreous.errors import InputError
 from vitreous.jobs.check.estimates import Estimates, measure
 from vitreous.jobs.check.finding import Finding, Level
@@ -82,6 +84,7 @@ def preflight(
     phase_flipped: bool = False,
     resolution: float = RESOLUTION,
     mask_diameter: float | None = None,
+    device: torch.device | None = None,
 ) -> Preflight:
     """Look at a table and a sample of its images before a job begins.
 
@@ -95,6 +98,8 @@ def preflight(
         That it aims at, angstrom.
     mask_diameter : float, optional
         That it was given, angstrom.
+    device : torch.device, optional
+        Where the sample is looked at; by default on the host.
 
     Raises
     ------
@@ -116,7 +121,7 @@ def preflight(
     ]
     found = Estimates(0, resolution)
     if not any(f.level == "error" and f.code.startswith("implausible") for f in optics):
-        sample = read_sample(table, source, ctf=ctf, phase_flipped=phase_flipped)
+        sample = read_sample(table, source, ctf=ctf, phase_flipped=phase_flipped, device=device)
         found = measure(table, sample.spectra, resolution, ctf=ctf)
         findings += pixel_findings(table, sample, seen)
         findings += contrast_findings(table, found)

@@ -92,7 +92,12 @@ def _ordinary_defocus(table: ParticleTable) -> Bool[np.ndarray, " n"]:
 
 
 def read_sample(
-    table: ParticleTable, source: ImageSource, *, ctf: bool = True, phase_flipped: bool = False
+    table: ParticleTable,
+    source: ImageSource,
+    *,
+    ctf: bool = True,
+    phase_flipped: bool = False,
+    device: torch.device | None = None,
 ) -> Sample:
     """Read, look at and transform a sample of images.
 
@@ -104,6 +109,8 @@ def read_sample(
         Whether to give the spectra the table's CTF; they are taken to carry none otherwise.
     phase_flipped : bool
         Take the phases as flipped, whatever the table says.
+    device : torch.device, optional
+        Where the images are transformed, and their spectra are.
 
     Returns
     -------
@@ -115,11 +122,12 @@ def read_sample(
     steps = [group.box * group.pixel_size / field for group in table.optics]
     finest = min((g.box // 2 - 1) / own for g, own in zip(table.optics, steps, strict=True))
     points = half_plane(min(math.floor(finest + 1e-6), math.ceil(field / _FINEST), _MOST_RINGS))
+    points = points.to(device)
     batches = _batches(table, evenly(len(table), IMAGES))
     ordinary = _ordinary_defocus(table) if ctf else np.ones(len(table), dtype=bool)
     pixels = []
-    samples = [torch.empty(0, len(points), dtype=torch.complex64)]
-    transfers = [torch.empty(0, len(points))]
+    samples = [torch.empty(0, len(points), dtype=torch.complex64, device=device)]
+    transfers = [torch.empty(0, len(points), device=device)]
     for batch in batches:
         number = int(table.group[batch[0]])
         group = table.optics[number]
@@ -128,13 +136,14 @@ def read_sample(
         good = pixels[-1].usable & ordinary[batch]
         if not good.any():
             continue
-        scaled = normalise(torch.from_numpy(images[good]), group.box / 2 - 1)
+        scaled = normalise(torch.from_numpy(images[good]).to(device), group.box / 2 - 1)
         seen, transfer = (
             spectrum_at(scaled, points, steps[number]),
-            torch.ones(int(good.sum()), len(points)),
+            torch.ones(int(good.sum()), len(points), device=device),
         )
         if ctf and table.defocus_u is not None:
             defocus = defocus_of(table, batch[good], phase_flipped=phase_flipped)
+            defocus = defocus.to(points.device)
             transfer = signed_ctf(points / field, defocus, optics_of(group))
             seen = as_if_recorded(seen, transfer, defocus)
         samples.append(seen)

@@ -305,8 +305,14 @@ def classify3d(
     return _classified(context, checkpoint, on_event)
 
 
-def _read(config: Classify3dConfig) -> tuple[RunContext, Mask | None]:
-    """Read and check all that a configuration names."""
+def read_inputs(config: Classify3dConfig) -> tuple[RunContext, Mask | None]:
+    """Read and check all that a configuration names; nothing is written.
+
+    Raises
+    ------
+    VitreousError
+        For the first thing that cannot be used, and for want of memory.
+    """
     check_options(config, len(config.reference), masked=config.mask is not None)
     table = read_particles(config.particles)
     source = open_images(table)
@@ -339,7 +345,7 @@ def run_classify3d(config: Classify3dConfig, on_event: OnEvent = ignore) -> Path
         For input, options or output that cannot be used; nothing is then left half-written.
     """
     began = time.monotonic()
-    context, mask = _read(config)
+    context, mask = read_inputs(config)
     if mask is not None:
         context = replace(context, warnings=[*context.warnings, *mask.warnings])
     with job_folder("classify3d", config, on_event, context.table.stacks) as job:

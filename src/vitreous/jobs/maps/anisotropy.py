@@ -17,7 +17,7 @@ from vitreous.math.group_names import normalise_name
 from vitreous.math.symmetry import point_group
 from vitreous.particles.columns import numbers
 from vitreous.runs.folder import OnEvent, ignore, job_folder
-from vitreous.runs.options import on_its_threads
+from vitreous.runs.options import deterministic, device_for, on_its_threads
 from vitreous.runs.record import job_record, write_record
 from vitreous.validate.advice import LEAST_AREA_RATIO, LEAST_SCORE, Views, advice
 from vitreous.validate.anisotropy import ConicalFsc, conical_fsc
@@ -94,6 +94,7 @@ def _views_record(views: Views, rot: np.ndarray) -> dict[str, Any]:
 
 
 @on_its_threads
+@deterministic
 def run_anisotropy(config: AnisotropyConfig, on_event: OnEvent = ignore) -> Path:
     """Conical FSC, cFAR and sphericity of two half-maps, the score of the views, and advice.
 
@@ -109,7 +110,7 @@ def run_anisotropy(config: AnisotropyConfig, on_event: OnEvent = ignore) -> Path
     began = time.monotonic()
     symmetry = normalise_name(config.symmetry)
     angles = None if config.particles is None else read_views(config.particles)
-    halves = half_maps_given(config)
+    halves = half_maps_given(config).to(device_for(config.device))
     with job_folder("anisotropy", config, on_event) as job:
         job.tell({"event": "progress", "stage": "conical FSC", "iteration": 0, "of": 2})
         mask = halves.mask.volume
