@@ -26,7 +26,6 @@ from pathlib import Path
 
 import torch
 from machine import gemm_rate, synchronise
-from vitreous.reconstruct.insert import empty_accumulator, insert
 
 import vitreous
 from vitreous.engine.searches.grid import direction_points, operands_for, references
@@ -47,6 +46,7 @@ from vitreous.ops.precision import product_dtype
 from vitreous.ops.scratch import Scratch
 from vitreous.ops.threads import side_by_side, workers_on
 from vitreous.ops.weights import weigh
+from vitreous.reconstruct.accumulator import empty_accumulator, insert
 from vitreous.reconstruct.solve import solve
 
 BOX, RINGS, SUPPORT = 64, 16, 0.85

@@ -43,9 +43,9 @@ from vitreous.particles.grid import common_grid
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import ImageSource, open_images
 from vitreous.particles.table import ParticleTable, read_particles
+from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.reconstruct.backproject import backproject, half_plane, map_grid
 from vitreous.reconstruct.half_cube import half_cube_shape
-from vitreous.reconstruct.insert import Accumulator
 from vitreous.reconstruct.least_squares import least_squares_map
 from vitreous.runs.folder import ignore
 from vitreous.runs.user_cache import keep, kept
