@@ -17,9 +17,9 @@ from vitreous.jobs.abinit.impose import symmetrised_search
 from vitreous.jobs.abinit.next_step import Ending, with_next_step
 from vitreous.jobs.abinit.outputs import SymmetrySearch, write_results
 from vitreous.ops.compiler import COMPILED, NOT_COMPILED
+from vitreous.particles.files import read_particles
 from vitreous.particles.grid import grid_warnings
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.runs.contents import digest_of
 from vitreous.runs.folder import OnEvent, ignore, job_folder
 from vitreous.runs.options import AUTO, deterministic, device_for, on_its_threads
