@@ -78,10 +78,11 @@ from vitreous.math.rotations import random_rotations
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.ops.running import running_total
+from vitreous.particles.files import read_particles
 from vitreous.particles.grid import common_grid
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import ImageSource, open_images
-from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.reconstruct.solve import solve
 from vitreous.runs.folder import ignore
 from vitreous.runs.options import deterministic_on
@@ -210,7 +211,7 @@ def test_running_totals() -> None:
 class Sample:
     """Particles of two optics groups, and two maps."""
 
-    table: ParticleTable
+    table: ParticleSet
     source: ImageSource
     frame: Frame
     maps: Tensor

@@ -17,8 +17,8 @@ from vitreous.config.abinit import AbinitConfig
 from vitreous.errors import OptionError
 from vitreous.io.mrc import read_map
 from vitreous.math.gaussians import gaussian_sum
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.runs.folder import ignore
 from vitreous.schedules.abinit import several
 from vitreous.schedules.abinit.context import first_state

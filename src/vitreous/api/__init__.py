@@ -58,9 +58,9 @@ from vitreous.jobs.particles.subtraction import subtract
 from vitreous.jobs.plan.plan import Plan, run_plan
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.simulate import run_simulate, simulate
+from vitreous.particles.files import read_particles, write_particles
 from vitreous.particles.stack import open_images
 from vitreous.particles.symmetry_expansion import expand_symmetry
-from vitreous.particles.table import read_particles, write_particles
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.schedules.class3d.references import Reference, read_reference
 from vitreous.validate.anisotropy import conical_fsc as anisotropy

@@ -10,7 +10,7 @@ import numpy as np
 from vitreous.engine.images import Frame
 from vitreous.engine.pass_ import PADDING
 from vitreous.imaging.project import cube_side
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 
 _BESIDE_RINGS = 14
 """Rings that the work on one orientation of an image is worth which does not depend on them:
@@ -101,7 +101,7 @@ def local_pass(images: float, turns: int, shells: int, maps: int) -> Work:
     )
 
 
-def mean_box(table: ParticleTable) -> float:
+def mean_box(table: ParticleSet) -> float:
     """Pixels along the edge of a table's images, such that their number of pixels is right."""
     sides = np.array([group.box for group in table.optics])
     return float(np.sqrt((sides[table.group] ** 2).mean()))

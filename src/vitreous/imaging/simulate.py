@@ -84,11 +84,11 @@ def clean_images(
 ) -> Float[Tensor, "n box box"]:
     """Noise-free images: slice, CTF, coma and shift; anisotropic magnification moves the slice.
 
-    Image frequencies k read the volume, the CTF and the coma at M k with M the rlnMagMat; the
-    shift is that of the recorded image.  Frequencies that the cube does not hold stay empty.
-    A frequency step of the images is ``steps`` of the map's where their fields of view differ; they
-    are then as bright as if both were in noise of one standard deviation a pixel.  ``read`` is the
-    interpolation, or a faster one.
+    Image frequencies k read the volume, the CTF and the coma at M k with M the magnification
+    matrix; the shift is that of the recorded image.  Frequencies that the cube does not hold stay
+    empty.  A frequency step of the images is ``steps`` of the map's where their fields of view
+    differ; they are then as bright as if both were in noise of one standard deviation a pixel.
+    ``read`` is the interpolation, or a faster one.
     """
     frequencies = image_frequencies(box, cube.data.device)
     x, y = frequencies.unbind(-1)

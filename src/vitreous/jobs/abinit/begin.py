@@ -12,9 +12,10 @@ from vitreous.config.abinit import AbinitConfig
 from vitreous.engine.recorded import as_recorded
 from vitreous.jobs.abinit.checks import check_abinit, particles_used, within_nyquist
 from vitreous.ops.compiler import COMPILED, NOT_COMPILED
+from vitreous.particles.files import read_particles
 from vitreous.particles.grid import grid_warnings
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource, open_images
-from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.runs.contents import digest_of
 from vitreous.runs.options import AUTO, device_for
 from vitreous.schedules.abinit.searched import AbinitInputs
@@ -28,7 +29,7 @@ class Begun:
     ----------
     inputs : AbinitInputs
         Of the particles that are used.
-    every : ParticleTable and ImageSource
+    every : ParticleSet and ImageSource
         All particles, and their images.
     used : int array (used,)
         Rows of those that are used.
@@ -38,7 +39,7 @@ class Begun:
     """
 
     inputs: AbinitInputs
-    every: tuple[ParticleTable, ImageSource]
+    every: tuple[ParticleSet, ImageSource]
     used: Int[np.ndarray, " m"]
     warnings: list[str]
     preflight: dict[str, Any]

@@ -9,8 +9,8 @@ from vitreous.errors import OptionError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
 from vitreous.jobs.check.preflight import Preflight, preflight
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.runs.folder import OnEvent, ignore
 from vitreous.runs.options import deterministic, device_for, flag, on_its_threads
 from vitreous.runs.targets import inputs_of, spare_inputs, spared

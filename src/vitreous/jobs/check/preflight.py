@@ -30,8 +30,8 @@ from vitreous.jobs.check.pick_findings import (
     view_findings,
 )
 from vitreous.jobs.check.sample import glance, read_sample
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
 
 RESOLUTION = 15.0
 """Angstrom that a search aims at where nothing is said."""
@@ -77,7 +77,7 @@ class Preflight:
 
 
 def preflight(
-    table: ParticleTable,
+    table: ParticleSet,
     source: ImageSource,
     *,
     ctf: bool = True,
@@ -90,7 +90,7 @@ def preflight(
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     source : ImageSource
     ctf, phase_flipped : bool
         What the job is going to do: correct for the CTF, and take the phases as flipped.

@@ -13,9 +13,9 @@ from jaxtyping import Bool, Int
 from vitreous.engine.images import defocus_of, optics_of
 from vitreous.engine.recorded import as_if_recorded, signed_ctf
 from vitreous.particles.grid import common_grid
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.selection import evenly
 from vitreous.particles.stack import ImageSource, normalise
-from vitreous.particles.table import ParticleTable
 from vitreous.validate.particles.pixels import PixelStatistics, joined, pixel_statistics
 from vitreous.validate.particles.spectra import ImageSpectra, half_plane, spectrum_at
 
@@ -74,7 +74,7 @@ class Glance:
     dead: Bool[np.ndarray, " n"]
 
 
-def _batches(table: ParticleTable, rows: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
+def _batches(table: ParticleSet, rows: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
     """Rows in batches of one optics group each."""
     found = []
     for number in range(len(table.optics)):
@@ -83,7 +83,7 @@ def _batches(table: ParticleTable, rows: Int[np.ndarray, " n"]) -> list[Int[np.n
     return found
 
 
-def _ordinary_defocus(table: ParticleTable) -> Bool[np.ndarray, " n"]:
+def _ordinary_defocus(table: ParticleSet) -> Bool[np.ndarray, " n"]:
     """Particles that are not much farther from focus than most: a few bad fits spoil averages."""
     if table.defocus_u is None or table.defocus_v is None:
         return np.ones(len(table), dtype=bool)
@@ -92,7 +92,7 @@ def _ordinary_defocus(table: ParticleTable) -> Bool[np.ndarray, " n"]:
 
 
 def read_sample(
-    table: ParticleTable,
+    table: ParticleSet,
     source: ImageSource,
     *,
     ctf: bool = True,
@@ -103,7 +103,7 @@ def read_sample(
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     source : ImageSource
     ctf : bool
         Whether to give the spectra the table's CTF; they are taken to carry none otherwise.
@@ -152,7 +152,7 @@ def read_sample(
     return Sample(np.concatenate(batches), joined(pixels), spectra)
 
 
-def glance(table: ParticleTable, source: ImageSource) -> Glance:
+def glance(table: ParticleSet, source: ImageSource) -> Glance:
     """Read the middle lines of as many images as can be had quickly."""
     batches = _batches(table, evenly(len(table), _GLANCES))
     digests: list[bytes] = []

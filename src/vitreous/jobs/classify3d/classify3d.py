@@ -32,10 +32,11 @@ from vitreous.jobs.classify3d.outputs import (
 )
 from vitreous.jobs.maps.half_maps import Mask, read_mask
 from vitreous.ops.threads import one_thread
+from vitreous.particles.files import read_particles
 from vitreous.particles.grid import common_grid
 from vitreous.particles.groups import image_numbers
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource, open_images
-from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.runs.contents import digest_of
 from vitreous.runs.folder import OnEvent, ignore, job_folder
@@ -268,7 +269,7 @@ def _classified(
 
 
 def classify3d(
-    table: ParticleTable,
+    table: ParticleSet,
     images: ImageSource,
     references: Sequence[Reference],
     options: Classify3dOptions | None = None,
@@ -281,7 +282,7 @@ def classify3d(
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     images : ImageSource
         Of the table, or of one that this was made from.
     references : sequence of Reference

@@ -11,11 +11,11 @@ from jaxtyping import Float
 
 from vitreous.config.maps import AnisotropyConfig
 from vitreous.errors import InputError
-from vitreous.io.star import read_star
 from vitreous.jobs.maps.half_maps import half_maps_given
 from vitreous.math.group_names import normalise_name
 from vitreous.math.symmetry import point_group
-from vitreous.particles.columns import numbers
+from vitreous.particles.files import read_columns
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.runs.folder import OnEvent, ignore, job_folder
 from vitreous.runs.options import deterministic, device_for, on_its_threads
 from vitreous.runs.record import job_record, write_record
@@ -27,8 +27,6 @@ from vitreous.validate.sampling import principal_view, sampling
 _TILTS = (20.0, 30.0, 40.0, 50.0)
 """Degrees of the stage that are tried where views are uneven."""
 
-_ANGLES = ("rlnAngleRot", "rlnAngleTilt")
-
 
 def read_views(path: Path) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Rot and tilt of all particles, degrees; their images need not be there.
@@ -38,15 +36,15 @@ def read_views(path: Path) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "
     InputError
         If the columns are missing or hold other than numbers.
     """
-    blocks = read_star(path)
-    block = next((b for b in blocks.values() if set(_ANGLES) <= set(b.frame.columns)), None)
-    if block is None or len(block.frame) == 0:
+    found = read_columns(path, ParticleSet.rot, ParticleSet.tilt)
+    rot, tilt = (found.read(field) for field in (ParticleSet.rot, ParticleSet.tilt))
+    if rot is None or tilt is None:
+        columns = " and ".join(found.called(f) for f in (ParticleSet.rot, ParticleSet.tilt))
         raise InputError(
-            "no particles with the columns _rlnAngleRot and _rlnAngleTilt",
+            f"no particles with the columns {columns}",
             where=path,
             hint="give the STAR file of a refinement or of vitreous abinit",
         )
-    rot, tilt = (numbers(block, name, path) for name in _ANGLES)
     return rot, tilt
 
 

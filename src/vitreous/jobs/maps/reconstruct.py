@@ -24,8 +24,8 @@ from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.maps.posed_particles import PosedParticles, choose_particles, posed_batches
 from vitreous.jobs.maps.postprocess import curve_warnings, resolutions
 from vitreous.math.group_names import normalise_name
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import ImageSource, open_images
-from vitreous.particles.table import read_particles
 from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.reconstruct.backproject import MapGrid, backproject, map_grid
 from vitreous.reconstruct.solve import least_squares_maps

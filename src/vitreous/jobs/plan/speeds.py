@@ -39,10 +39,11 @@ from vitreous.math.fourier import resample_map
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.ops.precision import product_dtype
+from vitreous.particles.files import read_particles
 from vitreous.particles.grid import common_grid
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import ImageSource, open_images
-from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.reconstruct.backproject import backproject, half_plane, map_grid
 from vitreous.reconstruct.half_cube import half_cube_shape
@@ -100,7 +101,7 @@ class _Sample:
 
     Attributes
     ----------
-    table : ParticleTable
+    table : ParticleSet
     source : ImageSource
     frame : Frame
     device : torch.device
@@ -110,7 +111,7 @@ class _Sample:
         The true one in the working box.
     """
 
-    table: ParticleTable
+    table: ParticleSet
     source: ImageSource
     frame: Frame
     device: torch.device

@@ -18,7 +18,7 @@ from vitreous.engine.work import (
 )
 from vitreous.math.group_names import is_polyhedral
 from vitreous.math.so3 import orientations_at
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.schedules.abinit.context import held_out_count
 from vitreous.schedules.abinit.schedule import (
     angular_step,
@@ -53,7 +53,7 @@ class AbinitScope:
     Attributes
     ----------
     config : AbinitConfig
-    table : ParticleTable
+    table : ParticleSet
         Of the particles that are used.
     frame : Frame
     operators : int
@@ -61,7 +61,7 @@ class AbinitScope:
     """
 
     config: AbinitConfig
-    table: ParticleTable
+    table: ParticleSet
     frame: Frame
     operators: int
 

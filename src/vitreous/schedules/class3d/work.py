@@ -16,7 +16,7 @@ from vitreous.engine.work import (
     ring_pass,
 )
 from vitreous.math.so3 import orientations_at
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.schedules.class3d.begin import march
 from vitreous.schedules.class3d.pose_search import near_given
 
@@ -38,7 +38,7 @@ class ClassScope:
     Attributes
     ----------
     options : Classify3dOptions
-    table : ParticleTable
+    table : ParticleSet
     frame : Frame
     references : int
     operators : int
@@ -46,7 +46,7 @@ class ClassScope:
     """
 
     options: Classify3dOptions
-    table: ParticleTable
+    table: ParticleSet
     frame: Frame
     references: int
     operators: int
