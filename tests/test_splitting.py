@@ -11,7 +11,7 @@ import pytest
 import torch
 from class_samples import BOX, PIXEL, stack
 from conftest import simulated
-from vitreous.schedules.abinit.abinit import run_abinit, with_effort
+from vitreous.jobs.abinit.abinit import run_abinit, with_effort
 
 from vitreous.config.abinit import AbinitConfig
 from vitreous.errors import OptionError
