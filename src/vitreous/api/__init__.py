@@ -2,9 +2,9 @@
 
 ``run_NAME`` takes the configuration that the command's options are made from, reads files and
 writes what the command writes.  NAME is what it wraps: a function on arrays and tables.
-``abinit``, ``refine``, ``reconstruct``, ``ctf_refine``, ``model_check``, ``plan`` and ``demo`` go from
-files to files, so theirs are one and the same.  The verbs of
-``vitreous map`` are in :mod:`vitreous.api.map`.
+``abinit``, ``refine``, ``reconstruct``, ``ctf_refine``, ``model_check``, ``plan`` and ``demo`` go
+from files to files, so theirs are one and the same.  The verbs of ``vitreous map`` are in
+:mod:`vitreous.api.map`.
 """
 
 from __future__ import annotations
