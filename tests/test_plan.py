@@ -28,7 +28,7 @@ from vitreous.jobs.plan.plan import Planned, run_plan
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.math.so3 import orientation_grid, orientations_at
 from vitreous.math.symmetry import point_group
-from vitreous.report.plan import duration, plan_lines
+from vitreous.report.plan import plan_lines
 from vitreous.runs.log import read_events
 from vitreous.runs.user_cache import cache_folder, keep, kept
 
@@ -248,15 +248,6 @@ def test_cache_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     keep("one.json", "key", 3)  # which cannot be written: nothing is lost but time
     assert kept("one.json", "key") is None
-
-
-def test_times_as_people_read_them() -> None:
-    assert [duration(s) for s in (2.34, 42.0, 125.0, 7380.0)] == [
-        "2.3 s",
-        "42 s",
-        "2 min 5 s",
-        "2 h 3 min",
-    ]
 
 
 @pytest.mark.slow

@@ -8,15 +8,7 @@ from rich.console import Group
 from rich.table import Table
 
 from vitreous.jobs.plan.plan import Images, Plan
-
-
-def duration(seconds: float) -> str:
-    """A time as people read it."""
-    if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+from vitreous.report.progress import duration
 
 
 def _gigabytes(size: float) -> str:

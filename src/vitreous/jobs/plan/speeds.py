@@ -63,7 +63,8 @@ _COUNT, _BOX, _PIXEL_SIZE, _DIAMETER, _RESOLUTION = 160, 64, 4.0, 180.0, 11.0
 _FEW, _FEW_RINGS = 4, 5
 """Images and rings of a pass that is next to nothing."""
 
-_LOADED = "import vitreous.jobs.abinit.abinit, vitreous.jobs.refine.refine"
+_LOADED = "import vitreous.jobs.abinit.abinit, vitreous.jobs.refine.refine, vitreous.report.html"
+"""What a job and its report load."""
 
 
 def _name_of(device: torch.device) -> str:

@@ -19,7 +19,7 @@ from vitreous.schedules.refine.global_search import FINEST, coarse_step, shells_
 from vitreous.schedules.refine.passes import REACH
 from vitreous.schedules.refine.trials import SAMPLE
 
-_TRIED, _GLOBAL, _LOCAL, _POSED = 5, 4, 6, 4
+_TRIED, _GLOBAL, _LOCAL, _POSED = 7, 4, 6, 6
 """Passes over a sample; over all particles everywhere, and round their places; and over a sample
 round poses that the particles bring."""
 
