@@ -11,11 +11,11 @@ import pytest
 import torch
 from class_samples import BOX, PIXEL, stack
 from conftest import simulated
-from vitreous.jobs.abinit.abinit import run_abinit, with_effort
 
 from vitreous.config.abinit import AbinitConfig
 from vitreous.errors import OptionError
 from vitreous.io.mrc import read_map
+from vitreous.jobs.abinit.abinit import run_abinit, with_effort
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images

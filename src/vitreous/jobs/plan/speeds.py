@@ -46,8 +46,7 @@ from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import ImageSource, open_images
 from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.reconstruct.backproject import backproject, half_plane, map_grid
-from vitreous.reconstruct.half_cube import half_cube_shape
-from vitreous.reconstruct.least_squares import least_squares_map
+from vitreous.reconstruct.solve import least_squares_maps
 from vitreous.runs.folder import ignore
 from vitreous.runs.user_cache import keep, kept
 from vitreous.schedules.refine.continuous import continuous_poses
@@ -251,11 +250,10 @@ def _posed_speeds(sample: _Sample) -> dict[str, float]:
         return backproject(batches, grid, device=device)
 
     (cube,) = placed()
-    side, _, half = half_cube_shape(grid.radius, _BOX, 2)
     return {
         "placed": _least(placed, device) / (_COUNT * len(half_plane(_BOX, grid.radius))),
-        "solved": _least(lambda: least_squares_map(cube, _BOX, grid.radius), device)
-        / (side**2 * half),
+        "solved": _least(lambda: least_squares_maps(cube, _BOX, grid.radius), device)
+        / (cube.side**2 * (cube.side // 2 + 1)),
     }
 
 
