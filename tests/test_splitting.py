@@ -15,7 +15,8 @@ from conftest import simulated
 from vitreous.config.abinit import AbinitConfig
 from vitreous.errors import OptionError
 from vitreous.io.mrc import read_map
-from vitreous.jobs.abinit.abinit import run_abinit, with_effort
+from vitreous.jobs.abinit.abinit import run_abinit
+from vitreous.jobs.abinit.begin import with_effort
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
