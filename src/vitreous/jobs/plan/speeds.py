@@ -245,11 +245,11 @@ def _posed_speeds(sample: _Sample) -> dict[str, float]:
     config = ReconstructConfig(sample.table.path, out=Path("none"), halves="none")
     particles = choose_particles(config, sample.table)
 
-    def placed() -> Any:
+    def placed() -> Accumulator:
         batches = posed_batches(particles, sample.source, config, device, ignore)
         return backproject(batches, grid, device=device)
 
-    (cube,) = placed()
+    cube = placed()
     return {
         "placed": _least(placed, device) / (_COUNT * len(half_plane(_BOX, grid.radius))),
         "solved": _least(lambda: least_squares_maps(cube, _BOX, grid.radius), device)
