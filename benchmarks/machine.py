@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shlex
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -46,4 +48,24 @@ def timed(command: str, folder: Path, log: Path) -> dict[str, float]:
         "peak_MB": after.ru_maxrss / 1024,
         "gemm_before": before,
         "gemm_after": gemm_rate(),
+    }
+
+
+def vitreous(*arguments: str) -> list[str]:
+    """The command line of a job."""
+    return [sys.executable, "-m", "vitreous", *arguments]
+
+
+def run_alone(command: list[str], log: Path) -> dict[str, object]:
+    """Peak memory and times of a process; its last words if it stops."""
+    began = time.perf_counter()
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file)
+        _, status, used = os.wait4(process.pid, 0)
+    words = log.read_text().strip().splitlines() or ["no word"]
+    return {
+        "wall_s": time.perf_counter() - began,
+        "cpu_s": used.ru_utime + used.ru_stime,
+        "peak_GB": used.ru_maxrss * 1024 / 1e9,
+        "stopped": words[-1] if status else "",
     }

@@ -11,16 +11,14 @@ its fullest is what the system says of it when it ends, and includes the librari
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from machine import run_alone, vitreous
 from rows import keep
 
 from vitreous.io.mrc import stack_writer
@@ -78,11 +76,6 @@ CASES = {
 }
 
 
-def vitreous(*arguments: str) -> list[str]:
-    """The command line of a job."""
-    return [sys.executable, "-m", "vitreous", *arguments]
-
-
 def made(stack: Stack, model: Path, work: Path) -> tuple[Path, Path]:
     """The STAR file and the true map of a stack; made once."""
     few, folder = work / f"few{stack.box}", work / f"many{stack.box}"
@@ -109,21 +102,6 @@ def made(stack: Stack, model: Path, work: Path) -> tuple[Path, Path]:
     return star, truth
 
 
-def run(command: list[str], log: Path) -> dict[str, object]:
-    """Peak memory and times of a process; its last words if it stops."""
-    began = time.perf_counter()
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file)
-        _, status, used = os.wait4(process.pid, 0)
-    words = log.read_text().strip().splitlines() or ["no word"]
-    return {
-        "wall_s": time.perf_counter() - began,
-        "cpu_s": used.ru_utime + used.ru_stime,
-        "peak_GB": used.ru_maxrss * 1024 / 1e9,
-        "stopped": words[-1] if status else "",
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=lambda text: Path(text).resolve(), required=True)
@@ -138,7 +116,9 @@ def main() -> None:
             shutil.rmtree(out, ignore_errors=True)
             command = case.command.format(star=star, truth=truth).split()
             limit = [] if memory == "all" else ["--memory", memory]
-            found = run(vitreous(*command, "--out", str(out), *limit), out.with_suffix(".log"))
+            found = run_alone(
+                vitreous(*command, "--out", str(out), *limit), out.with_suffix(".log")
+            )
             row = {"case": name, "memory_GB": memory, "particles": case.stack.particles,
                    "box": case.stack.box, **found}  # fmt: skip
             print(row, flush=True)

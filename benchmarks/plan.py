@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
-import sys
-import time
 from pathlib import Path
 
+from machine import run_alone, vitreous
 from rows import keep
 
 from vitreous.config.simulate import SimulateConfig
@@ -54,26 +52,6 @@ def made(size: str, work: Path) -> Path:
     return star
 
 
-def vitreous(*arguments: str) -> list[str]:
-    """The command line of a job."""
-    return [sys.executable, "-m", "vitreous", *arguments]
-
-
-def run(command: list[str], log: Path) -> dict[str, object]:
-    """Peak memory and times of a process; its last words if it stops."""
-    began = time.perf_counter()
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file)
-        _, status, used = os.wait4(process.pid, 0)
-    words = log.read_text().strip().splitlines() or ["no word"]
-    return {
-        "wall_s": time.perf_counter() - began,
-        "cpu_s": used.ru_utime + used.ru_stime,
-        "peak_GB": used.ru_maxrss * 1024 / 1e9,
-        "stopped": words[-1] if status else "",
-    }
-
-
 def measured(case: str, size: str, work: Path) -> dict[str, object]:
     """A job planned, and run."""
     star, out = made(size, work), work / f"{case}-{size}"
@@ -84,7 +62,7 @@ def measured(case: str, size: str, work: Path) -> dict[str, object]:
         vitreous("plan", *command, "--json", "-"), check=True, capture_output=True, text=True
     )
     expected = json.loads(plan.stdout)
-    found = run(vitreous(*command), out.with_suffix(".log"))
+    found = run_alone(vitreous(*command), out.with_suffix(".log"))
     count, box, _ = SIZES[size]
     memory, seconds = expected["memory_GB"]["host_total"], expected["total_seconds"]
     print(json.dumps(expected["seconds"]), flush=True)

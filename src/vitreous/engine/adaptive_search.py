@@ -114,6 +114,6 @@ def fine_search(
     index: Int[Tensor, " b"],
     rings: int,
 ) -> PassResult:
-    """Search some particles on a look's fine grid, near its places."""
+    """Search some particles on the fine grid, near the places that are worth trying."""
     places = search.with_junk(adaptive.places(index, rings), state, index)
     return search.search(state, index, state.noise, places, adaptive.origins[index])

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from vitreous.engine.adaptive_search import AdaptiveSearch
 from vitreous.engine.grid_search import Search
-from vitreous.engine.loop import Iteration, run
+from vitreous.engine.loop import Iteration, run_through
 from vitreous.engine.pass_ import Residuals, renewed_noise, renewed_scale, solved
 from vitreous.engine.state import Model, SearchState
 from vitreous.particles import groups
 from vitreous.reconstruct.accumulator import Accumulator, summed
 
-_FOLDS = 4
+FOLDS = 4
+"""Parts that particles are dealt out in."""
 
 _NOISE_RATE = 0.3
 """Share of the noise spectra and contrasts renewed by each fold."""
@@ -62,7 +63,7 @@ class Searched(Residuals, Protocol[AnyBestOut]):
 
 def moved_class_priors(model: Model, by_map: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
     """Class priors moved towards the classes' shares of a fold."""
-    return model.class_priors + (by_map.mean(dim=0) - model.class_priors) / _FOLDS
+    return model.class_priors + (by_map.mean(dim=0) - model.class_priors) / FOLDS
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,9 @@ class Folds:
 
     def half(self, number: int) -> Accumulator:
         """Sums of every other fold, from the first (0) or the second (1) on."""
-        searched = [part for part in self.sums[number::2] if part is not None]
-        return summed(searched)
+        parts = [part for part in self.sums[number::2] if part is not None]
+        assert len(parts) == len(self.sums[number::2])
+        return summed(parts)
 
     def with_sums(self, number: int, sums: Accumulator | None) -> Folds:
         """The same with what a fold gave anew."""
@@ -136,7 +138,7 @@ def index_of_folds(
     order: Int[Tensor, " m"], image: Int[np.ndarray, " n"]
 ) -> list[Int[Tensor, " f"]]:
     """Particles of each fold, dealt out in this order; those that show one image stay together."""
-    return [torch.from_numpy(fold) for fold in groups.folds(order.numpy(), image, _FOLDS)]
+    return [torch.from_numpy(fold) for fold in groups.folds(order.numpy(), image, FOLDS)]
 
 
 def unsearched(index: list[Int[Tensor, " f"]]) -> Folds:
@@ -181,6 +183,7 @@ def folds_pass(
     best : list
         Of the particles of every fold, in its order.
     """
+    found: list[AnyBest] = []
 
     def references(at: tuple[AnyModel, Folds], number: int) -> tuple[AnyModel, Folds]:
         others = at[1].without(number)
@@ -194,9 +197,9 @@ def folds_pass(
     def maximisation(
         at: tuple[AnyModel, Folds], number: int, index: Int[Tensor, " b"], result: Searched[AnyBest]
     ) -> tuple[AnyModel, Folds]:
+        found.append(result.best)
         return step.renewed(at[0], index, result), at[1].with_sums(number, result.sums)
 
     each = Iteration(expectation, maximisation, references)
-    searched = list(run((model, folds), folds.index, each))
-    model, folds = searched[-1][0]
-    return model, folds, [result.best for _, result in searched]
+    model, folds = run_through((model, folds), folds.index, each)
+    return model, folds, found

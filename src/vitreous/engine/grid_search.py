@@ -55,7 +55,7 @@ class Search(ABC):
     @property
     @abstractmethod
     def last_angular_step(self) -> float:
-        """Angular step in degrees of the finer look near the best places."""
+        """Angular step in degrees of the finer search near the best places."""
 
     @property
     def to_working_pixels(self) -> float:

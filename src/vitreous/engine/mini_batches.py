@@ -28,22 +28,6 @@ _NOISE_RATE = 0.3
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What an iteration is searched with beside its step.
-
-    Attributes
-    ----------
-    seed : int
-        Of the turn of the orientation grid.
-    factor : float
-        On the noise variance.
-    """
-
-    seed: int
-    factor: float = 1.0
-
-
-@dataclass(frozen=True)
 class Step:
     """One iteration.
 
@@ -73,13 +57,18 @@ class Step:
 
 
 def _searched(
-    search: Search, state: SearchState, step: Step, index: Int[Tensor, " b"], how: Drawn
+    search: Search,
+    state: SearchState,
+    step: Step,
+    index: Int[Tensor, " b"],
+    seed: int,
+    factor: float,
 ) -> PassResult:
-    """What a state's maps tell of a mini-batch."""
-    places = search.places(step.resolution, how.seed)
-    if how.factor == 1:
+    """What a state's maps tell of a mini-batch, under ``factor`` times the noise variance."""
+    places = search.places(step.resolution, seed)
+    if factor == 1:
         places = search.with_junk(places, state, index)
-    noise = state.noise * how.factor
+    noise = state.noise * factor
     return search.search(state, index, noise, places, similarity=step.similarity)
 
 
@@ -124,22 +113,35 @@ def _updated(
     )
 
 
+def _as_it_is(state: SearchState, step: Step) -> float:
+    """The noise variance is taken as it is."""
+    return 1.0
+
+
 def online(
-    search: Search, steps: Sequence[Step], drawn: Callable[[SearchState, Step], Drawn]
+    search: Search,
+    steps: Sequence[Step],
+    seed: Callable[[SearchState], int],
+    factor: Callable[[SearchState, Step], float] = _as_it_is,
 ) -> Iteration[SearchState, PassResult]:
     """Iterations over mini-batches, one for each step.
 
-    ``drawn`` gives what is drawn or steered anew for a step, from the state before it.
+    Parameters
+    ----------
+    seed : callable
+        Of the turn of the orientation grid, from the state before a step.
+    factor : callable
+        On the noise variance, from the state before a step and the step.
     """
 
     def expectation(state: SearchState, number: int, index: Int[Tensor, " b"]) -> PassResult:
         step = steps[number]
-        return _searched(search, state, step, index, drawn(state, step))
+        return _searched(search, state, step, index, seed(state), factor(state, step))
 
     def maximisation(
         state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult
     ) -> SearchState:
         step = steps[number]
-        return _updated(search, state, step, result, drawn(state, step).factor)
+        return _updated(search, state, step, result, factor(state, step))
 
     return Iteration(expectation, maximisation)

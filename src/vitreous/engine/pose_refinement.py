@@ -28,7 +28,7 @@ from vitreous.engine.state import Model
 from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.runs.folder import OnEvent
 
-_REACH = 2.0
+REACH = 2.0
 """Steps that a neighbourhood extends from its centre."""
 
 _FIRST_STEP, _FIRST_SHIFT = 3.75, 1.0
@@ -77,8 +77,8 @@ class RefinementContext:
     def around(self, step: float, shift_step: float) -> Neighbourhood:
         """Lattice of an angular step in degrees and a step of the shifts in pixels."""
         cells = shift_cells(self.offset_range, shift_step)
-        shifts = shift_grid(_REACH * shift_step, shift_step)
-        return neighbourhood(step, _REACH, shifts, len(self.operators), cells)
+        shifts = shift_grid(REACH * shift_step, shift_step)
+        return neighbourhood(step, REACH, shifts, len(self.operators), cells)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class Neighbourhood:
 
 @dataclass(frozen=True)
 class LocalPoseEstimates:
-    """What a look at the neighbourhoods found of each image.
+    """What a search of the neighbourhoods found of each image.
 
     Attributes
     ----------

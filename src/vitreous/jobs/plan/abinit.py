@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from vitreous.config.abinit import AbinitConfig
-from vitreous.engine.work import Work
 from vitreous.jobs.abinit.begin import begin
 from vitreous.jobs.plan.counted import Counted
 from vitreous.runs.folder import check_folder
@@ -22,7 +21,7 @@ def counted(config: AbinitConfig) -> Counted:
     inputs = begun.inputs
     check_folder(inputs.config, inputs.table.stacks)
     scope = AbinitScope(inputs.config, inputs.table, inputs.frame, len(inputs.operators))
-    stages = {"starting": Work(starting=1.0), **stage_work(scope)}
+    stages = stage_work(scope)
     if inputs.config.pose_all:
         left = len(begun.every[0]) - len(begun.used)
         stages["other particles posed"] = scope.searched(

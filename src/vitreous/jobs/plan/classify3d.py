@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from vitreous.config.classify import Classify3dConfig
 from vitreous.engine.memory import refine_plan
-from vitreous.engine.work import Work
 from vitreous.jobs.classify3d.classify3d import read_inputs
 from vitreous.jobs.plan.counted import Counted
 from vitreous.runs.folder import check_folder
@@ -29,5 +28,5 @@ def counted(config: Classify3dConfig) -> Counted:
     scope = ClassScope(
         options, context.table, frame, len(context.references), len(context.operators)
     )
-    stages = {"starting": Work(starting=1.0), **stage_work(scope)}
+    stages = stage_work(scope)
     return Counted(len(context.table), device, memory, stages, ASSUMED, warnings)

@@ -21,7 +21,7 @@ class Counted:
     device : torch.device
     memory : MemoryPlan
     stages : dict of str to Work
-        In their order.
+        In their order, without the start of the program.
     assumed : tuple of str
         What only the search itself will tell.
     warnings : list of str

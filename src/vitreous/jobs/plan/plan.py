@@ -127,6 +127,7 @@ def planned(job: str, counted: Counted, speeds: Work) -> Plan:
     """A plan of what was counted, where operations take ``speeds``."""
     memory, apart = counted.memory, counted.device.type != "cpu"
     parts = memory.parts | memory.held
+    stages = {"starting": Work(starting=1.0), **counted.stages}
     there = {name: size for name, size in parts.items() if apart and name not in ON_HOST}
     return Plan(
         job,
@@ -137,7 +138,7 @@ def planned(job: str, counted: Counted, speeds: Work) -> Plan:
         there,
         memory.free,
         _images(memory),
-        {name: work.seconds(speeds) for name, work in counted.stages.items()},
+        {name: work.seconds(speeds) for name, work in stages.items()},
         counted.assumed,
         tuple(counted.warnings),
     )

@@ -34,7 +34,6 @@ def counted(config: ReconstructConfig) -> Counted:
     slices = len(half_plane(grid.box, grid.radius)) * (2 if config.ewald else 1)
     judged = float(grid.box**3) if particles.half is not None else 0.0
     stages = {
-        "starting": Work(starting=1.0),
         "inserting": Work(placed=float(count * slices * turns)).times(ways),
         "solving": Work(solved=float(maps * side**2 * (side // 2 + 1))).times(ways),
         "maps judged": Work(judged=judged).times(ways),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from vitreous.config.refine import RefineConfig
 from vitreous.engine.memory import refine_plan
-from vitreous.engine.work import Work
 from vitreous.jobs.plan.counted import Counted
 from vitreous.jobs.refine.begin import begin
 from vitreous.runs.folder import check_folder
@@ -24,5 +23,5 @@ def counted(config: RefineConfig) -> Counted:
     memory = refine_plan(config, context.table, context.most_shells, context.device)
     memory.check(context.table.path)
     check_folder(config, context.table.stacks)
-    stages = {"starting": Work(starting=1.0), **stage_work(begun)}
+    stages = stage_work(begun)
     return Counted(len(context.table), context.device, memory, stages, ASSUMED, begun.warnings)

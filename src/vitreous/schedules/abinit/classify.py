@@ -26,7 +26,7 @@ from vitreous.schedules.abinit.splitting import halves_of, labels_of, like_group
 
 _MOST_PASSES = 8
 
-_TRUST = 1.0
+_TAU2_FUDGE = 1.0
 """Factor on the maps' power as prior: less than in the search, since noise common to a class's
 particles passes for a difference between classes."""
 
@@ -86,7 +86,7 @@ def _separated(
 ) -> Sorting:
     """Sort some particles among a state's maps, and make these anew, until few change class."""
     final, adaptive = context.config.ends_at, adaptive.divided(len(state.maps))
-    mapped = partial(with_maps, context, partial(class_prior, _TRUST))
+    mapped = partial(with_maps, context, partial(class_prior, _TAU2_FUDGE))
     step = FoldStep(partial(fine_search, context, adaptive), mapped, context.images.mask_share)
     folds = in_folds(adaptive, context.image_numbers, member)
     sorting = unsorted(state, folds, len(context.table))

@@ -115,7 +115,7 @@ class RunContext(Search):
 
     @property
     def last_angular_step(self) -> float:
-        """Angular step in degrees of the finer look near the best places."""
+        """Angular step in degrees of the finer search near the best places."""
         return last_angular_step(self.config, self.frame, len(self.operators))
 
 

@@ -238,7 +238,7 @@ def _level(
     keep: Bool[Tensor, " n"],
     on_event: OnEvent,
 ) -> tuple[SearchState, PoseEstimates]:
-    """Passes on a look's fine grid until the evidence hardly rises; only some images are kept."""
+    """Passes on the fine grid until the evidence hardly rises; only some images are kept."""
     rings, most = context.frame.polar.rings, context.config.polish_passes
     folds, mapped = (
         in_folds(adaptive, context.image_numbers, keep),
@@ -265,7 +265,7 @@ def _level(
 def _near(
     context: RunContext, state: SearchState, adaptive: AdaptiveSearch, index: Tensor
 ) -> PoseEstimates:
-    """What a look's fine grid shows of some particles, which add nothing to the maps."""
+    """What the fine grid shows of some particles, which add nothing to the maps."""
     places = adaptive.places(index, context.frame.polar.rings)
     return context.search(
         state, index, state.noise, places, adaptive.origins[index], accumulate=False

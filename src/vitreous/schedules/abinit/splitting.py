@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vitreous.engine.adaptive_search import AdaptiveSearch, coarse_search
 from vitreous.engine.loop import run
-from vitreous.engine.mini_batches import Drawn, Step, online
+from vitreous.engine.mini_batches import Step, online
 from vitreous.engine.pass_ import PassResult
 from vitreous.engine.sorting import SAME, alike, perturbed
 from vitreous.engine.state import SearchState
@@ -66,7 +66,7 @@ _LEAST_PART, _STARVES = 0.4, 0.1
 it is given up on the way."""
 
 
-def _searched_again(context: RunContext, state: SearchState) -> AdaptiveSearch:
+def _coarsely(context: RunContext, state: SearchState) -> AdaptiveSearch:
     """All particles searched on the grid of the last iterations."""
     return coarse_search(context, state, context.config.ends_at, any_map=True)
 
@@ -157,10 +157,10 @@ def _gone_on(
     walk = iteration_seed(context.config, state.start, since + state.iteration)
     batches = _batches(members, walk, steps[0].batch, len(steps))
 
-    def drawn(state: SearchState, step: Step) -> Drawn:
-        return Drawn(iteration_seed(context.config, state.start, since + 2 + state.iteration))
+    def seed(state: SearchState) -> int:
+        return iteration_seed(context.config, state.start, since + 2 + state.iteration)
 
-    plain = online(context, steps, drawn)
+    plain = online(context, steps, seed)
 
     def maximisation(
         state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult
@@ -215,7 +215,7 @@ def _joint(
     part = _gone_on(context, _among(replace(state, sums=None), among), members, steps)
     whole = _in_place(state, among, part)
     state = replace(part, maps=whole.maps, class_priors=whole.class_priors, sums=None)
-    adaptive = _searched_again(context, state)
+    adaptive = _coarsely(context, state)
     return state, adaptive, float((labels_of(adaptive) != before).double().mean())
 
 
@@ -247,7 +247,7 @@ def split_classes(
     -------
     The state, and what a search of all particles finds with its maps.
     """
-    adaptive, changed, in_a_row = _searched_again(context, state), 0.0, 0
+    adaptive, changed, in_a_row = _coarsely(context, state), 0.0, 0
     tried: list[Bool[Tensor, " n"]] = []
     most = _ROUNDS * len(state.maps)
 

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vitreous.engine.loop import Iteration, run
-from vitreous.engine.mini_batches import Drawn, Step, online
+from vitreous.engine.mini_batches import Step, online
 from vitreous.engine.pass_ import PassResult
 from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.engine.state import SearchState
@@ -59,13 +59,14 @@ def temperature_of(context: RunContext, state: SearchState, step: Step) -> float
 def iterations(context: RunContext, steps: list[Step]) -> Iteration[SearchState, PassResult]:
     """Iterations of a start, whose temperature is steered by how sure its particles are."""
 
-    def drawn(state: SearchState, step: Step) -> Drawn:
-        temperature = temperature_of(context, state, step)
-        # All starts share their slices' places.
-        seed = iteration_seed(context.config, 0, state.iteration + 1)
-        return Drawn(seed, noise_factor(temperature, polyhedral=context.polyhedral))
+    def seed(state: SearchState) -> int:
+        return iteration_seed(context.config, 0, state.iteration + 1)  # the same for all starts
 
-    plain = online(context, steps, drawn)
+    def factor(state: SearchState, step: Step) -> float:
+        temperature = temperature_of(context, state, step)
+        return noise_factor(temperature, polyhedral=context.polyhedral)
+
+    plain = online(context, steps, seed, factor)
 
     def maximisation(
         state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from vitreous.config.abinit import AbinitConfig
+from vitreous.engine.folds import FOLDS
 from vitreous.engine.images import Frame, finer_frame
 from vitreous.engine.mini_batches import Step
+from vitreous.engine.pose_refinement import REACH
 from vitreous.engine.searches.local import ball_lattice
 from vitreous.engine.work import (
     Work,
@@ -30,14 +32,11 @@ from vitreous.schedules.abinit.schedule import (
     starts_of,
 )
 
-_FOLDS = 4
-
 _NEAR, _FINE_PASSES = 0.25, 2
 """Share of the fine grid that is tried near the best places, and passes made on it."""
 
-_POLISHED, _SIGNAL, _REACH = 3, 0.7, 2.0
-"""Passes that polish poses, the share of the shells that they use, and the reach of their turns in
-steps."""
+_POLISHED, _SIGNAL = 3, 0.7
+"""Passes that polish poses, and the share of the shells that they use."""
 
 ASSUMED = (
     f"{_FINE_PASSES} passes on the fine grid",
@@ -112,18 +111,18 @@ def _last_passes(scope: AbinitScope) -> Work:
     config, classes, particles = scope.config, scope.config.classes, len(scope.table)
     step = last_angular_step(config, scope.frame, scope.operators)
     near = _NEAR * orientations_at(step, scope.operators)
-    fold = ring_pass(particles / _FOLDS, near, scope.frame.polar.rings, classes)
+    fold = ring_pass(particles / FOLDS, near, scope.frame.polar.rings, classes)
     whole = scope.searched(particles, config.ends_at, classes)
-    return whole + fold.times(_FOLDS * _FINE_PASSES)
+    return whole + fold.times(FOLDS * _FINE_PASSES)
 
 
 def _polished(scope: AbinitScope) -> Work:
     """Poses polished with the maps of other folds; most particles are sure of their class."""
     last, particles = finer_frame(scope.frame, scope.config.ends_at), len(scope.table)
-    turns, shells = len(ball_lattice(_REACH)), round(_SIGNAL * last.polar.rings)
-    fold = local_pass(particles / _FOLDS, turns, shells, 1)
+    turns, shells = len(ball_lattice(REACH)), round(_SIGNAL * last.polar.rings)
+    fold = local_pass(particles / FOLDS, turns, shells, 1)
     read = read_on_planes(particles, mean_box(scope.table))
-    return read + fold.times(_FOLDS * _POLISHED)
+    return read + fold.times(FOLDS * _POLISHED)
 
 
 def stage_work(scope: AbinitScope) -> dict[str, Work]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from vitreous.config.classify import Classify3dOptions
 from vitreous.engine.folds import FoldStep, folds_pass
 from vitreous.engine.loop import run
-from vitreous.engine.mini_batches import Drawn, Step, online
+from vitreous.engine.mini_batches import Step, online
 from vitreous.engine.pass_ import PassResult, renewed_noise, signal_scale
 from vitreous.engine.sorting import perturbed
 from vitreous.engine.state import SearchState
@@ -168,10 +168,10 @@ def marched(
     batches = (_batch(options, particles, n, plan.size) for n in range(len(plan.steps)))
     first = state.iteration
 
-    def drawn(state: SearchState, step: Step) -> Drawn:
-        return Drawn(_seed(options, 3, state.iteration - first))
+    def seed(state: SearchState) -> int:
+        return _seed(options, 3, state.iteration - first)
 
-    plain = online(search, plan.steps, drawn)
+    plain = online(search, plan.steps, seed)
 
     def maximisation(
         state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult

@@ -65,7 +65,7 @@ class PoseSearch(Protocol):
 
 @dataclass(frozen=True)
 class FineSearch:
-    """Finely, near the places that a look at all orientations left."""
+    """Finely, near the places that a search of all orientations left."""
 
     search: Search
     adaptive: AdaptiveSearch

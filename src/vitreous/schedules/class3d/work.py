@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vitreous.config.classify import Classify3dOptions
+from vitreous.engine.folds import FOLDS
 from vitreous.engine.images import Frame
 from vitreous.engine.sorting import MARCH
 from vitreous.engine.work import (
@@ -19,8 +20,6 @@ from vitreous.math.so3 import orientations_at
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.schedules.class3d.begin import march
 from vitreous.schedules.class3d.pose_search import near_given
-
-_FOLDS = 4
 
 _NEAR = 0.25
 """Share of the fine grid that is tried near the best places."""
@@ -70,8 +69,8 @@ def _by_grid(scope: ClassScope) -> dict[str, Work]:
     for one in march(options, particles, maps).steps:
         brought = brought + ring_pass(one.batch, coarse, scope.frame.rings_at(one.resolution), maps)
     near = _NEAR * orientations_at(step, scope.operators)
-    fold = ring_pass(particles / _FOLDS, near, rings, scope.classes)
-    one_pass = fold.times(_FOLDS * (2 if options.hard else 1))
+    fold = ring_pass(particles / FOLDS, near, rings, scope.classes)
+    one_pass = fold.times(FOLDS * (2 if options.hard else 1))
     return {
         "reading": read_on_rings(particles, mean_box(scope.table), scope.frame),
         "references improved": brought,
@@ -84,8 +83,8 @@ def _by_grid(scope: ClassScope) -> dict[str, Work]:
 def _by_poses(scope: ClassScope) -> dict[str, Work]:
     options, particles, frame = scope.options, len(scope.table), scope.frame
     turns = near_given(options, scope.operators, frame).orientations
-    fold = local_pass(particles / _FOLDS, turns, frame.polar.rings, scope.classes)
-    one_pass = fold.times(_FOLDS * (2 if options.hard else 1))
+    fold = local_pass(particles / FOLDS, turns, frame.polar.rings, scope.classes)
+    one_pass = fold.times(FOLDS * (2 if options.hard else 1))
     return {
         "reading": read_on_planes(particles, mean_box(scope.table)),
         "classes": one_pass.times(scope.passes),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +18,13 @@ from vitreous.particles.groups import Halves
 from vitreous.particles.loader import Room
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
+from vitreous.runs.folder import OnEvent, ignore
 from vitreous.schedules.refine.locality import Locality
+
+AnyImages = TypeVar("AnyImages")
+Load = Callable[
+    [ParticleSet, ImageSource, Frame, torch.device, OnEvent, CtfMode, Room | None], AnyImages
+]
 
 SHARED_POSES = (
     "The search begins at poses that were found before these halves were dealt. If they were "
@@ -96,6 +103,10 @@ class RunContext:
     def frame_of(self, shells: int) -> Frame:
         """Working box for a number of shells, or as many as there are."""
         return self.frame(self.field / min(shells, self.most_shells))
+
+    def read(self, load: Load[AnyImages], frame: Frame) -> AnyImages:
+        """All images in a frame, by what loads them on its rings or half-planes."""
+        return load(self.table, self.source, frame, self.device, ignore, self.mode, self.room)
 
     def members(self, half: int) -> Int[Tensor, " b"]:
         """Particles of a half."""

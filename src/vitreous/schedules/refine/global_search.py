@@ -60,14 +60,14 @@ def searched_globally(
     rings : int
         Rings used.
     reach, shift_step : float
-        Of the shifts, working pixels; the second look takes half the step.
+        Of the shifts, working pixels; the second search takes half the step.
     seed : int
         Turns the grids, so that passes do not share their gaps.
 
     Returns
     -------
     result : PassResult
-        Of the second look, in the order of ``index``.
+        Of the second search, in the order of ``index``.
     posed : PoseMatrices
         Best places.
     """

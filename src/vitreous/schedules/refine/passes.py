@@ -17,7 +17,7 @@ from vitreous.engine.searches.local import Neighbourhood, neighbourhood
 from vitreous.engine.searches.sampling import shift_cells, shift_grid
 from vitreous.math.fourier import resample_map
 from vitreous.reconstruct.accumulator import Accumulator
-from vitreous.runs.folder import OnEvent, ignore
+from vitreous.runs.folder import OnEvent
 from vitreous.schedules.refine.context import RunContext
 from vitreous.schedules.refine.continuous import continuous_poses
 from vitreous.schedules.refine.global_search import FINEST, searched_globally, shells_at
@@ -57,32 +57,14 @@ class Loaded:
     def rings_in(self, context: RunContext, frame: Frame) -> RingImages:
         """Rings out to the frame's last."""
         if self.rings is None or self.rings[0] != frame.polar.rings:
-            images = load_rings(
-                context.table,
-                context.source,
-                frame,
-                context.device,
-                ignore,
-                context.mode,
-                context.room,
-            )
-            self.rings = frame.polar.rings, images
+            self.rings = frame.polar.rings, context.read(load_rings, frame)
         return self.rings[1]
 
     def planes_in(self, context: RunContext, frame: Frame) -> PlaneImages:
         """Half-planes out to the frame's last ring; rings are let go."""
         self.rings = None
         if self.planes is None or self.planes[0] != frame.polar.rings:
-            images = load_planes(
-                context.table,
-                context.source,
-                frame,
-                context.device,
-                ignore,
-                context.mode,
-                context.room,
-            )
-            self.planes = frame.polar.rings, images
+            self.planes = frame.polar.rings, context.read(load_planes, frame)
         return self.planes[1]
 
 

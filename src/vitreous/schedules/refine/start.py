@@ -14,7 +14,6 @@ from vitreous.engine.rings import load_rings
 from vitreous.engine.searches.local import neighbourhood
 from vitreous.imaging.filters import low_pass
 from vitreous.particles.contrast import read_scales
-from vitreous.runs.folder import ignore
 from vitreous.schedules.refine.context import RunContext
 from vitreous.schedules.refine.global_search import FINEST
 from vitreous.schedules.refine.passes import Loaded, learnt, solved_halves
@@ -72,9 +71,7 @@ def from_reference(
     """
     cut = cut_reference(reference, context.grid, lowpass, context.operators)
     frame = context.frame(lowpass)
-    images = load_rings(
-        context.table, context.source, frame, context.device, ignore, context.mode, context.room
-    )
+    images = context.read(load_rings, frame)
     scale = signal_scale(cut[None], images, frame, frame.polar.rings, _FIRST_SHARE)
     return replace(
         blank_state(context, None if context.locality is None else context.locality.start),

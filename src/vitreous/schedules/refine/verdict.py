@@ -192,7 +192,7 @@ def _next_step(doubt: Doubt, evidence: Evidence, config: RefineConfig) -> NextSt
             "Search again from the start that fitted better.",
             command_of("refine", config, **again),
         )
-    neighbouring = {"out": beside(config.out, "local"), "local_search": 3.75, "ignore_poses": False}
+    local = {"out": beside(config.out, "local"), "local_search": 3.75, "ignore_poses": False}
     return NextStep(
-        "Search round the particles' own poses only.", command_of("refine", config, **neighbouring)
+        "Search round the particles' own poses only.", command_of("refine", config, **local)
     )
