@@ -49,8 +49,10 @@ def differentiable_cube(
     """Transform of a map and of its first moments along x, y, z, which are its derivatives."""
     axis = torch.arange(volume.shape[-1], device=volume.device, dtype=volume.dtype)
     axis = axis - volume.shape[-1] // 2
-    moments = [volume, volume * axis, volume * axis[:, None], volume * axis[:, None, None]]
-    return map_to_cube(torch.stack(moments), radius, padding)
+    moments = volume.repeat(4, 1, 1, 1)
+    for moment, along in zip(moments[1:], (axis, axis[:, None], axis[:, None, None]), strict=True):
+        moment *= along
+    return map_to_cube(moments, radius, padding)
 
 
 def slices_and_derivatives(
