@@ -1,7 +1,7 @@
 """Ab initio on particles as they are: coloured noise, junk, neighbours, wrong defoci.
 
     python benchmarks/as_they_are.py --instruments FOLDER --data DATA --work FOLDER \
-        [--cases riboswitch ...] [--snr 0.12 ...] [--seeds 0 1 ...]
+        [--cases riboswitch ...] [--snr 0.12 ...] [--seeds 0 1 ...] [--program relion]
 
 ``FOLDER`` of the instruments holds an independent simulator (model_npz.py, holdsim.py), which turns
 atoms in real space; ``DATA`` the models that the tests use.  A stack holds 3,000 good particles and
@@ -9,7 +9,9 @@ atoms in real space; ``DATA`` the models that the tests use.  A stack holds 3,00
 with the truth is 0.5 at no more than 1.3 times the resolution of the map that the good particles
 give at their true poses; of several molecules, if 90 % of their particles are in a class of their
 own, or in one that is called a duplicate of it.  Every job, good or bad, is a row of
-benchmarks/results/as_they_are.csv, in the place of one of the same case, ratio and seed.
+benchmarks/results/as_they_are.csv, in the place of one of the same case, ratio, seed and program.
+RELION's program is ``relion_refine --sgd`` with the settings of its tutorial.  Its mask is a tenth
+wider than the molecule.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import argparse
 import json
 import math
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -26,18 +29,26 @@ from pathlib import Path
 
 import gemmi
 import numpy as np
+import torch
+from beside_relion import RELION
+from machine import timed
 from rows import keep
 from trust import ACCEPTED, classes_of, resolution, resolution_at_true_poses, run_abinit
 
 import vitreous
+from vitreous.imaging.map_grid import extent
+from vitreous.io.mrc import read_map
 from vitreous.validate.labels import contingency, matched
 
 RESULTS = Path(__file__).parent / "results" / "as_they_are.csv"
 FIELDS = (
-    *("case", "snr", "seed", "verdict", "right", "fsc05_A", "needed_A", "labels"),
+    *("case", "snr", "seed", "program", "verdict", "right", "fsc05_A", "needed_A", "labels"),
     *("good_kept", "junk_dropped", "wall_s", "cpu_s", "sentence", "options", "version"),
 )
+PROGRAMS = ("vitreous", "relion")
 SNRS = ("0.15", "0.12", "0.06", "0.03")
+_WIDER = 1.1
+"""RELION's mask over the molecule's diameter."""
 RIGHT_LABELS = 0.9
 """Share of the good particles in the class of their molecule."""
 
@@ -170,6 +181,26 @@ def run_job(name: Path, options: str, out: Path, seed: int, needed: float) -> di
     return row | judged | {"right": found <= ACCEPTED * needed, "fsc05_A": found}
 
 
+def run_relion(name: Path, options: str, out: Path, seed: int, needed: float) -> dict[str, object]:
+    """One job of RELION, and the truth about its last map."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    truth = beside(name, "_gt0.mrc")
+    volume, pixel_size = read_map(truth)
+    command = RELION.format(
+        out=out,
+        star=beside(name, ".star").name,
+        symmetry=options.split()[-1] if "--symmetry" in options else "C1",
+        diameter=_WIDER * extent(torch.from_numpy(volume), pixel_size),
+        seed=seed,
+    )
+    figures = timed(command, name.parent, out / "relion.log")
+    found = resolution(max(out.glob("run_it*_class001.mrc")), truth)
+    times = {column: figures[column] for column in ("wall_s", "cpu_s")}
+    right = {"right": found <= ACCEPTED * needed, "fsc05_A": found, "needed_A": ACCEPTED * needed}
+    return {"verdict": "none", **right, **times}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("--instruments", "--data", "--work"):
@@ -178,6 +209,7 @@ def main() -> None:
     parser.add_argument("--snr", nargs="+", choices=SNRS, default=list(SNRS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--options", default="", help="more options for every job")
+    parser.add_argument("--program", choices=PROGRAMS, default=PROGRAMS[0])
     given = parser.parse_args()
     for case_name in given.cases:
         case, work = CASES[case_name], given.work / case_name
@@ -192,11 +224,14 @@ def main() -> None:
                 )
             options = f"{case.options} {given.options}".strip()
             for seed in given.seeds:
-                job = run_job(stack, options, beside(stack, f"_job{seed}"), seed, needed)
-                row = {"case": case_name, "snr": snr, "seed": seed, "options": options,
-                       "version": vitreous.__version__, **job}  # fmt: skip
+                ours = given.program == PROGRAMS[0]
+                one, kind = (run_job, "job") if ours else (run_relion, "relion")
+                job = one(stack, options, beside(stack, f"_{kind}{seed}"), seed, needed)
+                row = {"case": case_name, "snr": snr, "seed": seed, "program": given.program,
+                       "options": options, "version": vitreous.__version__, **job}  # fmt: skip
                 print(row, flush=True)
-                keep(RESULTS, FIELDS, row, {"case": list(CASES), "snr": SNRS, "seed": None})
+                columns = {"case": list(CASES), "snr": SNRS, "seed": None, "program": PROGRAMS}
+                keep(RESULTS, FIELDS, row, columns)
 
 
 if __name__ == "__main__":

@@ -30,13 +30,13 @@ from vitreous.jobs.compare import run_compare
 from vitreous.jobs.simulate import run_simulate
 
 RELION = (
-    "relion_refine --o {out}/run --sgd --denovo_3dref --i particles.star --ctf --K 1 --sym C1 "
+    "relion_refine --o {out}/run --sgd --denovo_3dref --i {star} --ctf --K 1 --sym {symmetry} "
     "--flatten_solvent --zero_mask --dont_combine_weights_via_disc --preread_images --pool 3 "
     "--pad 1 --particle_diameter {diameter:g} --oversampling 1 --healpix_order 1 "
     "--offset_range 6 --offset_step 4 --sgd_ini_iter 25 --sgd_inbetween_iter 100 "
     "--sgd_fin_iter 25 --sgd_write_iter 10 --sgd_ini_resol 35 --sgd_fin_resol 15 "
     "--sgd_ini_subset 100 --sgd_fin_subset 500 --sgd_sigma2fudge_halflife -1 --j 2 "
-    "--random_seed 1"
+    "--random_seed {seed}"
 )
 OURS = (
     "{python} -m vitreous abinit particles.star --out {out} --starts 1 --mask-diameter {diameter:g}"
@@ -56,7 +56,9 @@ def agreement(found: Path, truth: Path) -> float:
 def run_relion(work: Path, truth: Path, diameter: float) -> dict[str, float | str]:
     """RELION's run and its figures."""
     (work / "relion").mkdir(exist_ok=True)
-    command = RELION.format(out=work / "relion", diameter=diameter)
+    command = RELION.format(
+        out=work / "relion", star="particles.star", symmetry="C1", diameter=diameter, seed=1
+    )
     figures = timed(command, work / "data", work / "relion.log")
     last = max((work / "relion").glob("run_it*_class001.mrc"))
     figures["fsc05_A"] = agreement(last, truth)

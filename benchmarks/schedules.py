@@ -22,6 +22,7 @@ from trust import ACCEPTED, CASES, Case, mixed, resolution_at_true_poses
 
 from vitreous.config.abinit import AbinitConfig
 from vitreous.engine.images import BEYOND, CtfMode, working_frame
+from vitreous.engine.loop import run_through
 from vitreous.engine.rings import load_rings
 from vitreous.imaging.masks import soft_sphere
 from vitreous.io.models import read_volume
@@ -32,9 +33,9 @@ from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import open_images
 from vitreous.particles.table import read_particles
 from vitreous.runs.folder import ignore
-from vitreous.schedules.abinit.context import RunContext, first_state
+from vitreous.schedules.abinit.context import RunContext, first_state, mini_batches
 from vitreous.schedules.abinit.memory import memory_plan
-from vitreous.schedules.abinit.starts import iterate
+from vitreous.schedules.abinit.starts import iterations
 from vitreous.validate.reproducibility import agreement
 
 RESULTS = Path(__file__).parent / "results" / "schedules.csv"
@@ -63,7 +64,7 @@ def option(case: Case, name: str, default: str) -> str:
     return words[words.index(name) + 1] if name in words else default
 
 
-def problem_of(star: Path, config: AbinitConfig) -> RunContext:
+def context_of(star: Path, config: AbinitConfig) -> RunContext:
     """A search made ready, as the job does."""
     table = read_particles(star)
     frame = working_frame(common_grid(table), float(config.mask_diameter), config.ends_at, BEYOND)
@@ -100,17 +101,17 @@ def tried(
         starts=starts,
         **options,
     )
-    problem = problem_of(star, config)
-    frame, group = problem.frame, problem.table.optics[0]
+    context = context_of(star, config)
+    frame, group = context.frame, context.table.optics[0]
     volume, _ = read_volume(truth, group.box, group.pixel_size)
     target = resample_map(torch.from_numpy(volume)[None], frame.box)[0]
     mask = soft_sphere(frame.box, frame.mask_radius, frame.mask_edge)
     found, began = [], time.perf_counter()
     for start in range(starts):
-        state = first_state(problem, start)
+        state = first_state(context, start)
         with one_thread():
-            for step in problem.steps:
-                state, _ = iterate(problem, state, step)
+            batches = mini_batches(context, state, [step.batch for step in context.steps])
+            state = run_through(state, batches, iterations(context, context.steps))
         finest = frame.field / state.rings
         laid = [
             agreement(map_, target, mask, frame.pixel_size, finest=finest) for map_ in state.maps

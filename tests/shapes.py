@@ -5,7 +5,9 @@ from __future__ import annotations
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
-PACKAGES = tuple(f"vitreous.{name}" for name in ("math", "imaging", "reconstruct", "validate"))
+PACKAGES = tuple(
+    f"vitreous.{name}" for name in ("math", "imaging", "reconstruct", "validate", "engine.searches")
+)
 """Where numba compiles nothing, and jobs' options play no part."""
 
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))

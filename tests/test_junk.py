@@ -18,7 +18,8 @@ from test_search import BOX, POLAR, RINGS, cube, images_of
 from vitreous.config.abinit import AbinitConfig
 from vitreous.engine.adaptive_search import coarse_search
 from vitreous.engine.junk import junk_log_likelihood, junk_log_odds
-from vitreous.engine.mini_batches import Step, stepped
+from vitreous.engine.loop import run_through
+from vitreous.engine.mini_batches import Drawn, Step, online
 from vitreous.engine.searches.grid import RingSums, expectation, references
 from vitreous.engine.searches.sampling import shift_grid
 from vitreous.engine.searches.tiles import Tiling
@@ -119,8 +120,9 @@ def test_ice_is_junk_beside_two_classes(tmp_path: Path) -> None:
     maps = maps * state.maps.norm() / maps.norm()
     state = replace(state, maps=maps, evidence=30.0, rings=context.frame.rings_at(20.0))
     step = Step("final", 20.0, len(table), 0.5, False, 0.0)
-    for seed in range(3):
-        state, _ = stepped(context, state, step, torch.arange(len(table)), seed)
+    every = [torch.arange(len(table))] * 3
+    each = online(context, [step] * 3, lambda state, step: Drawn(state.iteration))
+    state = run_through(state, every, each)
     junk = coarse_search(context, state, 20.0).junk.numpy()
     assert junk[: 2 * GOOD].mean() < 0.05
     assert junk[2 * GOOD : -JUNK].mean() > 0.9

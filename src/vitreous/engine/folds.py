@@ -16,8 +16,9 @@ from torch import Tensor
 
 from vitreous.engine.adaptive_search import AdaptiveSearch
 from vitreous.engine.grid_search import Search
+from vitreous.engine.loop import Iteration, run
 from vitreous.engine.pass_ import Residuals, renewed_noise, renewed_scale, solved
-from vitreous.engine.state import SearchState
+from vitreous.engine.state import Model, SearchState
 from vitreous.particles import groups
 from vitreous.reconstruct.accumulator import Accumulator, summed
 
@@ -43,6 +44,7 @@ class Sorted(Protocol):
 
 
 AnyBest = TypeVar("AnyBest", bound=Sorted)
+AnyModel = TypeVar("AnyModel", bound=Model)
 AnyBestOut = TypeVar("AnyBestOut", bound=Sorted, covariant=True)
 
 
@@ -58,31 +60,46 @@ class Searched(Residuals, Protocol[AnyBestOut]):
         """Contribution to the M-step."""
 
 
-def moved_class_priors(state: SearchState, by_map: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
-    """Shares of the classes, moved towards those of a fold."""
-    return state.class_priors + (by_map.mean(dim=0) - state.class_priors) / _FOLDS
+def moved_class_priors(model: Model, by_map: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+    """Class priors moved towards the classes' shares of a fold."""
+    return model.class_priors + (by_map.mean(dim=0) - model.class_priors) / _FOLDS
 
 
 @dataclass(frozen=True)
-class FoldStep(Generic[AnyBest]):
+class FoldStep(Generic[AnyModel, AnyBest]):
     """How a fold is searched, and how maps are made from the others.
 
     Attributes
     ----------
     search : callable
-        Of a state's maps, some particles and the rings used.
+        Of a model's maps, some particles and the rings used.
     mapped : callable
-        State with maps from sums and the rings used.
+        Model with maps from sums and the rings used.
     mask_share : float
         Share of the noise power that the images' mask lets through.
-    shares : callable
-        Prior probabilities of the classes, from a state and a fold's posteriors.
+    priors : callable
+        Class priors, from a model and a fold's posteriors.
+    posed : callable, optional
+        Model with the poses of these particles that were found, if it holds poses.
     """
 
-    search: Callable[[SearchState, Int[Tensor, " b"], int], Searched[AnyBest]]
-    mapped: Callable[[SearchState, Accumulator, int], SearchState]
+    search: Callable[[AnyModel, Int[Tensor, " b"], int], Searched[AnyBest]]
+    mapped: Callable[[AnyModel, Accumulator, int], AnyModel]
     mask_share: float
-    shares: Callable[[SearchState, Float[Tensor, "n k"]], Float[Tensor, " k"]] = moved_class_priors
+    priors: Callable[[AnyModel, Float[Tensor, "n k"]], Float[Tensor, " k"]] = moved_class_priors
+    posed: Callable[[AnyModel, Int[Tensor, " b"], AnyBest], AnyModel] | None = None
+
+    def renewed(
+        self, model: AnyModel, index: Int[Tensor, " b"], result: Searched[AnyBest]
+    ) -> AnyModel:
+        """Model with noise, contrasts, class priors and poses after a fold."""
+        renewed = replace(
+            model,
+            noise=renewed_noise(model.noise, result, self.mask_share, _NOISE_RATE),
+            scale=renewed_scale(model.scale, result, _NOISE_RATE),
+            class_priors=self.priors(model, result.best.map_probability.to(model.class_priors)),
+        )
+        return renewed if self.posed is None else self.posed(renewed, index, result.best)
 
 
 @dataclass(frozen=True)
@@ -105,6 +122,16 @@ class Folds:
         searched = [part for part in parts if part is not None]
         return summed(searched) if len(searched) == len(parts) else None
 
+    def half(self, number: int) -> Accumulator:
+        """Sums of every other fold, from the first (0) or the second (1) on."""
+        parts = [part for part in self.sums[number::2] if part is not None]
+        assert len(parts) == len(self.sums[number::2])
+        return summed(parts)
+
+    def with_sums(self, number: int, sums: Accumulator | None) -> Folds:
+        """The same with what a fold gave anew."""
+        return replace(self, sums=[*self.sums[:number], sums, *self.sums[number + 1 :]])
+
 
 def index_of_folds(
     order: Int[Tensor, " m"], image: Int[np.ndarray, " n"]
@@ -113,9 +140,14 @@ def index_of_folds(
     return [torch.from_numpy(fold) for fold in groups.folds(order.numpy(), image, _FOLDS)]
 
 
+def unsearched(index: list[Int[Tensor, " f"]]) -> Folds:
+    """Folds before the first pass."""
+    return Folds(index, [None] * len(index))
+
+
 def dealt(order: Int[Tensor, " m"], image: Int[np.ndarray, " n"]) -> Folds:
     """Particles dealt out in this order, by the images that they show."""
-    return Folds(index_of_folds(order, image), [None] * _FOLDS)
+    return unsearched(index_of_folds(order, image))
 
 
 def in_folds(
@@ -136,34 +168,36 @@ def with_maps(
 
 
 def folds_pass(
-    state: SearchState, folds: Folds, step: FoldStep[AnyBest], rings: int
-) -> tuple[SearchState, Folds, list[AnyBest]]:
+    model: AnyModel, folds: Folds, step: FoldStep[AnyModel, AnyBest], rings: int
+) -> tuple[AnyModel, Folds, list[AnyBest]]:
     """Search all folds once, each with the maps of the others as they stand by then.
 
     Incremental EM: Neal & Hinton, Learning in Graphical Models, 355 (1998).
 
     Returns
     -------
-    state : SearchState
-        With the last fold's maps; noise and fractions renewed.
+    model : Model
+        With the last fold's maps; noise, contrasts and class priors renewed.
     folds : Folds
     best : list
         Of the particles of every fold, in its order.
     """
-    found = []
-    for number, index in enumerate(folds.index):
-        others = folds.without(number)
-        if others is not None:
-            state = step.mapped(state, others, rings)
-        result = step.search(state, index, rings)
-        sums = [*folds.sums]
-        sums[number] = result.sums
-        folds = Folds(folds.index, sums)
-        found.append(result.best)
-        state = replace(
-            state,
-            noise=renewed_noise(state.noise, result, step.mask_share, _NOISE_RATE),
-            scale=renewed_scale(state.scale, result, _NOISE_RATE),
-            class_priors=step.shares(state, result.best.map_probability.to(state.class_priors)),
-        )
-    return state, folds, found
+
+    def references(at: tuple[AnyModel, Folds], number: int) -> tuple[AnyModel, Folds]:
+        others = at[1].without(number)
+        return at if others is None else (step.mapped(at[0], others, rings), at[1])
+
+    def expectation(
+        at: tuple[AnyModel, Folds], number: int, index: Int[Tensor, " b"]
+    ) -> Searched[AnyBest]:
+        return step.search(at[0], index, rings)
+
+    def maximisation(
+        at: tuple[AnyModel, Folds], number: int, index: Int[Tensor, " b"], result: Searched[AnyBest]
+    ) -> tuple[AnyModel, Folds]:
+        return step.renewed(at[0], index, result), at[1].with_sums(number, result.sums)
+
+    each = Iteration(expectation, maximisation, references)
+    searched = list(run((model, folds), folds.index, each))
+    model, folds = searched[-1][0]
+    return model, folds, [result.best for _, result in searched]

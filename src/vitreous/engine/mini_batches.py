@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.engine.grid_search import Search
+from vitreous.engine.loop import Iteration
 from vitreous.engine.pass_ import (
     PassResult,
     centre_of_mass,
@@ -19,9 +21,26 @@ from vitreous.engine.pass_ import (
 )
 from vitreous.engine.searches.grid import shares
 from vitreous.engine.state import SearchState
+from vitreous.reconstruct.accumulator import Accumulator
 
 _NOISE_RATE = 0.3
 """Share of the noise spectra and contrasts renewed by each mini-batch."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What an iteration is searched with beside its step.
+
+    Attributes
+    ----------
+    seed : int
+        Of the turn of the orientation grid.
+    factor : float
+        On the noise variance.
+    """
+
+    seed: int
+    factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,61 +72,74 @@ class Step:
     similarity: float
 
 
-def stepped(
-    search: Search,
-    state: SearchState,
-    step: Step,
-    index: Int[Tensor, " b"],
-    seed: int,
-    factor: float = 1.0,
-) -> tuple[SearchState, PassResult]:
-    """Search a mini-batch, update the running sums, solve, constrain, recentre.
-
-    Parameters
-    ----------
-    index : integer tensor (particles,)
-        The mini-batch.
-    seed : int
-        Of the turn of the orientation grid.
-    factor : float
-        On the noise variance.
-    """
-    frame = search.frame
-    rings = frame.rings_at(step.resolution)
-    places = search.places(step.resolution, seed)
-    if factor == 1:
+def _searched(
+    search: Search, state: SearchState, step: Step, index: Int[Tensor, " b"], how: Drawn
+) -> PassResult:
+    """What a state's maps tell of a mini-batch."""
+    places = search.places(step.resolution, how.seed)
+    if how.factor == 1:
         places = search.with_junk(places, state, index)
-    result = search.search(state, index, state.noise * factor, places, similarity=step.similarity)
-    assert result.sums is not None
-    batch_sums = result.sums.scaled(factor)
-    sums = batch_sums
+    noise = state.noise * how.factor
+    return search.search(state, index, noise, places, similarity=step.similarity)
+
+
+def _mapped(
+    search: Search, state: SearchState, step: Step, batch: Accumulator
+) -> tuple[Float[Tensor, "k n n n"], Accumulator]:
+    """Maps of the running sums with a mini-batch's, and these sums."""
+    frame, sums, prior = search.frame, batch, None
+    rings = frame.rings_at(step.resolution)
     if state.sums is not None:
-        sums = state.sums.scaled(1 - step.forget).plus(batch_sums)
-    prior = None
-    if state.sums is not None:
+        sums = state.sums.scaled(1 - step.forget).plus(batch)
         prior = prior_power(state.maps, sums, rings, state.rings)
     maps = solved(sums, prior, frame, rings, search.solvent_flatten)
     if step.recentre:
-        centre = centre_of_mass(maps, search.operators)
-        sums = moved(sums, -centre, frame.box)
+        sums = moved(sums, -centre_of_mass(maps, search.operators), frame.box)
         maps = solved(sums, prior, frame, rings, search.solvent_flatten)
+    return maps, sums
+
+
+def _updated(
+    search: Search, state: SearchState, step: Step, result: PassResult, factor: float
+) -> SearchState:
+    """The state after a mini-batch: running sums, maps, noise, contrasts and class priors."""
+    assert result.sums is not None
+    maps, sums = _mapped(search, state, step, result.sums.scaled(factor))
     particle = result.best.particle_probability
     by_map = shares(result.best.map_probability, step.similarity)
     share = (by_map * particle[:, None]).mean(dim=0) / particle.mean().clamp(min=1e-6)
     weight = step.forget
-    return (
-        replace(
-            state,
-            iteration=state.iteration + 1,
-            seen=state.seen + step.batch,
-            rings=rings,
-            maps=maps,
-            noise=renewed_noise(state.noise, result, search.images.mask_share, _NOISE_RATE),
-            scale=renewed_scale(state.scale, result, _NOISE_RATE),
-            class_priors=(1 - weight) * state.class_priors + weight * share.to(state.class_priors),
-            sums=sums,
-            evidence=float(result.best.log_evidence.mean()),
-            junk=(1 - weight) * state.junk + weight * float(1 - particle.mean()),
-        ),
-        result,
+    return replace(
+        state,
+        iteration=state.iteration + 1,
+        seen=state.seen + step.batch,
+        rings=search.frame.rings_at(step.resolution),
+        maps=maps,
+        noise=renewed_noise(state.noise, result, search.images.mask_share, _NOISE_RATE),
+        scale=renewed_scale(state.scale, result, _NOISE_RATE),
+        class_priors=(1 - weight) * state.class_priors + weight * share.to(state.class_priors),
+        sums=sums,
+        evidence=float(result.best.log_evidence.mean()),
+        junk=(1 - weight) * state.junk + weight * float(1 - particle.mean()),
     )
+
+
+def online(
+    search: Search, steps: Sequence[Step], drawn: Callable[[SearchState, Step], Drawn]
+) -> Iteration[SearchState, PassResult]:
+    """Iterations over mini-batches, one for each step.
+
+    ``drawn`` gives what is drawn or steered anew for a step, from the state before it.
+    """
+
+    def expectation(state: SearchState, number: int, index: Int[Tensor, " b"]) -> PassResult:
+        step = steps[number]
+        return _searched(search, state, step, index, drawn(state, step))
+
+    def maximisation(
+        state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult
+    ) -> SearchState:
+        step = steps[number]
+        return _updated(search, state, step, result, drawn(state, step).factor)
+
+    return Iteration(expectation, maximisation)

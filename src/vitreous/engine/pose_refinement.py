@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vitreous.engine.folds import Folds, FoldStep, folds_pass, unsearched
 from vitreous.engine.fsc_filter import FscFilter, fsc_filtered, shared_filter
 from vitreous.engine.images import Frame
 from vitreous.engine.local_pass import LocalResult, PoseMatrices, local_pass, pass_by_class
-from vitreous.engine.pass_ import renewed_noise, renewed_scale
 from vitreous.engine.planes import PlaneImages
 from vitreous.engine.searches.local import (
     LocalPoseEstimates,
@@ -24,7 +24,8 @@ from vitreous.engine.searches.local import (
     neighbourhood,
 )
 from vitreous.engine.searches.sampling import shift_cells, shift_grid
-from vitreous.reconstruct.accumulator import Accumulator, summed
+from vitreous.engine.state import Model
+from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.runs.folder import OnEvent
 
 _REACH = 2.0
@@ -47,9 +48,6 @@ _ALL = 0.95
 
 _SURE = 0.999
 """Posterior of a class from which a particle is compared with no other."""
-
-_NOISE_RATE = 0.3
-"""Share of the noise spectra and contrasts renewed by each fold."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +82,11 @@ class RefinementContext:
 
 
 @dataclass(frozen=True)
-class Polished:
+class Polished(Model):
     """Where the polishing stands.
 
     Attributes
     ----------
-    maps : tensor (maps, n, n, n)
-    noise : tensor (groups, shells)
-    scale : tensor (groups,)
-        Contrast of the optics groups' images beside each other.
-    class_priors : tensor (maps,)
     posed : PoseMatrices
         Of all particles.
     best : LocalPoseEstimates or None
@@ -102,10 +95,6 @@ class Polished:
         What the folds agree on after the last pass; None before the first.
     """
 
-    maps: Float[Tensor, "k n n n"]
-    noise: Float[Tensor, "g s"]
-    scale: Float[Tensor, " g"]
-    class_priors: Float[Tensor, " k"]
     posed: PoseMatrices
     best: LocalPoseEstimates | None = None
     fsc_filter: FscFilter | None = None
@@ -117,74 +106,58 @@ def sure_class(by_map: Float[Tensor, "n k"]) -> Int[Tensor, " n"]:
     return torch.where(likeliest.values >= _SURE, likeliest.indices, -1)
 
 
-def _maps(
-    refinement: RefinementContext, sums: list[Accumulator], fsc_filter: FscFilter
-) -> Float[Tensor, "k n n n"]:
-    return fsc_filtered(summed(sums), fsc_filter, refinement.frame, refinement.solvent_flatten)
+def _fold_step(
+    refinement: RefinementContext, around: Neighbourhood
+) -> FoldStep[Polished, LocalPoseEstimates]:
+    """How a fold is searched round its particles' poses, and maps made from the others."""
 
+    def search(state: Polished, index: Int[Tensor, " b"], shells: int) -> LocalResult:
+        images = refinement.images.with_group_scales(state.scale)
 
-def _fold(
-    refinement: RefinementContext,
-    state: Polished,
-    index: Int[Tensor, " b"],
-    around: Neighbourhood,
-    folds: int,
-    shells: int,
-) -> tuple[Polished, LocalResult]:
-    """Search one fold with the state's maps; poses, noise and fractions renewed."""
-    images = refinement.images.with_group_scales(state.scale)
+        def with_maps(maps: list[int], some: Int[Tensor, " m"]) -> LocalResult:
+            return local_pass(
+                state.maps[maps],
+                images,
+                some,
+                state.posed.at(some),
+                state.noise,
+                around,
+                refinement.operators,
+                state.class_priors[maps],
+                shells,
+            )
 
-    def search(maps: list[int], some: Int[Tensor, " m"]) -> LocalResult:
-        return local_pass(
-            state.maps[maps],
-            images,
-            some,
-            state.posed.at(some),
-            state.noise,
-            around,
-            refinement.operators,
-            state.class_priors[maps],
-            shells,
-        )
+        return pass_by_class(with_maps, index, refinement.only[index], len(state.maps))
 
-    result = pass_by_class(search, index, refinement.only[index], len(state.maps))
-    noise = renewed_noise(state.noise, result, refinement.images.mask_share, _NOISE_RATE)
-    scale = renewed_scale(state.scale, result, _NOISE_RATE)
-    share = result.best.map_probability.mean(dim=0).to(state.class_priors)
-    class_priors = state.class_priors + (share - state.class_priors) / folds
-    posed = state.posed.moved(index, result.best)
-    return replace(state, noise=noise, scale=scale, class_priors=class_priors, posed=posed), result
+    def mapped(state: Polished, sums: Accumulator, shells: int) -> Polished:
+        if state.fsc_filter is None:
+            return state
+        frame, flatten = refinement.frame, refinement.solvent_flatten
+        return replace(state, maps=fsc_filtered(sums, state.fsc_filter, frame, flatten))
+
+    def posed(state: Polished, index: Int[Tensor, " b"], best: LocalPoseEstimates) -> Polished:
+        return replace(state, posed=state.posed.moved(index, best))
+
+    return FoldStep(search, mapped, refinement.images.mask_share, posed=posed)
 
 
 def polish_pass(
     refinement: RefinementContext,
     state: Polished,
-    folds: list[Int[Tensor, " b"]],
-    sums: list[Accumulator],
+    folds: Folds,
     around: Neighbourhood,
     shells: int,
-) -> tuple[Polished, list[Accumulator]]:
+) -> tuple[Polished, Folds]:
     """Search every fold once, with maps of the other folds as they stand by then.
 
-    ``sums`` are those of the pass before, one for each fold; none before the first, which is made
-    with the state's maps throughout and goes to ``shells``.
+    Before the folds have agreed on anything, the state's maps serve throughout, to ``shells``.
     """
-    fsc_filter = state.fsc_filter if sums else None
-    sums = [*sums]
-    if fsc_filter is not None:
-        shells = fsc_filter.shells(refinement.frame.polar.rings)
-    found = []
-    for number, index in enumerate(folds):
-        if fsc_filter is not None:
-            state = replace(
-                state, maps=_maps(refinement, sums[:number] + sums[number + 1 :], fsc_filter)
-            )
-        state, result = _fold(refinement, state, index, around, len(folds), shells)
-        assert result.sums is not None
-        sums[number : number + 1] = [result.sums]
-        found.append(result.best)
-    fsc_filter = shared_filter(summed(sums[::2]), summed(sums[1::2]), refinement.frame)
-    return replace(state, best=joined_bests(found), fsc_filter=fsc_filter), sums
+    frame, step = refinement.frame, _fold_step(refinement, around)
+    if state.fsc_filter is not None:
+        shells = state.fsc_filter.shells(frame.polar.rings)
+    state, folds, found = folds_pass(state, folds, step, shells)
+    fsc_filter = shared_filter(folds.half(0), folds.half(1), frame)
+    return replace(state, best=joined_bests(found), fsc_filter=fsc_filter), folds
 
 
 def held_out_evidence(
@@ -209,15 +182,17 @@ def held_out_evidence(
     Log-evidence in the order of ``torch.cat(folds)``.
     """
     noise, around = state.noise, refinement.around(_FIRST_STEP, _FIRST_SHIFT)
-    state, sums = polish_pass(refinement, state, folds, [], around, shells)
-    fsc_filter = state.fsc_filter
-    assert fsc_filter is not None
-    shells, found = fsc_filter.shells(refinement.frame.polar.rings), []
+    state, parts = polish_pass(
+        refinement, replace(state, fsc_filter=None), unsearched(folds), around, shells
+    )
+    assert state.fsc_filter is not None
+    shells = state.fsc_filter.shells(refinement.frame.polar.rings)
+    step, found = _fold_step(refinement, around), []
     for number, index in enumerate(folds):
-        maps = _maps(refinement, sums[:number] + sums[number + 1 :], fsc_filter)
-        held = replace(state, maps=maps, noise=noise)
-        _, result = _fold(refinement, held, index, around, len(folds), shells)
-        found.append(result.best.log_evidence)
+        others = parts.without(number)
+        assert others is not None
+        held = replace(step.mapped(state, others, shells), noise=noise)
+        found.append(step.search(held, index, shells).best.log_evidence)
     return torch.cat(found)
 
 
@@ -245,12 +220,12 @@ def polish(
     -------
     State whose maps are those of all folds.
     """
-    sums: list[Accumulator] = []
+    parts, state = unsearched(folds), replace(state, fsc_filter=None)
     step, shift_step, before = _FIRST_STEP, _FIRST_SHIFT, 0.0
     for level in range(_LEVELS):
         around, begun = refinement.around(step, shift_step), before
         for number in range(passes):
-            state, sums = polish_pass(refinement, state, folds, sums, around, shells)
+            state, parts = polish_pass(refinement, state, parts, around, shells)
             assert state.best is not None and state.fsc_filter is not None
             extent = state.fsc_filter.extent
             sharpness = float(state.best.probability.mean())
@@ -273,5 +248,6 @@ def polish(
         if known or sharpness < _SHARP or before - begun < _RISE * before:
             break
         step, shift_step = step / 2, shift_step / 2
-    assert state.fsc_filter is not None
-    return replace(state, maps=_maps(refinement, sums, state.fsc_filter))
+    total = parts.without()
+    assert total is not None
+    return _fold_step(refinement, around).mapped(state, total, shells)

@@ -80,7 +80,7 @@ def pass_resolution(final: float, number: int) -> float:
 
 
 def sorting_pass(
-    sorting: Sorting, step: FoldStep[AnyBest], rings: int
+    sorting: Sorting, step: FoldStep[SearchState, AnyBest], rings: int
 ) -> tuple[Sorting, list[AnyBest]]:
     """Search all folds once more; also returns what was found of each fold's particles."""
     state, folds, found = folds_pass(sorting.state, sorting.folds, step, rings)

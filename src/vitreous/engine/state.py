@@ -17,7 +17,27 @@ _TENSORS = ("maps", "noise", "scale", "class_priors")
 
 
 @dataclass(frozen=True)
-class SearchState:
+class Model:
+    """What images are compared with.
+
+    Attributes
+    ----------
+    maps : tensor (maps, n, n, n)
+        In the working box.
+    noise : tensor (groups, rings)
+    scale : tensor (groups,)
+        Contrast of the optics groups' images beside each other.
+    class_priors : tensor (maps,)
+    """
+
+    maps: Float[Tensor, "k n n n"]
+    noise: Float[Tensor, "g rings"]
+    scale: Float[Tensor, " g"]
+    class_priors: Float[Tensor, " k"]
+
+
+@dataclass(frozen=True)
+class SearchState(Model):
     """Where one start of a search stands.
 
     Attributes
@@ -30,12 +50,6 @@ class SearchState:
         Particles seen, counted with repeats.
     rings : int
         Rings that the last iteration used.
-    maps : tensor (maps, n, n, n)
-        In the working box.
-    noise : tensor (groups, rings)
-    scale : tensor (groups,)
-        Contrast of the optics groups' images beside each other.
-    class_priors : tensor (maps,)
     sums : Accumulator or None
         Running sums of the M-step.
     evidence : float
@@ -57,10 +71,6 @@ class SearchState:
     iteration: int
     seen: int
     rings: int
-    maps: Float[Tensor, "k n n n"]
-    noise: Float[Tensor, "g rings"]
-    scale: Float[Tensor, " g"]
-    class_priors: Float[Tensor, " k"]
     sums: Accumulator | None
     evidence: float
     rounds: int = 0

@@ -68,7 +68,7 @@ def significant(
 
 def best_of_maps(
     weighed: list[Weighed],
-    chosen: list[Int[Tensor, " c"]],
+    chosen: list[Int[Tensor, " _"]],
     references: int,
     junk: Float[Tensor, " n"] | None = None,
     *,

@@ -184,9 +184,11 @@ def _ended(
     alike = {n: other for n, other in alike.items() if n not in making.fixed}
     labels = class_labels(made.maps, shares, alike)
     few = [n + 1 for n, label in enumerate(labels) if label == "empty" and made.maps[n].any()]
-    junk = set[int]() if context.alone else decoys(found, context.decoys(labels), context.classes)
-    labels = ["decoy" if n in junk else label for n, label in enumerate(labels)]
-    classes = final_classes(found, junk)
+    decoy_classes = (
+        set[int]() if context.alone else decoys(found, context.decoys(labels), context.classes)
+    )
+    labels = ["decoy" if n in decoy_classes else label for n, label in enumerate(labels)]
+    classes = final_classes(found, decoy_classes)
     laid = (
         {}
         if context.alone or len(context.operators) > 1
@@ -197,7 +199,7 @@ def _ended(
         "device": str(context.device),
         "input": input_record(context.table, frame.grid),
         "classes": class_records(found, classes, labels, alike, made, frame, making.fixed, laid),
-        "decoys": sorted(n + 1 for n in junk),
+        "decoys": sorted(n + 1 for n in decoy_classes),
         "recognised_decoys": context.recognised(),
         "effective_classes": effective_classes(found.by_map.mean(axis=0)),
         "passes": len(progress.sorting.changed),

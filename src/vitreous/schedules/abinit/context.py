@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -179,18 +180,20 @@ def held_out(context: RunContext) -> Int[Tensor, " h"]:
     return torch.from_numpy(_split(context)[0])
 
 
-def mini_batch(context: RunContext, state: SearchState, size: int) -> Int[Tensor, " b"]:
-    """Next particles of a walk through random permutations, in stack order.
+def mini_batches(
+    context: RunContext, state: SearchState, sizes: Sequence[int]
+) -> Iterator[Int[Tensor, " b"]]:
+    """Next particles of a walk through random permutations, each mini-batch in stack order.
 
     The same for all starts, which then differ by their random density alone.
     """
-    rest = _split(context)[1]
-    chosen: list[int] = []
-    position = state.seen
-    while len(chosen) < size:
-        epoch, offset = divmod(position, len(rest))
-        rng = np.random.default_rng([context.config.seed, epoch])
-        part = rng.permutation(rest)[offset : offset + size - len(chosen)]
-        chosen += part.tolist()
-        position += len(part)
-    return torch.tensor(sorted(chosen))
+    rest, position = _split(context)[1], state.seen
+    for size in sizes:
+        chosen: list[int] = []
+        while len(chosen) < size:
+            epoch, offset = divmod(position, len(rest))
+            rng = np.random.default_rng([context.config.seed, epoch])
+            part = rng.permutation(rest)[offset : offset + size - len(chosen)]
+            chosen += part.tolist()
+            position += len(part)
+        yield torch.tensor(sorted(chosen))

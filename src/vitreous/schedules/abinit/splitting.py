@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitreous.engine.adaptive_search import AdaptiveSearch, coarse_search
-from vitreous.engine.mini_batches import Step, stepped
+from vitreous.engine.loop import run_through
+from vitreous.engine.mini_batches import Drawn, Step, online
 from vitreous.engine.sorting import SAME, alike, perturbed
 from vitreous.engine.state import SearchState
 from vitreous.runs.folder import OnEvent
@@ -143,11 +144,11 @@ def _gone_on(
     since = len(context.steps) + 1
     walk = iteration_seed(context.config, state.start, since + state.iteration)
     batches = _batches(members, walk, steps[0].batch, len(steps))
-    state = replace(state, sums=None)
-    for step, index in zip(steps, batches, strict=True):
-        seed = iteration_seed(context.config, state.start, since + 2 + state.iteration)
-        state, _ = stepped(context, state, step, index, seed)
-    return state
+
+    def drawn(state: SearchState, step: Step) -> Drawn:
+        return Drawn(iteration_seed(context.config, state.start, since + 2 + state.iteration))
+
+    return run_through(replace(state, sums=None), batches, online(context, steps, drawn))
 
 
 def _in_place(state: SearchState, source: int, slot: int, halves: SearchState) -> SearchState:

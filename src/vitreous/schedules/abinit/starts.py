@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
-from vitreous.engine.mini_batches import Step, stepped
+from vitreous.engine.loop import Iteration, run
+from vitreous.engine.mini_batches import Drawn, Step, online
 from vitreous.engine.pass_ import PassResult
 from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.engine.state import SearchState
@@ -18,7 +21,7 @@ from vitreous.schedules.abinit.context import (
     first_state,
     held_out,
     iteration_seed,
-    mini_batch,
+    mini_batches,
 )
 from vitreous.schedules.abinit.plan import search_work, work_until
 from vitreous.schedules.abinit.schedule import noise_factor
@@ -42,18 +45,6 @@ class Trial:
     best: PoseEstimates
 
 
-def iterate(context: RunContext, state: SearchState, step: Step) -> tuple[SearchState, PassResult]:
-    """One mini-batch of a start."""
-    config = context.config
-    index = mini_batch(context, state, step.batch)
-    seed = iteration_seed(config, 0, state.iteration + 1)  # all starts share their slices' places
-    temperature = temperature_of(context, state, step)
-    factor = noise_factor(temperature, polyhedral=context.polyhedral)
-    after, result = stepped(context, state, step, index, seed, factor)
-    following = steered(temperature, float(result.best.probability.mean()))
-    return replace(after, temperature=following), result
-
-
 def temperature_of(context: RunContext, state: SearchState, step: Step) -> float:
     """As its half-life says, if one is given; else as steered, or 1.
 
@@ -65,16 +56,38 @@ def temperature_of(context: RunContext, state: SearchState, step: Step) -> float
     return state.temperature if steers and step.stage != "final" else 1.0
 
 
+def iterations(context: RunContext, steps: list[Step]) -> Iteration[SearchState, PassResult]:
+    """Iterations of a start, whose temperature is steered by how sure its particles are."""
+
+    def drawn(state: SearchState, step: Step) -> Drawn:
+        temperature = temperature_of(context, state, step)
+        # All starts share their slices' places.
+        seed = iteration_seed(context.config, 0, state.iteration + 1)
+        return Drawn(seed, noise_factor(temperature, polyhedral=context.polyhedral))
+
+    plain = online(context, steps, drawn)
+
+    def maximisation(
+        state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult
+    ) -> SearchState:
+        sure = float(result.best.probability.mean())
+        following = steered(temperature_of(context, state, steps[number]), sure)
+        after = plain.maximisation(state, number, index, result)
+        return replace(after, temperature=following)
+
+    return replace(plain, maximisation=maximisation)
+
+
 def _steps_of(
-    context: RunContext, state: SearchState, until: int
+    context: RunContext, before: SearchState, until: int
 ) -> Iterator[tuple[SearchState, dict[str, object]]]:
     """The state after every iteration still to be done, and what to tell of it."""
-    for step in context.steps[state.iteration : until]:
-        began = time.monotonic()
-        temperature = temperature_of(context, state, step)
-        after, result = iterate(context, state, step)
-        change = (after.maps - state.maps).norm() / after.maps.norm().clamp(min=1e-20)
-        state = after
+    steps = context.steps[before.iteration : until]
+    batches = mini_batches(context, before, [step.batch for step in steps])
+    began = time.monotonic()
+    searched = run(before, batches, iterations(context, steps))
+    for step, (state, result) in zip(steps, searched, strict=True):
+        change = (state.maps - before.maps).norm() / state.maps.norm().clamp(min=1e-20)
         yield (
             state,
             {
@@ -85,7 +98,7 @@ def _steps_of(
                 "resolution": round(step.resolution, 2),
                 "angular_sampling": context.angular_step(step.resolution),
                 "batch": step.batch,
-                "temperature": round(temperature, 3),
+                "temperature": round(temperature_of(context, before, step), 3),
                 "log_likelihood": state.evidence,
                 "max_posterior": float(result.best.probability.mean()),
                 "change": float(change),
@@ -93,6 +106,7 @@ def _steps_of(
                 "seconds": round(time.monotonic() - began, 3),
             },
         )
+        before, began = state, time.monotonic()
 
 
 def tried(context: RunContext, states: list[SearchState], resolution: float) -> list[Trial]:

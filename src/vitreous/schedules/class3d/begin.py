@@ -12,8 +12,9 @@ from torch import Tensor
 
 from vitreous.config.classify import Classify3dOptions
 from vitreous.engine.folds import FoldStep, folds_pass
-from vitreous.engine.mini_batches import Step, stepped
-from vitreous.engine.pass_ import renewed_noise, signal_scale
+from vitreous.engine.loop import run
+from vitreous.engine.mini_batches import Drawn, Step, online
+from vitreous.engine.pass_ import PassResult, renewed_noise, signal_scale
 from vitreous.engine.sorting import perturbed
 from vitreous.engine.state import SearchState
 from vitreous.runs.folder import OnEvent
@@ -46,7 +47,18 @@ def begun(
     """State of these maps before anything was searched."""
     class_priors = torch.full((len(maps),), 1 / len(maps), device=maps.device)
     scale = noise.new_ones(len(noise))
-    return SearchState(0, 0, 0, rings, maps, noise, scale, class_priors, None, -math.inf)
+    return SearchState(
+        maps,
+        noise,
+        scale,
+        class_priors,
+        start=0,
+        iteration=0,
+        seen=0,
+        rings=rings,
+        sums=None,
+        evidence=-math.inf,
+    )
 
 
 def _seed(options: Classify3dOptions, *numbers: int) -> int:
@@ -153,11 +165,23 @@ def marched(
     """References improved by online EM over mini-batches, all orientations tried for each."""
     options, particles = search.options, len(search.table)
     plan = march(options, particles, len(state.maps))
-    for number, step in enumerate(plan.steps):
-        index = _batch(options, particles, number, plan.size)
-        before = state.maps
-        state, result = stepped(search, state, step, index, _seed(options, 3, number))
-        state = replace(state, maps=making.allowed(state.maps, before))
+    batches = (_batch(options, particles, n, plan.size) for n in range(len(plan.steps)))
+    first = state.iteration
+
+    def drawn(state: SearchState, step: Step) -> Drawn:
+        return Drawn(_seed(options, 3, state.iteration - first))
+
+    plain = online(search, plan.steps, drawn)
+
+    def maximisation(
+        state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult
+    ) -> SearchState:
+        after = plain.maximisation(state, number, index, result)
+        return replace(after, maps=making.allowed(after.maps, state.maps))
+
+    searched = run(state, batches, replace(plain, maximisation=maximisation))
+    before = state.maps
+    for number, (step, (state, result)) in enumerate(zip(plan.steps, searched, strict=True)):
         on_event(
             {
                 "event": "iteration",
@@ -173,6 +197,7 @@ def marched(
                 "class_fractions": state.class_priors.tolist(),
             }
         )
+        before = state.maps
     return replace(state, sums=None)
 
 

@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.engine.assignments import ParticleAssignments, assignments_at
-from vitreous.engine.folds import Folds, FoldStep
+from vitreous.engine.folds import FoldStep
 from vitreous.engine.fsc_filter import fsc_filtered, shared_filter
 from vitreous.engine.images import Frame
 from vitreous.engine.junk import noise_probability
 from vitreous.engine.local_pass import PoseMatrices
 from vitreous.engine.sorting import Sorting, sorting_pass
-from vitreous.reconstruct.accumulator import Accumulator
+from vitreous.engine.state import SearchState
 from vitreous.reconstruct.solve import solve
 from vitreous.schedules.class3d.pose_search import PoseSearch
 from vitreous.schedules.class3d.sort import within
@@ -49,7 +49,7 @@ class ClassMaps:
 
 def last_pass(
     sorting: Sorting,
-    step: FoldStep[Any],
+    step: FoldStep[SearchState, Any],
     pose_search: PoseSearch,
     frame: Frame,
     *,
@@ -84,13 +84,6 @@ def last_pass(
     )
 
 
-def _half(folds: Folds, first: int) -> Accumulator:
-    """Sums of every other fold."""
-    one, other = folds.sums[first], folds.sums[first + 2]
-    assert one is not None and other is not None
-    return one.plus(other)
-
-
 def _ended(curves: HalfMapCurves, rings: int) -> HalfMapCurves:
     """Curves that are 0 beyond the rings used: what is left there is the windows' doing."""
     inside = np.arange(len(curves.unmasked)) < rings
@@ -101,7 +94,7 @@ def _ended(curves: HalfMapCurves, rings: int) -> HalfMapCurves:
 def class_maps(sorting: Sorting, making: MapMaking, seed: int) -> ClassMaps:
     """Maps, half-maps and their correlation, class by class."""
     frame, rings = making.frame, making.frame.polar.rings
-    half1, half2 = _half(sorting.folds, 0), _half(sorting.folds, 1)
+    half1, half2 = sorting.folds.half(0), sorting.folds.half(1)
     fsc_filter = shared_filter(half1, half2, frame)
     maps = fsc_filtered(half1.plus(half2), fsc_filter, frame, making.solvent_flatten)
     if making.mask is not None:
@@ -126,14 +119,14 @@ def decoys(found: ParticleAssignments, given: set[int], maps: int) -> set[int]:
     return given | full
 
 
-def final_classes(found: ParticleAssignments, junk: set[int]) -> np.ndarray:
+def final_classes(found: ParticleAssignments, decoy_classes: set[int]) -> np.ndarray:
     """Class of each particle, from 1: an image of noise goes to its likeliest decoy.
 
     Without decoys it goes to a class of its own, after the last map's.
     """
-    if not junk:
+    if not decoy_classes:
         return found.classes
-    numbers = np.array(sorted(junk))
+    numbers = np.array(sorted(decoy_classes))
     nearest = numbers[found.by_map[:, numbers].argmax(axis=1)]
     likeliest = found.by_map.argmax(axis=1)
     return 1 + np.where(found.noise_probability > 0.5, nearest, likeliest)

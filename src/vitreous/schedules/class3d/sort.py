@@ -75,7 +75,7 @@ def sort(
     options: Classify3dOptions,
     frame: Frame,
     progress: Progress,
-    step: FoldStep[Any],
+    step: FoldStep[SearchState, Any],
     on_event: OnEvent,
     keep: Callable[[Progress], None],
     *,
@@ -95,7 +95,7 @@ def sort(
         resolution = pass_resolution(options.resolution_limit, number)
         seen = within(before, _seen(options, particles, classes, number))
         even = evenly and number < MARCH
-        used = replace(step, shares=even_class_priors) if even else step
+        used = replace(step, priors=even_class_priors) if even else step
         after, _ = sorting_pass(seen, used, frame.rings_at(resolution))
         after = replace(after, folds=Folds(before.folds.index, after.folds.sums))
         shares = after.by_map[_looked_at(after)].mean(dim=0)

@@ -131,7 +131,7 @@ def even_class_priors(state: SearchState, by_map: Float[Tensor, "n k"]) -> Float
 
 def fold_step(
     pose_search: PoseSearch, making: MapMaking, mask_share: float, *, divided: bool
-) -> FoldStep[Any]:
+) -> FoldStep[SearchState, Any]:
     """How folds are searched and their maps made; ``divided`` for hard classes."""
     search_poses = hard(pose_search.searched) if divided else pose_search.searched
     return FoldStep(search_poses, making.mapped, mask_share)
