@@ -15,10 +15,11 @@ import vitreous
 _SCRIPT = """
 import numpy as np
 from vitreous.ops.neighbours import smooth
-lines = np.eye(1, 9, 4, dtype=np.float32)
-out = np.zeros_like(lines)
-smooth(lines, 1, out, 0, 9)
-print(*(16 * out[0]).astype(int), smooth.stats.cache_path, *smooth.stats.cache_hits.values())
+block = np.eye(1, 9, 4, dtype=np.float32)[None]
+out, beyond = np.zeros_like(block), np.zeros((1, 1, 2), np.float32)
+smooth(block, beyond, 0, 1, out, 0, 1)
+found = (16 * (16 / 6) ** 2 * out[0, 0]).round().astype(int)
+print(*found, smooth.stats.cache_path, *smooth.stats.cache_hits.values())
 """
 
 
