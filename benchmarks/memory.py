@@ -25,8 +25,8 @@ from rows import keep
 
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import read_star, write_star
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 
 RESULTS = Path(__file__).parent / "results" / "memory.csv"
 FIELDS = ("case", "memory_GB", "particles", "box", "peak_GB", "wall_s", "cpu_s", "stopped")

@@ -36,8 +36,8 @@ from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.simulate import simulate_from
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import angular_distance, matrix_to_euler
-from vitreous.particles.poses import read_poses
-from vitreous.particles.table import read_particles, write_particles
+from vitreous.particles.files import read_particles, write_particles
+from vitreous.particles.poses import Poses, read_poses
 from vitreous.runs.folder import ignore
 from vitreous.validate.fsc import fsc, resolution_at
 
@@ -97,7 +97,8 @@ def simulated(folder: Path, count: int, snr: float, seed: int, *, loose: bool) -
     angles = matrix_to_euler(torch.from_numpy(off @ poses.matrices)).numpy()
     origins = poses.origins + 3 * rng.normal(size=(count, 2))
     table = read_particles(folder / "data" / "true.star")
-    write_particles(folder / "data" / "particles.star", table.with_poses(*angles.T, *origins.T))
+    posed = table.with_fields(**Poses(angles, origins).fields)
+    write_particles(folder / "data" / "particles.star", posed)
     write_map(folder / "mean.mrc", mean.numpy(), PIXEL)
     return core
 

@@ -38,8 +38,8 @@ from vitreous.jobs.maps.half_maps import open_half_maps
 from vitreous.jobs.maps.postprocess import judge_half_maps
 from vitreous.jobs.simulate import run_simulate
 from vitreous.math.symmetry import point_group
+from vitreous.particles.files import read_particles
 from vitreous.particles.poses import Poses, read_poses
-from vitreous.particles.table import read_particles
 from vitreous.validate.fsc import fsc, resolution_at
 from vitreous.validate.truth import mirrored
 

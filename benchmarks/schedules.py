@@ -29,9 +29,9 @@ from vitreous.io.models import read_volume
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
 from vitreous.ops.threads import one_thread
+from vitreous.particles.files import read_particles
 from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.runs.folder import ignore
 from vitreous.schedules.abinit.context import RunContext, first_state, mini_batches
 from vitreous.schedules.abinit.memory import memory_plan

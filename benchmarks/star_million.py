@@ -41,7 +41,7 @@ import json, resource, sys, time
 task, star, out = sys.argv[1:]
 import numpy as np, pandas, polars
 from vitreous.io.star import read_star, write_star
-from vitreous.particles.table import read_particles, write_particles
+from vitreous.particles.files import read_particles, write_particles
 text = open(star, "rb").read() if task.startswith("pandas") else b""
 skip = text.index(b"\\n000001@") + 1 if text else 0
 del text
@@ -55,7 +55,8 @@ elif task == "write_star":
     blocks = read_star(star); began = clock(); write_star(out, blocks.values())
 elif task == "write_particles":
     table = read_particles(star); n = len(table); a = np.random.default_rng(0).normal(size=(5, n))
-    began = clock(); write_particles(out, table.with_poses(*a))
+    names = ("rot", "tilt", "psi", "origin_x", "origin_y")
+    began = clock(); write_particles(out, table.with_fields(**dict(zip(names, a))))
 elif task == "pandas_write":
     f = open(star, "rb"); f.seek(skip); frame = pandas.read_csv(f, sep=r"\\s+", header=None)
     began = clock(); frame.to_csv(out, sep=" ", header=False, index=False)

@@ -36,8 +36,8 @@ from vitreous.io.star import read_star, write_star
 from vitreous.jobs.compare import run_compare
 from vitreous.jobs.simulate import run_simulate
 from vitreous.math.rotations import euler_to_matrix
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.reconstruct.backproject import PosedImages, reconstruct_at_poses
 from vitreous.validate.labels import contingency, matched
 

@@ -17,8 +17,8 @@ from vitreous.io.mrc import stack_writer
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.simulate import simulate_from
 from vitreous.math.gaussians import gaussian_sum
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.runs.folder import ignore
 
 BOX, PIXEL = 32, 8.0

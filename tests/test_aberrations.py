@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 from scipy.integrate import dblquad
+from star_samples import particle_blocks
 
 from vitreous.config.simulate import SimulateConfig
 from vitreous.engine.images import optics_of
@@ -31,9 +32,9 @@ from vitreous.imaging.project import image_frequencies, map_to_cube
 from vitreous.imaging.simulate import clean_images
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import StarBlock, write_star
-from vitreous.jobs.simulate import particle_blocks, random_poses
+from vitreous.jobs.simulate import random_poses
 from vitreous.math.fourier import frequency_radius, to_fourier
-from vitreous.particles.table import read_particles
+from vitreous.particles.files import read_particles
 from vitreous.validate.fsc import fsc
 
 Find = Callable[[str], str]

@@ -33,7 +33,7 @@ from vitreous.jobs.compare import run_compare
 from vitreous.jobs.simulate import simulate_from
 from vitreous.math.rotations import random_rotations
 from vitreous.math.symmetry import point_group
-from vitreous.particles.table import read_particles
+from vitreous.particles.files import read_particles
 from vitreous.report.html import write_report
 from vitreous.runs.folder import ignore
 from vitreous.validate.symmetry.rotate import rotate_map, symmetrise_map

@@ -98,8 +98,7 @@ def test_classes_have_particles_maps_and_posteriors(page: dict[str, Any]) -> Non
     assert sum(counts) == 400 and len(first.table) == counts[0]
     assert len(classes.maps) == len(classes.half1) == len(classes.curves) == 2
     assert classes.maps.shape[-1] * classes.pixel_size == pytest.approx(40 * page["pixel_size"])
-    posterior = [classes.table.block.frame[f"vitreousClassPosterior{n}"] for n in (1, 2)]
-    assert np.asarray(sum(one.cast(float) for one in posterior)) == pytest.approx(1, abs=1e-4)
+    assert classes.table.class_posteriors.sum(axis=1) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.slow

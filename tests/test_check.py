@@ -35,9 +35,9 @@ from vitreous.jobs.check.preflight import Preflight
 from vitreous.jobs.check.sample import read_sample
 from vitreous.jobs.simulate import run_simulate, simulate_from
 from vitreous.math.fourier import frequency_radius, to_fourier
+from vitreous.particles.files import read_particles
 from vitreous.particles.grid import common_grid
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.runs.folder import ignore
 from vitreous.validate.particles.correction import ctf_correction
 from vitreous.validate.particles.duplicates import nearest, repeats

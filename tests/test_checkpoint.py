@@ -17,8 +17,8 @@ from torch import Tensor
 
 from vitreous.errors import InputError
 from vitreous.io.star import read_star, write_star
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.runs.contents import digest_of
 from vitreous.runs.replacement import CHECKPOINT, PREVIOUS

@@ -19,8 +19,8 @@ from vitreous.io.star import read_star, write_star
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.math.fourier import frequency_radius
 from vitreous.math.gaussians import gaussian_sum
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 
 QUICK = {
     "initial_iterations": 10,

@@ -34,11 +34,11 @@ from vitreous.jobs.classify3d.classify3d import run_classify3d
 from vitreous.math.fourier import frequency_radius
 from vitreous.math.rotations import angular_distance, euler_to_matrix
 from vitreous.math.symmetry import point_group
+from vitreous.particles.files import read_particles
 from vitreous.particles.grid import common_grid
 from vitreous.particles.groups import image_numbers
-from vitreous.particles.poses import ANGLES
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.report.classes import write_classes_report
 from vitreous.runs.folder import ignore
 from vitreous.schedules.class3d.begin import begun
@@ -52,6 +52,8 @@ from vitreous.schedules.class3d.references import (
 )
 from vitreous.schedules.class3d.steps import hard
 
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
@@ -62,7 +64,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return Case(star, (folder / "reference0.mrc", folder / "reference1.mrc"))
 
 
-def framed(paths: tuple[Path, ...], table: ParticleTable, frame: Frame) -> list[Framed]:
+def framed(paths: tuple[Path, ...], table: ParticleSet, frame: Frame) -> list[Framed]:
     return in_frame([read_reference(path) for path in paths], frame)[0]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from star_samples import particle_blocks
 
 from vitreous.cli import app
 from vitreous.config.ctf import CtfRefineConfig
@@ -31,10 +32,11 @@ from vitreous.jobs.ctf.comparison import band_of, compare
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 from vitreous.jobs.ctf.setup import open_context
 from vitreous.jobs.ctf.sweep import with_group
-from vitreous.jobs.simulate import particle_blocks, random_poses
+from vitreous.jobs.simulate import random_poses
+from vitreous.particles.files import read_particles
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.reconstruct.backproject import PosedImages, reconstruct_at_poses
 from vitreous.validate.optics.phase_fit import even_sums, gain, gradient, odd_sums
 from vitreous.validate.optics.shrinkage import shrink
@@ -54,7 +56,7 @@ class Stack:
     defocus: np.ndarray
 
 
-def components(table: ParticleTable) -> np.ndarray:
+def components(table: ParticleSet) -> np.ndarray:
     assert table.defocus_u is not None
     return to_components(table.defocus_u, table.defocus_v, table.defocus_angle)
 
@@ -86,7 +88,7 @@ def simulate(
     return Stack(folder / "p.star", folder / "truth.mrc", true)
 
 
-def refined(stack: Stack, name: str, **options: Any) -> tuple[ParticleTable, dict[str, Any]]:
+def refined(stack: Stack, name: str, **options: Any) -> tuple[ParticleSet, dict[str, Any]]:
     config = CtfRefineConfig(stack.star, out=stack.star.parent / name, map=stack.truth, **options)
     job = run_ctf_refine(config)
     return read_particles(job / "particles.star"), json.loads((job / "result.json").read_text())
@@ -217,7 +219,7 @@ def relion_30(stack: Stack) -> Stack:
 def test_tables_without_optics(odd: Stack) -> None:
     new, _ = refined(odd, "new", defocus=True)
     old, _ = refined(relion_30(odd), "old", defocus=True)
-    assert old.optics_block is None
+    assert not old.carried.has_optics
     np.testing.assert_allclose(old.defocus_u, new.defocus_u, atol=1.0)
     with pytest.raises(InputError, match="no optics table"):
         refined(relion_30(odd), "tilt", beam_tilt=True)

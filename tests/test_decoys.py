@@ -26,8 +26,8 @@ from vitreous.jobs.particles.classes import read_classes
 from vitreous.math.fourier import frequency_radius
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.report.classes import write_classes_report
 from vitreous.schedules.class3d.begin import march
 from vitreous.schedules.class3d.references import Reference

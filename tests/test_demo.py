@@ -12,7 +12,7 @@ from vitreous.config.abinit import AbinitConfig
 from vitreous.config.simulate import DemoConfig
 from vitreous.io.mrc import read_map, write_map
 from vitreous.jobs import demo
-from vitreous.particles.table import read_particles, write_particles
+from vitreous.particles.files import read_particles, write_particles
 from vitreous.runs.command import beside, command_of
 from vitreous.runs.folder import OnEvent, job_folder
 from vitreous.runs.record import job_record, write_record

@@ -6,10 +6,11 @@ the processor's: results differ by no more than the readable references from the
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,27 @@ import torch
 from class_samples import Case, density, stack
 from conftest import simulated
 from disguise import DEVICE, NAME
+from test_model_check import PIXEL as MODEL_PIXEL
+from test_model_check import atoms, write_model
+from test_model_check import density_of as model_density_of
+from test_model_check import noise as noise_of
 from torch import Tensor
 
 from vitreous.config.abinit import AbinitConfig
 from vitreous.config.classify import Classify3dConfig
 from vitreous.config.ctf import CtfRefineConfig
-from vitreous.config.maps import LocalResolutionConfig, PostprocessConfig, ReconstructConfig
-from vitreous.config.particles import SubtractConfig
+from vitreous.config.maps import (
+    AnisotropyConfig,
+    CompareConfig,
+    LocalResolutionConfig,
+    ModelCheckConfig,
+    PostprocessConfig,
+    ReconstructConfig,
+    SymmetryConfig,
+)
+from vitreous.config.particles import CheckConfig, SubtractConfig
 from vitreous.config.refine import RefineConfig
+from vitreous.config.simulate import SimulateConfig
 from vitreous.engine.image_fit import image_fit
 from vitreous.engine.images import CtfMode, Frame, working_frame
 from vitreous.engine.local_pass import PoseMatrices, local_pass
@@ -43,28 +57,42 @@ from vitreous.engine.searches.sampling import shift_grid
 from vitreous.engine.searches.tiles import Tiling
 from vitreous.errors import OptionError
 from vitreous.io.mrc import read_map, write_map
+from vitreous.io.plain import plain
 from vitreous.io.star import read_star
 from vitreous.jobs.abinit.abinit import run_abinit
+from vitreous.jobs.check.check import run_check
 from vitreous.jobs.classify3d.classify3d import run_classify3d
+from vitreous.jobs.compare import run_compare
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
+from vitreous.jobs.maps.anisotropy import run_anisotropy
 from vitreous.jobs.maps.local_resolution import run_local_resolution
+from vitreous.jobs.maps.model_check import run_model_check
 from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.jobs.maps.reconstruct import run_reconstruct
+from vitreous.jobs.maps.symmetry import run_symmetry
 from vitreous.jobs.particles.subtract import run_subtract
 from vitreous.jobs.refine.refine import run_refine
+from vitreous.jobs.simulate import run_simulate
 from vitreous.math.fourier import resample_map
+from vitreous.math.rotations import random_rotations
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.ops.running import running_total
+from vitreous.particles.files import read_particles
 from vitreous.particles.grid import common_grid
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import ImageSource, open_images
-from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.reconstruct.solve import solve
 from vitreous.runs.folder import ignore
 from vitreous.runs.options import deterministic_on
 from vitreous.schedules.refine.continuous import continuous_poses
 from vitreous.schedules.refine.gold import gold_standard, references_from
+from vitreous.validate.fsc import fsc
+from vitreous.validate.symmetry.angular_orders import shell_power, shells_of
+from vitreous.validate.symmetry.axis_search import tabulate
+from vitreous.validate.symmetry.rotate import rotate_map, symmetrise_map
+from vitreous.validate.symmetry.self_correlation import Placement, products
 
 COUNT, BOX, PIXEL = 48, 32, 8.0
 HOST = torch.device("cpu")
@@ -183,7 +211,7 @@ def test_running_totals() -> None:
 class Sample:
     """Particles of two optics groups, and two maps."""
 
-    table: ParticleTable
+    table: ParticleSet
     source: ImageSource
     frame: Frame
     maps: Tensor
@@ -417,6 +445,140 @@ def test_local_resolution(half_maps: tuple[Path, Path], tmp_path: Path) -> None:
     same_job(run_local_resolution, config, tmp_path)
 
 
+def numbers_in(record: Any) -> list[float]:
+    """All numbers of a record, in order, but those that a job was given or that clocks tell."""
+    if isinstance(record, dict):
+        told = (v for k, v in record.items() if k not in ("config", "options", "timings", "seed"))
+        return [value for part in told for value in numbers_in(part)]
+    if isinstance(record, list):
+        return [value for part in record for value in numbers_in(part)]
+    return [] if isinstance(record, (str, bool, type(None))) else [float(record)]
+
+
+def same_record(found: Any, expected: Any, within: float = WITHIN) -> None:
+    new, old = numbers_in(found), numbers_in(expected)
+    assert len(new) == len(old) > 0
+    assert np.abs(np.subtract(new, old)).max() <= within * max(np.abs(old).max(), 1.0)
+
+
+def record_of(folder: Path) -> Any:
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_anisotropy(half_maps: tuple[Path, Path], star: Path, tmp_path: Path) -> None:
+    config = AnisotropyConfig(*half_maps, out=tmp_path, particles=star)
+    run_anisotropy(replace(config, out=tmp_path / "here", device="cpu"))
+    for device in AWAY:
+        run_anisotropy(replace(config, out=tmp_path / device.type, device=str(device)))
+        same_record(record_of(tmp_path / device.type), record_of(tmp_path / "here"))
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_symmetry(half_maps: tuple[Path, Path], tmp_path: Path, given: bool) -> None:
+    """Scores where the axes were found; with half-maps or noise from the solvent."""
+    whole = half_maps[0].with_name("map.mrc")
+    own = dict(zip(("half1", "half2"), half_maps, strict=True)) if given else {}
+    config = SymmetryConfig(whole, align="D3", impose=True, resolution_limit=30.0, **own)
+    here = run_symmetry(replace(config, out=tmp_path / "here.mrc", device="cpu"))
+    laid = read_map(tmp_path / "here.mrc")[0]
+    for device in AWAY:
+        out = tmp_path / f"{device.type}.mrc"
+        there = run_symmetry(replace(config, out=out, device=str(device)))
+        same_record(asdict_of(there.finding), asdict_of(here.finding), 1e-3)
+        same_places(read_map(out)[0], laid)
+
+
+def asdict_of(found: Any) -> Any:
+    return json.loads(json.dumps(plain(asdict(found))))
+
+
+def same_places(found: np.ndarray, expected: np.ndarray) -> None:
+    """Maps turned to where two searches stop, which is within a little of the best place."""
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 1 - WITHIN
+
+
+def test_maps_turned_and_averaged(sample: Sample) -> None:
+    matrix, shift = random_rotations(1, 3)[0].numpy(), np.array([1.5, -0.5, 2.0])
+
+    def laid(device: torch.device) -> Any:
+        volume = sample.maps[0].to(device)
+        turned = symmetrise_map(volume, point_group("D2"), matrix, shift)
+        return turned, rotate_map(volume, matrix, shift), fsc(turned, volume)[:-1]
+
+    same_everywhere(laid)
+
+
+def test_symmetry_of_all_groups_is_read_alike(sample: Sample) -> None:
+    """At given places: what the scores are made of, without the search for them."""
+
+    def read(device: torch.device) -> Any:
+        shells = shells_of(sample.maps[0].to(device), 6, 0.8)
+        place = Placement(random_rotations(1, 3)[0], torch.tensor([0.5, -1.0, 0.3]).double())
+        weights = torch.linspace(1, 2, 6)
+        table = tabulate(shells_of(sample.maps[0].to(device), 3, 0.8), weights[:3], place.centre)
+        found = [products(shells, group, place) for group in ("C3", "D2", "T", "O", "I")]
+        squares = torch.view_as_real(table.squares)
+        return found, table.power, squares, shell_power(shells, place.centre)
+
+    same_everywhere(read)
+
+
+@pytest.mark.slow
+def test_compare(half_maps: tuple[Path, Path], star: Path, tmp_path: Path) -> None:
+    config = CompareConfig(half_maps[0], star.parent / "truth.mrc")
+    here = run_compare(replace(config, out=tmp_path / "here.mrc", device="cpu"))
+    for device in AWAY:
+        out = tmp_path / f"{device.type}.mrc"
+        there = run_compare(replace(config, out=out, device=str(device)))
+        assert there.volume.device == device
+        assert abs(there.correlation - here.correlation) < WITHIN
+        assert abs(there.correlation_25 - here.correlation_25) < WITHIN
+        assert np.abs(there.fsc - here.fsc).max() < 10 * WITHIN  # shells with few coefficients
+        assert there.hand == here.hand and there.mask_diameter == here.mask_diameter
+        same_places(read_map(out)[0], read_map(tmp_path / "here.mrc")[0])
+
+
+@pytest.mark.parametrize("fit", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_model_check(tmp_path: Path, fit: bool) -> None:
+    """As the model lies, to rounding; fitted, to where two searches stop."""
+    write_map(
+        tmp_path / "map.mrc", (model_density_of(atoms()) + noise_of(1, 0.3)).numpy(), MODEL_PIXEL
+    )
+    for number in (1, 2):
+        half = model_density_of(atoms()) + noise_of(number + 1, 0.3)
+        write_map(tmp_path / f"half{number}.mrc", half.numpy(), MODEL_PIXEL)
+    model = write_model(tmp_path / "model.cif", atoms() + 1.5)
+    config = ModelCheckConfig(
+        model, tmp_path / "map.mrc", out=tmp_path, half1=tmp_path / "half1.mrc",
+        half2=tmp_path / "half2.mrc", resolution_limit=9.0, fit=fit,
+    )  # fmt: skip
+    run_model_check(replace(config, out=tmp_path / "here", device="cpu"))
+    for device in AWAY:
+        run_model_check(replace(config, out=tmp_path / device.type, device=str(device)))
+        new, old = (record_of(tmp_path / name) for name in (device.type, "here"))
+        for name in ("correlation", "correlation_by_hand", "fsc"):
+            same_record({name: new[name]}, {name: old[name]}, 10 * WITHIN if fit else WITHIN)
+        if not fit:
+            found, expected = (images_of(tmp_path / d / "model.mrc") for d in (device.type, "here"))
+            alike(found, expected)
+
+
+def test_simulate(star: Path, tmp_path: Path) -> None:
+    config = SimulateConfig(star.parent / "truth.mrc", out=tmp_path, n=20, snr=1.0)
+    same_job(run_simulate, config, tmp_path)
+
+
+def test_check(tmp_path: Path) -> None:
+    """Enough particles to measure contrast, diameter and what was done about the CTF."""
+    star = simulated(tmp_path / "data", 500, box=48, pixel_size=5.0, snr=1.0, seed=5)
+    here = run_check(CheckConfig(star, device="cpu"))
+    assert here.estimates.diameter is not None and here.estimates.contrast is not None
+    for device in AWAY:
+        there = run_check(CheckConfig(star, device=str(device)))
+        assert [f.code for f in there.findings] == [f.code for f in here.findings]
+        same_record(asdict_of(there.estimates), asdict_of(here.estimates))
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -452,6 +614,12 @@ def test_subtract(star: Path, tmp_path: Path, options: dict[str, Any]) -> None:
         (run_subtract, SubtractConfig("p.star", out="o", device="nowhere")),
         (run_postprocess, PostprocessConfig("a.mrc", "b.mrc", out="o", device="nowhere")),
         (run_local_resolution, LocalResolutionConfig("a.mrc", "b.mrc", out="o", device="nowhere")),
+        (run_anisotropy, AnisotropyConfig("a.mrc", "b.mrc", out="o", device="nowhere")),
+        (run_symmetry, SymmetryConfig("a.mrc", device="nowhere")),
+        (run_compare, CompareConfig("a.mrc", "b.mrc", device="nowhere")),
+        (run_model_check, ModelCheckConfig("a.pdb", "b.mrc", out="o", device="nowhere")),
+        (run_simulate, SimulateConfig("a.pdb", out="o", device="nowhere")),
+        (run_check, CheckConfig("p.star", device="nowhere")),
     ],
 )
 def test_a_device_that_is_not_there_is_told(run: Callable[[Any], object], config: Any) -> None:

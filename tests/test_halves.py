@@ -19,6 +19,7 @@ from vitreous.jobs.check.pick_findings import distance_findings
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
 from vitreous.jobs.particles.select import run_select
+from vitreous.particles.files import read_particles
 from vitreous.particles.groups import (
     dealt_halves,
     folds,
@@ -28,7 +29,7 @@ from vitreous.particles.groups import (
     image_numbers,
     units,
 )
-from vitreous.particles.table import ParticleTable, read_particles
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.report.validation import write_validation_report
 
 COUNT = 120
@@ -136,7 +137,7 @@ def test_select_and_expansion(stack: Path, tmp_path: Path) -> None:
 # ---- the halves that a table brings
 
 
-def loaded(stack: Path, subset: list[object] | None) -> ParticleTable:
+def loaded(stack: Path, subset: list[object] | None) -> ParticleSet:
     return read_particles(changed(stack, "subset.star", rlnRandomSubset=subset))
 
 

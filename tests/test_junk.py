@@ -27,8 +27,8 @@ from vitreous.imaging.project import FourierCube
 from vitreous.math.fourier import resample_map
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.runs.folder import ignore
 from vitreous.schedules.abinit.context import first_state
 from vitreous.schedules.abinit.searched import AbinitInputs, context_of

@@ -23,10 +23,10 @@ from vitreous.io.mrc import read_map
 from vitreous.io.star import read_star
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.math.rotations import angular_distance, euler_to_matrix
+from vitreous.particles.files import read_particles
 from vitreous.particles.grid import common_grid
 from vitreous.particles.loader import Room, TransformCache, ahead
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.runs.folder import ignore
 
 CPU = torch.device("cpu")

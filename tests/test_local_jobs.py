@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from star_samples import particle_blocks
 
 from vitreous.config.maps import ReconstructConfig
 from vitreous.config.refine import RefineConfig
@@ -21,12 +22,12 @@ from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.io.star import write_star
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.refine.refine import run_refine
-from vitreous.jobs.simulate import particle_blocks, random_poses
+from vitreous.jobs.simulate import random_poses
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import angular_distance
 from vitreous.math.symmetry import point_group
+from vitreous.particles.files import read_particles
 from vitreous.particles.poses import read_poses
-from vitreous.particles.table import read_particles
 
 BOX, PIXEL, COUNT, WIDTH = 32, 7.0, 400, 5.6
 HINGE = (5.0, 0.0, 0.0)
@@ -150,8 +151,7 @@ def test_scales_of_particles_are_found(tmp_path: Path) -> None:
     star = written(config, clean, views, snr=1.0)
     write_map(tmp_path / "truth.mrc", volume.numpy(), PIXEL)
     job = refined(star, tmp_path / "truth.mrc", per_particle_scale=True)
-    frame = read_particles(job / "particles.star").block.frame
-    found = frame["vitreousScale"].cast(float).to_numpy()
+    found = read_particles(job / "particles.star").scale
     expected = factors / factors.mean()
     assert np.corrcoef(found, expected)[0, 1] > 0.9
     assert np.polyfit(expected, found, 1)[0] == pytest.approx(1, abs=0.15)

@@ -43,8 +43,8 @@ from vitreous.math.fourier import (
 )
 from vitreous.math.rotations import angular_distance, random_rotations
 from vitreous.math.symmetry import point_group
+from vitreous.particles.files import read_particles
 from vitreous.particles.poses import read_poses
-from vitreous.particles.table import read_particles
 from vitreous.reconstruct.nonuniform import cross_validated
 from vitreous.schedules.refine.locality import check_locality
 from vitreous.schedules.refine.scales import particle_contrast
@@ -337,6 +337,5 @@ def test_local_refinement_from_end_to_end(tmp_path: Path) -> None:
     turned = angular_distance(*(torch.from_numpy(p.matrices) for p in (before, after)))
     assert float(turned.median()) < 4
     assert float(np.median(np.linalg.norm(after.origins - before.origins, axis=1))) < 4
-    frame = read_particles(job / "particles.star").block.frame
-    scales = frame["vitreousScale"].cast(float).to_numpy()
+    scales = read_particles(job / "particles.star").scale
     assert scales.mean() == pytest.approx(1, abs=1e-3) and np.abs(scales - 1).max() < 0.5

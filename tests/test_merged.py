@@ -32,9 +32,10 @@ from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.particles.subtract import run_subtract
 from vitreous.jobs.refine.refine import run_refine
+from vitreous.particles.files import read_particles, write_particles
 from vitreous.particles.grid import Grid, common_grid
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.runs.folder import ignore
 from vitreous.validate.fsc import fsc
 from vitreous.validate.particles.spectra import half_plane, spectrum_at
@@ -106,7 +107,7 @@ BLOBS = (Blob(21.3, -12.9, 13.0, 200.0), Blob(-8.0, 17.7, 11.0, 300.0))
 
 
 @pytest.fixture(scope="module")
-def blobs(tmp_path_factory: pytest.TempPathFactory) -> ParticleTable:
+def blobs(tmp_path_factory: pytest.TempPathFactory) -> ParticleSet:
     """The same density as two optics groups show it."""
     folder = tmp_path_factory.mktemp("blobs")
     stars = [
@@ -118,7 +119,7 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> ParticleTable:
 
 @pytest.mark.parametrize("grid", [COARSE, FINE])
 def test_both_groups_have_the_analytic_transform_at_the_common_frequencies(
-    blobs: ParticleTable, grid: Grid
+    blobs: ParticleSet, grid: Grid
 ) -> None:
     source, mode = open_images(blobs), CtfMode(ctf=False)
     frame = working_frame(grid, 200.0, 2 * grid.pixel_size)
@@ -137,7 +138,7 @@ def test_both_groups_have_the_analytic_transform_at_the_common_frequencies(
             assert error < 2e-3 * expected.abs().max()
 
 
-def test_shells_beyond_a_groups_nyquist_count_for_nothing(blobs: ParticleTable) -> None:
+def test_shells_beyond_a_groups_nyquist_count_for_nothing(blobs: ParticleSet) -> None:
     source, mode = open_images(blobs), CtfMode(ctf=False)
     frame = working_frame(FINE, 200.0, 2 * FINE.pixel_size)
     nyquist = (COARSE.box // 2 - 1) / COARSE.field
@@ -218,7 +219,7 @@ def test_noise_of_shells_without_data_stays_and_contrast_is_least_squares() -> N
     assert renewed_scale(torch.ones(1), alone, 1.0).tolist() == [1.0]
 
 
-def test_the_grid_is_the_references_or_that_of_most_particles(blobs: ParticleTable) -> None:
+def test_the_grid_is_the_references_or_that_of_most_particles(blobs: ParticleSet) -> None:
     assert common_grid(blobs) == FINE  # as many of both: the finer
     assert common_grid(blobs.take(np.array([0, 1, 2]))) == COARSE
     assert common_grid(blobs, [Grid(32, 8.001)]) == COARSE
@@ -261,10 +262,7 @@ def test_check_says_so(merged: Path) -> None:
 def test_reconstruct_equals_the_truth(merged: Path, stars: list[Path], tmp_path: Path) -> None:
     table = read_particles(merged)
     contrast = np.where(table.group == 0, COARSE.box, 2 * FINE.box) / 60.0
-    write_star(
-        merged.with_name("contrast.star"),
-        [table.optics_block, table.with_cells(vitreousScale=contrast).block],
-    )
+    write_particles(merged.with_name("contrast.star"), table.with_fields(scale=contrast))
     jobs = [
         run_reconstruct(ReconstructConfig(star, out=tmp_path / name, halves="none"))
         for name, star in (("both", merged.with_name("contrast.star")), ("one", stars[1]))

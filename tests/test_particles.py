@@ -11,8 +11,8 @@ from vitreous.errors import InputError
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import read_star
 from vitreous.particles.columns import numbers
+from vitreous.particles.files import read_particles, write_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles, write_particles
 
 OLD_LAYOUT = """
 data_
@@ -60,7 +60,7 @@ def test_relion_30_layout(project: Path) -> None:
 def test_poses_are_written_in_the_layout_of_the_input(project: Path, tmp_path: Path) -> None:
     table = read_particles(project)
     zeros = np.zeros(3)
-    posed = table.with_poses(zeros, zeros, zeros, np.array([8.0, 0, -4]), zeros)
+    posed = table.with_fields(origin_x=np.array([8.0, 0, -4]), origin_y=zeros)
     out = tmp_path / "Out"
     out.mkdir()
     write_particles(out / "p.star", posed)

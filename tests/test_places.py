@@ -15,11 +15,11 @@ import vitreous
 _SCRIPT = """
 import numpy as np
 from vitreous.ops.neighbours import smooth
-block = np.eye(1, 9, 4, dtype=np.float32)[None]
-out, beyond = np.zeros_like(block), np.zeros((1, 1, 2), np.float32)
-smooth(block, beyond, 0, 1, out, 0, 1)
-found = (16 * (16 / 6) ** 2 * out[0, 0]).round().astype(int)
-print(*found, smooth.stats.cache_path, *smooth.stats.cache_hits.values())
+block = np.eye(1, 9, 4, dtype=np.float32).reshape(9, 1, 1)
+out = np.zeros_like(block)
+smooth(block, np.zeros((9, 1, 2), np.float32), 0, 1, out, 0, 1)
+print(*(16**3 / 6**2 * out.ravel()).round().astype(int), smooth.stats.cache_path)
+print(*smooth.stats.cache_hits.values())
 """
 
 

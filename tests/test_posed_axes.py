@@ -17,8 +17,8 @@ from vitreous.jobs.simulate import simulate_from
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import matrix_to_euler, random_rotations
 from vitreous.math.symmetry import point_group
-from vitreous.particles.poses import read_poses
-from vitreous.particles.table import read_particles, write_particles
+from vitreous.particles.files import read_particles, write_particles
+from vitreous.particles.poses import Poses, read_poses
 from vitreous.runs.folder import ignore
 
 BOX, PIXEL, COUNT = 32, 7.5, 300
@@ -48,7 +48,8 @@ def within_a_unit(star: Path, group: str) -> Path:
     nearest = (mates[:, :, 2] @ np.array([0.3, 0.5, 0.8])).argmax(axis=1)
     chosen = torch.from_numpy(mates[np.arange(COUNT), nearest])
     target = star.with_name("unit.star")
-    write_particles(target, table.with_poses(*matrix_to_euler(chosen).numpy().T, *poses.origins.T))
+    turned = Poses(matrix_to_euler(chosen).numpy(), poses.origins)
+    write_particles(target, table.with_fields(**turned.fields))
     return target
 
 

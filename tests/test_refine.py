@@ -21,8 +21,8 @@ from vitreous.io.star import read_star, write_star
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.math.rotations import angular_distance, euler_to_matrix
 from vitreous.math.symmetry import point_group
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.report.validation import write_validation_report
 from vitreous.schedules.refine.gold import claimed
 from vitreous.validate.fsc import fsc, resolution_at
@@ -93,7 +93,7 @@ def test_outputs(job: Path, stack: Path) -> None:
         assert volume.shape == (BOX,) * 3 and pixel_size == pytest.approx(PIXEL)
     assert (job / "fsc.xml").is_file()
     after = read_particles(job / "particles.star")
-    halves = after.block.frame["rlnRandomSubset"].cast(pl.Int64).to_numpy()
+    halves = after.half
     own = read_star(stack)["particles"].frame["rlnRandomSubset"].cast(pl.Int64).to_numpy()
     assert np.array_equal(halves, own)
     assert write_validation_report(job).stat().st_size > 10_000

@@ -19,12 +19,12 @@ from vitreous.errors import OptionError
 from vitreous.imaging.masks import soft_sphere
 from vitreous.io.models import read_volume
 from vitreous.io.mrc import write_map
-from vitreous.io.star import write_star
 from vitreous.jobs.refine.begin import begin, brought_poses, lowpass_warnings
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.math.gaussians import gaussian_sum
-from vitreous.particles.poses import ANGLES
-from vitreous.particles.table import ParticleTable, read_particles
+from vitreous.particles.files import read_particles, write_particles
+from vitreous.particles.particle_set import ParticleSet
+from vitreous.particles.poses import ANGLES, Poses, read_origins, read_poses
 from vitreous.report.trust import refinement_trust
 from vitreous.runs.folder import ignore
 from vitreous.schedules.refine.choice import Choice, Start, first_of_the_best
@@ -47,14 +47,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def with_angles(stack: Path, name: str, order: np.ndarray | None) -> Path:
     """The table with its poses given to other particles, or without any."""
     table = read_particles(stack)
-    frame = table.block.frame
     if order is None:
-        frame = frame.drop(ANGLES)
+        posed = table.without(*ANGLES)
     else:
-        frame = frame.with_columns(*(frame[column][order] for column in ANGLES))
+        angles = read_poses(table).angles[order]
+        posed = table.with_fields(**Poses(angles, read_origins(table)).fields)
     path = stack.parent / name
-    blocks = [block for block in (table.optics_block, table.block.with_frame(frame)) if block]
-    write_star(path, blocks)
+    write_particles(path, posed)
     return path
 
 
@@ -114,14 +113,14 @@ def result_of(job: Path) -> dict:
     return found
 
 
-def table_with(stack: Path, **columns: np.ndarray) -> ParticleTable:
-    return read_particles(stack).with_cells(**columns)
+def table_with(stack: Path, **columns: np.ndarray) -> ParticleSet:
+    return read_particles(stack).with_fields(**columns)
 
 
 def test_angles_of_one_view_are_no_poses(stack: Path) -> None:
     """As 2D classification leaves them: turned in the plane only."""
     zero, psi = np.zeros(COUNT), np.linspace(0, 350, COUNT)
-    flat = table_with(stack, rlnAngleRot=zero, rlnAngleTilt=zero, rlnAnglePsi=psi)
+    flat = table_with(stack, rot=zero, tilt=zero, psi=psi)
     assert brought_poses(flat) is None
     assert brought_poses(read_particles(stack)) is not None
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import simulated
+from star_samples import particle_blocks
 
 from vitreous.config.simulate import SimulateConfig
 from vitreous.imaging.ctf import Defocus, Optics
@@ -18,13 +19,12 @@ from vitreous.imaging.project import map_to_cube
 from vitreous.imaging.simulate import clean_images
 from vitreous.io.mrc import read_map, write_map
 from vitreous.io.star import StarBlock, write_star
-from vitreous.jobs.simulate import particle_blocks, random_poses
+from vitreous.jobs.simulate import random_poses
 from vitreous.math.fourier import frequency_radius, to_fourier
 from vitreous.math.rotations import euler_to_matrix
 from vitreous.math.symmetry import point_group
-from vitreous.particles.columns import numbers
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.reconstruct.backproject import PosedImages, reconstruct_at_poses
 from vitreous.validate.fsc import fsc, resolution_at
 
@@ -75,8 +75,8 @@ def test_simulated_stack_reconstructs_in_relion_and_here(relion: Find, tmp_path:
     assert (theirs * truth).sum() > 0
 
     table = read_particles(star)
-    columns = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst")
-    rot, tilt, psi, x, y = (torch.from_numpy(numbers(table.block, c, star).copy()) for c in columns)
+    columns = (table.rot, table.tilt, table.psi, table.origin_x, table.origin_y)
+    rot, tilt, psi, x, y = (torch.from_numpy(values.copy()) for values in columns)
     ctf = (table.defocus_u, table.defocus_v, table.defocus_angle, table.phase_shift)
     group = table.optics[0]
     posed = PosedImages(

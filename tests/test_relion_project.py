@@ -14,9 +14,9 @@ from conftest import simulated
 from vitreous.cli import app
 from vitreous.io.mrc import read_map, write_map
 from vitreous.io.star import read_star, write_star
+from vitreous.particles.files import read_particles, write_particles
 from vitreous.particles.image_files import name_from
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles, write_particles
 
 BOX, PIXEL, COUNT = 32, 8.0, 300
 
@@ -81,7 +81,7 @@ def test_relion_reads_what_a_job_writes(
         app([job, *words, "--out", str(here / out), "--overwrite"])
     star = out if one_file else f"{out}/particles.star"
     relion_reads(program, root, star)
-    names = read_particles(root / star).block.frame["rlnImageName"]
+    names = read_particles(root / star).image_name
     folder = f"Vitreous/{job}{inside}/particles" if job == "subtract" else "Extract/job010/p"
     assert names.str.contains(rf"^\d{{6}}@{folder}\.mrcs$").all()
 
@@ -89,7 +89,7 @@ def test_relion_reads_what_a_job_writes(
 def test_names_lead_to_the_images_from_every_folder(root: Path, tmp_path: Path) -> None:
     table = read_particles(root / PARTICLES)
     first = open_images(table).read(np.array([0]))
-    given = table.block.frame["rlnImageName"].to_list()
+    given = table.image_name.to_list()
     for folder, kept in (
         (root, True),
         (root / "a" / "b" / "c", True),
@@ -100,7 +100,7 @@ def test_names_lead_to_the_images_from_every_folder(root: Path, tmp_path: Path) 
         write_particles(folder / "q.star", table)
         again = read_particles(folder / "q.star")
         assert (open_images(again).read(np.array([0])) == first).all()
-        names = again.block.frame["rlnImageName"].to_list()
+        names = again.image_name.to_list()
         assert (names == given) == kept
         if not kept:
             assert names[0] == f"000001@{(root / 'Extract/job010/p.mrcs').resolve()}"

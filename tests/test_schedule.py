@@ -17,8 +17,8 @@ from vitreous.errors import InputError
 from vitreous.imaging.polar import polar_grid
 from vitreous.jobs.abinit import checks
 from vitreous.jobs.abinit.abinit import run_abinit
+from vitreous.particles.files import read_particles
 from vitreous.particles.grid import Grid, common_grid
-from vitreous.particles.table import read_particles
 from vitreous.schedules.abinit.memory import memory_plan
 from vitreous.schedules.abinit.schedule import (
     angular_step,

@@ -21,10 +21,10 @@ from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
 from vitreous.jobs.particles.select import Selection, class_list, run_select
 from vitreous.math.rotations import euler_to_matrix
 from vitreous.particles.expression import fulfilled
+from vitreous.particles.files import read_particles
 from vitreous.particles.groups import halves, regrouped
 from vitreous.particles.micrographs import positions
 from vitreous.particles.poses import read_coordinates, read_origins
-from vitreous.particles.table import read_particles
 from vitreous.validate.class_quality import ClassRecord, class_qualities
 from vitreous.validate.particles.duplicates import redundant
 

@@ -15,16 +15,18 @@ from conftest import simulated
 from vitreous.config.abinit import AbinitConfig
 from vitreous.errors import OptionError
 from vitreous.io.mrc import read_map
-from vitreous.jobs.abinit.abinit import run_abinit, with_effort
+from vitreous.jobs.abinit.abinit import run_abinit
+from vitreous.jobs.abinit.begin import with_effort
 from vitreous.math.gaussians import gaussian_sum
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.runs.folder import ignore
 from vitreous.schedules.abinit import several
 from vitreous.schedules.abinit.context import first_state
 from vitreous.schedules.abinit.schedule import batches, split_steps, starts_of
 from vitreous.schedules.abinit.searched import AbinitInputs, context_of
-from vitreous.schedules.abinit.splitting import split_classes
+from vitreous.schedules.abinit.splitting import labels_of, split_classes
+from vitreous.validate.labels import contingency, matched
 
 EACH = 300
 FEW = {"initial_iterations": 2, "between_iterations": 2, "final_iterations": 1}
@@ -38,37 +40,48 @@ def molecule(seed: int) -> torch.Tensor:
     return gaussian_sum(points, np.ones(16), 10.0, BOX, PIXEL).float()
 
 
-@pytest.fixture(scope="module")
-def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two molecules, one after the other."""
-    folder = tmp_path_factory.mktemp("mixture")
-    return stack(folder, (EACH, EACH), made=lambda kind: molecule(1 + kind), snr=0.5, seed=1)
+def mixture(folder: Path, molecules: int) -> Path:
+    """So many molecules, one after the other."""
+    counts = (EACH,) * molecules
+    return stack(folder, counts, made=lambda kind: molecule(1 + kind), snr=0.5, seed=1)
 
 
-@pytest.mark.slow
-def test_a_class_of_two_molecules_is_split_where_another_is_empty(mixture: Path) -> None:
-    config = AbinitConfig(mixture, out=Path("o"), classes=2, final_resolution=20.0)
-    table = read_particles(mixture)
+def split_from_one_map(star: Path, held: int, classes: int) -> tuple[np.ndarray, list[dict]]:
+    """Labels found from what a search is stuck with: one map of so many molecules, else nothing."""
+    config = AbinitConfig(star, out=Path("o"), classes=classes, final_resolution=20.0)
+    table = read_particles(star)
     task = AbinitInputs(
         config, table, open_images(table), 180.0, torch.device("cpu"), Path("o"), ""
     )
     context = context_of(task, ignore)
     state = first_state(context, 0)
-    # What the search is stuck with: one map of both molecules, and one of nothing.
-    scale = state.maps[0].norm() / molecule(1).norm()
-    merged = scale * (molecule(1) + molecule(2)) / 2
-    state = replace(
-        state,
-        maps=torch.stack([merged, torch.zeros_like(merged)]),
-        rings=context.frame.rings_at(20.0),
-    )
-    split, _ = split_classes(context, state, ignore)
-    places = context.places(20.0)
-    every = torch.arange(len(table))
-    best = context.search(split, every, split.noise, places, accumulate=False).best
-    labels = best.map_probability.argmax(dim=1).numpy()
-    right = np.mean(labels == np.repeat([0, 1], EACH))
-    assert max(right, 1 - right) > 0.9
+    merged = torch.stack([molecule(1 + kind) for kind in range(held)]).mean(dim=0)
+    maps = torch.zeros_like(state.maps)
+    maps[0] = merged * state.maps[0].norm() / molecule(1).norm()
+    told: list[dict] = []
+    state = replace(state, maps=maps, rings=context.frame.rings_at(20.0))
+    _, adaptive = split_classes(context, state, told.append)
+    return labels_of(adaptive).numpy(), told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("molecules,classes", [(2, 2), (3, 3), (3, 4)])
+def test_a_class_of_several_molecules_is_split_where_others_are_empty(
+    tmp_path: Path, molecules: int, classes: int
+) -> None:
+    labels, told = split_from_one_map(mixture(tmp_path, molecules), molecules, classes)
+    held = labels >= 0
+    truth = np.repeat(np.arange(molecules), EACH)
+    _, right = matched(contingency(truth[held], labels[held], classes))
+    assert right * held.mean() > 0.9
+    assert any(event["event"] == "split" and event["kept"] for event in told)
+
+
+@pytest.mark.slow
+def test_a_class_of_one_molecule_stays_whole_after_two_attempts(tmp_path: Path) -> None:
+    labels, told = split_from_one_map(mixture(tmp_path, 1), 1, 2)
+    assert [event["kept"] for event in told] == [False, False]
+    assert np.mean(labels == 0) > 0.95
 
 
 def test_a_class_is_split_over_rising_resolution_with_its_own_particles_alone() -> None:

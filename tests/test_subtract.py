@@ -23,10 +23,10 @@ from vitreous.jobs.particles.subtract import run_subtract
 from vitreous.math.fourier import frequency_radius, to_fourier
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix
+from vitreous.particles.files import read_particles
 from vitreous.particles.micrographs import positions
 from vitreous.particles.poses import read_coordinates, read_poses
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 
 BOX, PIXEL, COUNT = 32, 8.0, 40
 

@@ -28,10 +28,10 @@ from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.particles.select import run_select
 from vitreous.jobs.particles.steps import select
 from vitreous.jobs.particles.subtract import run_subtract
-from vitreous.particles.columns import truths, whole_numbers
+from vitreous.particles.files import read_particles, write_particles
 from vitreous.particles.micrographs import coordinate_pixels
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import ParticleTable, read_particles, write_particles
 from vitreous.validate.fsc import fsc
 
 Relion = Callable[[str], str]
@@ -85,12 +85,12 @@ def test_whole_numbers_may_be_written_as_reals(small: Path, one: str, two: str) 
     table = read_particles(rewritten(star, "r.star", {"rlnImageSize": f"{16:.6f}"}))
     assert [g.box for g in table.optics] == [16, 16]
     assert table.group.tolist() == [0, 1] * 6
-    assert whole_numbers(table.block, "rlnRandomSubset", star).tolist() == [1, 2] * 6
+    assert table.half.tolist() == [1, 2] * 6
     for condition in ("rlnVoltage > 250", "rlnOpticsGroupName == 'a'", "rlnOpticsGroup == 1"):
         kept = select(table, Criteria(where=(condition,))).table
         assert kept.index_in_stack.tolist() == [0, 2, 4, 6, 8, 10]
-    cut = table.with_boxes({1: 12}).optics_block
-    assert cut is not None and cut.frame["rlnImageSize"].to_list() == ["12", f"{16:.6f}"]
+    cut = table.with_boxes({1: 12}).written.frames[0]
+    assert cut["rlnImageSize"].to_list() == ["12", f"{16:.6f}"]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_truths_are_read_however_they_are_written(small: Path) -> None:
     cells = ["1", "0", "true", "False", "1.000000", "0.0", "T", "f", "Yes", "no", "1e0", "TRUE"]
     table = read_particles(rewritten(small, "q.star", rlnCtfDataArePhaseFlipped=cells))
     wanted = [c[0].lower() in "1ty" for c in cells]
-    assert truths(table.block, "rlnCtfDataArePhaseFlipped", small).tolist() == wanted
+    assert table.phase_flipped.tolist() == wanted
     assert table.state.flipped.tolist() == wanted
 
 
@@ -129,7 +129,7 @@ def test_folders_with_odd_names(small: Path, folder: str, tmp_path: Path) -> Non
     assert open_images(read_particles(star)).read(np.array([3])).shape == (1, 16, 16)
     (tmp_path / "out").mkdir()
     write_particles(tmp_path / "out" / "q.star", read_particles(star))
-    assert read_particles(tmp_path / "out" / "q.star").block.frame["rlnImageName"][3] == names[3]
+    assert read_particles(tmp_path / "out" / "q.star").image_name[3] == names[3]
 
 
 def test_names_that_are_not_utf8(small: Path, tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_binned_movies_do_not_tell_the_micrographs_pixel(small: Path, tmp_path: 
 # ---- the CTF
 
 
-def closed_form(table: ParticleTable, metric: np.ndarray) -> np.ndarray:
+def closed_form(table: ParticleSet, metric: np.ndarray) -> np.ndarray:
     """CTF by the formula of the conventions, in numpy; frequencies (x, y) in 1/angstrom."""
     group = table.optics[0]
     volts = group.voltage * 1e3
@@ -441,7 +441,7 @@ def test_subtraction_from_premultiplied_images(
     assert np.abs(difference).std() < 0.01 * np.abs(np.fft.fft2(wanted))[:, held].std()
 
 
-def ctf_refined(star: Path, out: Path, truth: Path) -> tuple[ParticleTable, dict]:
+def ctf_refined(star: Path, out: Path, truth: Path) -> tuple[ParticleSet, dict]:
     config = CtfRefineConfig(star, out=out, map=truth, defocus=True)
     job = run_ctf_refine(config)
     return read_particles(job / "particles.star"), json.loads((job / "result.json").read_text())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from star_samples import particle_blocks
 
 from vitreous.config.simulate import SimulateConfig
 from vitreous.imaging.ctf import Optics, ctf_phase, electron_wavelength
@@ -15,7 +16,7 @@ from vitreous.imaging.project import image_frequencies
 from vitreous.imaging.simulate import Views
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import write_star
-from vitreous.jobs.simulate import particle_blocks, random_poses
+from vitreous.jobs.simulate import random_poses
 from vitreous.math.fourier import frequency_radius, to_real
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.reconstruct.backproject import PosedImages

@@ -25,8 +25,8 @@ from vitreous.io.star import read_star, write_star
 from vitreous.jobs.particles.classes import read_classes
 from vitreous.jobs.volumes.info import map_info
 from vitreous.particles.expression import fulfilled
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.report.record import read_result
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.runs.log import read_events

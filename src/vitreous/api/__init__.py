@@ -2,9 +2,9 @@
 
 ``run_NAME`` takes the configuration that the command's options are made from, reads files and
 writes what the command writes.  NAME is what it wraps: a function on arrays and tables.
-``abinit``, ``refine``, ``reconstruct``, ``ctf_refine``, ``model_check`` and ``demo`` go from files
-to files, so theirs are one and the same.  The verbs of
-``vitreous map`` are in :mod:`vitreous.api.map`.
+``abinit``, ``refine``, ``reconstruct``, ``ctf_refine``, ``model_check``, ``plan`` and ``demo`` go
+from files to files, so theirs are one and the same.  The verbs of ``vitreous map`` are in
+:mod:`vitreous.api.map`.
 """
 
 from __future__ import annotations
@@ -55,11 +55,12 @@ from vitreous.jobs.particles.select import run_select
 from vitreous.jobs.particles.steps import select
 from vitreous.jobs.particles.subtract import run_subtract
 from vitreous.jobs.particles.subtraction import subtract
+from vitreous.jobs.plan.plan import Plan, run_plan
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.simulate import run_simulate, simulate
+from vitreous.particles.files import read_particles, write_particles
 from vitreous.particles.stack import open_images
 from vitreous.particles.symmetry_expansion import expand_symmetry
-from vitreous.particles.table import read_particles, write_particles
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.schedules.class3d.references import Reference, read_reference
 from vitreous.validate.anisotropy import conical_fsc as anisotropy
@@ -72,6 +73,7 @@ model_check = run_model_check
 refine = run_refine
 ctf_refine = run_ctf_refine
 demo = run_demo
+plan = run_plan
 
 __all__ = [
     "AbinitConfig",
@@ -89,6 +91,7 @@ __all__ = [
     "LocalResolutionConfig",
     "Mask",
     "ModelCheckConfig",
+    "Plan",
     "PostprocessConfig",
     "ReconstructConfig",
     "Reference",
@@ -114,6 +117,7 @@ __all__ = [
     "model_check",
     "open_half_maps",
     "open_images",
+    "plan",
     "postprocess",
     "read_map",
     "read_particles",
@@ -130,6 +134,7 @@ __all__ = [
     "run_expand_symmetry",
     "run_local_resolution",
     "run_model_check",
+    "run_plan",
     "run_postprocess",
     "run_reconstruct",
     "run_refine",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 
-from vitreous.cli import ctf, maps, particles, search, volumes
+from vitreous.cli import ctf, maps, particles, plan, search, volumes
 from vitreous.cli.app import BAD_INPUT, app, arrange_commands
 from vitreous.cli.failures import interruption_line, line_of, number_of
 from vitreous.interruption import end_at_once, raise_on_signals
@@ -17,6 +17,7 @@ __all__ = [
     "main",
     "maps",
     "particles",
+    "plan",
     "search",
     "volumes",
 ]

@@ -32,7 +32,10 @@ app = App(
 
 _PANELS = {
     "Particles": ("check", "select", "expand-symmetry", "subtract"),
-    "From particles to maps": ("abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),
+    "From particles to maps": (
+        *("abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),
+        "plan",
+    ),
     "Maps": (
         *("postprocess", "local-resolution", "anisotropy", "symmetry", "compare", "model-check"),
         "map",

@@ -112,7 +112,7 @@ class LocalResolutionConfig(DeviceOptions, OfHalfMaps):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnisotropyConfig(OfHalfMaps):
+class AnisotropyConfig(DeviceOptions, OfHalfMaps):
     """Resolution by direction from two half-maps, and how evenly the particles' views are spread.
 
     Attributes
@@ -141,7 +141,7 @@ class _OneMap(JobOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SymmetryConfig(ThreadOptions, _OneMap):
+class SymmetryConfig(DeviceOptions, _OneMap):
     """Test a map for point groups, lay it on their axes and impose one.
 
     Attributes
@@ -197,7 +197,7 @@ class _MapAndTruth(JobOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig(ThreadOptions, _MapAndTruth):
+class CompareConfig(DeviceOptions, _MapAndTruth):
     """Compare a map with the truth after aligning it over rotation, shift and hand.
 
     Attributes
@@ -294,7 +294,7 @@ class _ModelAndMap(JobOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelCheckConfig(ThreadOptions, _ModelAndMap):
+class ModelCheckConfig(DeviceOptions, _ModelAndMap):
     """How well an atomic model and a map agree.
 
     Attributes

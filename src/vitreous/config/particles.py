@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.config.shared import DeviceOptions, JobOptions, OfParticles, ThreadOptions
+from vitreous.config.shared import DeviceOptions, JobOptions, OfParticles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +196,7 @@ class SubtractConfig(SubtractOptions, _Subtracted):
 
 
 @dataclass(frozen=True)
-class CheckConfig(ThreadOptions, OfParticles):
+class CheckConfig(DeviceOptions, OfParticles):
     """Look at particles before a job: what is wrong with them, and what would suit them.
 
     Attributes

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.config.shared import JobOptions, ThreadOptions
+from vitreous.config.shared import DeviceOptions, JobOptions, ThreadOptions
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class _Model(JobOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateConfig(ThreadOptions, _Model):
+class SimulateConfig(DeviceOptions, _Model):
     """Particle images of a model or map, with their true poses.
 
     Attributes

@@ -14,9 +14,9 @@ from vitreous.engine.images import Frame
 from vitreous.engine.junk import noise_probability
 from vitreous.engine.local_pass import PoseMatrices
 from vitreous.math.rotations import matrix_to_euler
-from vitreous.particles.contrast import SCALE
 from vitreous.particles.grid import Grid
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
+from vitreous.particles.poses import Poses
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def assignments_at(
     )
 
 
-def input_record(table: ParticleTable, grid: Grid) -> dict[str, Any]:
+def input_record(table: ParticleSet, grid: Grid) -> dict[str, Any]:
     """For result.json: what the particles are, and the grid of the maps that they are beside."""
     groups = [
         {**asdict(group), "particles": int((table.group == number).sum())}
@@ -133,44 +133,36 @@ def input_record(table: ParticleTable, grid: Grid) -> dict[str, Any]:
     }
 
 
-def _class_posteriors(found: ParticleAssignments) -> dict[str, Float[np.ndarray, " n"]]:
-    """Columns of particles.star that tell of each class, where there are several."""
-    if found.by_map.shape[1] == 1:
-        return {}
-    return {f"vitreousClassPosterior{n}": p for n, p in enumerate(found.by_map.T, 1)}
+def _class_posteriors(found: ParticleAssignments) -> dict[str, Float[np.ndarray, "n k"]]:
+    """Field of particles.star that tells of each class, where there are several."""
+    return {"class_posteriors": found.by_map} if found.by_map.shape[1] > 1 else {}
 
 
 def _contrasts(
-    table: ParticleTable, found: ParticleAssignments
+    table: ParticleSet, found: ParticleAssignments
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """Column of particles.star with the contrast of its optics group, where there are several."""
+    """Field of particles.star with the contrast of its optics group, where there are several."""
     several = len(found.contrast) > 1
-    return {SCALE: found.contrast[table.group].astype(np.float64)} if several else {}
+    return {"scale": found.contrast[table.group].astype(np.float64)} if several else {}
 
 
 def posed_table(
-    table: ParticleTable, found: ParticleAssignments, classes: Int[np.ndarray, " n"]
-) -> ParticleTable:
+    table: ParticleSet, found: ParticleAssignments, classes: Int[np.ndarray, " n"]
+) -> ParticleSet:
     """Table with the poses and classes (from 1) of all particles, and what is known of them."""
-    return table.with_poses(
-        rot=found.angles[:, 0],
-        tilt=found.angles[:, 1],
-        psi=found.angles[:, 2],
-        origin_x=found.origins[:, 0],
-        origin_y=found.origins[:, 1],
-        extra={
-            "rlnClassNumber": classes,
-            "rlnMaxValueProbDistribution": found.probability,
-            "rlnLogLikeliContribution": found.log_evidence,
-            "vitreousNoiseProbability": found.noise_probability,
-            "vitreousJunkProbability": found.junk_probability,
-            **_class_posteriors(found),
-            **_contrasts(table, found),
-        },
+    return table.with_fields(
+        **Poses(found.angles, found.origins).fields,
+        class_number=classes,
+        posterior=found.probability,
+        log_likelihood=found.log_evidence,
+        noise_posterior=found.noise_probability,
+        junk_posterior=found.junk_probability,
+        **_class_posteriors(found),
+        **_contrasts(table, found),
     )
 
 
-def noise_record(table: ParticleTable, found: ParticleAssignments) -> list[dict[str, Any]]:
+def noise_record(table: ParticleSet, found: ParticleAssignments) -> list[dict[str, Any]]:
     """For result.json: each optics group's noise as far as its pixels hold it, and contrast."""
     return [
         {

@@ -20,7 +20,7 @@ from vitreous.engine.searches.tiles import Tiling
 from vitreous.engine.state import SearchState
 from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid
 from vitreous.particles.groups import image_numbers
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 
 SMALL_BOX = 96
 """Largest working box whose maps are handled on one core: more gain little, and lose much where
@@ -31,7 +31,7 @@ another program keeps them busy."""
 class Search(ABC):
     """The data of a search; its job says how finely all orientations and shifts are sampled."""
 
-    table: ParticleTable
+    table: ParticleSet
     frame: Frame
     images: RingImages
     operators: Float[Tensor, "s 3 3"]

@@ -19,7 +19,7 @@ from vitreous.imaging.polar import PolarGrid, polar_grid
 from vitreous.math.fourier import good_box
 from vitreous.particles.grid import Grid
 from vitreous.particles.optics import OpticsGroup
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -122,13 +122,13 @@ def optics_of(group: OpticsGroup) -> Optics:
 
 
 def defocus_of(
-    table: ParticleTable, rows: Int[np.ndarray, " n"], *, phase_flipped: bool = False
+    table: ParticleSet, rows: Int[np.ndarray, " n"], *, phase_flipped: bool = False
 ) -> Defocus:
     """What the CTF needs of some particles, of a table that has it.
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     rows : int array
     phase_flipped : bool
         Take the phases of all images as flipped, whatever the table says, but for those that were
@@ -175,7 +175,7 @@ class CtfMode:
 
 
 def particle_ctf(
-    table: ParticleTable, rows: np.ndarray, optics: Optics, points: Tensor, mode: CtfMode
+    table: ParticleSet, rows: np.ndarray, optics: Optics, points: Tensor, mode: CtfMode
 ) -> Tensor:
     """CTF of some particles at frequencies (x, y) in 1/angstrom; one without CTF columns."""
     if table.defocus_u is None:

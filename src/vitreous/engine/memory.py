@@ -21,7 +21,7 @@ from vitreous.math.so3 import order_for, orientations_at
 from vitreous.ops.precision import product_dtype
 from vitreous.ops.threads import workers_on
 from vitreous.particles.loader import Room
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 
 _LIBRARIES = 0.45e9
 """Bytes of Python and what it loads."""
@@ -34,6 +34,9 @@ _RESERVE = 0.1
 
 IMAGES: Final = "images"
 """Name of the images of a search, or a refinement, among what takes memory."""
+
+ON_HOST: Final = ("libraries and tables", "compiled code", "reading")
+"""Parts of what a job takes that lie on the host, whatever its device."""
 
 _LARGEST_TILE = 100_000_000
 """The most scores that a GPU is given at once."""
@@ -180,7 +183,7 @@ def search_memory(
     options: SearchOptions,
     classes: int,
     step: float,
-    table: ParticleTable,
+    table: ParticleSet,
     frame: Frame,
     operators: int,
     device: torch.device,
@@ -215,7 +218,7 @@ def search_memory(
 
 
 def refine_plan(
-    options: MemoryOptions, table: ParticleTable, shells: int, device: torch.device
+    options: MemoryOptions, table: ParticleSet, shells: int, device: torch.device
 ) -> MemoryPlan:
     """Reckon what a refinement will hold at its fullest, in the last pass."""
     largest_box = max(group.box for group in table.optics)

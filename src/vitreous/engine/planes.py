@@ -14,8 +14,8 @@ from vitreous.engine.transforms import ImageTransforms
 from vitreous.imaging.project import image_frequencies
 from vitreous.math.fourier import plane_frequencies, to_fourier
 from vitreous.particles.loader import Room, TransformCache
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def half_plane(shells: int) -> HalfPlane:
 
 
 def load_planes(
-    table: ParticleTable,
+    table: ParticleSet,
     source: ImageSource,
     frame: Frame,
     device: torch.device,

@@ -24,8 +24,8 @@ from vitreous.engine.images import (
 from vitreous.imaging.ctf import Optics
 from vitreous.math.fourier import resample
 from vitreous.particles.loader import TransformCache
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource, normalise
-from vitreous.particles.table import ParticleTable
 
 Transform = Callable[[Float[Tensor, "n b b"]], Complex[Tensor, "n ..."]]
 """From masked images to what is kept of them."""
@@ -45,7 +45,7 @@ class ImageReader:
     masked noise the power that it has in the frame's field.
     """
 
-    table: ParticleTable
+    table: ParticleSet
     source: ImageSource
     frame: Frame
 

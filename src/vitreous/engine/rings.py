@@ -14,8 +14,8 @@ from vitreous.engine.transforms import ImageTransforms
 from vitreous.imaging.polar import PolarGrid, polar_matrix, to_polar
 from vitreous.ops.angular import thinned
 from vitreous.particles.loader import Room, TransformCache
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RingImages(ImageTransforms):
 
 
 def load_rings(
-    table: ParticleTable,
+    table: ParticleSet,
     source: ImageSource,
     frame: Frame,
     device: torch.device,

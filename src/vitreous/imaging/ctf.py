@@ -40,9 +40,9 @@ class Optics:
     beam_tilt : tuple of float
         Beam tilt along x and y, mrad.
     magnification : tuple of float
-        rlnMagMat00, 01, 10, 11: image frequencies k are read at M k.
+        M00, M01, M10, M11: image frequencies k are read at M k.
     odd_zernike, even_zernike : tuple of float
-        Further aberrations, as in rlnOddZernike and rlnEvenZernike.
+        Further aberrations: Zernike coefficients as RELION has them.
     """
 
     voltage: float
@@ -112,7 +112,7 @@ class Defocus:
 
 
 def magnified(points: Float[Tensor, "*p 2"], optics: Optics) -> Float[Tensor, "*p 2"]:
-    """Image frequencies (x, y) carried to the undistorted frame by rlnMagMat."""
+    """Image frequencies (x, y) carried to the undistorted frame by the magnification matrix."""
     if optics.magnification == (1.0, 0.0, 0.0, 1.0):
         return points
     matrix = torch.tensor(optics.magnification, dtype=points.dtype, device=points.device)
@@ -171,7 +171,7 @@ def contrast_transfer(
     sin(pi lambda df k^2 - pi/2 Cs lambda^3 k^4 + asin(w) + phase shift) with
     df = (U + V + (U - V) cos 2(theta - angle)) / 2: Rohou & Grigorieff, J. Struct. Biol. 192,
     216 (2015), equations 3 to 5, in RELION's sign.  Even Zernike terms are taken from the argument,
-    as RELION adds them to its negative.  rlnCtfScalefactor and rlnCtfBfactor multiply the sine as
+    as RELION adds them to its negative.  The scale and the B-factor multiply the sine as
     ``relion_project`` has it.
     """
     phase = ctf_phase(frequencies, defocus, optics)

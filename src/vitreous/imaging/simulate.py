@@ -50,6 +50,10 @@ class Views:
         """Some of the particles."""
         return Views(self.matrices[part], self.origins[part], self.defocus.take(part))
 
+    def to(self, device: torch.device) -> Views:
+        """The same on another device."""
+        return Views(self.matrices.to(device), self.origins.to(device), self.defocus.to(device))
+
 
 def random_matrices(count: int, kind: str, rng: np.random.Generator) -> Float[Tensor, "n 3 3"]:
     """Orientations uniform on SO(3), or ``preferred``.
@@ -80,11 +84,11 @@ def clean_images(
 ) -> Float[Tensor, "n box box"]:
     """Noise-free images: slice, CTF, coma and shift; anisotropic magnification moves the slice.
 
-    Image frequencies k read the volume, the CTF and the coma at M k with M the rlnMagMat; the
-    shift is that of the recorded image.  Frequencies that the cube does not hold stay empty.
-    A frequency step of the images is ``steps`` of the map's where their fields of view differ; they
-    are then as bright as if both were in noise of one standard deviation a pixel.  ``read`` is the
-    interpolation, or a faster one.
+    Image frequencies k read the volume, the CTF and the coma at M k with M the magnification
+    matrix; the shift is that of the recorded image.  Frequencies that the cube does not hold stay
+    empty.  A frequency step of the images is ``steps`` of the map's where their fields of view
+    differ; they are then as bright as if both were in noise of one standard deviation a pixel.
+    ``read`` is the interpolation, or a faster one.
     """
     frequencies = image_frequencies(box, cube.data.device)
     x, y = frequencies.unbind(-1)
@@ -122,7 +126,8 @@ def noisy(
     """Images in white noise of standard deviation 1, the signal scaled to ``snr``.
 
     SNR is the mean variance of the noise-free images (after the CTF, over the whole box) over
-    that of the noise: one noise level for the whole data set, as in a micrograph.
+    that of the noise: one noise level for the whole data set, as in a micrograph.  It is drawn on
+    the host, so that every device gets the same.
     """
-    noise = torch.randn(clean.shape, generator=generator)
+    noise = torch.randn(clean.shape, generator=generator).to(clean)
     return clean * (snr / signal_variance) ** 0.5 + noise

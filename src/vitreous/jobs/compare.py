@@ -19,7 +19,7 @@ from vitreous.io.models import read_volume
 from vitreous.io.mrc import read_map, write_map
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.runs.folder import OnEvent, ignore
-from vitreous.runs.options import on_its_threads
+from vitreous.runs.options import deterministic, device_for, on_its_threads
 from vitreous.runs.targets import inputs_of, spared
 from vitreous.validate.fsc import dip_warnings, fsc, resolution_at
 from vitreous.validate.truth import align
@@ -58,7 +58,7 @@ class Comparison:
     mask_diameter : float
         Angstrom.
     volume : tensor (n, n, n)
-        The map laid on the truth.
+        The map laid on the truth, on the device of both.
     aligned : Path or None
         Where it was written.
     warnings : tuple of str
@@ -112,6 +112,7 @@ def compare(
     Parameters
     ----------
     moving, truth : tensor (n, n, n)
+        On one device, where all is computed.
     pixel_size : float
         Of both, angstrom.
     mask_diameter : float, optional
@@ -127,12 +128,12 @@ def compare(
     """
     box = int(moving.shape[-1])
     width = box * pixel_size
-    diameter = checked_diameter(mask_diameter, width) or min(extent(truth, pixel_size), width)
+    diameter = checked_diameter(mask_diameter, width) or min(extent(truth.cpu(), pixel_size), width)
     on_event({"event": "progress", "stage": "aligning", "iteration": 0, "of": 1})
     alignment = align(moving, truth, pixel_size, finest=_FINEST)
     on_event({"event": "progress", "stage": "aligning", "iteration": 1, "of": 1})
-    mask = soft_sphere(box, diameter / 2 / pixel_size, _EDGE)
-    curve = fsc(alignment.volume * mask, truth * mask).numpy()
+    mask = soft_sphere(box, diameter / 2 / pixel_size, _EDGE, 3, truth.device)
+    curve = fsc(alignment.volume * mask, truth * mask).cpu().numpy()
     rot, tilt, psi = matrix_to_euler(torch.from_numpy(alignment.matrix)).tolist()
     x, y, z = (alignment.shift * pixel_size).tolist()
     return Comparison(
@@ -156,6 +157,7 @@ def compare(
 
 
 @on_its_threads
+@deterministic
 def run_compare(config: CompareConfig, on_event: OnEvent = ignore) -> Comparison:
     """Align a map to the truth and tell how far they agree; writes the aligned map.
 
@@ -171,7 +173,9 @@ def run_compare(config: CompareConfig, on_event: OnEvent = ignore) -> Comparison
     moving = cubic(array, config.map)
     box = int(moving.shape[-1])
     truth_array, own = read_volume(config.truth, box, pixel_size)
-    truth = on_grid(cubic(truth_array, config.truth), own, box, pixel_size)
-    found = compare(moving, truth, pixel_size, config.mask_diameter, on_event)
-    write_map(out, found.volume.numpy(), pixel_size)
+    truth = cubic(truth_array, config.truth)
+    device = device_for(config.device)
+    truth = on_grid(truth.to(device), own, box, pixel_size)
+    found = compare(moving.to(device), truth, pixel_size, config.mask_diameter, on_event)
+    write_map(out, found.volume.cpu().numpy(), pixel_size)
     return replace(found, aligned=out)

@@ -26,11 +26,15 @@ from vitreous.imaging.simulate import (
 )
 from vitreous.io.models import density, is_model, read_model
 from vitreous.io.mrc import read_map, stack_writer, write_map
-from vitreous.io.star import StarBlock, write_star
 from vitreous.math.fourier import crop_or_pad, good_box, resample_map
 from vitreous.math.rotations import matrix_to_euler
+from vitreous.particles.files import new_particles
+from vitreous.particles.image_files import ImageFiles
+from vitreous.particles.optics import OpticsGroup
+from vitreous.particles.particle_set import ParticleSet
+from vitreous.particles.poses import Poses
 from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
-from vitreous.runs.options import on_its_threads
+from vitreous.runs.options import deterministic_on, device_for, on_its_threads
 from vitreous.runs.record import job_record, write_record
 
 _BATCH = 256
@@ -97,76 +101,55 @@ def random_poses(config: SimulateConfig) -> Views:
     return Views(matrices, torch.from_numpy(origins).float(), defocus)
 
 
-def _column(values: np.ndarray) -> pl.Series:
-    return pl.Series([f"{value:.6f}" for value in values], dtype=pl.String)
-
-
-def particle_blocks(
-    config: SimulateConfig, views: Views, box: int, pixel_size: float
-) -> list[StarBlock]:
-    """STAR blocks in RELION 3.1's layout, with the true poses."""
+def described(
+    config: SimulateConfig, views: Views, box: int, pixel_size: float, path: Path
+) -> ParticleSet:
+    """Particles with the true poses, to be written to a path beside their images."""
     rng = np.random.default_rng([config.seed, 1])
-    angles = matrix_to_euler(views.matrices).numpy()
     origins = views.origins.double().numpy() * pixel_size
-    row = np.arange(config.n)
+    row, defocus = np.arange(config.n), views.defocus
     x, y = rng.uniform(box, _MICROGRAPH_PIXELS - box, size=(2, config.n))
-    optics = {
-        "rlnOpticsGroup": "1",
-        "rlnOpticsGroupName": "simulated",
-        "rlnVoltage": f"{config.voltage:g}",
-        "rlnSphericalAberration": f"{config.cs:g}",
-        "rlnAmplitudeContrast": f"{config.amplitude_contrast:g}",
-        "rlnImagePixelSize": f"{pixel_size:.6f}",
-        "rlnImageSize": str(box),
-        "rlnImageDimensionality": "2",
-    }
-    defocus = views.defocus
-    particles = pl.DataFrame(
-        {
-            "rlnImageName": [f"{i + 1:06d}@particles.mrcs" for i in row],
-            "rlnMicrographName": [f"mic{i // _MICROGRAPH_PARTICLES + 1:04d}.mrc" for i in row],
-            "rlnCoordinateX": _column(x),
-            "rlnCoordinateY": _column(y),
-            "rlnOpticsGroup": ["1"] * config.n,
-            "rlnDefocusU": _column(defocus.u.numpy()),
-            "rlnDefocusV": _column(defocus.v.numpy()),
-            "rlnDefocusAngle": _column(defocus.angle.numpy()),
-            "rlnAngleRot": _column(angles[:, 0]),
-            "rlnAngleTilt": _column(angles[:, 1]),
-            "rlnAnglePsi": _column(angles[:, 2]),
-            "rlnOriginXAngst": _column(origins[:, 0]),
-            "rlnOriginYAngst": _column(origins[:, 1]),
-            "rlnRandomSubset": [str(1 + i % 2) for i in row],
-        }
+    lens = (config.voltage, config.cs, config.amplitude_contrast)
+    optics = OpticsGroup(1, "simulated", pixel_size, box, *lens)
+    files = ImageFiles.of_stack(Path("particles.mrcs"), config.n)
+    particles = new_particles(path, (optics,), np.zeros(config.n, dtype=np.int32), files)
+    micrographs = [f"mic{i // _MICROGRAPH_PARTICLES + 1:04d}.mrc" for i in row]
+    return particles.with_fields(
+        micrograph=pl.Series(micrographs),
+        x=x,
+        y=y,
+        defocus_u=defocus.u.double().numpy(),
+        defocus_v=defocus.v.double().numpy(),
+        defocus_angle=defocus.angle.double().numpy(),
+        **Poses(matrix_to_euler(views.matrices).numpy(), origins).fields,
+        half=1 + row % 2,
     )
-    return [
-        StarBlock("optics", pl.DataFrame({k: [v] for k, v in optics.items()})),
-        StarBlock("particles", particles),
-    ]
 
 
 def simulate_particles(
     volume: Float[Tensor, "n n n"], pixel_size: float, config: SimulateConfig, job: JobFolder
 ) -> None:
-    """Fill a folder with particles of a map."""
+    """Fill a folder with particles of a map, made on its device."""
     box = int(volume.shape[-1])
     optics = Optics(config.voltage, config.cs, config.amplitude_contrast)
     views = random_poses(config)
     cube = map_to_cube(volume[None], box // 2)
-    variance = mean_signal_variance(cube, views, optics, box, pixel_size)
+    there = views.to(volume.device)
+    variance = mean_signal_variance(cube, there, optics, box, pixel_size)
     generator = torch.Generator().manual_seed(config.seed)
     with stack_writer(job.path / "particles.mrcs", box, config.n, pixel_size) as stack:
         for start in range(0, config.n, _BATCH):
-            part = views.take(slice(start, start + _BATCH))
+            part = there.take(slice(start, start + _BATCH))
             clean = clean_images(cube, part, optics, box, pixel_size)
-            stack.append(noisy(clean, variance, config.snr, generator).numpy())
+            stack.append(noisy(clean, variance, config.snr, generator).cpu().numpy())
             done = min(start + _BATCH, config.n)
             job.tell(
                 {"event": "progress", "stage": "simulating", "iteration": done, "of": config.n}
             )
     scaled = volume * (config.snr / variance) ** 0.5
-    write_map(job.path / "truth.mrc", scaled.numpy(), pixel_size)
-    write_star(job.path / "particles.star", particle_blocks(config, views, box, pixel_size))
+    write_map(job.path / "truth.mrc", scaled.cpu().numpy(), pixel_size)
+    star = job.path / "particles.star"
+    described(config, views, box, pixel_size, star).written.write(star)
 
 
 def simulate_from(
@@ -174,10 +157,11 @@ def simulate_from(
 ) -> Path:
     """Simulate into a folder that holds nothing if anything fails."""
     _check(config)
+    device = device_for(config.device)
     volume, pixel_size = make_volume()
-    with job_folder("simulate", config, on_event) as job:
+    with deterministic_on(device), job_folder("simulate", config, on_event) as job:
         job.tell({"event": "start", "job": "simulate", "particles": config.n})
-        simulate_particles(volume, pixel_size, config, job)
+        simulate_particles(volume.to(device), pixel_size, config, job)
         write_record(job.path, {**job_record("simulate", config), "box": volume.shape[-1]})
         job.tell({"event": "done", "out": str(config.out)})
     return config.out / "particles.star"

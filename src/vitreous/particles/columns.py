@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -18,8 +16,6 @@ _TRUTHS = {"true": 1.0, "t": 1.0, "yes": 1.0, "false": 0.0, "f": 0.0, "no": 0.0}
 
 _LARGEST = 2.0**53
 """Whole numbers beyond it are not exact as reals."""
-
-Values = TypeVar("Values", bound=np.ndarray)
 
 
 def as_cells(name: str, values: np.ndarray) -> pl.Series:
@@ -90,55 +86,3 @@ def truths(block: StarBlock, name: str, path: Path) -> Bool[np.ndarray, " n"]:
     values = cells.cast(pl.Float64, strict=False).fill_null(words)
     _require(values.is_in([0.0, 1.0]).fill_null(False), block, name, path, "1 or 0")
     return values.to_numpy() == 1
-
-
-@dataclass(frozen=True)
-class JoinedBlocks:
-    """Particles beside their optics groups: a particle's own column counts before its group's.
-
-    Attributes
-    ----------
-    path : Path
-        The STAR file.
-    particles : StarBlock
-    optics : StarBlock or None
-        None for RELION 3.0 files.
-    row : int array (particles,)
-        Row of each particle's group in ``optics``; meaningless without it.
-    """
-
-    path: Path
-    particles: StarBlock
-    optics: StarBlock | None
-    row: Int[np.ndarray, " n"]
-
-    def _block_with(self, name: str) -> StarBlock | None:
-        blocks = (block for block in (self.particles, self.optics) if block is not None)
-        return next((block for block in blocks if name in block.frame.columns), None)
-
-    def _of_each(self, block: StarBlock, values: Values) -> Values:
-        return values if block is self.particles else values[self.row]
-
-    def frame(self) -> pl.DataFrame:
-        """All columns, as text."""
-        own = self.particles.frame
-        if self.optics is None:
-            return own
-        others = [name for name in self.optics.frame.columns if name not in own.columns]
-        return own.hstack(self.optics.frame.select(others)[self.row])
-
-    def numbers(self, name: str) -> Float[np.ndarray, " n"] | None:
-        """Read a column as numbers; None if neither block has it. Errors are as :func:`numbers`."""
-        block = self._block_with(name)
-        return None if block is None else self._of_each(block, numbers(block, name, self.path))
-
-    def truths(self, name: str) -> Bool[np.ndarray, " n"] | None:
-        """Read a column as :func:`truths`; None if neither block has it."""
-        block = self._block_with(name)
-        return None if block is None else self._of_each(block, truths(block, name, self.path))
-
-    def numbers_if_any(self, name: str) -> Float[np.ndarray, " n"] | None:
-        """Read a column as :func:`numbers_if_any`."""
-        block = self._block_with(name)
-        values = None if block is None else numbers_if_any(block, name)
-        return None if block is None or values is None else self._of_each(block, values)

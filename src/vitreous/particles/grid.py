@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 
 _ALIKE = 1e-3
 """Relative difference between pixel sizes that a map's header may make by rounding."""
@@ -47,7 +47,7 @@ class Grid:
         return self.box == other.box and abs(self.pixel_size / other.pixel_size - 1) <= _ALIKE
 
 
-def grids(table: ParticleTable) -> dict[Grid, int]:
+def grids(table: ParticleSet) -> dict[Grid, int]:
     """Grids of the images, and how many particles there are on each."""
     found: dict[Grid, int] = {}
     counts = np.bincount(table.group, minlength=len(table.optics)).tolist()
@@ -58,7 +58,7 @@ def grids(table: ParticleTable) -> dict[Grid, int]:
     return found
 
 
-def common_grid(table: ParticleTable, references: Sequence[Grid] = ()) -> Grid:
+def common_grid(table: ParticleSet, references: Sequence[Grid] = ()) -> Grid:
     """Grid of the maps that a table's particles are compared with.
 
     That of the first reference which is some optics group's own; else that of most particles, and
@@ -72,7 +72,7 @@ def common_grid(table: ParticleTable, references: Sequence[Grid] = ()) -> Grid:
     return max(own, key=lambda grid: (own[grid], -grid.pixel_size, grid.box))
 
 
-def different_grids(table: ParticleTable) -> str | None:
+def different_grids(table: ParticleSet) -> str | None:
     """Grids of the optics groups, for a message; None where all have the same."""
     own = grids(table)
     if len(own) == 1:
@@ -80,7 +80,7 @@ def different_grids(table: ParticleTable) -> str | None:
     return ", ".join(f"{count:,} particles on {grid}" for grid, count in own.items())
 
 
-def grid_warnings(table: ParticleTable, grid: Grid) -> list[str]:
+def grid_warnings(table: ParticleSet, grid: Grid) -> list[str]:
     """What must be said where images are brought from several grids to one."""
     found = different_grids(table)
     if found is None:

@@ -14,16 +14,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from vitreous.errors import InputError
-from vitreous.particles.columns import numbers
-from vitreous.particles.selection import SUBSET, codes, random_subsets
-from vitreous.particles.table import ParticleTable
-
-ORIGINAL = "rlnImageOriginalName"
+from vitreous.particles.particle_set import ParticleSet
+from vitreous.particles.selection import codes, random_subsets
 
 Unit = Literal["random", "micrograph", "filament"]
 """How halves are dealt out: images at random, or all of a micrograph or filament together."""
 
-_COLUMNS = {"micrograph": "rlnMicrographName", "filament": "rlnHelicalTubeID"}
+_FIELDS = {"micrograph": ParticleSet.micrograph, "filament": ParticleSet.filament}
 
 
 @dataclass(frozen=True)
@@ -35,21 +32,24 @@ class Halves:
     half : int64 array (particles,)
         1 or 2.
     dealt : bool
-        Whether they were dealt here, rather than read from rlnRandomSubset.
+        Whether they were dealt here, rather than read with the particles.
     images_in_both : int
         Images that particles of both halves show.
     warnings : tuple of str
+    column : str
+        That they were read from.
     """
 
     half: Int[np.ndarray, " n"]
     dealt: bool
     images_in_both: int = 0
     warnings: tuple[str, ...] = ()
+    column: str = ""
 
     def record(self, *, independent: bool) -> dict[str, Any]:
         """Entries of ``result.json``; ``independent`` if the poses were found in these halves."""
         return {
-            "source": "dealt by image" if self.dealt else SUBSET,
+            "source": "dealt by image" if self.dealt else self.column,
             "images_in_both": self.images_in_both,
             "independent": independent and not self.images_in_both,
         }
@@ -80,16 +80,16 @@ def _identity(path: Path) -> str:
     return f"{found.st_dev}:{found.st_ino}"
 
 
-def image_numbers(table: ParticleTable) -> Int[np.ndarray, " n"]:
+def image_numbers(table: ParticleSet) -> Int[np.ndarray, " n"]:
     """Number, from 0, of the image that each particle shows.
 
     Particles show one image if their names lead to one place in one file, however written. After
-    a subtraction (rlnImageOriginalName) it is the image before it, whose noise is still there.
+    a subtraction it is the image before it, whose noise is still there.
     """
-    if ORIGINAL in table.columns:
-        names, frame = table.block.frame[ORIGINAL], table.block.frame
-        known = names.str.contains("@").fill_null(False)  # joined tables may lack some
-        originals = names.zip_with(known, frame["rlnImageName"].cast(pl.String))
+    before, now = table.original_image, table.image_name
+    if before is not None and now is not None:
+        known = before.str.contains("@").fill_null(False)  # joined tables may lack some
+        originals = before.zip_with(known, now.cast(pl.String))
         table = table.with_images(originals, need_images=False)
     _, file = np.unique([_identity(stack) for stack in table.stacks], return_inverse=True)
     index = table.index_in_stack.astype(np.int64)
@@ -151,7 +151,7 @@ def _whole(a: Int[np.ndarray, " n"], b: Int[np.ndarray, " n"]) -> Int[np.ndarray
     return np.unique(connected_components(links, directed=False)[1][a], return_inverse=True)[1]
 
 
-def units(table: ParticleTable, unit: Unit) -> Int[np.ndarray, " n"]:
+def units(table: ParticleSet, unit: Unit) -> Int[np.ndarray, " n"]:
     """Number, from 0, of what each particle is dealt out with.
 
     Raises
@@ -162,21 +162,21 @@ def units(table: ParticleTable, unit: Unit) -> Int[np.ndarray, " n"]:
     image = image_numbers(table)
     if unit == "random":
         return image
-    for column in (_COLUMNS[unit], _COLUMNS["micrograph"]):
-        if column not in table.columns:
+    for field in (_FIELDS[unit], _FIELDS["micrograph"]):
+        if not table.has(field):
             raise InputError(
-                f"no column _{column} to keep each {unit} in one half by",
+                f"no column {table.called(field)} to keep each {unit} in one half by",
                 where=table.path,
                 hint="deal out the particles one by one",
             )
-    apart = codes(table, _COLUMNS["micrograph"])
+    apart = codes(table, _FIELDS["micrograph"])
     if unit == "filament":  # tubes are numbered anew in every micrograph
-        tube = codes(table, _COLUMNS["filament"])
+        tube = codes(table, _FIELDS["filament"])
         apart = np.unique(apart * (int(tube.max()) + 1) + tube, return_inverse=True)[1]
     return _whole(apart, image)
 
 
-def dealt_halves(table: ParticleTable, unit: Unit, seed: int) -> Halves:
+def dealt_halves(table: ParticleSet, unit: Unit, seed: int) -> Halves:
     """Halves dealt out at random, no image in both.
 
     Raises
@@ -195,12 +195,12 @@ def dealt_halves(table: ParticleTable, unit: Unit, seed: int) -> Halves:
     return Halves(halves(unit_of, seed), True)
 
 
-def given_halves(table: ParticleTable, hint: str) -> Halves:
-    """Halves that the particles have, rlnRandomSubset.
+def given_halves(table: ParticleSet, hint: str) -> Halves:
+    """Halves that the particles have.
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     hint : str
         What to do without them.
 
@@ -212,19 +212,21 @@ def given_halves(table: ParticleTable, hint: str) -> Halves:
     half, image = random_subsets(table, hint), image_numbers(table)
     both = np.bincount(image[half == 1], minlength=image.max() + 1) > 0
     shared = int(both[np.unique(image[half == 2])].sum())
-    return Halves(half, False, shared, tuple(_shared(shared, int(image.max()) + 1)))
+    column = table.called(ParticleSet.half)
+    warnings = tuple(_shared(shared, int(image.max()) + 1, column))
+    return Halves(half, False, shared, warnings, column.removeprefix("_"))
 
 
-def _shared(both: int, images_there: int) -> Iterator[str]:
+def _shared(both: int, images_there: int, column: str) -> Iterator[str]:
     if both:
         yield (
-            f"{both:,} of {images_there:,} images are in both halves (_{SUBSET}), which then share "
+            f"{both:,} of {images_there:,} images are in both halves ({column}), which then share "
             "their noise: the FSC between them and the resolution are too good. Deal the particles "
             "anew, by image, with vitreous select --halves, and refine them again."
         )
 
 
-def given_or_dealt(table: ParticleTable, unit: Unit, seed: int) -> Halves:
+def given_or_dealt(table: ParticleSet, unit: Unit, seed: int) -> Halves:
     """Halves that the particles have, or dealt out where they have none or only one of them.
 
     Raises
@@ -232,16 +234,17 @@ def given_or_dealt(table: ParticleTable, unit: Unit, seed: int) -> Halves:
     InputError
         As :func:`given_halves` and :func:`dealt_halves`.
     """
-    if SUBSET not in table.columns:
+    given, column = table.half, table.called(ParticleSet.half)
+    if given is None:
         return dealt_halves(table, unit, seed)
-    there = np.unique(numbers(table.block, SUBSET, table.path))
+    there = np.unique(given)
     if len(there) > 1 or there[0] not in (0, 1, 2):
-        return given_halves(table, f"remove the column _{SUBSET} to have halves dealt")
+        return given_halves(table, f"remove the column {column} to have halves dealt")
     found = dealt_halves(table, unit, seed)
     if there[0] == 0:  # as RELION writes it before it deals halves
         return found
     warning = (
-        f"All {len(table):,} particles have {there[0]:g} in the column _{SUBSET}, as those of one "
+        f"All {len(table):,} particles have {there[0]:g} in the column {column}, as those of one "
         "half have: they were dealt into two halves anew. If you meant to refine all particles, "
         "give the table with both halves."
     )

@@ -12,10 +12,7 @@ from jaxtyping import Int
 
 from vitreous.errors import InputError
 from vitreous.io.regular import is_file
-from vitreous.io.star import StarBlock
 from vitreous.io.text import cell_of, path_of
-
-IMAGE_NAME = "rlnImageName"
 
 _NAME = r"^(?:(?<index>\d+)@)?(?<file>.+)$"
 """Only the first @ parts number and file: folders and files may have some in their names."""
@@ -58,7 +55,7 @@ class ImageFiles:
 
     def named(self, *files: str) -> pl.Series:
         """Image names, given those of the files."""
-        numbers = pl.Series(IMAGE_NAME, self.index + 1).cast(pl.String).str.zfill(6)
+        numbers = pl.Series(self.index + 1).cast(pl.String).str.zfill(6)
         return numbers + "@" + pl.Series(files, dtype=pl.String).gather(self.stack_of)
 
     def take(self, rows: Int[np.ndarray, " m"]) -> ImageFiles:
@@ -85,7 +82,7 @@ def find_file(name: str, star: Path) -> Path | None:
     return _found(path_of(name), _places(star))
 
 
-def _not_found(name: str, star: Path) -> InputError:
+def _not_found(name: str, star: Path, column: str) -> InputError:
     folders = dict.fromkeys(str(f) for f in (star.absolute().parent, star.resolve().parent))
     looked = (
         "as given"
@@ -95,21 +92,27 @@ def _not_found(name: str, star: Path) -> InputError:
     return InputError(
         f"the image file {name} was looked for {looked} and is not there",
         where=star,
-        hint="copy it there or mend _rlnImageName",
+        hint=f"copy it there or mend {column}",
     )
 
 
-def read_image_files(block: StarBlock, star: Path, needed: bool) -> ImageFiles:
-    """Files and indices of all particles, from rlnImageName.
+def read_image_files(names: pl.Series, star: Path, column: str, *, needed: bool) -> ImageFiles:
+    """Files and indices of all particles.
 
-    Files that are not ``needed`` and not there keep their names.
+    Parameters
+    ----------
+    names : polars Series
+        NUMBER@FILE of each particle.
+    star : Path
+        The file that has them, and ``column`` the name there.
+    needed : bool
+        Require the files to be there; others keep their names.
 
     Raises
     ------
     InputError
         For names that do not parse, and files that are needed and not there.
     """
-    names = block.frame[IMAGE_NAME]
     parts = names.str.extract_groups(_NAME).struct.unnest()
     index = parts["index"].fill_null("1").cast(pl.Int64, strict=False)
     bad = parts["file"].is_null() | (index.fill_null(0) < 1)
@@ -127,7 +130,7 @@ def read_image_files(block: StarBlock, star: Path, needed: bool) -> ImageFiles:
         path = path_of(name)
         found = _found(path, places)
         if found is None and needed:
-            raise _not_found(name, star)
+            raise _not_found(name, star, column)
         stacks.append(found or path)
     whole = stack_of.filter(parts["index"].is_null()).unique().to_numpy()
     return ImageFiles(tuple(stacks), stack_of.to_numpy(), index.to_numpy() - 1, whole)

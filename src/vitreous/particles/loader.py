@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vitreous.errors import OptionError
 
-_KEPT_BYTES, _SCRATCH_BYTES = 8, 4
+KEPT_BYTES, SCRATCH_BYTES = 8, 4
 """Bytes of a number in memory (complex64), and in the scratch file (two of float16: transforms are
 unitary, so that noise is near 1 there)."""
 
@@ -76,7 +76,7 @@ class TransformCache:
         device: torch.device,
     ):
         size = math.prod(shape)
-        kept = int(min(particles, room.memory // (_KEPT_BYTES * max(size, 1))))
+        kept = int(min(particles, room.memory // (KEPT_BYTES * max(size, 1))))
         self._kept = torch.zeros(kept, *shape, dtype=torch.complex64, device=device)
         self._beyond: _Scratch | None = None
         if kept < particles and room.scratch is not None:
@@ -116,7 +116,7 @@ class _Scratch:
     """Rows in a file without a name, which vanishes with the process."""
 
     def __init__(self, folder: Path, shape: tuple[int, ...]):
-        needed = _SCRATCH_BYTES * math.prod(shape) // 2
+        needed = SCRATCH_BYTES * math.prod(shape) // 2
         try:
             free = shutil.disk_usage(folder).free
             if free < needed:

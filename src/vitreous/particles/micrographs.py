@@ -10,11 +10,14 @@ from jaxtyping import Float
 from vitreous.errors import InputError
 from vitreous.io.mrc import read_header
 from vitreous.particles.image_files import find_file
-from vitreous.particles.poses import read_coordinates, read_origins, with_coordinates
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
+from vitreous.particles.poses import (
+    origin_fields,
+    read_coordinates,
+    read_origins,
+    with_coordinates,
+)
 
-MICROGRAPH = "rlnMicrographName"
-_PIXEL, _MOVIE_PIXEL = "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize"
 _SAME = 0.01
 """Relative difference of two pixel sizes that may be one, rounded."""
 
@@ -46,11 +49,12 @@ class CoordinatePixels:
         return f"coordinates in pixels of {listed} A, {', '.join(self.sources)}"
 
 
-def _from_micrograph(table: ParticleTable, rows: np.ndarray) -> float | None:
+def _from_micrograph(table: ParticleSet, rows: np.ndarray) -> float | None:
     """Pixel size in the header of the first micrograph of some particles; None if it is away."""
-    if MICROGRAPH not in table.columns:
+    micrograph = table.micrograph
+    if micrograph is None:
         return None
-    name = table.block.frame[MICROGRAPH][int(rows[0])]
+    name = micrograph[int(rows[0])]
     path = find_file(name, table.path) if name.endswith((".mrc", ".mrcs")) else None
     try:
         size = 0.0 if path is None else read_header(path).pixel_size[0]
@@ -59,30 +63,30 @@ def _from_micrograph(table: ParticleTable, rows: np.ndarray) -> float | None:
     return size if size > 0 else None
 
 
-def coordinate_pixels(table: ParticleTable) -> CoordinatePixels:
+def coordinate_pixels(table: ParticleSet) -> CoordinatePixels:
     """Pixel size of each particle's coordinates, by its own row or its optics group's.
 
-    rlnMicrographPixelSize says it; else the header of a micrograph of the group does, if it is at
-    hand; else it is that of the movies (rlnMicrographOriginalPixelSize), which is in doubt unless
-    it is the images' too, and without any it is the images' own.
+    ``micrograph_pixel_size`` is it; else the header of a micrograph of the group says it, if it is
+    at hand; else it is that of the movies, which is in doubt unless it is the images' too, and
+    without any it is the images' own.
     """
-    stated = table.joined.numbers_if_any(_PIXEL)
-    movies = table.joined.numbers_if_any(_MOVIE_PIXEL)
+    stated = table.if_sound(ParticleSet.micrograph_pixel_size)
+    movies = table.if_sound(ParticleSet.movie_pixel_size)
     sizes, sources = table.pixel_sizes, dict[str, None]()
-    doubt = None
+    doubt, stated_by = None, table.called(ParticleSet.micrograph_pixel_size)
     for number in range(len(table.optics)):
         rows = np.flatnonzero(table.group == number)
         if not len(rows):
             continue
         if stated is not None and (stated[rows] > 0).all():
-            sizes[rows], source = stated[rows], f"by _{_PIXEL}"
+            sizes[rows], source = stated[rows], f"by {stated_by}"
         elif (header := _from_micrograph(table, rows)) is not None:
             sizes[rows], source = header, "by the micrographs' headers"
         elif movies is not None and (movies[rows] > 0).all():
-            source = f"by _{_MOVIE_PIXEL}"
+            source = f"by {table.called(ParticleSet.movie_pixel_size)}"
             if (np.abs(movies[rows] / sizes[rows] - 1) > _SAME).any():
                 doubt = (
-                    f"_{_PIXEL} is missing: the movies have {movies[rows[0]]:g} A/px and the "
+                    f"{stated_by} is missing: the movies have {movies[rows[0]]:g} A/px and the "
                     f"images {sizes[rows[0]]:g}, and the movies may have been binned"
                 )
             sizes[rows] = movies[rows]
@@ -92,32 +96,28 @@ def coordinate_pixels(table: ParticleTable) -> CoordinatePixels:
     return CoordinatePixels(sizes, tuple(sources), doubt)
 
 
-def positions(
-    table: ParticleTable, pixel_sizes: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, "n 2"]:
+def positions(table: ParticleSet, pixel_sizes: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
     """Where the particles lie on their micrographs: coordinates less origins, angstrom.
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     pixel_sizes : array (particles,)
         Angstrom a pixel of the coordinates.
     """
     return read_coordinates(table) * pixel_sizes[:, None] - read_origins(table)
 
 
-def origins_to_coordinates(
-    table: ParticleTable, pixel_sizes: Float[np.ndarray, " n"]
-) -> ParticleTable:
+def origins_to_coordinates(table: ParticleSet, pixel_sizes: Float[np.ndarray, " n"]) -> ParticleSet:
     """Move the whole pixels of the origins into the coordinates, ready for extraction.
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     pixel_sizes : array (particles,)
         Angstrom a pixel of the coordinates.
     """
     origins, pixel = read_origins(table), pixel_sizes[:, None]
     whole = np.round(origins / pixel)
     moved = with_coordinates(table, read_coordinates(table) - whole)
-    return moved.with_origins(*(origins - whole * pixel).T)
+    return moved.with_fields(**origin_fields(origins - whole * pixel))

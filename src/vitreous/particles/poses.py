@@ -8,12 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from vitreous.errors import InputError
 from vitreous.math.rotations import euler_to_matrix
-from vitreous.particles.columns import numbers
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 
-ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+ANGLES = (ParticleSet.rot, ParticleSet.tilt, ParticleSet.psi)
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,12 @@ class Poses:
     origins: Float[np.ndarray, "n 2"]
 
     @property
+    def fields(self) -> dict[str, Float[np.ndarray, " n"]]:
+        """Fields of a particle set that hold them."""
+        rot, tilt, psi = self.angles.T
+        return {"rot": rot, "tilt": tilt, "psi": psi, **origin_fields(self.origins)}
+
+    @property
     def matrices(self) -> Float[np.ndarray, "n 3 3"]:
         """Volume to image frame."""
         return euler_to_matrix(*torch.from_numpy(self.angles.T.copy())).numpy()
@@ -48,36 +52,19 @@ class Poses:
         return Poses(self.angles, self.origins - self.projected(point[None]))
 
 
-def require_columns(table: ParticleTable, names: tuple[str, ...], hint: str) -> None:
-    """Require columns of the particles' block.
-
-    Raises
-    ------
-    InputError
-        Naming those that are missing.
-    """
-    missing = [name for name in names if name not in table.columns]
-    if missing:
-        plural = "s" if len(missing) > 1 else ""
-        raise InputError(
-            f"no column{plural} {', '.join('_' + name for name in missing)}",
-            where=table.path,
-            hint=hint,
-        )
+def origin_fields(origins: Float[np.ndarray, "n 2"]) -> dict[str, Float[np.ndarray, " n"]]:
+    """Fields of a particle set that hold origins (x, y), angstrom."""
+    return {"origin_x": origins[:, 0], "origin_y": origins[:, 1]}
 
 
-def read_origins(table: ParticleTable) -> Float[np.ndarray, "n 2"]:
-    """Origins (x, y) in angstrom, from either of RELION's layouts; 0 where there are none."""
-    origins = np.zeros((len(table), 2))
-    for place, axis in enumerate("XY"):
-        for name, unit in ((f"rlnOrigin{axis}Angst", 1.0), (f"rlnOrigin{axis}", table.pixel_sizes)):
-            if name in table.columns:
-                origins[:, place] = numbers(table.block, name, table.path) * unit
-                break
-    return origins
+def read_origins(table: ParticleSet) -> Float[np.ndarray, "n 2"]:
+    """Origins (x, y) in angstrom; 0 where there are none."""
+    x, y = table.origin_x, table.origin_y
+    none = np.zeros(len(table))
+    return np.stack([none if x is None else x, none if y is None else y], axis=1)
 
 
-def read_poses(table: ParticleTable) -> Poses:
+def read_poses(table: ParticleSet) -> Poses:
     """Poses of all particles.
 
     Raises
@@ -85,17 +72,18 @@ def read_poses(table: ParticleTable) -> Poses:
     InputError
         Without angles, or for a cell that holds no number.
     """
-    require_columns(table, ANGLES, "give particles with poses, as a refinement writes them")
-    angles = [numbers(table.block, name, table.path) for name in ANGLES]
+    hint = "give particles with poses, as a refinement writes them"
+    table.require(*ANGLES, hint=hint)
+    angles = [table.required(field, hint) for field in ANGLES]
     return Poses(np.stack(angles, axis=1), read_origins(table))
 
 
-def recentred(table: ParticleTable, point: Float[np.ndarray, " 3"]) -> ParticleTable:
+def recentred(table: ParticleSet, point: Float[np.ndarray, " 3"]) -> ParticleSet:
     """Particles centred on a point of the map.
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     point : array (3,)
         x, y, z in angstrom from the map's centre.
 
@@ -104,18 +92,19 @@ def recentred(table: ParticleTable, point: Float[np.ndarray, " 3"]) -> ParticleT
     The point lies at A point - origin in the image, so its own origin is origin - A point:
     ``relion_star_handler --center``.
     """
-    return table.with_origins(*read_poses(table).centred_on(np.asarray(point, float)).origins.T)
+    centred = read_poses(table).centred_on(np.asarray(point, float))
+    return table.with_fields(**origin_fields(centred.origins))
 
 
-_COORDINATES = ("rlnCoordinateX", "rlnCoordinateY")
+_COORDINATES = (ParticleSet.x, ParticleSet.y)
 
 
-def has_coordinates(table: ParticleTable) -> bool:
+def has_coordinates(table: ParticleSet) -> bool:
     """Whether the table says where the particles lie on their micrographs."""
-    return set(_COORDINATES) <= set(table.columns)
+    return table.has(*_COORDINATES)
 
 
-def read_coordinates(table: ParticleTable) -> Float[np.ndarray, "n 2"]:
+def read_coordinates(table: ParticleSet) -> Float[np.ndarray, "n 2"]:
     """Coordinates (x, y) in pixels of the micrographs.
 
     Raises
@@ -123,10 +112,11 @@ def read_coordinates(table: ParticleTable) -> Float[np.ndarray, "n 2"]:
     InputError
         Without them, or for a cell that holds no number.
     """
-    require_columns(table, _COORDINATES, "give particles with their places on the micrographs")
-    return np.stack([numbers(table.block, name, table.path) for name in _COORDINATES], axis=1)
+    hint = "give particles with their places on the micrographs"
+    table.require(*_COORDINATES, hint=hint)
+    return np.stack([table.required(field, hint) for field in _COORDINATES], axis=1)
 
 
-def with_coordinates(table: ParticleTable, xy: Float[np.ndarray, "n 2"]) -> ParticleTable:
+def with_coordinates(table: ParticleSet, xy: Float[np.ndarray, "n 2"]) -> ParticleSet:
     """Table with these coordinates, in pixels of the micrographs."""
-    return table.with_cells(rlnCoordinateX=xy[:, 0], rlnCoordinateY=xy[:, 1])
+    return table.with_fields(x=xy[:, 0], y=xy[:, 1])

@@ -9,66 +9,59 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from vitreous.errors import InputError, OptionError
-from vitreous.particles.columns import numbers, whole_numbers
 from vitreous.particles.expression import fulfilled
-from vitreous.particles.poses import require_columns
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.fields import Field, Texts
+from vitreous.particles.particle_set import ParticleSet
 
-CLASS, POSTERIOR, SUBSET = "rlnClassNumber", "rlnMaxValueProbDistribution", "rlnRandomSubset"
-
-_CLASS_POSTERIOR = "vitreousClassPosterior"
-_NOISE_POSTERIOR, _JUNK_POSTERIOR = "vitreousNoiseProbability", "vitreousJunkProbability"
-
-_MERITS = (POSTERIOR, "rlnAutopickFigureOfMerit")
-"""Columns that tell which of two particles is the better one, the first there counts."""
+_MERITS = (ParticleSet.posterior, ParticleSet.picking_merit)
+"""Fields that tell which of two particles is the better one, the first there counts."""
 
 
-def codes(table: ParticleTable, column: str) -> Int[np.ndarray, " n"]:
-    """Number, from 0, of each particle's text in a column: its micrograph, or its image."""
-    require_columns(table, (column,), "give particles with it")
-    return table.block.frame[column].rank("dense").to_numpy().astype(np.int64) - 1
+def codes(table: ParticleSet, field: Field[Texts]) -> Int[np.ndarray, " n"]:
+    """Number, from 0, of each particle's text in a field: its micrograph, or its filament."""
+    texts = table.required(field, "give particles with it")
+    return texts.rank("dense").to_numpy().astype(np.int64) - 1
 
 
-def class_numbers(table: ParticleTable) -> Int[np.ndarray, " n"]:
+def class_numbers(table: ParticleSet) -> Int[np.ndarray, " n"]:
     """Class of each particle.
 
     Raises
     ------
     InputError
-        Without the column rlnClassNumber.
+        Without classes.
     """
-    require_columns(table, (CLASS,), "give the particles of a classification")
-    return whole_numbers(table.block, CLASS, table.path)
+    return table.required(ParticleSet.class_number, "give the particles of a classification")
 
 
-def random_subsets(table: ParticleTable, hint: str) -> Int[np.ndarray, " n"]:
-    """Half, 1 or 2, that each particle is in: rlnRandomSubset.
+def random_subsets(table: ParticleSet, hint: str) -> Int[np.ndarray, " n"]:
+    """Half, 1 or 2, that each particle is in.
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     hint : str
-        What to do without that column.
+        What to do without halves.
 
     Raises
     ------
     InputError
-        Without the column, and for other numbers, naming the first row.
+        Without halves, and for other numbers, naming the first row.
     """
-    require_columns(table, (SUBSET,), hint)
-    subset = whole_numbers(table.block, SUBSET, table.path)
+    subset = table.required(ParticleSet.half, hint)
     odd = ~np.isin(subset, (1, 2))
     if odd.any():
         row = int(odd.argmax())
         raise InputError(
-            f"{table.row_name(row)} has {subset[row]} in the column _{SUBSET}, expected 1 or 2",
+            f"{table.row_name(row)} has {subset[row]} in the column "
+            f"{table.called(ParticleSet.half)}, expected 1 or 2",
             where=table.path,
             hint=f"mend that cell, or {hint}",
         )
     return subset
 
 
-def in_classes(table: ParticleTable, wanted: Collection[int]) -> Bool[np.ndarray, " n"]:
+def in_classes(table: ParticleSet, wanted: Collection[int]) -> Bool[np.ndarray, " n"]:
     """Which particles are in some classes.
 
     Raises
@@ -90,51 +83,56 @@ def in_classes(table: ParticleTable, wanted: Collection[int]) -> Bool[np.ndarray
     return np.isin(classes, list(wanted))
 
 
-def pose_posterior(table: ParticleTable) -> Float[np.ndarray, " n"]:
-    """Posterior of each particle's best pose, rlnMaxValueProbDistribution."""
-    require_columns(table, (POSTERIOR,), "give the particles of a refinement or classification")
-    return numbers(table.block, POSTERIOR, table.path)
+def pose_posterior(table: ParticleSet) -> Float[np.ndarray, " n"]:
+    """Posterior of each particle's best pose."""
+    hint = "give the particles of a refinement or classification"
+    return table.required(ParticleSet.posterior, hint)
 
 
-def class_posterior(table: ParticleTable) -> Float[np.ndarray, " n"]:
+def class_posterior(table: ParticleSet) -> Float[np.ndarray, " n"]:
     """Posterior of the class that each particle is in, as ``vitreous abinit`` writes it.
 
-    Read from vitreousClassPosteriorN with N the particle's class, or, for the class of noise that
-    comes after the last of them, from vitreousNoiseProbability, and for other junk after that from
-    vitreousJunkProbability.
+    Noise is the class after the last of those with a map, and other junk the one after that.
 
     Raises
     ------
     InputError
-        Without these columns, as where a search had one class only.
+        Without these posteriors, as where a search had one class only.
     """
+    hint = "give particles that vitreous sorted into several classes"
     classes = class_numbers(table)
     posterior = np.empty(len(table))
-    maps = max(1, sum(name.startswith(_CLASS_POSTERIOR) for name in table.columns))
+    by_map = table.class_posteriors
+    maps = 1 if by_map is None else by_map.shape[1]
     for number in np.unique(classes):
-        name = f"{_CLASS_POSTERIOR}{number}"
-        if number > maps:
-            name = _NOISE_POSTERIOR if number == maps + 1 else _JUNK_POSTERIOR
-        require_columns(table, (name,), "give particles that vitreous sorted into several classes")
+        if number < 1:
+            raise InputError(
+                f"a particle is in class {number}, expected 1 or more",
+                where=table.path,
+                hint="mend the class numbers",
+            )
         member = classes == number
-        posterior[member] = numbers(table.block, name, table.path)[member]
+        if number > maps:
+            junk = ParticleSet.noise_posterior if number == maps + 1 else ParticleSet.junk_posterior
+            posterior[member] = table.required(junk, hint)[member]
+        else:
+            of_map = table.required(ParticleSet.class_posteriors, hint)
+            posterior[member] = of_map[member, number - 1]
     return posterior
 
 
-def where(table: ParticleTable, condition: str) -> Bool[np.ndarray, " n"]:
+def where(table: ParticleSet, condition: str) -> Bool[np.ndarray, " n"]:
     """Which particles fulfil a condition on their columns or their optics group's.
 
     See :func:`vitreous.particles.expression.fulfilled`.
     """
-    return fulfilled(condition, table.joined.frame(), table.path)
+    return fulfilled(condition, table.written.joined(), table.path)
 
 
-def merit(table: ParticleTable) -> Float[np.ndarray, " n"]:
+def merit(table: ParticleSet) -> Float[np.ndarray, " n"]:
     """Which of two particles is better: posterior, figure of merit, or the first of them."""
-    for name in _MERITS:
-        if name in table.columns:
-            return numbers(table.block, name, table.path)
-    return np.zeros(len(table))
+    found = (values for field in _MERITS if (values := table.of_field(field)) is not None)
+    return next(found, np.zeros(len(table)))
 
 
 def evenly(count: int, most: int) -> Int[np.ndarray, " m"]:

@@ -13,17 +13,17 @@ from vitreous.conventions import MIN_BOX
 from vitreous.errors import InputError
 from vitreous.io.mrc import StackFile, open_stack
 from vitreous.math.fourier import crop_or_pad, frequency_radius
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 
 
 @dataclass(frozen=True)
 class ImageSource:
     """A table's image stacks, open but unread."""
 
-    table: ParticleTable
+    table: ParticleSet
     stacks: tuple[StackFile, ...]
 
-    def of(self, table: ParticleTable) -> ImageSource:
+    def of(self, table: ParticleSet) -> ImageSource:
         """The same stacks as another table of them has its images there.
 
         Raises
@@ -88,7 +88,7 @@ class ImageSource:
                 )
 
 
-def open_images(table: ParticleTable) -> ImageSource:
+def open_images(table: ParticleSet) -> ImageSource:
     """Open every stack of a table and check it against the table, reading headers only.
 
     Raises
@@ -125,7 +125,7 @@ def open_images(table: ParticleTable) -> ImageSource:
             f"{table.row_name(row)} is {shapes[row][1]} x {shapes[row][0]} px, expected "
             f"{boxes[row]} x {boxes[row]} as its optics group says",
             where=table.path,
-            hint="mend _rlnImageSize or extract the particles again",
+            hint=f"mend {table.carried.called_in_optics('box')} or extract the particles again",
         )
     return ImageSource(table, stacks)
 

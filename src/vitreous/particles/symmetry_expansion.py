@@ -8,11 +8,8 @@ from jaxtyping import Float
 
 from vitreous.math.rotations import matrix_to_euler
 from vitreous.math.symmetry import point_group
-from vitreous.particles.poses import ANGLES, read_poses
-from vitreous.particles.table import ParticleTable
-
-OPERATOR = "vitreousSymmetryOperator"
-"""Column that numbers the copies of a particle from 1, its own pose."""
+from vitreous.particles.particle_set import ParticleSet
+from vitreous.particles.poses import read_poses
 
 
 def mates(
@@ -25,15 +22,15 @@ def mates(
     return matrices[:, None] @ operators
 
 
-def expand_symmetry(table: ParticleTable, symmetry: str) -> ParticleTable:
+def expand_symmetry(table: ParticleSet, symmetry: str) -> ParticleSet:
     """Table with a row for every particle and operator of a point group, its own pose first.
 
-    Images and all columns but the angles stay those of the particle; a column
-    ``vitreousSymmetryOperator`` numbers the copies.
+    Images and all columns but the angles stay those of the particle; ``symmetry_operator`` numbers
+    the copies from 1, its own pose.
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     symmetry : str
         Cn, Dn, T, O, I, I1 to I4, as :func:`vitreous.math.symmetry.point_group` lays them.
 
@@ -49,7 +46,5 @@ def expand_symmetry(table: ParticleTable, symmetry: str) -> ParticleTable:
     angles[::count] = poses.angles  # its own angles, not others of the same rotation
     copies = table.take(np.repeat(np.arange(len(table)), count))
     operator = np.tile(np.arange(1, count + 1), len(table))
-    return copies.with_cells(
-        **dict(zip(ANGLES, angles.T, strict=True)),
-        **{OPERATOR: operator},
-    )
+    rot, tilt, psi = angles.T
+    return copies.with_fields(rot=rot, tilt=tilt, psi=psi, symmetry_operator=operator)

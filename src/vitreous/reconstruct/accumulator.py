@@ -55,6 +55,10 @@ class Accumulator:
         """Both sums times ``factor``."""
         return Accumulator(self.data * factor, self.weight * factor, self.padding)
 
+    def among(self, numbers: Sequence[int]) -> Accumulator:
+        """The sums of some maps alone."""
+        return Accumulator(self.data[numbers], self.weight[numbers], self.padding)
+
     def plus(self, other: Accumulator) -> Accumulator:
         """Both sums added, the smaller cube centred in the larger."""
         if self.side < other.side:

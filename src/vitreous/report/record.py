@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float, Int
 
 from vitreous.engine.junk import LEFT_OUT
 from vitreous.errors import InputError
 from vitreous.io.mrc import read_map
-from vitreous.io.star import read_star
+from vitreous.particles.files import read_columns
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.runs.log import read_events
 
 
@@ -161,29 +161,20 @@ def iterations_by_start(
     }
 
 
-def _column(frame: pl.DataFrame, name: str) -> Float[np.ndarray, " n"] | None:
-    if name not in frame.columns:
-        return None
-    values: np.ndarray = frame[name].cast(pl.Float64, strict=False).to_numpy()
-    return values
-
-
 def _read_poses(path: Path) -> Poses:
-    blocks = read_star(path)
-    block = blocks.get("particles") or (next(iter(blocks.values())) if len(blocks) == 1 else None)
-    if block is None:
-        raise InputError("has no block data_particles", where=path, hint="run the job again")
-    rot, tilt = (_column(block.frame, f"rlnAngle{name}") for name in ("Rot", "Tilt"))
+    found = read_columns(path, ParticleSet.rot, ParticleSet.tilt)
+    rot, tilt = found.read(ParticleSet.rot), found.read(ParticleSet.tilt)
     if rot is None or tilt is None:
-        raise InputError("has no rlnAngleRot and rlnAngleTilt", where=path, hint="run it again")
-    number = _column(block.frame, "rlnClassNumber")
-    x, y = (_column(block.frame, f"rlnOrigin{axis}Angst") for axis in "XY")
+        columns = " and ".join(found.called(f) for f in (ParticleSet.rot, ParticleSet.tilt))
+        raise InputError(f"has no {columns}", where=path, hint="run it again")
+    number = found.read(ParticleSet.class_number)
+    x, y = found.read(ParticleSet.origin_x), found.read(ParticleSet.origin_y)
     return Poses(
         rot,
         tilt,
-        np.ones(len(rot), int) if number is None else np.nan_to_num(number).astype(int),
+        np.ones(len(rot), int) if number is None else number,
         None if x is None or y is None else np.hypot(x, y),
-        _column(block.frame, "rlnMaxValueProbDistribution"),
+        found.read(ParticleSet.posterior),
     )
 
 

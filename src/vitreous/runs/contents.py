@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
 
 _SAMPLED = 64
 """Images whose pixels are looked at: of a stack of which a tenth was replaced, one is in the sample
@@ -27,15 +27,14 @@ def _add_table(digest: _Digest, frame: pl.DataFrame) -> None:
         digest.update(str(frame[name].str.join("\n").item()).encode())
 
 
-def digest_of(table: ParticleTable, source: ImageSource, *volumes: Tensor | None) -> str:
+def digest_of(table: ParticleSet, source: ImageSource, *volumes: Tensor | None) -> str:
     """Digest of a table, its stacks' sizes, some of its images, and maps or masks.
 
     It does not depend on where files lie or when they were written.
     """
     digest = hashlib.sha256()
-    if table.optics_block is not None:
-        _add_table(digest, table.optics_block.frame)
-    _add_table(digest, table.block.frame)
+    for frame in table.written.frames:
+        _add_table(digest, frame)
     digest.update(str([stack.shape for stack in source.stacks]).encode())
     count = min(_SAMPLED, len(table))
     for row in np.linspace(0, len(table) - 1, count).round().astype(np.int64):

@@ -191,6 +191,27 @@ def _put_in_place(out: Path) -> None:
         raise
 
 
+def check_folder(config: ToFolder, inputs: Iterable[Path] = ()) -> None:
+    """Require what :func:`job_folder` would of a job's folder; nothing is touched.
+
+    Parameters
+    ----------
+    config : dataclass
+    inputs : iterable of Path
+        Files that the job reads besides those that its options name.
+
+    Raises
+    ------
+    OutputError
+        If the folder is or holds an input, or exists and may not be replaced.
+    InputError
+        If there is nothing to resume.
+    """
+    spare_inputs(config.out, [*inputs_of(config), *inputs])
+    resume = bool(getattr(config, "resume", False))
+    working_folder(config.out, overwrite=config.overwrite, resume=resume)
+
+
 @contextmanager
 def job_folder(
     job: str, config: ToFolder, on_event: OnEvent = ignore, inputs: Iterable[Path] = ()

@@ -12,7 +12,7 @@ import torch
 
 from vitreous.errors import OptionError
 from vitreous.ops.threads import limited_to
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 
 _DEFAULT_MASK = 0.85
 """Mask diameter over the box where none is given."""
@@ -127,7 +127,7 @@ def flag(name: str) -> str:
 
 
 def chosen_mask_diameter(
-    given: float | Literal["auto"], table: ParticleTable, suggested: float | None
+    given: float | Literal["auto"], table: ParticleSet, suggested: float | None
 ) -> float:
     """Mask diameter in angstrom: as given, or as the images suggest.
 

@@ -127,21 +127,23 @@ def _sums_by_cell(
 ) -> tuple[Float[Tensor, "c s 4"], Float[Tensor, "c 3"]]:
     """Sums over the coefficients of each HEALPix cell and shell, and the cells' axes.
 
-    Product of the halves, power of either, and number.
+    Product of the halves, power of either, and number; on the host.
     """
-    box, count = half1.shape[-1], half1.shape[-1] // 2 + 1
-    radius = frequency_radius(box, 3)
+    box, count, device = half1.shape[-1], half1.shape[-1] // 2 + 1, half1.device
+    radius = frequency_radius(box, 3, device)
     # Opposite coefficients are conjugate: those after the centre are enough.
-    half = torch.arange(box**3).view(box, box, box) > (box // 2) * (box**2 + box + 1)
+    half = torch.arange(box**3, device=device).view(box, box, box) > (box // 2) * (box**2 + box + 1)
     kept = half & (radius < count - 0.5)
     z, y, x = ((index - box // 2).double() for index in kept.nonzero(as_tuple=True))
     rot, tilt = torch.atan2(y, x).rad2deg(), torch.atan2(torch.hypot(x, y), z).rad2deg()
-    cell = torch.from_numpy(cell_of(rot.numpy(), tilt.numpy(), _CELL_ORDER))
-    place = cell * count + radius[kept].round().long()
+    cell = torch.from_numpy(cell_of(rot.cpu().numpy(), tilt.cpu().numpy(), _CELL_ORDER))
+    place = cell.to(device) * count + radius[kept].round().long()
     a, b = (to_fourier(volume, 3)[kept] for volume in (half1, half2))
     values = ((a * b.conj()).real, a.abs() ** 2, b.abs() ** 2, torch.ones_like(a.real))
     cells = _healpix_axes(_CELL_ORDER)
-    sums = [torch.bincount(place, v.double(), minlength=len(cells) * count) for v in values]
+    # Not bincount, whose sums come out differently every time on a GPU.
+    empty = torch.zeros(len(cells) * count, dtype=torch.float64, device=device)
+    sums = [empty.index_add(0, place, v.double()).cpu() for v in values]
     return torch.stack(sums, dim=1).view(len(cells), count, len(values)), cells
 
 

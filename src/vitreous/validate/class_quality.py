@@ -17,7 +17,7 @@ class ClassRecord:
     Attributes
     ----------
     number : int
-        rlnClassNumber.
+        From 1.
     label : str
         ``map``, or the kind of junk that the class is.
     share : float
@@ -25,7 +25,7 @@ class ClassRecord:
     confidence : float or None
         Mean posterior of the class over its particles.
     posterior : float or None
-        Mean of their rlnMaxValueProbDistribution.
+        Mean posterior of their best poses.
     resolution : float or None
         Angstrom.
     rotation_accuracy, translation_accuracy : float or None

@@ -73,9 +73,9 @@ class _Target:
 
     def correlation(self, placement: Placement) -> float:
         """Of the map and the model placed."""
-        turned = self.points @ torch.from_numpy(placement.matrix).float()
+        turned = self.points @ torch.from_numpy(placement.matrix).to(self.points)
         values = read(self.cube, turned)[0]
-        offset = torch.from_numpy(placement.shift / self.width).float()
+        offset = torch.from_numpy(placement.shift / self.width).to(self.points)
         phase = (self.points @ offset) * (-2 * math.pi)
         values = values * torch.polar(torch.ones_like(phase), phase)
         norm = values.abs().square().sum() * self.values.abs().square().sum()
@@ -98,7 +98,7 @@ def _target(
         drawn = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(0))
         chosen = chosen[drawn[:_MOST]]
     k, j, i = chosen.unbind(1)
-    points = torch.stack([i.float(), axis[j], axis[k]], dim=1)
+    points = torch.stack([i.float(), axis[j], axis[k]], dim=1).to(volume)
     # Both count from the corner: the map's centre is brought there by a sign.
     centre = points.sum(dim=1) * (2 * math.pi * (box // 2) / box)
     values = to_half_fourier(volume)[k, j, i] * torch.polar(torch.ones_like(centre), centre)
@@ -148,7 +148,7 @@ def fit_rigidly(
     Parameters
     ----------
     model, volume : tensors (n, n, n)
-        On one grid, the model about the box centre.
+        On one grid and device, the model about the box centre.
     pixel_size : float
         Angstrom.
     resolution : float

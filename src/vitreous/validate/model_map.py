@@ -67,7 +67,7 @@ def correlation_by_part(
     """
     member = part.ravel() >= 0
     index = part.ravel()[member]
-    x, y = (volume.numpy().astype(np.float64).ravel()[member] for volume in (a, b))
+    x, y = (volume.cpu().numpy().astype(np.float64).ravel()[member] for volume in (a, b))
     size = np.bincount(index, minlength=count)
 
     def mean(values: np.ndarray) -> Float[np.ndarray, " c"]:

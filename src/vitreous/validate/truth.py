@@ -62,9 +62,10 @@ def mirrored(volume: Float[Tensor, "z y x"], axis: int = 0) -> Float[Tensor, "z 
     return flipped.roll(1, axis) if volume.shape[axis] % 2 == 0 else flipped
 
 
-def _frequencies(box: int, radius: float) -> Float[Tensor, "p 3"]:
+def _frequencies(box: int, radius: float, device: torch.device) -> Float[Tensor, "p 3"]:
     """Half of the frequencies (x, y, z) within a radius, zero left out."""
-    axis = torch.arange(-math.floor(radius), math.floor(radius) + 1, dtype=torch.float32)
+    last = math.floor(radius)
+    axis = torch.arange(-last, last + 1, dtype=torch.float32, device=device)
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     points = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
     norm = points.norm(dim=1)
@@ -91,9 +92,9 @@ def _coarse(
     found = []
     for start in range(0, len(matrices), 128):
         turns = matrices[start : start + 128]
-        rotate_map = torch.einsum("pi,nij->npj", points, turns.float())
+        rotate_map = torch.einsum("pi,nij->npj", points, turns.to(points))
         values = read(cube, rotate_map.reshape(-1, 3))[0].view(len(turns), -1)
-        product = torch.zeros(len(turns), side, side, side, dtype=values.dtype)
+        product = values.new_zeros(len(turns), side, side, side)
         product[:, index[:, 2], index[:, 1], index[:, 0]] = target * values.conj()
         # Only half of the plane is filled: twice the real part is the correlation.
         correlation = torch.fft.ifftn(product, dim=(1, 2, 3)).real.flatten(1)
@@ -119,16 +120,16 @@ def _refine(
 
     ``weights`` are those of the coefficients' products; 1 by default.
     """
-    weights = torch.ones(len(points)) if weights is None else weights
+    weights = torch.ones_like(points[:, 0]) if weights is None else weights
     norm = float((weights * target.abs().square()).sum().sqrt())
 
     def rotated(vector: np.ndarray) -> np.ndarray:
         return np.asarray(Rotation.from_rotvec(vector).as_matrix() @ matrix)
 
     def loss(parameters: np.ndarray) -> float:
-        rotation = torch.from_numpy(rotated(parameters[:3])).float()
+        rotation = torch.from_numpy(rotated(parameters[:3])).to(points)
         values = read(cube, points @ rotation)[0]
-        offset = torch.from_numpy(shift + parameters[3:]).float()
+        offset = torch.from_numpy(shift + parameters[3:]).to(points)
         values = values * torch.exp(-2j * math.pi * (points @ offset))
         power = float((weights * values.abs().square()).sum().sqrt())
         product = float((weights * (values.conj() * target).real).sum())
@@ -153,7 +154,7 @@ def _whitening(
     count = torch.bincount(shell).clamp(min=1)
 
     def power(values: Tensor) -> Tensor:
-        sums = torch.zeros(len(count)).index_add_(0, shell, values.abs().square())
+        sums = values.real.new_zeros(len(count)).index_add_(0, shell, values.abs().square())
         return sums / count
 
     both = power(target) * power(read(cube, points)[0])
@@ -176,7 +177,7 @@ def align(
     Parameters
     ----------
     moving, truth : tensors (n, n, n)
-        On the same grid.
+        On the same grid and device.
     pixel_size : float
         Angstrom.
     resolution : float
@@ -190,7 +191,7 @@ def align(
     box = truth.shape[-1]
     coarse_radius = max(4, min(round(box * pixel_size / max(resolution, 40)), box // 2 - 2, 6))
     radius = max(coarse_radius, min(round(box * pixel_size / resolution), box // 2 - 2))
-    low, high = _frequencies(box, coarse_radius), _frequencies(box, radius)
+    low, high = (_frequencies(box, r, truth.device) for r in (coarse_radius, radius))
     results = []
     for hand in hands:
         volume = mirrored(moving) if hand else moving
@@ -218,7 +219,7 @@ def _refine_evenly(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Correlation, rotation and shift with all shells alike, out to ``shells``."""
     radius = min(round(shells), truth.shape[-1] // 2 - 2)
-    points = _frequencies(truth.shape[-1], radius)
+    points = _frequencies(truth.shape[-1], radius, truth.device)
     cube, target = map_to_cube(moving[None], radius + 1), _values(truth, points)
     weights = _whitening(cube, target, points)
     return _refine(cube, target, points, matrix, shift, 1e-4, weights)

@@ -9,20 +9,14 @@ from typing import Any
 
 from vitreous.config.abinit import AbinitConfig
 from vitreous.engine.junk import class_labels
-from vitreous.engine.recorded import as_recorded
 from vitreous.engine.sorting import duplicates
 from vitreous.engine.state import SearchState
-from vitreous.jobs.abinit.checks import check_abinit, particles_used, within_nyquist
+from vitreous.jobs.abinit.begin import begin
 from vitreous.jobs.abinit.impose import symmetrised_search
 from vitreous.jobs.abinit.next_step import Ending, with_next_step
 from vitreous.jobs.abinit.outputs import SymmetrySearch, write_results
-from vitreous.ops.compiler import COMPILED, NOT_COMPILED
-from vitreous.particles.grid import grid_warnings
-from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
-from vitreous.runs.contents import digest_of
 from vitreous.runs.folder import OnEvent, ignore, job_folder
-from vitreous.runs.options import AUTO, deterministic, device_for, on_its_threads
+from vitreous.runs.options import AUTO, deterministic, on_its_threads
 from vitreous.schedules.abinit.evidence import Evidence
 from vitreous.schedules.abinit.rest import posed_rest
 from vitreous.schedules.abinit.searched import AbinitInputs, Searched, context_of, search
@@ -65,12 +59,6 @@ def _advised(
     return with_next_step(final.judgement, ending)
 
 
-def with_effort(config: AbinitConfig) -> AbinitConfig:
-    """Options with symmetry looked for, if high effort is asked and none is imposed."""
-    looks = config.effort == "high" and config.classes == 1 and config.symmetry.upper() == "C1"
-    return replace(config, symmetry=AUTO) if looks else config
-
-
 @on_its_threads
 @deterministic
 def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
@@ -92,21 +80,9 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
         For input, options or output that cannot be used; nothing is then left half-written.
     """
     began = time.monotonic()
-    device = device_for(config.device)
-    table = read_particles(config.particles)
-    source = open_images(table)
-    config, limited = within_nyquist(with_effort(config), table)
-    mask_diameter, warnings, checked = check_abinit(config, table, source)
-    every = table, as_recorded(source, ctf=config.ctf)
-    used, left_out = particles_used(config, table)
-    table = table.take(used)
-    source = every[1].of(table)
-    if device.type == "cpu" and not COMPILED:
-        warnings.append(NOT_COMPILED)
-    digest = digest_of(table, source)
-    inputs = AbinitInputs(config, table, source, mask_diameter, device, config.out, digest)
-    warnings += [*limited, *left_out, *grid_warnings(table, inputs.grid)]
-    inputs.memory.check(table.path)
+    begun = begin(config)
+    inputs, every, used, warnings = begun.inputs, begun.every, begun.used, begun.warnings
+    config, table = inputs.config, inputs.table
     with job_folder("abinit", config, on_event, table.stacks) as job:
         on_event, inputs = job.tell, inputs.in_folder(job.path)
         states = inputs.checkpoint(on_event).read(states_from) if config.resume else []
@@ -136,11 +112,11 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
             class_labels(chosen.maps, chosen.class_priors, alike),
             alike,
             out=job.path,
-            mask_diameter=mask_diameter,
+            mask_diameter=inputs.mask_diameter,
             resolution=frame.field / frame.rings_at(final_resolution),
             starts=_start_records(final.states, final.judgement.evidence),
             verdict=_advised(inputs, first, final, symmetry),
-            preflight=checked,
+            preflight=begun.preflight,
             symmetry=symmetry.group if symmetry else config.symmetry,
             searched_under=final.context.config.symmetry,
             symmetry_search=symmetry,
@@ -150,7 +126,7 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
                 "final_pass_s": time.monotonic() - prepared - first.searched_s,
                 "total_s": time.monotonic() - began,
             },
-            device=str(device),
+            device=str(inputs.device),
             warnings=warnings,
         )
         on_event({"event": "done", "out": str(config.out)})

@@ -13,8 +13,8 @@ from vitreous.errors import InputError, OptionError
 from vitreous.jobs.check.before import preflighted
 from vitreous.math.group_names import normalise_name
 from vitreous.particles.grid import common_grid
+from vitreous.particles.particle_set import ParticleSet, require_ctf
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable, require_ctf
 from vitreous.runs.options import AUTO, chosen_mask_diameter, flag
 from vitreous.schedules.abinit.schedule import schedule
 
@@ -79,7 +79,7 @@ def _check_numbers(config: AbinitConfig) -> None:
 
 
 def particles_used(
-    config: AbinitConfig, table: ParticleTable
+    config: AbinitConfig, table: ParticleSet
 ) -> tuple[Int[np.ndarray, " m"], list[str]]:
     """Rows of the particles that a job works with, and a warning where there are others."""
     given, count = config.particles_used, len(table)
@@ -94,7 +94,7 @@ def particles_used(
     return rows, [f"{said} are not in particles.star (--pose-all, --particles-used all)."]
 
 
-def _check_batches(config: AbinitConfig, table: ParticleTable) -> None:
+def _check_batches(config: AbinitConfig, table: ParticleSet) -> None:
     for name in ("initial_batch", "final_batch"):
         value = getattr(config, name)
         if value is not None and value > len(table):
@@ -112,7 +112,7 @@ def _check_batches(config: AbinitConfig, table: ParticleTable) -> None:
         )
 
 
-def within_nyquist(config: AbinitConfig, table: ParticleTable) -> tuple[AbinitConfig, list[str]]:
+def within_nyquist(config: AbinitConfig, table: ParticleSet) -> tuple[AbinitConfig, list[str]]:
     """The same options, no resolution finer than the pixels hold, and a warning if one was."""
     finest = common_grid(table).nyquist
     if not 0 < config.ends_at < finest:
@@ -131,7 +131,7 @@ def within_nyquist(config: AbinitConfig, table: ParticleTable) -> tuple[AbinitCo
     ]
 
 
-def check_options(config: AbinitConfig, table: ParticleTable) -> None:
+def check_options(config: AbinitConfig, table: ParticleSet) -> None:
     """Check all options against each other and the particle table.
 
     Raises
@@ -155,7 +155,7 @@ def check_options(config: AbinitConfig, table: ParticleTable) -> None:
 
 
 def check_abinit(
-    config: AbinitConfig, table: ParticleTable, source: ImageSource
+    config: AbinitConfig, table: ParticleSet, source: ImageSource
 ) -> tuple[float, list[str], dict[str, Any]]:
     """Check all options, the table and the images.
 

@@ -14,8 +14,9 @@ from vitreous.config.abinit import AbinitConfig
 from vitreous.engine.assignments import ParticleAssignments, input_record, noise_record, posed_table
 from vitreous.engine.junk import LEFT_OUT, Label, duplicate_of, effective_classes
 from vitreous.io.mrc import write_map
+from vitreous.particles.files import write_particles
 from vitreous.particles.grid import Grid
-from vitreous.particles.table import ParticleTable, write_particles
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.runs.record import job_record, write_record
 from vitreous.schedules.abinit.verdict import Judgement
 
@@ -81,7 +82,7 @@ def _class_records(
 
 def write_results(
     config: AbinitConfig,
-    table: ParticleTable,
+    table: ParticleSet,
     grid: Grid,
     found: ParticleAssignments,
     maps: Float[np.ndarray, "k n n n"],

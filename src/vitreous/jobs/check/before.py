@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol
 
 from vitreous.jobs.check.preflight import RESOLUTION, preflight
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
 from vitreous.runs.options import AUTO, chosen_mask_diameter
 
 
@@ -27,7 +27,7 @@ class Checked(Protocol):
 
 
 def preflighted(
-    options: Checked, table: ParticleTable, source: ImageSource, resolution: float = RESOLUTION
+    options: Checked, table: ParticleSet, source: ImageSource, resolution: float = RESOLUTION
 ) -> tuple[float, list[str], dict[str, Any]]:
     """Check the images, and choose the mask diameter where it is not given.
 

@@ -9,10 +9,10 @@ from vitreous.errors import OptionError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
 from vitreous.jobs.check.preflight import Preflight, preflight
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import read_particles
 from vitreous.runs.folder import OnEvent, ignore
-from vitreous.runs.options import flag, on_its_threads
+from vitreous.runs.options import deterministic, device_for, flag, on_its_threads
 from vitreous.runs.targets import inputs_of, spare_inputs, spared
 
 
@@ -30,6 +30,7 @@ def _check_options(config: CheckConfig) -> None:
 
 
 @on_its_threads
+@deterministic
 def run_check(config: CheckConfig, on_event: OnEvent = ignore) -> Preflight:
     """Check a particle stack; writes the record if a file is asked for.
 
@@ -51,6 +52,7 @@ def run_check(config: CheckConfig, on_event: OnEvent = ignore) -> Preflight:
         phase_flipped=config.phase_flipped,
         resolution=config.resolution,
         mask_diameter=config.mask_diameter,
+        device=device_for(config.device),
     )
     record = {"particles": str(config.particles), "rows": len(table), **found.record()}
     if config.out is not None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vitreous.engine.images import optics_of
 from vitreous.imaging.ctf import delocalisation
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.validate.particles.contrast import SEEN, spectra_contrast
 from vitreous.validate.particles.correction import Correction, ctf_correction
 from vitreous.validate.particles.diameter import estimated_diameter, mask_for
@@ -52,7 +52,7 @@ class Estimates:
     delocalisation: float | None = None
 
 
-def far_delocalisation(table: ParticleTable, resolution: float) -> float | None:
+def far_delocalisation(table: ParticleSet, resolution: float) -> float | None:
     """Delocalisation in angstrom of the particles far from focus; None without CTF columns."""
     if table.defocus_u is None or table.defocus_v is None:
         return None
@@ -66,7 +66,7 @@ def far_delocalisation(table: ParticleTable, resolution: float) -> float | None:
 
 
 def measure(
-    table: ParticleTable,
+    table: ParticleSet,
     spectra: ImageSpectra,
     resolution: float,
     *,
@@ -76,7 +76,7 @@ def measure(
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     spectra : ImageSpectra
         Of a sample of its images.
     resolution : float

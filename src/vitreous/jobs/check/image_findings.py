@@ -9,8 +9,7 @@ import numpy as np
 from vitreous.jobs.check.estimates import Estimates
 from vitreous.jobs.check.finding import Finding, named
 from vitreous.jobs.check.sample import Glance, Sample
-from vitreous.particles.meaning import FLIPPED, PREMULTIPLIED
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.validate.particles.contrast import SEEN
 from vitreous.validate.particles.correction import Correction
 
@@ -27,7 +26,7 @@ _TIGHT, _ADVISED = 1.25, 1.5
 """Box over diameter: a warning below the one, a note below the other."""
 
 
-def pixel_findings(table: ParticleTable, sample: Sample, seen: Glance) -> Iterator[Finding]:
+def pixel_findings(table: ParticleSet, sample: Sample, seen: Glance) -> Iterator[Finding]:
     """Dead, broken and clipped images, and whether they are normalised as RELION has them."""
     pixels, rows = sample.pixels, sample.rows
     broken = np.sort(rows[~pixels.finite])
@@ -74,7 +73,7 @@ def pixel_findings(table: ParticleTable, sample: Sample, seen: Glance) -> Iterat
         )
 
 
-def contrast_findings(table: ParticleTable, found: Estimates) -> Iterator[Finding]:
+def contrast_findings(table: ParticleSet, found: Estimates) -> Iterator[Finding]:
     """Dark particles, or none."""
     score, count = found.contrast, found.images
     if score is None:
@@ -102,7 +101,7 @@ def contrast_findings(table: ParticleTable, found: Estimates) -> Iterator[Findin
 
 
 def correction_findings(
-    table: ParticleTable, correction: Correction | None, *, phase_flipped: bool
+    table: ParticleSet, correction: Correction | None, *, phase_flipped: bool
 ) -> Iterator[Finding]:
     """Whether what was done about the CTF in the images is what the table or the job says.
 
@@ -111,6 +110,8 @@ def correction_findings(
     correction = correction or Correction(None, 0.0, None)
     errors = f"{correction.margin:.0f} standard errors"
     flipped, multiplied = table.state.flipped.any(), table.state.premultiplied.any()
+    flipped_by = table.called(ParticleSet.phase_flipped)
+    multiplied_by = table.called(ParticleSet.ctf_multiplied)
     if correction.state == "premultiplied":
         yield Finding(
             "error",
@@ -118,7 +119,7 @@ def correction_findings(
             "Images multiplied by their CTF",
             f"Their noise follows the squared CTF: {max(correction.unmodulated or 0, 0):.0%} of "
             "the power beyond 20 A does not, expected about all of it.",
-            f"set _{PREMULTIPLIED} to 1 in data_optics if it is so, or extract the particles "
+            f"set {multiplied_by} to 1 in data_optics if it is so, or extract the particles "
             "without multiplying them",
         )
     elif multiplied and correction.divided:
@@ -128,7 +129,7 @@ def correction_findings(
             "Images not multiplied by their CTF",
             f"The table says so, but divided by it their noise is {correction.unmodulated:.1f} "
             "times as strong at the CTF's zeros as on average, expected no more than elsewhere.",
-            f"correct _{PREMULTIPLIED}",
+            f"correct {multiplied_by}",
         )
     elif correction.state == "phase-flipped" and (flipped or phase_flipped):
         yield Finding(
@@ -137,7 +138,7 @@ def correction_findings(
             "Phases not flipped",
             f"The CTF's changes of sign are in the images: it explains them better than its "
             f"absolute value by {errors}.",
-            f"correct _{FLIPPED}" if flipped else "leave out --phase-flipped",
+            f"correct {flipped_by}" if flipped else "leave out --phase-flipped",
         )
     elif correction.state == "phase-flipped":
         yield Finding(
@@ -145,7 +146,7 @@ def correction_findings(
             "phase-flipped",
             "Phases flipped already",
             f"The absolute value of the CTF explains the images better than the CTF by {errors}.",
-            f"pass --phase-flipped, set _{FLIPPED} to 1 in data_optics, or extract the particles "
+            f"pass --phase-flipped, set {flipped_by} to 1 in data_optics, or extract the particles "
             "without flipping",
         )
     elif correction.state == "unrelated":
@@ -154,7 +155,7 @@ def correction_findings(
             "unrelated-ctf",
             "The CTF does not fit the images",
             f"No CTF at all explains their radial average better by {errors}.",
-            f"look whether _{PREMULTIPLIED} is true"
+            f"look whether {multiplied_by} is true"
             if multiplied
             else "look whether the defocus values belong to these particles, or whether their CTF "
             "was corrected already (then pass --no-ctf)",
@@ -162,7 +163,7 @@ def correction_findings(
 
 
 def size_findings(
-    table: ParticleTable, found: Estimates, mask_diameter: float | None
+    table: ParticleSet, found: Estimates, mask_diameter: float | None
 ) -> Iterator[Finding]:
     """Whether box and mask leave the particle room, and the box what the CTF spreads out."""
     group = min(table.optics, key=lambda g: g.box * g.pixel_size)

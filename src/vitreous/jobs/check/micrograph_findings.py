@@ -15,8 +15,8 @@ from vitreous.jobs.check.finding import Finding, named
 from vitreous.jobs.check.pick_findings import positions_of
 from vitreous.particles.image_files import find_file
 from vitreous.particles.micrographs import coordinate_pixels
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
 from vitreous.validate.particles.micrograph import MIRRORS, likeness_by_mirror
 
 _SOUGHT, _MICROGRAPHS, _PICKS = 12, 3, 16
@@ -26,7 +26,7 @@ _ALIKE, _UNLIKE = 0.3, 0.1
 """Correlations with the micrograph in the right and in a wrong place."""
 
 
-def _open_micrograph(name: str, table: ParticleTable) -> StackFile | None:
+def _open_micrograph(name: str, table: ParticleSet) -> StackFile | None:
     path = find_file(name, table.path) if Path(name).suffix in (".mrc", ".mrcs") else None
     try:
         return None if path is None else open_stack(path)
@@ -34,10 +34,11 @@ def _open_micrograph(name: str, table: ParticleTable) -> StackFile | None:
         return None  # not ours to judge: the particles do not need it
 
 
-def _some_micrographs(table: ParticleTable) -> list[tuple[StackFile, Int[np.ndarray, " n"]]]:
+def _some_micrographs(table: ParticleSet) -> list[tuple[StackFile, Int[np.ndarray, " n"]]]:
     """Micrographs that are there, from all over the table, each with its particles' rows."""
-    frame = table.block.frame.select("rlnMicrographName").with_row_index("row")
-    grouped = frame.group_by("rlnMicrographName", maintain_order=True).agg(pl.col("row"))
+    names = table.required(ParticleSet.micrograph, "give particles with their micrographs")
+    frame = pl.DataFrame({"micrograph": names}).with_row_index("row")
+    grouped = frame.group_by("micrograph", maintain_order=True).agg(pl.col("row"))
     found: list[tuple[StackFile, np.ndarray]] = []
     for name, rows in grouped.gather_every(-(-len(grouped) // _SOUGHT)).iter_rows():
         stack = _open_micrograph(name, table) if len(found) < _MICROGRAPHS else None
@@ -46,7 +47,7 @@ def _some_micrographs(table: ParticleTable) -> list[tuple[StackFile, Int[np.ndar
     return found
 
 
-def micrograph_findings(table: ParticleTable, source: ImageSource) -> Iterator[Finding]:
+def micrograph_findings(table: ParticleSet, source: ImageSource) -> Iterator[Finding]:
     """Compare particles with their micrographs, those that are there, at their coordinates."""
     positions = positions_of(table)
     if positions is None:

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vitreous.io.star import StarBlock
 from vitreous.jobs.check.finding import Finding
-from vitreous.particles.columns import numbers_if_any
 from vitreous.particles.grid import common_grid, different_grids
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable, missing_ctf_columns
 
 _DEFOCUS = (1000.0, 100_000.0)
 """Angstrom."""
@@ -32,16 +30,11 @@ _UNSET = 1.0
 """Pixel size in headers of programs that do not set it."""
 
 
-def blocks_of(table: ParticleTable) -> list[StarBlock]:
-    """The particles' block and, if there is one, the optics block."""
-    return [table.block] + ([] if table.optics_block is None else [table.optics_block])
-
-
-def ctf_findings(table: ParticleTable) -> Iterator[Finding]:
+def ctf_findings(table: ParticleSet) -> Iterator[Finding]:
     """Whether the CTF is given and can be true."""
-    missing = missing_ctf_columns(table)
+    missing = table.carried.missing_ctf
     if missing:
-        columns = ", ".join("_" + name for name in missing)
+        columns = ", ".join(missing)
         yield Finding(
             "error",
             "no-ctf",
@@ -53,7 +46,7 @@ def ctf_findings(table: ParticleTable) -> Iterator[Finding]:
     yield from _lens_findings(table)
 
 
-def _defocus_findings(table: ParticleTable) -> Iterator[Finding]:
+def _defocus_findings(table: ParticleSet) -> Iterator[Finding]:
     if table.defocus_u is None or table.defocus_v is None:
         return
     mean, count = (table.defocus_u + table.defocus_v) / 2, len(table)
@@ -96,7 +89,7 @@ def _defocus_findings(table: ParticleTable) -> Iterator[Finding]:
             f"{given.min():.0f} to {given.max():.0f} A).",
             "look at the CTF fits of their micrographs",
         )
-    micrographs = table.block.frame.get_column("rlnMicrographName", default=None)
+    micrographs = table.micrograph
     if micrographs is not None and micrographs.n_unique() > 1 and np.ptp(mean) == 0:
         yield Finding(
             "warning",
@@ -107,7 +100,7 @@ def _defocus_findings(table: ParticleTable) -> Iterator[Finding]:
         )
 
 
-def _lens_findings(table: ParticleTable) -> Iterator[Finding]:
+def _lens_findings(table: ParticleSet) -> Iterator[Finding]:
     for group in table.optics:
         for value, (low, high), absurd, name, unit, code in (
             (group.voltage, _VOLTAGE, 1000.0, "a voltage", " kV", "voltage"),
@@ -133,26 +126,13 @@ def _lens_findings(table: ParticleTable) -> Iterator[Finding]:
             )
 
 
-def reading_findings(table: ParticleTable) -> Iterator[Finding]:
+def reading_findings(table: ParticleSet) -> Iterator[Finding]:
     """What the images were taken for, where it is not the usual or not in the table."""
     for note in table.notes:
         yield Finding("note", "as-read", "As the table was read", note, "correct it if it is wrong")
 
 
-def _stated_sizes(table: ParticleTable) -> Iterator[tuple[str, np.ndarray]]:
-    for block in blocks_of(table):
-        for name in ("rlnImagePixelSize", "rlnPixelSize"):
-            size = numbers_if_any(block, name)
-            if size is not None:
-                yield f"_{name}", size
-        detector = numbers_if_any(block, "rlnDetectorPixelSize")
-        magnification = numbers_if_any(block, "rlnMagnification")
-        if detector is not None and magnification is not None:
-            size = detector * 1e4 / np.where(magnification > 0, magnification, np.inf)
-            yield "_rlnDetectorPixelSize and _rlnMagnification", size
-
-
-def pixel_size_findings(table: ParticleTable, source: ImageSource) -> Iterator[Finding]:
+def pixel_size_findings(table: ParticleSet, source: ImageSource) -> Iterator[Finding]:
     """Whether the pixel size can be true, and all that state it agree."""
     low, high = _PIXEL_SIZE
     used = np.array([group.pixel_size for group in table.optics])
@@ -164,9 +144,9 @@ def pixel_size_findings(table: ParticleTable, source: ImageSource) -> Iterator[F
                 "Implausible pixel size",
                 f"Optics group {group.number} has {group.pixel_size:g} A/px, expected {low:g} to "
                 f"{high:g}.",
-                "write the true one into _rlnImagePixelSize",
+                f"write the true one into {table.carried.called_in_optics('pixel_size')}",
             )
-    stated = dict(_stated_sizes(table))
+    stated = table.carried.pixel_sizes_stated()
     header = np.array([stack.pixel_size for stack in source.stacks])
     stated["the image files' headers"] = header[np.abs(header - _UNSET) > 1e-3]
     for where, sizes in stated.items():
@@ -182,7 +162,7 @@ def pixel_size_findings(table: ParticleTable, source: ImageSource) -> Iterator[F
             )
 
 
-def grid_findings(table: ParticleTable) -> Iterator[Finding]:
+def grid_findings(table: ParticleSet) -> Iterator[Finding]:
     """Whether the images have to be brought from several grids to one."""
     different = different_grids(table)
     if different is not None:

@@ -9,12 +9,11 @@ from jaxtyping import Float, Int
 
 from vitreous.jobs.check.finding import Finding
 from vitreous.jobs.check.sample import Glance
-from vitreous.particles.columns import numbers_if_any
 from vitreous.particles.groups import image_numbers
-from vitreous.particles.micrographs import MICROGRAPH, coordinate_pixels
+from vitreous.particles.micrographs import coordinate_pixels
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import ANGLES
 from vitreous.particles.selection import codes
-from vitreous.particles.table import ParticleTable
 from vitreous.validate.particles.duplicates import nearest, repeats
 from vitreous.validate.particles.views import main_axis_share
 
@@ -33,17 +32,17 @@ _ONE_SIDED, _ENOUGH = 0.55, 100
 """Mean squared cosine to the main axis of views, beyond side views only, and views to tell it."""
 
 
-def _copied_rows(table: ParticleTable, image: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:
+def _copied_rows(table: ParticleSet, image: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:
     """Rows that show the same image in the same orientation as a row before: that row, this one.
 
     Rows in another orientation are no copies: a symmetry expansion makes them.
     """
-    angles = [numbers_if_any(table.block, name) for name in ANGLES]
+    angles = [table.if_sound(field) for field in ANGLES]
     told = [column.tolist() for column in angles if column is not None]
     return repeats(list(zip(image.tolist(), *told, strict=True)))
 
 
-def duplicate_findings(table: ParticleTable, seen: Glance) -> Iterator[Finding]:
+def duplicate_findings(table: ParticleSet, seen: Glance) -> Iterator[Finding]:
     """Rows with the same image, and images with the same pixels."""
     images = image_numbers(table)
     again, copies = repeats(images.tolist()), _copied_rows(table, images)
@@ -68,7 +67,7 @@ def duplicate_findings(table: ParticleTable, seen: Glance) -> Iterator[Finding]:
 
 
 def _twice(
-    table: ParticleTable, code: str, what: str, pairs: list[tuple[int, int]], hint: str
+    table: ParticleSet, code: str, what: str, pairs: list[tuple[int, int]], hint: str
 ) -> Finding:
     before, row = pairs[0]
     return Finding(
@@ -81,22 +80,22 @@ def _twice(
     )
 
 
-def positions_of(table: ParticleTable) -> Float[np.ndarray, "n 2"] | None:
+def positions_of(table: ParticleSet) -> Float[np.ndarray, "n 2"] | None:
     """Coordinates (x, y) in pixels of the micrographs; None without them."""
-    x, y = (numbers_if_any(table.block, f"rlnCoordinate{axis}") for axis in "XY")
-    if x is None or y is None or MICROGRAPH not in table.columns:
+    x, y = table.if_sound(ParticleSet.x), table.if_sound(ParticleSet.y)
+    if x is None or y is None or not table.has(ParticleSet.micrograph):
         return None
     return np.column_stack([x, y])
 
 
-def distance_findings(table: ParticleTable, diameter: float | None) -> Iterator[Finding]:
+def distance_findings(table: ParticleSet, diameter: float | None) -> Iterator[Finding]:
     """Picks nearer each other than particles of a diameter (angstrom, if known) can be."""
     positions = positions_of(table)
     if positions is None or diameter is None:
         return
     # Of an image that is listed in several orientations, one is enough.
     listed = np.sort(np.unique(image_numbers(table), return_index=True)[1])
-    pixels, micrograph = coordinate_pixels(table), codes(table, MICROGRAPH)
+    pixels, micrograph = coordinate_pixels(table), codes(table, ParticleSet.micrograph)
     places = positions * pixels.sizes[:, None]
     distance, other = nearest(places[listed], micrograph[listed])
     near, crowded = distance < _NEAR * diameter, distance < diameter
@@ -122,9 +121,9 @@ def distance_findings(table: ParticleTable, diameter: float | None) -> Iterator[
         )
 
 
-def view_findings(table: ParticleTable) -> Iterator[Finding]:
+def view_findings(table: ParticleSet) -> Iterator[Finding]:
     """Whether the angles of a former refinement, if there are any, gather round one axis."""
-    rot, tilt = (numbers_if_any(table.block, f"rlnAngle{name}") for name in ("Rot", "Tilt"))
+    rot, tilt = table.if_sound(ParticleSet.rot), table.if_sound(ParticleSet.tilt)
     if rot is None or tilt is None or len(table) < _ENOUGH or np.ptp(tilt) == 0:
         return
     share = main_axis_share(rot, tilt)

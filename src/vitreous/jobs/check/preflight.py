@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vitreous.errors import InputError
 from vitreous.jobs.check.estimates import Estimates, measure
 from vitreous.jobs.check.finding import Finding, Level
@@ -28,8 +30,8 @@ from vitreous.jobs.check.pick_findings import (
     view_findings,
 )
 from vitreous.jobs.check.sample import glance, read_sample
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
 
 RESOLUTION = 15.0
 """Angstrom that a search aims at where nothing is said."""
@@ -75,19 +77,20 @@ class Preflight:
 
 
 def preflight(
-    table: ParticleTable,
+    table: ParticleSet,
     source: ImageSource,
     *,
     ctf: bool = True,
     phase_flipped: bool = False,
     resolution: float = RESOLUTION,
     mask_diameter: float | None = None,
+    device: torch.device | None = None,
 ) -> Preflight:
     """Look at a table and a sample of its images before a job begins.
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     source : ImageSource
     ctf, phase_flipped : bool
         What the job is going to do: correct for the CTF, and take the phases as flipped.
@@ -95,6 +98,8 @@ def preflight(
         That it aims at, angstrom.
     mask_diameter : float, optional
         That it was given, angstrom.
+    device : torch.device, optional
+        Where the sample is looked at; by default on the host.
 
     Raises
     ------
@@ -116,7 +121,7 @@ def preflight(
     ]
     found = Estimates(0, resolution)
     if not any(f.level == "error" and f.code.startswith("implausible") for f in optics):
-        sample = read_sample(table, source, ctf=ctf, phase_flipped=phase_flipped)
+        sample = read_sample(table, source, ctf=ctf, phase_flipped=phase_flipped, device=device)
         found = measure(table, sample.spectra, resolution, ctf=ctf)
         findings += pixel_findings(table, sample, seen)
         findings += contrast_findings(table, found)

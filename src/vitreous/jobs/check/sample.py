@@ -13,9 +13,9 @@ from jaxtyping import Bool, Int
 from vitreous.engine.images import defocus_of, optics_of
 from vitreous.engine.recorded import as_if_recorded, signed_ctf
 from vitreous.particles.grid import common_grid
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.selection import evenly
 from vitreous.particles.stack import ImageSource, normalise
-from vitreous.particles.table import ParticleTable
 from vitreous.validate.particles.pixels import PixelStatistics, joined, pixel_statistics
 from vitreous.validate.particles.spectra import ImageSpectra, half_plane, spectrum_at
 
@@ -74,7 +74,7 @@ class Glance:
     dead: Bool[np.ndarray, " n"]
 
 
-def _batches(table: ParticleTable, rows: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
+def _batches(table: ParticleSet, rows: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
     """Rows in batches of one optics group each."""
     found = []
     for number in range(len(table.optics)):
@@ -83,7 +83,7 @@ def _batches(table: ParticleTable, rows: Int[np.ndarray, " n"]) -> list[Int[np.n
     return found
 
 
-def _ordinary_defocus(table: ParticleTable) -> Bool[np.ndarray, " n"]:
+def _ordinary_defocus(table: ParticleSet) -> Bool[np.ndarray, " n"]:
     """Particles that are not much farther from focus than most: a few bad fits spoil averages."""
     if table.defocus_u is None or table.defocus_v is None:
         return np.ones(len(table), dtype=bool)
@@ -92,18 +92,25 @@ def _ordinary_defocus(table: ParticleTable) -> Bool[np.ndarray, " n"]:
 
 
 def read_sample(
-    table: ParticleTable, source: ImageSource, *, ctf: bool = True, phase_flipped: bool = False
+    table: ParticleSet,
+    source: ImageSource,
+    *,
+    ctf: bool = True,
+    phase_flipped: bool = False,
+    device: torch.device | None = None,
 ) -> Sample:
     """Read, look at and transform a sample of images.
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     source : ImageSource
     ctf : bool
         Whether to give the spectra the table's CTF; they are taken to carry none otherwise.
     phase_flipped : bool
         Take the phases as flipped, whatever the table says.
+    device : torch.device, optional
+        Where the images are transformed, and their spectra are.
 
     Returns
     -------
@@ -115,11 +122,12 @@ def read_sample(
     steps = [group.box * group.pixel_size / field for group in table.optics]
     finest = min((g.box // 2 - 1) / own for g, own in zip(table.optics, steps, strict=True))
     points = half_plane(min(math.floor(finest + 1e-6), math.ceil(field / _FINEST), _MOST_RINGS))
+    points = points.to(device)
     batches = _batches(table, evenly(len(table), IMAGES))
     ordinary = _ordinary_defocus(table) if ctf else np.ones(len(table), dtype=bool)
     pixels = []
-    samples = [torch.empty(0, len(points), dtype=torch.complex64)]
-    transfers = [torch.empty(0, len(points))]
+    samples = [torch.empty(0, len(points), dtype=torch.complex64, device=device)]
+    transfers = [torch.empty(0, len(points), device=device)]
     for batch in batches:
         number = int(table.group[batch[0]])
         group = table.optics[number]
@@ -128,13 +136,14 @@ def read_sample(
         good = pixels[-1].usable & ordinary[batch]
         if not good.any():
             continue
-        scaled = normalise(torch.from_numpy(images[good]), group.box / 2 - 1)
+        scaled = normalise(torch.from_numpy(images[good]).to(device), group.box / 2 - 1)
         seen, transfer = (
             spectrum_at(scaled, points, steps[number]),
-            torch.ones(int(good.sum()), len(points)),
+            torch.ones(int(good.sum()), len(points), device=device),
         )
         if ctf and table.defocus_u is not None:
             defocus = defocus_of(table, batch[good], phase_flipped=phase_flipped)
+            defocus = defocus.to(points.device)
             transfer = signed_ctf(points / field, defocus, optics_of(group))
             seen = as_if_recorded(seen, transfer, defocus)
         samples.append(seen)
@@ -143,7 +152,7 @@ def read_sample(
     return Sample(np.concatenate(batches), joined(pixels), spectra)
 
 
-def glance(table: ParticleTable, source: ImageSource) -> Glance:
+def glance(table: ParticleSet, source: ImageSource) -> Glance:
     """Read the middle lines of as many images as can be had quickly."""
     batches = _batches(table, evenly(len(table), _GLANCES))
     digests: list[bytes] = []

@@ -12,9 +12,9 @@ from vitreous.jobs.check.before import preflighted
 from vitreous.jobs.particles.select import class_list
 from vitreous.math.group_names import normalise_name
 from vitreous.particles.grid import Grid
-from vitreous.particles.poses import ANGLES, require_columns
+from vitreous.particles.particle_set import ParticleSet, require_ctf
+from vitreous.particles.poses import ANGLES
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable, require_ctf
 from vitreous.runs.options import chosen_mask_diameter, flag
 
 _FEWEST = 20
@@ -113,13 +113,13 @@ def _check_choices(options: Classify3dOptions, references: int, *, masked: bool)
         )
 
 
-def _check_particles(options: Classify3dOptions, table: ParticleTable, classes: int) -> None:
+def _check_particles(options: Classify3dOptions, table: ParticleSet, classes: int) -> None:
     if options.ctf:
         require_ctf(table)
     if options.placed:
         option = "--local-search" if options.align else "--no-align"
         hint = f"give particles with poses, as a refinement writes them, or leave out {option}"
-        require_columns(table, ANGLES, hint)
+        table.require(*ANGLES, hint=hint)
     if len(table) < _FEWEST * classes:
         raise InputError(
             f"{len(table)} particles are too few for {classes} classes, expected "
@@ -152,7 +152,7 @@ def check_options(options: Classify3dOptions, references: int, *, masked: bool) 
 
 def check_classify3d(
     options: Classify3dOptions,
-    table: ParticleTable,
+    table: ParticleSet,
     source: ImageSource,
     references: int,
     *,

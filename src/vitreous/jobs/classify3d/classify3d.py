@@ -32,10 +32,11 @@ from vitreous.jobs.classify3d.outputs import (
 )
 from vitreous.jobs.maps.half_maps import Mask, read_mask
 from vitreous.ops.threads import one_thread
+from vitreous.particles.files import read_particles
 from vitreous.particles.grid import common_grid
 from vitreous.particles.groups import image_numbers
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource, open_images
-from vitreous.particles.table import ParticleTable, read_particles
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.runs.contents import digest_of
 from vitreous.runs.folder import OnEvent, ignore, job_folder
@@ -268,7 +269,7 @@ def _classified(
 
 
 def classify3d(
-    table: ParticleTable,
+    table: ParticleSet,
     images: ImageSource,
     references: Sequence[Reference],
     options: Classify3dOptions | None = None,
@@ -281,7 +282,7 @@ def classify3d(
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     images : ImageSource
         Of the table, or of one that this was made from.
     references : sequence of Reference
@@ -305,8 +306,14 @@ def classify3d(
     return _classified(context, checkpoint, on_event)
 
 
-def _read(config: Classify3dConfig) -> tuple[RunContext, Mask | None]:
-    """Read and check all that a configuration names."""
+def read_inputs(config: Classify3dConfig) -> tuple[RunContext, Mask | None]:
+    """Read and check all that a configuration names; nothing is written.
+
+    Raises
+    ------
+    VitreousError
+        For the first thing that cannot be used, and for want of memory.
+    """
     check_options(config, len(config.reference), masked=config.mask is not None)
     table = read_particles(config.particles)
     source = open_images(table)
@@ -339,7 +346,7 @@ def run_classify3d(config: Classify3dConfig, on_event: OnEvent = ignore) -> Path
         For input, options or output that cannot be used; nothing is then left half-written.
     """
     began = time.monotonic()
-    context, mask = _read(config)
+    context, mask = read_inputs(config)
     if mask is not None:
         context = replace(context, warnings=[*context.warnings, *mask.warnings])
     with job_folder("classify3d", config, on_event, context.table.stacks) as job:

@@ -21,8 +21,8 @@ from vitreous.jobs.classify3d.checks import asked_fixed, check_classify3d, withi
 from vitreous.math.symmetry import point_group
 from vitreous.ops.compiler import COMPILED, NOT_COMPILED
 from vitreous.particles.grid import common_grid, grid_warnings
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
 from vitreous.runs.options import device_for
 from vitreous.schedules.class3d.references import (
     Framed,
@@ -42,7 +42,7 @@ class RunContext:
     ----------
     options : Classify3dOptions
         With a resolution limit that the working box holds.
-    table : ParticleTable
+    table : ParticleSet
     source : ImageSource
     frame : Frame
     references : list of Framed
@@ -58,7 +58,7 @@ class RunContext:
     """
 
     options: Classify3dOptions
-    table: ParticleTable
+    table: ParticleSet
     source: ImageSource
     frame: Frame
     references: list[Framed]
@@ -188,7 +188,7 @@ def _told_of_decoys(references: Sequence[Framed], fixed: list[int]) -> list[str]
 
 
 def set_up(
-    table: ParticleTable,
+    table: ParticleSet,
     source: ImageSource,
     references: Sequence[Reference],
     options: Classify3dOptions,

@@ -19,7 +19,8 @@ from vitreous.io.fsc_xml import write_fsc_xml
 from vitreous.io.mrc import write_map
 from vitreous.math.fourier import resample_map
 from vitreous.math.rotations import matrix_to_euler
-from vitreous.particles.table import ParticleTable, write_particles
+from vitreous.particles.files import write_particles
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.schedules.class3d.finish import ClassMaps
 from vitreous.validate.fsc import resolution_at, shell_frequency
 from vitreous.validate.half_maps import HalfMapCurves
@@ -81,7 +82,7 @@ class Classified3d(ClassMaps):
         Maps (from 0) that stayed as they were given.
     frame : Frame
         The working box and its pixel size.
-    table : ParticleTable
+    table : ParticleSet
         With the particles' classes, their posteriors and poses.
     record : dict
         For result.json: classes, how they came about, warnings.
@@ -90,7 +91,7 @@ class Classified3d(ClassMaps):
     laid: dict[int, Laid]
     fixed: list[int]
     frame: Frame
-    table: ParticleTable
+    table: ParticleSet
     record: dict[str, Any]
 
     @property

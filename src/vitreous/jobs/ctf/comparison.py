@@ -17,9 +17,9 @@ from vitreous.imaging.ctf import Optics, beam_tilt_phase, ctf_phase, magnified
 from vitreous.imaging.project import FourierCube, map_to_cube, shift_phase
 from vitreous.ops import cubes
 from vitreous.particles.optics import OpticsGroup
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import Poses
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
 
 _ROOM = 1.15
 """Frequencies kept over the finest compared, which magnification may move points to."""
@@ -67,7 +67,7 @@ class RunContext:
 
     Attributes
     ----------
-    table : ParticleTable
+    table : ParticleSet
         Its typed columns and optics groups are the present ones; its blocks are as read.
     source : ImageSource
     poses : Poses
@@ -81,7 +81,7 @@ class RunContext:
         On the maps and halves.
     """
 
-    table: ParticleTable
+    table: ParticleSet
     source: ImageSource
     poses: Poses
     half: Int[np.ndarray, " n"]

@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vitreous.config.ctf import CtfRefineConfig
 from vitreous.jobs.ctf.comparison import RunContext
 from vitreous.jobs.ctf.defocus import refine_astigmatism, refine_defocus
@@ -15,7 +13,9 @@ from vitreous.jobs.ctf.magnification import refine_magnification
 from vitreous.jobs.ctf.odd_aberrations import OddModel, refine_odd
 from vitreous.jobs.ctf.outputs import write_changes, write_phases, written_table
 from vitreous.jobs.ctf.setup import open_context, table_warnings
-from vitreous.particles.table import write_particles
+from vitreous.particles.files import write_particles
+from vitreous.particles.particle_set import ParticleSet
+from vitreous.particles.selection import codes
 from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.runs.options import deterministic, on_its_threads
 from vitreous.runs.record import job_record, write_record
@@ -62,8 +62,7 @@ def _refine_into(
         context, found["defocus"], more = refine_defocus(context, config.defocus_range, on_event)
         warnings += more
     if config.astigmatism:
-        names = context.table.block.frame["rlnMicrographName"]
-        micrograph = names.rank("dense").to_numpy().astype(np.int64)
+        micrograph = codes(context.table, ParticleSet.micrograph)
         context, found["astigmatism"] = refine_astigmatism(context, micrograph, on_event)
     if config.defocus or config.astigmatism:
         write_changes(job.path, before, context.table)

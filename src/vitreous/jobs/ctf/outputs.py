@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,67 +14,28 @@ from vitreous.config.ctf import CtfRefineConfig
 from vitreous.imaging.astigmatism import to_components
 from vitreous.io.atomic import atomic_path
 from vitreous.io.mrc import stack_writer
-from vitreous.io.star import StarBlock
 from vitreous.jobs.ctf.comparison import RunContext
-from vitreous.particles.columns import as_cells
-from vitreous.particles.optics import MAG_COLUMNS, OpticsGroup
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.fields import Field
+from vitreous.particles.particle_set import ParticleSet
 
-_TILT = ("rlnBeamTiltX", "rlnBeamTiltY")
-
-
-def _cells_of(group: OpticsGroup, config: CtfRefineConfig) -> dict[str, str]:
-    cells: dict[str, str] = {}
-    if config.beam_tilt:
-        cells |= {name: f"{v:.6f}" for name, v in zip(_TILT, group.beam_tilt, strict=True)}
-    if config.trefoil:
-        cells["rlnOddZernike"] = f"[{','.join(f'{c:.6g}' for c in group.odd_zernike)}]"
-    if config.magnification:
-        cells |= {name: f"{v:.6f}" for name, v in zip(MAG_COLUMNS, group.mag_matrix, strict=True)}
-    return cells
+_OF_OPTICS = {"beam_tilt": "beam_tilt", "trefoil": "odd_zernike", "magnification": "mag_matrix"}
+"""What of an optics group each option refines."""
 
 
-_NEUTRAL = {"rlnMagMat00": "1.0", "rlnMagMat11": "1.0", "rlnOddZernike": "[0,0,0,0,0,0]"}
-"""What groups without particles get in new columns; 0 in the others."""
-
-
-def _optics_block(block: StarBlock, table: ParticleTable, config: CtfRefineConfig) -> StarBlock:
-    frame = block.frame
-    refined = {r: _cells_of(table.optics[place], config) for place, r in table.optics_rows.items()}
-    for name in next(iter(refined.values())):
-        default = pl.Series([_NEUTRAL.get(name, "0.0")] * len(frame))
-        old = frame[name] if name in frame.columns else default
-        cells = [refined[row][name] if row in refined else cell for row, cell in enumerate(old)]
-        frame = frame.with_columns(pl.Series(name, cells))
-    return block.with_frame(frame)
-
-
-def written_table(context: RunContext, config: CtfRefineConfig) -> ParticleTable:
-    """Table whose blocks hold what was refined; all else stands as it was read."""
+def written_table(context: RunContext, config: CtfRefineConfig) -> ParticleSet:
+    """Particles with what was refined; all else stands as it was read."""
     table = context.table
-    if config.defocus or config.astigmatism or config.magnification:
-        columns = {
-            "rlnDefocusU": table.defocus_u,
-            "rlnDefocusV": table.defocus_v,
-            "rlnDefocusAngle": table.defocus_angle,
-        }
-        cells = {name: as_cells(name, np.asarray(values)) for name, values in columns.items()}
-        table = replace(
-            table, block=table.block.with_frame(table.block.frame.with_columns(**cells))
-        )
     if config.beam_tilt or config.trefoil:
-        angles, origins = context.poses.angles.T, context.poses.origins.T
-        table = table.with_poses(*angles, *origins)
-    if table.optics_block is not None:
-        table = replace(table, optics_block=_optics_block(table.optics_block, table, config))
-    return table
+        table = table.with_fields(**context.poses.fields)
+    refined = [name for option, name in _OF_OPTICS.items() if getattr(config, option)]
+    return table.with_optics(dict(enumerate(table.optics)), *refined)
 
 
 _PARTS = ("mean", "cosine", "sine")
-_PLACES = {"micrograph": "rlnMicrographName", "x": "rlnCoordinateX", "y": "rlnCoordinateY"}
+_PLACES: tuple[Field[Any], ...] = (ParticleSet.micrograph, ParticleSet.x, ParticleSet.y)
 
 
-def write_changes(out: Path, before: ParticleTable, after: ParticleTable) -> None:
+def write_changes(out: Path, before: ParticleSet, after: ParticleSet) -> None:
     """Write each particle's mean defocus and astigmatism, before and after, as ``changes.csv``.
 
     Angstrom, in the components of :mod:`vitreous.imaging.astigmatism`; the place in the micrograph
@@ -86,8 +46,8 @@ def write_changes(out: Path, before: ParticleTable, after: ParticleTable) -> Non
         defocus = (table.defocus_u, table.defocus_v, table.defocus_angle)
         components = to_components(*(np.asarray(column) for column in defocus)).T
         columns |= {f"{part}_{label}": c for part, c in zip(_PARTS, components, strict=True)}
-    frame = before.block.frame
-    places = {label: frame[name] for label, name in _PLACES.items() if name in frame.columns}
+    found = {field.name: before.if_sound(field) for field in _PLACES}
+    places = {name: values for name, values in found.items() if values is not None}
     with atomic_path(out / "changes.csv") as path:
         pl.DataFrame({**places, **columns}).write_csv(path, float_precision=2)
 

@@ -16,11 +16,11 @@ from vitreous.imaging.map_grid import cubic
 from vitreous.io.mrc import read_map
 from vitreous.jobs.ctf.comparison import RunContext, reference
 from vitreous.jobs.maps.half_maps import open_half_maps
+from vitreous.particles.files import read_particles
 from vitreous.particles.groups import given_halves
-from vitreous.particles.meaning import PREMULTIPLIED
+from vitreous.particles.particle_set import ParticleSet, require_ctf
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import ParticleTable, read_particles, require_ctf
 from vitreous.runs.options import device_for
 from vitreous.validate.fsc import fsc, resolution_at
 
@@ -61,17 +61,18 @@ def check_options(config: CtfRefineConfig) -> None:
             raise OptionError(f"{value:g} A, expected more than 0", where=where, hint="mend it")
 
 
-def _check_table(config: CtfRefineConfig, table: ParticleTable) -> None:
+def _check_table(config: CtfRefineConfig, table: ParticleSet) -> None:
     require_ctf(table)
     if table.state.premultiplied.any():
         raise InputError(
-            f"the images were multiplied by their CTF (_{PREMULTIPLIED}), which a better defocus "
-            "would no longer fit",
+            "the images were multiplied by their CTF "
+            f"({table.called(ParticleSet.ctf_multiplied)}), which a better defocus would no longer "
+            "fit",
             where=table.path,
             hint="extract the particles without multiplying them, and again afterwards with it",
         )
     asked = [name for name in _OF_GROUPS if getattr(config, name)]
-    if asked and table.optics_block is None:
+    if asked and not table.carried.has_optics:
         raise InputError(
             f"has no optics table (RELION 3.0), which {' and '.join(asked)} would be written to",
             where=table.path,
@@ -85,16 +86,17 @@ def _check_table(config: CtfRefineConfig, table: ParticleTable) -> None:
                 where=table.path,
                 hint="refine without --beam-tilt",
             )
-    if config.astigmatism and "rlnMicrographName" not in table.columns:
+    if config.astigmatism and not table.has(ParticleSet.micrograph):
         raise InputError(
-            "no column _rlnMicrographName, which --astigmatism groups particles by",
+            f"no column {table.called(ParticleSet.micrograph)}, which --astigmatism groups "
+            "particles by",
             where=table.path,
             hint="add it or refine without --astigmatism",
         )
 
 
 def _halves(
-    config: CtfRefineConfig, table: ParticleTable
+    config: CtfRefineConfig, table: ParticleSet
 ) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]]:
     """Index of the map that each particle is compared with, and warnings."""
     if config.map is not None:
@@ -148,7 +150,7 @@ def _maps(config: CtfRefineConfig) -> _Maps:
     return _Maps((volume,), pixel_size, 2 * pixel_size)
 
 
-def table_warnings(table: ParticleTable) -> list[str]:
+def table_warnings(table: ParticleSet) -> list[str]:
     """What a user should know of the particles before they are refined."""
     if not table.state.flipped.any():
         return list(table.notes)

@@ -72,5 +72,5 @@ def defocus_components(context: RunContext) -> Float[np.ndarray, "n 3"]:
 def with_defocus(context: RunContext, components: Float[np.ndarray, "n 3"]) -> RunContext:
     """Problem with these in the place of the particles' defocus."""
     u, v, angle = from_components(components)
-    table = replace(context.table, defocus_u=u, defocus_v=v, defocus_angle=angle)
+    table = context.table.with_fields(defocus_u=u, defocus_v=v, defocus_angle=angle)
     return replace(context, table=table)

@@ -11,13 +11,13 @@ from jaxtyping import Float
 
 from vitreous.config.maps import AnisotropyConfig
 from vitreous.errors import InputError
-from vitreous.io.star import read_star
 from vitreous.jobs.maps.half_maps import half_maps_given
 from vitreous.math.group_names import normalise_name
 from vitreous.math.symmetry import point_group
-from vitreous.particles.columns import numbers
+from vitreous.particles.files import read_columns
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.runs.folder import OnEvent, ignore, job_folder
-from vitreous.runs.options import on_its_threads
+from vitreous.runs.options import deterministic, device_for, on_its_threads
 from vitreous.runs.record import job_record, write_record
 from vitreous.validate.advice import LEAST_AREA_RATIO, LEAST_SCORE, Views, advice
 from vitreous.validate.anisotropy import ConicalFsc, conical_fsc
@@ -26,8 +26,6 @@ from vitreous.validate.sampling import principal_view, sampling
 
 _TILTS = (20.0, 30.0, 40.0, 50.0)
 """Degrees of the stage that are tried where views are uneven."""
-
-_ANGLES = ("rlnAngleRot", "rlnAngleTilt")
 
 
 def read_views(path: Path) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
@@ -38,15 +36,15 @@ def read_views(path: Path) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "
     InputError
         If the columns are missing or hold other than numbers.
     """
-    blocks = read_star(path)
-    block = next((b for b in blocks.values() if set(_ANGLES) <= set(b.frame.columns)), None)
-    if block is None or len(block.frame) == 0:
+    found = read_columns(path, ParticleSet.rot, ParticleSet.tilt)
+    rot, tilt = (found.read(field) for field in (ParticleSet.rot, ParticleSet.tilt))
+    if rot is None or tilt is None:
+        columns = " and ".join(found.called(f) for f in (ParticleSet.rot, ParticleSet.tilt))
         raise InputError(
-            "no particles with the columns _rlnAngleRot and _rlnAngleTilt",
+            f"no particles with the columns {columns}",
             where=path,
             hint="give the STAR file of a refinement or of vitreous abinit",
         )
-    rot, tilt = (numbers(block, name, path) for name in _ANGLES)
     return rot, tilt
 
 
@@ -94,6 +92,7 @@ def _views_record(views: Views, rot: np.ndarray) -> dict[str, Any]:
 
 
 @on_its_threads
+@deterministic
 def run_anisotropy(config: AnisotropyConfig, on_event: OnEvent = ignore) -> Path:
     """Conical FSC, cFAR and sphericity of two half-maps, the score of the views, and advice.
 
@@ -109,7 +108,7 @@ def run_anisotropy(config: AnisotropyConfig, on_event: OnEvent = ignore) -> Path
     began = time.monotonic()
     symmetry = normalise_name(config.symmetry)
     angles = None if config.particles is None else read_views(config.particles)
-    halves = half_maps_given(config)
+    halves = half_maps_given(config).to(device_for(config.device))
     with job_folder("anisotropy", config, on_event) as job:
         job.tell({"event": "progress", "stage": "conical FSC", "iteration": 0, "of": 2})
         mask = halves.mask.volume

@@ -31,6 +31,7 @@ class ModelAndMap:
     ----------
     model : PlacedModel
     volume : tensor (n, n, n)
+        On the device that all is computed on.
     halves : tuple of tensors (n, n, n)
         None or two.
     mask : Mask or None
@@ -71,7 +72,14 @@ class ModelAndMap:
         atoms = replace(self.model.atoms, positions=positions)
         fits = math.ceil(atoms.diameter / self.pixel_size) + 5
         wide = max(self.box, fits + (fits - self.box) % 2)
-        return crop_or_pad(torch.from_numpy(density(atoms, wide, self.pixel_size)), self.box, 3)
+        made = torch.from_numpy(density(atoms, wide, self.pixel_size))
+        return crop_or_pad(made, self.box, 3).to(self.volume)
+
+    def to(self, device: torch.device) -> ModelAndMap:
+        """The same with its maps on another device."""
+        mask = self.mask and replace(self.mask, volume=self.mask.volume.to(device))
+        halves = tuple(half.to(device) for half in self.halves)
+        return replace(self, volume=self.volume.to(device), halves=halves, mask=mask)
 
 
 def read_model_and_map(config: ModelCheckConfig) -> ModelAndMap:
@@ -130,7 +138,7 @@ def comparison_mask(given: ModelAndMap, placement: Placement) -> Mask:
     """
     if given.mask is not None:
         return given.mask
-    mask = mask_round(given.placed(placement), given.box, given.pixel_size)
+    mask = mask_round(given.placed(placement), given.box, given.pixel_size).to(given.volume)
     if not mask.any():
         raise InputError(
             "no atom lies within the map's box as it is placed",

@@ -19,7 +19,7 @@ from vitreous.io.models import write_moved
 from vitreous.io.mrc import write_map
 from vitreous.jobs.maps.model_and_map import ModelAndMap, compared, read_model_and_map
 from vitreous.runs.folder import OnEvent, ignore, job_folder
-from vitreous.runs.options import on_its_threads
+from vitreous.runs.options import deterministic, device_for, on_its_threads
 from vitreous.runs.record import job_record, write_record
 from vitreous.validate.fsc import fsc, resolution_at, shell_frequency
 from vitreous.validate.model_fit import Placement, RigidFit, correlation_at, fit_rigidly
@@ -44,7 +44,7 @@ _XML_TITLE = "Map-to-model FSC"
 def _resolution(given: ModelAndMap, placement: Placement) -> float:
     """Where map and model fall to an FSC of 0.5, or the coarsest that a fit begins at."""
     made, mask = compared(given, placement)
-    curve = fsc(given.volume * mask.volume, made * mask.volume).numpy()
+    curve = fsc(given.volume * mask.volume, made * mask.volume).cpu().numpy()
     found = resolution_at(curve, 0.5, given.box, given.pixel_size)
     return max(found or _FIRST, 2 * given.pixel_size)
 
@@ -95,7 +95,7 @@ def _curves(given: ModelAndMap, made: Tensor, mask: Tensor) -> dict[str, Float[n
     }
     for name, half in zip(("work", "free"), given.halves, strict=False):
         curves[name] = fsc(half * mask, masked)
-    return {name: curve.numpy() for name, curve in curves.items()}
+    return {name: curve.cpu().numpy() for name, curve in curves.items()}
 
 
 def _low_passed(given: ModelAndMap, made: Tensor, resolution: float) -> tuple[Tensor, Tensor]:
@@ -170,6 +170,7 @@ def _warnings(result: dict[str, Any], outside: float) -> list[str]:
 
 
 @on_its_threads
+@deterministic
 def run_model_check(config: ModelCheckConfig, on_event: OnEvent = ignore) -> Path:
     """Fit a model to a map as a rigid body and tell how far they agree.
 
@@ -184,7 +185,7 @@ def run_model_check(config: ModelCheckConfig, on_event: OnEvent = ignore) -> Pat
         For files, options or a folder that cannot be used.
     """
     began = time.monotonic()
-    given = read_model_and_map(config)
+    given = read_model_and_map(config).to(device_for(config.device))
     with job_folder("model-check", config, on_event) as job:
         job.tell({"event": "start", "job": "model-check"})
         fit, mirror, resolution = _fit(given, config, job.tell)
@@ -193,13 +194,13 @@ def run_model_check(config: ModelCheckConfig, on_event: OnEvent = ignore) -> Pat
         mask = source.volume
         curves = _curves(given, made, mask)
         chains, residues = _by_part(given, placement, made, resolution)
-        inside = np.where(mask.numpy() > 0.5, 0, -1)
+        inside = np.where(mask.cpu().numpy() > 0.5, 0, -1)
         correlation, _ = correlation_by_part(*_low_passed(given, made, resolution), inside, 1)
 
         suffix = ".pdb" if ".pdb" in config.model.name.lower() else ".cif"
         moved = placement.shift + given.middle - placement.matrix @ given.model.atoms.centre
         write_moved(config.model, job.path / f"fitted{suffix}", placement.matrix, moved)
-        write_map(job.path / "model.mrc", made.numpy(), pixel_size)
+        write_map(job.path / "model.mrc", made.cpu().numpy(), pixel_size)
         _write_residues(job.path / "residues.csv", residues)
         frequency = shell_frequency(box, pixel_size)
         write_fsc_xml(job.path / "fsc.xml", frequency, curves["masked"], _XML_TITLE)

@@ -14,22 +14,19 @@ from jaxtyping import Float, Int
 from vitreous.config.maps import ReconstructConfig
 from vitreous.engine.images import defocus_of, few_particles, optics_of
 from vitreous.errors import InputError, OptionError
-from vitreous.particles.columns import numbers
-from vitreous.particles.contrast import SCALE, read_scales
+from vitreous.particles.contrast import read_scales
+from vitreous.particles.fields import Field, Wholes
 from vitreous.particles.grid import Grid, common_grid, grid_warnings
 from vitreous.particles.groups import Halves, dealt_halves, given_halves
 from vitreous.particles.optics import OpticsGroup
+from vitreous.particles.particle_set import ParticleSet, require_ctf
 from vitreous.particles.poses import Poses, read_poses
-from vitreous.particles.selection import SUBSET
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable, require_ctf
 from vitreous.reconstruct.backproject import PosedImages
 from vitreous.runs.folder import OnEvent
 
 _PIXELS = 1 << 22
 """Pixels of the images read and inserted at once."""
-
-_UNCORRECTED = ("rlnOddZernike", "rlnEvenZernike")
 
 _DEALT = (
     "The halves were dealt anew, at poses that the particles had before. Poses refined against one "
@@ -37,7 +34,7 @@ _DEALT = (
     "these are not independent, and the FSC between them and the resolution are too good. "
 )
 _REFINE = "Refine the particles (vitreous refine), which keeps the halves apart, for a resolution."
-_KEEP = "If the poses were found in the halves of the column _rlnRandomSubset, use --halves column."
+_KEEP = "If the poses were found in the halves of the column {}, use --halves column."
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class PosedParticles:
 
     Attributes
     ----------
-    table : ParticleTable
+    table : ParticleSet
     poses : Poses
         Of all particles of the table.
     rows : array (chosen,)
@@ -59,7 +56,7 @@ class PosedParticles:
     warnings : tuple of str
     """
 
-    table: ParticleTable
+    table: ParticleSet
     poses: Poses
     rows: Int[np.ndarray, " m"]
     halves: Halves | None
@@ -102,35 +99,32 @@ class PosedParticles:
         )
 
 
-def _column(table: ParticleTable, name: str, hint: str) -> Float[np.ndarray, " n"]:
-    if name not in table.columns:
-        raise InputError(f"no column _{name}", where=table.path, hint=hint)
-    return numbers(table.block, name, table.path)
-
-
-def _only(table: ParticleTable, rows: np.ndarray, name: str, value: int | None) -> np.ndarray:
-    """The rows whose column has a value, if one is asked for."""
+def _only(
+    table: ParticleSet, rows: np.ndarray, field: Field[Wholes], value: int | None
+) -> np.ndarray:
+    """The rows whose field has a value, if one is asked for."""
     if value is None:
         return rows
-    there = _column(table, name, "choose by a column that is there")[rows]
+    there = table.required(field, "choose by a column that is there")[rows]
     if not (there == value).any():
         found = ", ".join(f"{v:g}" for v in np.unique(there)[:20])
         raise InputError(
-            f"no particles with {value} in the column _{name} (it holds {found})",
+            f"no particles with {value} in the column {table.called(field)} (it holds {found})",
             where=table.path,
             hint="give one that is there",
         )
     return rows[there == value]
 
 
-def _halves(config: ReconstructConfig, table: ParticleTable, rows: np.ndarray) -> Halves | None:
+def _halves(config: ReconstructConfig, table: ParticleSet, rows: np.ndarray) -> Halves | None:
     """Halves of the rows; None if all go into one map."""
     if config.halves == "none" or config.subset is not None:
         return None
     chosen = table.take(rows)
     if config.halves != "column":
         found = dealt_halves(chosen, config.halves, config.seed)
-        advice = _KEEP if SUBSET in table.columns else _REFINE
+        half = ParticleSet.half
+        advice = _KEEP.format(table.called(half)) if table.has(half) else _REFINE
         return replace(found, warnings=(_DEALT + advice,))
     found = given_halves(
         chosen, "pass --halves random, --halves micrograph or, for the whole alone, none"
@@ -146,12 +140,16 @@ def _halves(config: ReconstructConfig, table: ParticleTable, rows: np.ndarray) -
 
 
 def _weights(
-    name: str | None, table: ParticleTable, rows: np.ndarray, half: np.ndarray | None
+    name: str | None, table: ParticleSet, rows: np.ndarray, half: np.ndarray | None
 ) -> Float[np.ndarray, " m"] | None:
     if name is None:
         return None
     name = name.removeprefix("_")
-    weight = _column(table, name, "give a column that is there as --weights")[rows]
+    numbers = table.written.numbers(name)
+    if numbers is None:
+        hint = "give a column that is there as --weights"
+        raise InputError(f"no column _{name}", where=table.path, hint=hint)
+    weight = numbers[rows]
     if (weight < 0).any():
         row = int(rows[(weight < 0).argmax()])
         raise InputError(
@@ -170,18 +168,17 @@ def _weights(
     return weight
 
 
-def _warnings(chosen: ParticleTable, weight: np.ndarray | None) -> Iterator[str]:
+def _warnings(chosen: ParticleSet, weight: np.ndarray | None) -> Iterator[str]:
     yield from chosen.notes
     yield from few_particles(len(chosen))
     yield from grid_warnings(chosen, common_grid(chosen))
-    columns = set(chosen.columns)
-    if not columns & {"rlnOriginXAngst", "rlnOriginX"}:
+    if not chosen.has(ParticleSet.origin_x):
         yield "The table holds no origins: all particles are taken to be centred."
     if weight is not None and (weight == 0).any():
         yield f"{int((weight == 0).sum()):,} particles have the weight 0."
 
 
-def choose_particles(config: ReconstructConfig, table: ParticleTable) -> PosedParticles:
+def choose_particles(config: ReconstructConfig, table: ParticleSet) -> PosedParticles:
     """The particles that a reconstruction is asked to take, once all columns are seen to be fit.
 
     Raises
@@ -205,11 +202,11 @@ def choose_particles(config: ReconstructConfig, table: ParticleTable) -> PosedPa
             hint="leave it out, or extract the particles without multiplying them",
         )
     poses = read_poses(table)
-    rows = _only(table, np.arange(len(table)), "rlnClassNumber", config.class_)
-    rows = _only(table, rows, "rlnRandomSubset", config.subset)
+    rows = _only(table, np.arange(len(table)), ParticleSet.class_number, config.class_)
+    rows = _only(table, rows, ParticleSet.half, config.subset)
     halves = _halves(config, table, rows)
     weight = _weights(config.weights, table, rows, None if halves is None else halves.half)
-    scale = read_scales(table)[rows] if SCALE in table.columns else None
+    scale = read_scales(table)[rows] if table.has(ParticleSet.scale) else None
     warnings = [*_warnings(table.take(rows), weight), *(() if halves is None else halves.warnings)]
     return PosedParticles(table, poses, rows, halves, weight, scale, tuple(warnings))
 

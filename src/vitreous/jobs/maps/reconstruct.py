@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.maps.posed_particles import PosedParticles, choose_particles, posed_batches
 from vitreous.jobs.maps.postprocess import curve_warnings, resolutions
 from vitreous.math.group_names import normalise_name
+from vitreous.particles.files import read_particles
 from vitreous.particles.stack import ImageSource, open_images
-from vitreous.particles.table import read_particles
 from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.reconstruct.backproject import MapGrid, backproject, map_grid
 from vitreous.reconstruct.solve import least_squares_maps
@@ -40,7 +40,7 @@ _LEAST_SHELLS = 4
 _PADDINGS = (2, 3, 4)
 """Without padding, sharing among neighbours would weaken the map towards the edge of its box."""
 
-_LIBRARIES = 1.5e9
+LIBRARIES = 1.5e9
 """Bytes of Python, what it loads, and the images at hand."""
 
 _XML_TITLE = "Masked FSC corrected by phase randomisation"
@@ -93,10 +93,10 @@ def needed_memory(grid: MapGrid, maps: int, padding: int, symmetric: bool) -> fl
     half = side // 2 + 1
     cube = 12.0 * side**2 * half
     solving = 8.0 * (2 * grid.box * side * half + 2 * grid.box**2 * half + grid.box**3)
-    return _LIBRARIES + maps * cube + max(solving, cube * symmetric)
+    return LIBRARIES + maps * cube + max(solving, cube * symmetric)
 
 
-def _check_memory(
+def check_memory(
     needed: float, config: ReconstructConfig, device: torch.device
 ) -> dict[str, float | None]:
     """Require the job to fit on its device; for the log, the gigabytes."""
@@ -214,6 +214,46 @@ def _made(
     return {**judged, "ewald": sphere, "warnings": [*judged["warnings"], *doubts]}
 
 
+@dataclass(frozen=True)
+class Begun:
+    """All that a reconstruction begins with.
+
+    Attributes
+    ----------
+    particles : PosedParticles
+    source : ImageSource
+    grid : MapGrid
+    device : torch.device
+    needed : float
+        Bytes at its fullest.
+    """
+
+    particles: PosedParticles
+    source: ImageSource
+    grid: MapGrid
+    device: torch.device
+    needed: float
+
+
+def begin(config: ReconstructConfig) -> Begun:
+    """Read and check everything but the memory; nothing is written.
+
+    Raises
+    ------
+    VitreousError
+        For files, columns or options that cannot be used.
+    """
+    _check(config)
+    device = device_for(config.device)
+    symmetry = normalise_name(config.symmetry)
+    table = read_particles(config.particles)
+    particles = choose_particles(config, table)
+    source = open_images(table)
+    grid = _grid(particles, config)
+    needed = needed_memory(grid, particles.maps, config.padding, symmetry != "C1")
+    return Begun(particles, source, grid, device, needed)
+
+
 @on_its_threads
 @deterministic
 def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Path:
@@ -229,16 +269,10 @@ def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Pa
         For files, columns, options or a folder that cannot be used, and for want of memory.
     """
     began = time.monotonic()
-    _check(config)
-    device = device_for(config.device)
-    symmetry = normalise_name(config.symmetry)
-    table = read_particles(config.particles)
-    particles = choose_particles(config, table)
-    source = open_images(table)
-    grid = _grid(particles, config)
-    needed = needed_memory(grid, particles.maps, config.padding, symmetry != "C1")
-    memory = _check_memory(needed, config, device)
-    with job_folder("reconstruct", config, on_event, table.stacks) as job:
+    begun = begin(config)
+    particles, source, grid, device = begun.particles, begun.source, begun.grid, begun.device
+    memory = check_memory(begun.needed, config, device)
+    with job_folder("reconstruct", config, on_event, particles.table.stacks) as job:
         job.tell({"event": "start", "job": "reconstruct", "particles": len(particles.rows)})
         job.tell({"event": "memory", **memory})
         doubts = axes_warnings(particles, source, config, grid, device, job.tell)
@@ -246,7 +280,7 @@ def run_reconstruct(config: ReconstructConfig, on_event: OnEvent = ignore) -> Pa
         result: dict[str, Any] = {
             **job_record("reconstruct", config),
             "seed": config.seed,
-            "symmetry": symmetry,
+            "symmetry": normalise_name(config.symmetry),
             "input": {
                 "box": grid.box,
                 "pixel_size": grid.pixel_size,

@@ -20,7 +20,7 @@ from vitreous.io.plain import plain
 from vitreous.jobs.compare import checked_diameter
 from vitreous.math.symmetry import point_group
 from vitreous.runs.folder import OnEvent, ignore
-from vitreous.runs.options import on_its_threads
+from vitreous.runs.options import deterministic, device_for, on_its_threads
 from vitreous.runs.targets import inputs_of, spared
 from vitreous.validate.fsc import fsc, resolution_at
 from vitreous.validate.symmetry.group_score import GroupScore
@@ -90,7 +90,7 @@ def _halves(
     maps = []
     for path in (config.half1, config.half2):
         array, own = read_map(path)
-        maps.append(cubic(array, path))
+        maps.append(cubic(array, path).to(volume))
         if maps[-1].shape != volume.shape or abs(own / pixel_size - 1) > 1e-3:
             raise InputError(
                 f"has {array.shape[0]} px of {own:g} A, but the map {volume.shape[0]} px of "
@@ -117,8 +117,8 @@ def _resolution(
     if halves is None:
         return max(_DEFAULT_RESOLUTION, nyquist)
     box = halves[0].shape[-1]
-    mask = soft_sphere(box, diameter / 2 / pixel_size, _EDGE)
-    curve = fsc(halves[0] * mask, halves[1] * mask).numpy()
+    mask = soft_sphere(box, diameter / 2 / pixel_size, _EDGE, 3, halves[0].device)
+    curve = fsc(halves[0] * mask, halves[1] * mask).cpu().numpy()
     found = resolution_at(curve, 0.143, box, pixel_size)
     if found is None:
         raise InputError(
@@ -178,6 +178,7 @@ def _laid(
 
 
 @on_its_threads
+@deterministic
 def run_symmetry(config: SymmetryConfig, on_event: OnEvent = ignore) -> SymmetryResult:
     """Score a map's point groups; lay it on the axes of one and impose it, if asked to.
 
@@ -192,6 +193,7 @@ def run_symmetry(config: SymmetryConfig, on_event: OnEvent = ignore) -> Symmetry
     width = volume.shape[-1] * pixel_size
     diameter = checked_diameter(config.mask_diameter, width)
     diameter = diameter or min(_MARGIN * extent(volume, pixel_size), _WIDEST * width)
+    volume = volume.to(device_for(config.device))
     halves = _halves(config, volume, pixel_size)
     groups = GROUPS if wanted is None or wanted == "auto" else (wanted,)
     finding = find_symmetry(
@@ -205,7 +207,7 @@ def run_symmetry(config: SymmetryConfig, on_event: OnEvent = ignore) -> Symmetry
     )
     chosen = _chosen(finding, wanted, config.map)
     if aligned is not None and chosen is not None:
-        write_map(aligned, _laid(volume, chosen, config.impose).numpy(), pixel_size)
+        write_map(aligned, _laid(volume, chosen, config.impose).cpu().numpy(), pixel_size)
     result = SymmetryResult(finding, chosen, pixel_size, diameter, aligned, table)
     if table is not None:
         record = {**asdict(result), "config": asdict(config)}

@@ -8,52 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 
 from vitreous.errors import InputError
 from vitreous.io.regular import require_regular
-from vitreous.io.star import StarBlock, read_star
-from vitreous.particles.columns import numbers, numbers_if_any
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
+from vitreous.particles.relion.model import (
+    model_beside,
+    model_group_scales,
+    read_model_classes,
+)
 from vitreous.validate.class_quality import MAP, ClassRecord
-
-GROUP, GROUP_NAME, _SCALE = "rlnGroupNumber", "rlnGroupName", "rlnGroupScaleCorrection"
-
-_RELION = {
-    "resolution": ("rlnEstimatedResolution",),
-    "rotation_accuracy": ("rlnAccuracyRotations",),
-    "translation_accuracy": ("rlnAccuracyTranslationsAngst", "rlnAccuracyTranslations"),
-    "completeness": ("rlnOverallFourierCompleteness",),
-}
-"""Columns of data_model_classes, the first there counts."""
-
-
-def model_beside(star: Path) -> Path | None:
-    """RELION's ``X_model.star`` of a table ``X_data.star``, if it is there."""
-    model = star.with_name(star.name.removesuffix("_data.star") + "_model.star")
-    return model if star.name.endswith("_data.star") and model.is_file() else None
-
-
-def _model_block(model: Path, name: str, column: str) -> StarBlock:
-    block = read_star(model).get(name)
-    if block is None or column not in block.frame.columns or not len(block.frame):
-        raise InputError(
-            f"no table data_{name} with a column _{column}",
-            where=model,
-            hint="give the model.star of a RELION classification or refinement",
-        )
-    return block
 
 
 def _from_model(model: Path) -> list[ClassRecord]:
-    block = _model_block(model, "model_classes", "rlnClassDistribution")
-    share = numbers(block, "rlnClassDistribution", model)
-    known: dict[str, np.ndarray] = {}
-    for name, columns in _RELION.items():
-        found = [v for column in columns if (v := numbers_if_any(block, column)) is not None]
-        if found:
-            known[name] = found[0]
+    found = read_model_classes(model)
+    share, known = found.share, found.known
     return [
         ClassRecord(row + 1, MAP, float(share[row]), **{n: float(v[row]) for n, v in known.items()})
         for row in range(len(share))
@@ -103,22 +73,12 @@ def read_classes(star: Path, source: Path | None) -> list[ClassRecord]:
     return _from_result(source) if source.suffix == ".json" else _from_model(source)
 
 
-def scale_corrections(table: ParticleTable) -> Float[np.ndarray, " n"] | None:
-    """rlnGroupScaleCorrection of each particle: its own, or its group's in the model.star beside.
+def scale_corrections(table: ParticleSet) -> Float[np.ndarray, " n"] | None:
+    """Scale of each particle's group: its own, or its group's in the model.star beside.
 
     None where neither says.
     """
-    if _SCALE in table.columns:
-        return numbers(table.block, _SCALE, table.path)
+    if table.group_scale is not None:
+        return table.group_scale
     model = model_beside(table.path)
-    if model is None:
-        return None
-    block = _model_block(model, "model_groups", _SCALE)
-    scale = numbers(block, _SCALE, model)
-    for name in (GROUP, GROUP_NAME):
-        if name in table.columns and name in block.frame.columns:
-            of = dict(zip(block.frame[name], scale, strict=True))
-            cells = table.block.frame[name]
-            found = cells.replace_strict(of, default=None, return_dtype=pl.Float64)
-            return None if found.null_count() else found.to_numpy()
-    return None
+    return None if model is None else model_group_scales(model, table)

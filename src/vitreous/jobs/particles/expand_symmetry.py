@@ -8,9 +8,9 @@ from pathlib import Path
 from vitreous.config.particles import ExpandSymmetryConfig
 from vitreous.errors import OptionError
 from vitreous.math.group_names import normalise_name
+from vitreous.particles.files import read_particles, write_particles
 from vitreous.particles.groups import image_numbers
 from vitreous.particles.symmetry_expansion import expand_symmetry
-from vitreous.particles.table import read_particles, write_particles
 from vitreous.runs.folder import OnEvent, ignore
 from vitreous.runs.targets import inputs_of, spare_inputs, spared
 from vitreous.validate.particles.duplicates import repeats

@@ -7,22 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from vitreous.particles.columns import numbers
 from vitreous.particles.micrographs import coordinate_pixels
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import (
     Poses,
     has_coordinates,
+    origin_fields,
     read_coordinates,
     read_poses,
     with_coordinates,
 )
-from vitreous.particles.table import ParticleTable
 
-SHIFT = ("vitreousShiftX", "vitreousShiftY")
-"""Whole pixels that an image was moved by."""
-
-CENTRE = ("vitreousCentreX", "vitreousCentreY", "vitreousCentreZ")
-"""Point of the map, in angstrom, that it was centred on."""
+_SHIFT = (ParticleSet.shift_x, ParticleSet.shift_y)
+_CENTRE = (ParticleSet.centre_x, ParticleSet.centre_y, ParticleSet.centre_z)
 
 
 @dataclass(frozen=True)
@@ -46,25 +43,26 @@ class Framing:
     poses: Poses
     box: int | None
 
-    def described(self, table: ParticleTable) -> ParticleTable:
+    def described(self, table: ParticleSet) -> ParticleSet:
         """Table of the moved images, with what is needed to undo that."""
-        ones = np.ones(len(table))
-        cells = {name: ones * value for name, value in zip(CENTRE, self.centre, strict=True)}
-        cells |= dict(zip(SHIFT, self.shifts.T, strict=True))
-        moved = _moved(table, -self.shifts).with_cells(**cells).with_origins(*self.poses.origins.T)
+        centre = np.broadcast_to(self.centre, (len(table), 3)).T
+        framing = {f.name: v for f, v in zip(_CENTRE, centre, strict=True)}
+        framing |= {f.name: v for f, v in zip(_SHIFT, self.shifts.T, strict=True)}
+        origins = origin_fields(self.poses.origins)
+        moved = _moved(table, -self.shifts).with_fields(**framing, **origins)
         if self.box is None:
             return moved
         return moved.with_boxes({group.number: self.box for group in table.optics})
 
 
 def framed(
-    table: ParticleTable, poses: Poses, centre: Float[np.ndarray, " 3"], box: int | None
+    table: ParticleSet, poses: Poses, centre: Float[np.ndarray, " 3"], box: int | None
 ) -> Framing:
     """Images moved by whole pixels until a point of the map lies in their centre.
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     poses : Poses
     centre : array (3,)
         x, y, z in angstrom from the map's centre.
@@ -78,26 +76,28 @@ def framed(
     return Framing(centre, shifts, left, box)
 
 
-def was_framed(table: ParticleTable) -> bool:
+def was_framed(table: ParticleSet) -> bool:
     """Whether the table tells how its images were moved."""
-    return {*SHIFT, *CENTRE} <= set(table.columns)
+    return table.has(*_SHIFT, *_CENTRE)
 
 
-def unframed(table: ParticleTable) -> ParticleTable:
+def unframed(table: ParticleSet) -> ParticleSet:
     """Table with origins and coordinates of before its images were moved, by its present angles.
 
     The angles may have been refined since.
     """
+    hint = "give particles whose images were moved"
     shift, centre = (
-        np.stack([numbers(table.block, name, table.path) for name in names], axis=1)
-        for names in (SHIFT, CENTRE)
+        np.stack([table.required(field, hint) for field in fields], axis=1)
+        for fields in (_SHIFT, _CENTRE)
     )
     poses = read_poses(table)
     origins = poses.origins + shift * table.pixel_sizes[:, None] + poses.projected(centre)
-    return _moved(table, shift).with_origins(*origins.T).without(*SHIFT, *CENTRE)
+    moved = _moved(table, shift).with_fields(**origin_fields(origins))
+    return moved.without(*_SHIFT, *_CENTRE)
 
 
-def _moved(table: ParticleTable, pixels: Float[np.ndarray, "n 2"]) -> ParticleTable:
+def _moved(table: ParticleSet, pixels: Float[np.ndarray, "n 2"]) -> ParticleSet:
     """Table whose coordinates, if it has any, are moved by pixels of the images."""
     if not has_coordinates(table):
         return table

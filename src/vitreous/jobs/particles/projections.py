@@ -16,8 +16,8 @@ from vitreous.imaging.simulate import Views, clean_images
 from vitreous.ops.cubes import read
 from vitreous.particles.grid import Grid
 from vitreous.particles.optics import OpticsGroup
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import Poses
-from vitreous.particles.table import ParticleTable
 
 _PIXELS = 1 << 22
 """Pixels of the images that are projected at once."""
@@ -34,7 +34,7 @@ class Projector:
 
     Attributes
     ----------
-    table : ParticleTable
+    table : ParticleSet
     poses : Poses
     grid : Grid
         Of the map.
@@ -43,7 +43,7 @@ class Projector:
     phase_flipped : bool
     """
 
-    table: ParticleTable
+    table: ParticleSet
     poses: Poses
     grid: Grid
     ctf: bool

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from vitreous.io.mrc import read_header
 from vitreous.jobs.particles.framing import unframed, was_framed
-from vitreous.particles.groups import ORIGINAL
-from vitreous.particles.poses import require_columns
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 
 
-def _replaced(table: ParticleTable) -> ParticleTable:
-    """Table of the images of before, whose groups have their boxes."""
-    restored = table.with_images(table.block.frame[ORIGINAL]).without(ORIGINAL)
+def _replaced(table: ParticleSet, names: pl.Series) -> ParticleSet:
+    """Table of the images of before, given their names, whose groups have their boxes."""
+    restored = table.with_images(names).without(ParticleSet.original_image)
     boxes = {}
     for place, group in enumerate(table.optics):
         first = int((table.group == place).argmax())
@@ -19,7 +19,7 @@ def _replaced(table: ParticleTable) -> ParticleTable:
     return restored.with_boxes(boxes)
 
 
-def reverted(table: ParticleTable) -> tuple[ParticleTable, tuple[str, ...]]:
+def reverted(table: ParticleSet) -> tuple[ParticleSet, tuple[str, ...]]:
     """Table of before a subtraction but for its angles, and warnings.
 
     Where images were moved, origins and coordinates are moved back, by the angles of now: they may
@@ -28,11 +28,12 @@ def reverted(table: ParticleTable) -> tuple[ParticleTable, tuple[str, ...]]:
     Raises
     ------
     InputError
-        Without rlnImageOriginalName, or if the images of before are not there.
+        Without their names, or if the images of before are not there.
     """
-    require_columns(table, (ORIGINAL,), "give particles that a signal was subtracted from")
+    hint = "give particles that a signal was subtracted from"
+    names = table.required(ParticleSet.original_image, hint)
     if was_framed(table):
-        return _replaced(unframed(table)), ()
+        return _replaced(unframed(table), names), ()
     words = "origins and coordinates stay as they are: nothing tells whether images were moved"
-    restored = _replaced(table)
+    restored = _replaced(table, names)
     return restored, () if table.optics == restored.optics else (words,)

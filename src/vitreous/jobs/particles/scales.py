@@ -24,8 +24,8 @@ from vitreous.imaging.subtract import (
 )
 from vitreous.jobs.particles.classes import scale_corrections
 from vitreous.jobs.particles.projections import Projector, batch_size
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
 from vitreous.runs.folder import OnEvent
 
 _SAMPLE = 1000
@@ -53,8 +53,8 @@ class Scales:
     record: list[dict[str, Any]]
 
 
-def column_scales(table: ParticleTable) -> Float[np.ndarray, " n"]:
-    """rlnGroupScaleCorrection of each particle, from its own row or its group's.
+def column_scales(table: ParticleSet) -> Float[np.ndarray, " n"]:
+    """Scale of each particle's group of micrographs, from its own row or its group's.
 
     Raises
     ------
@@ -64,8 +64,8 @@ def column_scales(table: ParticleTable) -> Float[np.ndarray, " n"]:
     found = scale_corrections(table)
     if found is None:
         raise InputError(
-            "no column _rlnGroupScaleCorrection, and no model.star beside the table that tells "
-            "it of its groups",
+            f"no column {table.called(ParticleSet.group_scale)}, and no model.star beside the "
+            "table that tells it of its groups",
             where=table.path,
             hint="pass --particle-scale none or fitted",
         )

@@ -17,8 +17,9 @@ from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
 from vitreous.jobs.particles.classes import read_classes
 from vitreous.jobs.particles.steps import Step, select
+from vitreous.particles.files import read_particles, write_particles
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.selection import class_numbers, parts
-from vitreous.particles.table import ParticleTable, read_particles, write_particles
 from vitreous.runs.folder import OnEvent, ignore
 from vitreous.runs.record import job_record
 from vitreous.runs.replacement import RESULT
@@ -115,7 +116,7 @@ def _check(config: SelectConfig) -> None:
 
 
 def _good_classes(
-    config: SelectConfig, table: ParticleTable
+    config: SelectConfig, table: ParticleSet
 ) -> tuple[tuple[ClassQuality, ...], list[int]]:
     """All classes ranked, and the numbers of those that are good and hold particles."""
     ranking = class_qualities(read_classes(table.path, config.classes_from))
@@ -139,7 +140,7 @@ def _good_classes(
     return tuple(ranking), sorted(there & set(good))
 
 
-def _split(config: SelectConfig, table: ParticleTable) -> Iterator[tuple[Path, ParticleTable]]:
+def _split(config: SelectConfig, table: ParticleSet) -> Iterator[tuple[Path, ParticleSet]]:
     """The files to write, and what goes into them."""
     out = config.out
     if config.split is None:

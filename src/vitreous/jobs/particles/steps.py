@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import polars as pl
 
 from vitreous.config.particles import Criteria
 from vitreous.errors import InputError
-from vitreous.jobs.particles.classes import GROUP, GROUP_NAME, scale_corrections
+from vitreous.jobs.particles.classes import scale_corrections
 from vitreous.particles.groups import dealt_halves, regrouped
 from vitreous.particles.micrographs import (
-    MICROGRAPH,
     CoordinatePixels,
     coordinate_pixels,
     origins_to_coordinates,
     positions,
 )
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import ANGLES, recentred
 from vitreous.particles.selection import (
-    SUBSET,
     at_most,
     class_numbers,
     class_posterior,
@@ -32,7 +32,6 @@ from vitreous.particles.selection import (
     random_rows,
     where,
 )
-from vitreous.particles.table import ParticleTable
 from vitreous.validate.particles.duplicates import redundant
 
 _AT_OLD_POSES = (
@@ -40,7 +39,7 @@ _AT_OLD_POSES = (
     "before the halves' FSC is taken for a resolution"
 )
 
-Change = Callable[[ParticleTable], ParticleTable]
+Change = Callable[[ParticleSet], ParticleSet]
 
 
 @dataclass(frozen=True)
@@ -57,18 +56,18 @@ class Selected:
 
     Attributes
     ----------
-    table : ParticleTable
+    table : ParticleSet
     steps : tuple of Step
         The first is the table as it was.
     warnings : tuple of str
     """
 
-    table: ParticleTable
+    table: ParticleSet
     steps: tuple[Step, ...]
     warnings: tuple[str, ...]
 
 
-def _keeping(rows: Callable[[ParticleTable], np.ndarray]) -> Change:
+def _keeping(rows: Callable[[ParticleSet], np.ndarray]) -> Change:
     """Change that keeps rows, told by their numbers or by truth values."""
     return lambda table: table.take(np.arange(len(table))[rows(table)])
 
@@ -88,7 +87,7 @@ def _filters(criteria: Criteria, classes: Collection[int]) -> Iterator[tuple[str
         yield words, _keeping(lambda table: class_posterior(table) >= surest)
 
 
-def _pixels(criteria: Criteria, table: ParticleTable) -> CoordinatePixels:
+def _pixels(criteria: Criteria, table: ParticleSet) -> CoordinatePixels:
     """Pixel sizes of the coordinates, which must be known to move or compare them."""
     given = criteria.coordinate_pixel_size
     if given is not None:
@@ -103,13 +102,13 @@ def _pixels(criteria: Criteria, table: ParticleTable) -> CoordinatePixels:
     return found
 
 
-def _apart(table: ParticleTable, pixels: CoordinatePixels, distance: float) -> np.ndarray:
+def _apart(table: ParticleSet, pixels: CoordinatePixels, distance: float) -> np.ndarray:
     """Which particles remain when of those too near each other only the best does."""
     places = positions(table, pixels.sizes)
-    return ~redundant(places, codes(table, MICROGRAPH), distance, merit(table))
+    return ~redundant(places, codes(table, ParticleSet.micrograph), distance, merit(table))
 
 
-def _places(criteria: Criteria, table: ParticleTable) -> Iterator[tuple[str, Change]]:
+def _places(criteria: Criteria, table: ParticleSet) -> Iterator[tuple[str, Change]]:
     point, distance = criteria.recentre, criteria.min_distance
     placed = distance is not None or criteria.origins_to_coordinates
     used = f" ({_pixels(criteria, table).words})" if placed else ""
@@ -137,7 +136,7 @@ def _limits(criteria: Criteria) -> Iterator[tuple[str, Change]]:
 
 
 def _row_steps(
-    criteria: Criteria, table: ParticleTable, classes: Collection[int]
+    criteria: Criteria, table: ParticleSet, classes: Collection[int]
 ) -> Iterator[tuple[str, Change]]:
     """Steps that choose particles, or change where they are centred, by name."""
     yield from _filters(criteria, classes)
@@ -145,42 +144,39 @@ def _row_steps(
     yield from _limits(criteria)
 
 
-def _halved(criteria: Criteria, table: ParticleTable) -> tuple[ParticleTable, list[str]]:
-    """Table dealt into two random halves, rlnRandomSubset, and warnings."""
+def _halved(criteria: Criteria, table: ParticleSet) -> tuple[ParticleSet, list[str]]:
+    """Table dealt into two random halves, and warnings."""
     assert criteria.halves is not None
     found = dealt_halves(table, criteria.halves, criteria.seed)
-    posed = set(ANGLES) <= set(table.columns)
-    return table.with_cells(**{SUBSET: found.half}), [_AT_OLD_POSES] if posed else []
+    return table.with_fields(half=found.half), [_AT_OLD_POSES] if table.has(*ANGLES) else []
 
 
-def _likeness(table: ParticleTable) -> np.ndarray:
+def _likeness(table: ParticleSet) -> np.ndarray:
     """Scale of each particle's group, or else how many particles its micrograph has."""
     scale = scale_corrections(table)
     if scale is not None:
         return scale
-    micrograph = codes(table, MICROGRAPH)
+    micrograph = codes(table, ParticleSet.micrograph)
     return np.bincount(micrograph)[micrograph].astype(np.float64)
 
 
-def _with_groups(table: ParticleTable, least: int) -> tuple[ParticleTable, list[str]]:
+def _with_groups(table: ParticleSet, least: int) -> tuple[ParticleSet, list[str]]:
     """Table whose micrographs are in groups of at least ``least`` particles, and warnings."""
-    grouping = regrouped(codes(table, MICROGRAPH), table.group, _likeness(table), least)
-    cells = {
-        GROUP: grouping.group + 1,
-        GROUP_NAME: np.array([f"group_{number + 1:04d}" for number in grouping.group]),
-    }
+    grouping = regrouped(codes(table, ParticleSet.micrograph), table.group, _likeness(table), least)
+    names = pl.Series([f"group_{number + 1:04d}" for number in grouping.group])
+    grouped = table.with_fields(group_number=grouping.group + 1, group_name=names)
     small = int((grouping.sizes < least).sum())
     words = f"{small} of {len(grouping.sizes)} groups have fewer than {least} particles: their "
     warnings = [words + "optics group has no more"] if small else []
-    return table.with_cells(**cells), warnings
+    return grouped, warnings
 
 
-def select(table: ParticleTable, criteria: Criteria, classes: Collection[int] = ()) -> Selected:
+def select(table: ParticleSet, criteria: Criteria, classes: Collection[int] = ()) -> Selected:
     """Particles that fulfil all criteria, with all their columns.
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
     criteria : Criteria
     classes : collection of int
         Classes to keep; all if empty.

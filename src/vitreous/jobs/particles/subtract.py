@@ -25,11 +25,11 @@ from vitreous.jobs.particles.subtraction import (
     map_grid,
     set_up,
 )
+from vitreous.particles.files import image_names, read_particles, write_particles
 from vitreous.particles.grid import Grid, grids
-from vitreous.particles.groups import ORIGINAL
-from vitreous.particles.image_files import IMAGE_NAME, ImageFiles, name_from, project_root
+from vitreous.particles.image_files import ImageFiles, name_from, project_root
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import ParticleTable, image_names, read_particles, write_particles
 from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.runs.options import deterministic, device_for, on_its_threads
 from vitreous.runs.record import job_record, write_record
@@ -110,7 +110,7 @@ def _subtract(
     return Subtracted(config.out / "particles.star", found.scales.of_group, warnings)
 
 
-def _written(found: Subtraction, job: JobFolder, out: Path) -> ParticleTable:
+def _written(found: Subtraction, job: JobFolder, out: Path) -> ParticleSet:
     """Write the images, a stack for each grid, and give their table.
 
     It keeps the names of the images that these were made from; the new ones' names are those of
@@ -133,12 +133,10 @@ def _written(found: Subtraction, job: JobFolder, out: Path) -> ParticleTable:
             writers[own[done]].append(images)
             done += len(images)
     files = ImageFiles.of_stacks(tuple(stacks), own)
-    root = project_root(table.block.frame[IMAGE_NAME], table.files)
-    frame = table.block.frame.with_columns(
-        image_names(table, out).alias(ORIGINAL),
-        files.named(*(name_from(out, stack, root) for stack in stacks)),
-    )
-    return replace(table, block=table.block.with_frame(frame), files=files)
+    before = image_names(table, out)
+    root = project_root(table.required(ParticleSet.image_name, "give images"), table.files)
+    now = files.named(*(name_from(out, stack, root) for stack in stacks))
+    return replace(table.with_fields(original_image=before, image_name=now), files=files)
 
 
 def _open_to_revert(config: SubtractConfig) -> Work:
@@ -147,7 +145,7 @@ def _open_to_revert(config: SubtractConfig) -> Work:
 
 
 def _revert(
-    config: SubtractConfig, table: ParticleTable, warnings: tuple[str, ...], job: JobFolder
+    config: SubtractConfig, table: ParticleSet, warnings: tuple[str, ...], job: JobFolder
 ) -> Subtracted:
     write_particles(job.path / "particles.star", table)
     record = {**job_record("subtract", config), "scales": [], "warnings": warnings}

@@ -19,12 +19,10 @@ from vitreous.jobs.particles.framing import Framing, framed
 from vitreous.jobs.particles.projections import Projector, batch_size
 from vitreous.jobs.particles.scales import Scales, image_scales
 from vitreous.particles.grid import Grid, common_grid, grids
-from vitreous.particles.groups import ORIGINAL
 from vitreous.particles.micrographs import coordinate_pixels
+from vitreous.particles.particle_set import ParticleSet, require_ctf
 from vitreous.particles.poses import Poses, has_coordinates, read_poses
-from vitreous.particles.selection import CLASS
 from vitreous.particles.stack import ImageSource, windows
-from vitreous.particles.table import ParticleTable, require_ctf
 from vitreous.runs.folder import OnEvent, ignore
 
 _SAME_PIXEL = 0.01
@@ -89,10 +87,11 @@ def check_options(options: SubtractOptions) -> None:
             raise OptionError(what, where=option, hint="see vitreous subtract --help")
 
 
-def _check_table(table: ParticleTable, options: SubtractOptions) -> None:
-    if ORIGINAL in table.columns:
+def _check_table(table: ParticleSet, options: SubtractOptions) -> None:
+    if table.has(ParticleSet.original_image):
         raise InputError(
-            f"the column _{ORIGINAL} says that something was subtracted already",
+            f"the column {table.called(ParticleSet.original_image)} says that something "
+            "was subtracted already",
             where=table.path,
             hint="take that back with --revert first",
         )
@@ -101,7 +100,7 @@ def _check_table(table: ParticleTable, options: SubtractOptions) -> None:
 
 
 def map_grid(
-    volume: Float[Tensor, "z y x"], pixel_size: float, table: ParticleTable, name: str
+    volume: Float[Tensor, "z y x"], pixel_size: float, table: ParticleSet, name: str
 ) -> Grid:
     """Grid of a map of these images: that of all of them, or of some optics group.
 
@@ -121,7 +120,7 @@ def map_grid(
     )
 
 
-def _check_part(part: Part, options: SubtractOptions, table: ParticleTable) -> None:
+def _check_part(part: Part, options: SubtractOptions, table: ParticleSet) -> None:
     """Require a mask on the map's grid that leaves some of it, and a box within the images'."""
     box, least = part.box, min(group.box for group in table.optics)
     if options.box is not None and options.box > least:
@@ -142,15 +141,16 @@ def _check_part(part: Part, options: SubtractOptions, table: ParticleTable) -> N
         )
 
 
-def class_warnings(table: ParticleTable) -> tuple[str, ...]:
+def class_warnings(table: ParticleSet) -> tuple[str, ...]:
     """What is odd about particles that one map is subtracted from."""
-    if CLASS not in table.columns or table.block.frame[CLASS].n_unique() == 1:
+    classes = table.if_sound(ParticleSet.class_number)
+    if classes is None or np.ptp(classes) == 0:
         return ()
     words = "The particles are of several classes: one map was subtracted from all of them."
     return (words,)
 
 
-def place_warnings(table: ParticleTable, framing: Framing | None) -> tuple[str, ...]:
+def place_warnings(table: ParticleSet, framing: Framing | None) -> tuple[str, ...]:
     """What is in doubt about coordinates that move with the images."""
     if framing is None or not has_coordinates(table):
         return ()
@@ -179,12 +179,12 @@ class Task:
     grid: Grid
 
     @property
-    def table(self) -> ParticleTable:
+    def table(self) -> ParticleSet:
         """The particles."""
         return self.source.table
 
 
-def set_up(table: ParticleTable, source: ImageSource, part: Part, options: SubtractOptions) -> Task:
+def set_up(table: ParticleSet, source: ImageSource, part: Part, options: SubtractOptions) -> Task:
     """Check everything that a subtraction is given.
 
     Raises
@@ -205,7 +205,7 @@ class Subtraction:
 
     Attributes
     ----------
-    table : ParticleTable
+    table : ParticleSet
         With the images' boxes, origins and coordinates as they are afterwards, but their names of
         before.
     scales : Scales
@@ -215,7 +215,7 @@ class Subtraction:
     warnings : tuple of str
     """
 
-    table: ParticleTable
+    table: ParticleSet
     scales: Scales
     framing: Framing | None
     warnings: tuple[str, ...]
@@ -278,7 +278,7 @@ def begun(task: Task, on_event: OnEvent) -> Subtraction:
 
 
 def subtract(
-    table: ParticleTable,
+    table: ParticleSet,
     images: ImageSource,
     volume: Float[Tensor, "n n n"],
     mask: Float[Tensor, "n n n"],
@@ -290,7 +290,7 @@ def subtract(
 
     Parameters
     ----------
-    table : ParticleTable
+    table : ParticleSet
         With the poses that the map has them in.
     images : ImageSource
         Of the table, or of one that this was made from.

@@ -17,11 +17,12 @@ from vitreous.io.mrc import read_map
 from vitreous.jobs.check.before import preflighted
 from vitreous.jobs.maps.half_maps import read_mask
 from vitreous.math.symmetry import point_group
+from vitreous.particles.files import read_particles
 from vitreous.particles.grid import Grid, common_grid, grid_warnings
 from vitreous.particles.groups import given_or_dealt
+from vitreous.particles.particle_set import ParticleSet, require_ctf
 from vitreous.particles.poses import ANGLES, read_poses
 from vitreous.particles.stack import open_images
-from vitreous.particles.table import ParticleTable, read_particles, require_ctf
 from vitreous.runs.options import chosen_mask_diameter, device_for, flag
 from vitreous.schedules.refine.context import SHARED_POSES, Begun, RunContext
 from vitreous.schedules.refine.locality import Locality, check_locality, locality_of
@@ -77,18 +78,18 @@ def lowpass_warnings(lowpass: float, nyquist: float) -> list[str]:
     ]
 
 
-def _posed(table: ParticleTable) -> PoseMatrices:
+def _posed(table: ParticleSet) -> PoseMatrices:
     poses = read_poses(table)
     origins = torch.from_numpy(poses.origins.astype(np.float32))
     return PoseMatrices(torch.from_numpy(poses.matrices), origins)
 
 
-def brought_poses(table: ParticleTable) -> PoseMatrices | None:
+def brought_poses(table: ParticleSet) -> PoseMatrices | None:
     """Poses that the particles bring, origins in angstrom.
 
     None without angles, or where all are of one view, as 2D classification leaves them.
     """
-    if any(name not in table.columns for name in ANGLES):
+    if not table.has(*ANGLES):
         return None
     poses = _posed(table)
     views = poses.matrices[:, 2]
@@ -144,6 +145,6 @@ def begin(config: RefineConfig) -> Begun:
     return Begun(context, reference, poses, [*warnings, *found_warnings], record)
 
 
-def _locality(config: RefineConfig, table: ParticleTable) -> Locality | None:
+def _locality(config: RefineConfig, table: ParticleSet) -> Locality | None:
     """Where the particles' own poses hold a local search, if this is one."""
     return None if config.local_search is None else locality_of(config, _posed(table))

@@ -19,8 +19,8 @@ from vitreous.jobs.maps.postprocess import judge_half_maps, write_judged
 from vitreous.math.fourier import resample_map
 from vitreous.math.group_names import is_polyhedral
 from vitreous.math.rotations import matrix_to_euler
-from vitreous.particles.contrast import SCALE
-from vitreous.particles.table import write_particles
+from vitreous.particles.files import write_particles
+from vitreous.particles.poses import Poses
 from vitreous.runs.record import job_record, write_record
 from vitreous.schedules.refine.choice import surplus
 from vitreous.schedules.refine.context import SHARED_POSES, Begun, RunContext
@@ -44,21 +44,14 @@ def _half_maps(context: RunContext, halves: Halves) -> HalfMaps:
 
 def _write_particles(context: RunContext, state: RefineState, out: Path) -> None:
     angles = matrix_to_euler(state.matrices).numpy()
-    extra = {
-        "rlnRandomSubset": context.half.numpy() + 1,
-        "rlnMaxValueProbDistribution": state.probability.numpy(),
-        "rlnLogLikeliContribution": state.log_evidence.numpy(),
-    }
-    if context.config.per_particle_scale or len(context.table.optics) > 1:
-        extra[SCALE] = state.scale.double().numpy()
-    posed = context.table.with_poses(
-        rot=angles[:, 0],
-        tilt=angles[:, 1],
-        psi=angles[:, 2],
-        origin_x=state.origins[:, 0].double().numpy(),
-        origin_y=state.origins[:, 1].double().numpy(),
-        extra=extra,
+    posed = context.table.with_fields(
+        **Poses(angles, state.origins.double().numpy()).fields,
+        half=context.half.numpy() + 1,
+        posterior=state.probability.numpy(),
+        log_likelihood=state.log_evidence.numpy(),
     )
+    if context.config.per_particle_scale or len(context.table.optics) > 1:
+        posed = posed.with_fields(scale=state.scale.double().numpy())
     write_particles(out / "particles.star", posed)
 
 

@@ -10,7 +10,7 @@ import torch
 from vitreous.config.abinit import AbinitConfig
 from vitreous.engine.images import Frame, finer_frame
 from vitreous.engine.memory import MemoryPlan, half_planes, search_memory
-from vitreous.particles.table import ParticleTable
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.schedules.abinit.schedule import last_angular_step
 
 LAST_IMAGES: Final = "images for the last maps"
@@ -19,7 +19,7 @@ LAST_IMAGES: Final = "images for the last maps"
 
 def memory_plan(
     config: AbinitConfig,
-    table: ParticleTable,
+    table: ParticleSet,
     frame: Frame,
     operators: int,
     device: torch.device,

@@ -31,7 +31,7 @@ _COMPARED_ONCE_AT = 0.65
 """The same under T, O or I, where all but the last are stopped at once: not before the
 final resolution is reached, as the false solutions are the likelier ones at 14 A."""
 
-_SPLIT_ITERATIONS, _SPLIT_FROM, _SPLIT_STEP = 40, 5 / 3, 0.3
+_SPLIT_ITERATIONS, _SPLIT_FROM, _SPLIT_STEP = 20, 5 / 3, 0.3
 """Of a class that is split: iterations, resolution that they begin at over the final one, and
 weight that the oldest sums lose at each."""
 

@@ -25,8 +25,8 @@ from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
 from vitreous.ops.threads import one_thread
 from vitreous.particles.grid import Grid, common_grid
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.runs.folder import OnEvent
 from vitreous.runs.options import AUTO
@@ -57,7 +57,7 @@ class AbinitInputs:
     Attributes
     ----------
     config : AbinitConfig
-    table : ParticleTable
+    table : ParticleSet
     source : ImageSource
     mask_diameter : float
         Angstrom.
@@ -69,7 +69,7 @@ class AbinitInputs:
     """
 
     config: AbinitConfig
-    table: ParticleTable
+    table: ParticleSet
     source: ImageSource
     mask_diameter: float
     device: torch.device

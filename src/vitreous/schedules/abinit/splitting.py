@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitreous.engine.adaptive_search import AdaptiveSearch, coarse_search
-from vitreous.engine.loop import run_through
+from vitreous.engine.loop import run
 from vitreous.engine.mini_batches import Drawn, Step, online
+from vitreous.engine.pass_ import PassResult
 from vitreous.engine.sorting import SAME, alike, perturbed
 from vitreous.engine.state import SearchState
 from vitreous.runs.folder import OnEvent
@@ -42,8 +43,8 @@ _STRONG, _WEAK = 0.5, 0.1
 """Norm of the random density that halves of a class get, over the map's own, for a search and for
 such passes."""
 
-_ROUNDS = 2
-"""Most splits that are tried, times the number of classes."""
+_ROUNDS = 3
+"""Most splits and rounds of mini-batches of all classes, times the number of classes."""
 
 _SETTLED = 0.03
 """Share of the particles that change class in a round of mini-batches of all classes, up to which
@@ -54,14 +55,15 @@ _SAME_PARTICLES = 0.7
 split that was refused is not tried again."""
 
 _ATTEMPTS = 2
-"""Most splits of a class that is the only one to hold particles, each from other random density:
-with all molecules in one class a single split may fail to tell any two apart."""
+"""Most splits of a class with much the same particles, each from other random density."""
 
-_MOST_JOINT = 4
-"""Most rounds of mini-batches of all classes after the last split."""
+_BEFORE_SPLIT, _MOST_JOINT = 1, 4
+"""Most rounds of mini-batches of all classes in a row, besides that of a split: before the next
+split, and where none is left to be tried."""
 
-_LEAST_HALF = 0.2
-"""Share of a class's particles that each half must come to hold."""
+_LEAST_PART, _STARVES = 0.4, 0.1
+"""Part of an even share of a class's particles that a part of it must come to hold, and below which
+it is given up on the way."""
 
 
 def _searched_again(context: RunContext, state: SearchState) -> AdaptiveSearch:
@@ -125,22 +127,32 @@ def _parts(
     return replace(state, maps=torch.stack(maps), class_priors=even)
 
 
-def _halves(
+def _apart(
     context: RunContext,
     state: SearchState,
     number: int,
-    members: Int[Tensor, " m"],
+    held: Bool[Tensor, " n"],
     attempt: int,
+    count: int,
 ) -> SearchState:
-    """Two maps from the particles of one class, found by mini-batches of these alone."""
-    halves = _parts(context, state, number, range(2 * attempt, 2 * attempt + 2), _STRONG)
-    return _gone_on(context, halves, members, split_steps(context.config, len(members)))
+    """So many maps from the particles of one class, found by mini-batches of these alone.
+
+    Those that starve are dropped on the way.
+    """
+    members, first = torch.nonzero(held)[:, 0], attempt * len(state.maps)
+    parts = _parts(context, state, number, range(first, first + count), _STRONG)
+    steps = split_steps(context.config, len(members))
+    return _gone_on(context, parts, members, steps, _STARVES / count)
 
 
 def _gone_on(
-    context: RunContext, state: SearchState, members: Int[Tensor, " m"], steps: list[Step]
+    context: RunContext,
+    state: SearchState,
+    members: Int[Tensor, " m"],
+    steps: list[Step],
+    least: float = 0.0,
 ) -> SearchState:
-    """Maps brought on by mini-batches of some particles."""
+    """Maps brought on by mini-batches of some particles, without those that fall below a share."""
     since = len(context.steps) + 1
     walk = iteration_seed(context.config, state.start, since + state.iteration)
     batches = _batches(members, walk, steps[0].batch, len(steps))
@@ -148,15 +160,48 @@ def _gone_on(
     def drawn(state: SearchState, step: Step) -> Drawn:
         return Drawn(iteration_seed(context.config, state.start, since + 2 + state.iteration))
 
-    return run_through(replace(state, sums=None), batches, online(context, steps, drawn))
+    plain = online(context, steps, drawn)
+
+    def maximisation(
+        state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult
+    ) -> SearchState:
+        after = plain.maximisation(state, number, index, result)
+        fed = torch.nonzero(after.class_priors >= least)[:, 0].tolist()
+        return after if len(fed) == len(after.maps) else _among(after, fed)
+
+    each = replace(plain, maximisation=maximisation)
+    for after, _ in run(replace(state, sums=None), batches, each):
+        state = after
+        if least > 0 and len(state.maps) == 1:
+            break
+    return state
 
 
-def _in_place(state: SearchState, source: int, slot: int, halves: SearchState) -> SearchState:
-    """The halves of a class in its own place and in that of another, with the particles of both."""
+def _among(state: SearchState, numbers: list[int]) -> SearchState:
+    """The state with some of its maps alone."""
+    class_priors = state.class_priors[numbers]
+    sums = None if state.sums is None else state.sums.among(numbers)
+    maps, class_priors = state.maps[numbers], class_priors / class_priors.sum()
+    return replace(state, maps=maps, class_priors=class_priors, sums=sums)
+
+
+def _fed_parts(parts: SearchState, count: int) -> list[int]:
+    """Of so many parts of a class those that hold particles, the most populated first."""
+    order = parts.class_priors.argsort(descending=True).tolist()
+    return [n for n in order if parts.class_priors[n] * count >= _LEAST_PART]
+
+
+def _alike(context: RunContext, parts: SearchState, fed: list[int]) -> bool:
+    """Whether several parts hold particles, and all of them show the same map."""
+    like = alike(context.frame, parts, fed, _ALIKE * context.config.ends_at, _BARELY)
+    return 0 < len(like) == len(fed) - 1
+
+
+def _in_place(state: SearchState, places: list[int], parts: SearchState) -> SearchState:
+    """Other maps in the places of some, with the particles of all of these."""
     maps, class_priors = state.maps.clone(), state.class_priors.clone()
-    places = [source, slot]
-    maps[places] = halves.maps
-    class_priors[places] = class_priors[places].sum() * halves.class_priors
+    maps[places] = parts.maps
+    class_priors[places] = class_priors[places].sum() * parts.class_priors
     return replace(state, maps=maps, class_priors=class_priors)
 
 
@@ -164,75 +209,76 @@ def _joint(
     context: RunContext, state: SearchState, adaptive: AdaptiveSearch, among: list[int]
 ) -> tuple[SearchState, AdaptiveSearch, float]:
     """Some maps brought on together, what is then found, and the share of labels that changed."""
-    before, share = labels_of(adaptive), state.class_priors[among].sum()
+    before = labels_of(adaptive)
     members = torch.nonzero(before >= 0)[:, 0]
-    part = replace(state, maps=state.maps[among], class_priors=state.class_priors[among] / share)
-    part = _gone_on(context, part, members, joint_steps(context.config, len(among), len(members)))
-    maps, class_priors = state.maps.clone(), state.class_priors.clone()
-    maps[among], class_priors[among] = part.maps, share * part.class_priors
-    state = replace(part, maps=maps, class_priors=class_priors)
+    steps = joint_steps(context.config, len(among), len(members))
+    part = _gone_on(context, _among(replace(state, sums=None), among), members, steps)
+    whole = _in_place(state, among, part)
+    state = replace(part, maps=whole.maps, class_priors=whole.class_priors, sums=None)
     adaptive = _searched_again(context, state)
     return state, adaptive, float((labels_of(adaptive) != before).double().mean())
 
 
-def _refusals(
-    refused: list[tuple[int, Bool[Tensor, " n"]]], number: int, labels: Int[Tensor, " n"]
-) -> int:
-    """How often the split of a class was refused that held most of the particles it holds now."""
-    now = labels == number
-    held = [before for source, before in refused if source == number]
-    same = [(one & now).sum() >= _SAME_PARTICLES * (one | now).sum() for one in held]
-    return sum(map(bool, same))
+def _source(
+    own: list[int], tried: Sequence[Bool[Tensor, " n"]], labels: Int[Tensor, " n"]
+) -> int | None:
+    """Class to be split next: of those that were tried least often the most populated."""
+    members = {n: labels == n for n in own}
+
+    def times(number: int) -> int:
+        now = members[number]
+        same = [(then & now).sum() >= _SAME_PARTICLES * (then | now).sum() for then in tried]
+        return sum(map(bool, same))
+
+    left = [n for n in own if times(n) < _ATTEMPTS]
+    return min(left, key=times, default=None)
 
 
 def split_classes(
     context: RunContext, state: SearchState, on_event: OnEvent
 ) -> tuple[SearchState, AdaptiveSearch]:
-    """Split classes, the most populated first, as long as others hold nothing of their own.
+    """Split classes, as long as others hold nothing of their own.
 
-    A split is kept if both halves hold particles and show different maps; conformations, which are
-    alike, are told apart later.  All maps then go on together until few particles change class.
+    A class is split into as many parts as there are places.  Those that hold particles are kept if
+    they show different maps; conformations, which are alike, are told apart later.  All maps then
+    go on together until few particles change class.
 
     Returns
     -------
     The state, and what a search of all particles finds with its maps.
     """
-    adaptive, changed = _searched_again(context, state), 0.0
-    refused: list[tuple[int, Bool[Tensor, " n"]]] = []
+    adaptive, changed, in_a_row = _searched_again(context, state), 0.0, 0
+    tried: list[Bool[Tensor, " n"]] = []
     most = _ROUNDS * len(state.maps)
 
-    def tell(event: dict[str, object], number: int) -> None:
-        of = most + _MOST_JOINT
-        place = {"stage": "classes split", "start": state.start + 1}
-        on_event({**place, "iteration": number, "at_most": of, "share": number / of, **event})
+    def tell(number: int, event: dict[str, object]) -> None:
+        place = {"stage": "classes split", "start": state.start + 1, "iteration": number + 1}
+        on_event({**place, "at_most": most, "share": (number + 1) / most, **event})
 
     for number in range(most):
         own, free = _free(context, state, _shares(adaptive))
-        labels = labels_of(adaptive)
-        attempts = _ATTEMPTS if len(own) == 1 else 1
-        sources = [n for n in own if _refusals(refused, n, labels) < attempts]
-        if not free or not sources:
+        labels, settled = labels_of(adaptive), changed <= _SETTLED
+        source = _source(own, tried, labels) if free else None
+        if not own or (source is None and (settled or in_a_row >= _MOST_JOINT)):
             break
-        source, slot = sources[0], free[0]
-        members = torch.nonzero(labels == source)[:, 0]
-        halves = _halves(context, state, source, members, number)
-        fine = float(halves.class_priors.min()) >= _LEAST_HALF
-        coarse = _ALIKE * context.config.ends_at
-        kept = fine and not alike(context.frame, halves, [0, 1], coarse, _BARELY)
-        shares = halves.class_priors.tolist()
-        tell({"event": "split", "class": source + 1, "kept": kept, "shares": shares}, number + 1)
+        if source is None or not (settled or in_a_row >= _BEFORE_SPLIT):
+            state, adaptive, changed = _joint(context, state, adaptive, own)
+            in_a_row += 1
+            shares = state.class_priors.tolist()
+            tell(number, {"event": "joint", "changed": changed, "shares": shares})
+            continue
+        held, count = labels == source, 1 + len(free)
+        parts = _apart(context, state, source, held, number, count)
+        fed, shares = _fed_parts(parts, count), parts.class_priors.tolist()
+        same = _alike(context, parts, fed)
+        kept = len(fed) > 1 and not same
+        tell(number, {"event": "split", "class": source + 1, "kept": kept, "shares": shares})
+        tried += [held] * (_ATTEMPTS if same and len(own) > 1 else 1)
         if kept:
-            state = _in_place(state, source, slot, halves)
-            state, adaptive, changed = _joint(context, state, adaptive, [*own, slot])
-        else:
-            refused.append((source, labels == source))
-    for number in range(_MOST_JOINT):
-        own, _ = _free(context, state, _shares(adaptive))
-        if changed <= _SETTLED or not own:
-            break
-        state, adaptive, changed = _joint(context, state, adaptive, own)
-        shares = state.class_priors.tolist()
-        tell({"event": "joint", "changed": changed, "shares": shares}, most + number + 1)
+            places = [source, *free][: len(fed)]
+            state = _in_place(state, places, _among(parts, fed))
+            state, adaptive, changed = _joint(context, state, adaptive, [*own, *places[1:]])
+            in_a_row = 0
     return state, adaptive
 
 

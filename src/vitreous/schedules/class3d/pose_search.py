@@ -20,8 +20,8 @@ from vitreous.engine.planes import PlaneImages
 from vitreous.engine.searches.local import Neighbourhood, neighbourhood
 from vitreous.engine.searches.sampling import shift_cells, shift_grid
 from vitreous.engine.state import SearchState
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import read_poses
-from vitreous.particles.table import ParticleTable
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class NearPoses:
         )
 
 
-def given_poses(table: ParticleTable, frame: Frame) -> PoseMatrices:
+def given_poses(table: ParticleSet, frame: Frame) -> PoseMatrices:
     """Poses of the STAR file in working pixels.
 
     Raises

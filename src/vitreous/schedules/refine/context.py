@@ -15,15 +15,15 @@ from vitreous.engine.local_pass import PoseMatrices
 from vitreous.particles.grid import Grid
 from vitreous.particles.groups import Halves
 from vitreous.particles.loader import Room
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
-from vitreous.particles.table import ParticleTable
 from vitreous.schedules.refine.locality import Locality
 
 SHARED_POSES = (
     "The search begins at poses that were found before these halves were dealt. If they were "
     "refined against one map of all particles, as in abinit or classify3d, both halves begin with "
     "that map's noise, and the FSC between them may be too good. Halves are independent from a "
-    "search of all orientations, or from poses of a refinement that wrote rlnRandomSubset."
+    "search of all orientations, or from poses of a refinement that wrote these halves."
 )
 """Warning of a search round poses by halves that were not apart when the poses were found."""
 
@@ -35,7 +35,7 @@ class RunContext:
     Attributes
     ----------
     config : RefineConfig
-    table : ParticleTable
+    table : ParticleSet
     source : ImageSource
     halves : Halves
     operators : tensor (operators, 3, 3)
@@ -53,7 +53,7 @@ class RunContext:
     """
 
     config: RefineConfig
-    table: ParticleTable
+    table: ParticleSet
     source: ImageSource
     halves: Halves
     operators: Float[Tensor, "s 3 3"]

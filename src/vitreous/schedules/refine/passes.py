@@ -26,7 +26,7 @@ from vitreous.schedules.refine.gold import Halves, gold_standard, references_fro
 from vitreous.schedules.refine.scales import group_contrast, particle_contrast
 from vitreous.schedules.refine.state import RefineState
 
-_REACH = 1.7
+REACH = 1.7
 """Steps that a neighbourhood extends from its centre."""
 
 _NOISE_RATE = 1.0
@@ -191,9 +191,9 @@ def global_search_pass(context: RunContext, state: RefineState, loaded: Loaded) 
 def _around(context: RunContext, state: RefineState, frame: Frame) -> Neighbourhood:
     pixel_step = state.shift_step / frame.pixel_size
     reach = context.config.offset_range * context.grid.pixel_size
-    shifts = shift_grid(_REACH * pixel_step, pixel_step)
+    shifts = shift_grid(REACH * pixel_step, pixel_step)
     cells = shift_cells(reach, state.shift_step)
-    around = neighbourhood(state.step, _REACH, shifts, len(context.operators), cells)
+    around = neighbourhood(state.step, REACH, shifts, len(context.operators), cells)
     local = context.locality
     if local is None:
         return around

@@ -18,7 +18,7 @@ from vitreous.schedules.refine.passes import Loaded, global_search_pass, local_s
 from vitreous.schedules.refine.start import from_poses, from_reference
 from vitreous.schedules.refine.state import RefineState
 
-_SAMPLE = 250
+SAMPLE = 250
 """Particles of a half that a trial takes: a map takes shape from few."""
 
 _POSED_LOWPASS = 20.0
@@ -70,7 +70,7 @@ class Sample:
 
 def sample_of(context: RunContext) -> Sample:
     """The particles that all trials of a job take."""
-    some = [(m := context.members(half))[evenly(len(m), _SAMPLE)] for half in (0, 1)]
+    some = [(m := context.members(half))[evenly(len(m), SAMPLE)] for half in (0, 1)]
     rows = torch.cat(some).sort().values
     table = context.table.take(rows.numpy())
     halves = replace(context.halves, half=context.halves.half[rows.numpy()])

@@ -77,7 +77,7 @@ def unmodulated_power(spectra: ImageSpectra) -> float | None:
     bins, count = rings[outer], int(rings.max()) + 1
     square = spectra.transfer[:, outer] ** 2
     power = spectra.samples[:, outer].abs() ** 2
-    members = summed(torch.ones(len(bins)), bins, count) * len(spectra)
+    members = summed(torch.ones_like(power[0]), bins, count) * len(spectra)
 
     def mean(values: Tensor) -> Tensor:
         return summed(values.sum(dim=0), bins, count) / members.clamp(min=1)
@@ -112,7 +112,7 @@ def centred(spectra: ImageSpectra) -> ImageSpectra:
     weight = summed((lobe**2).sum(dim=0), bins, count).clamp(min=1e-9)
     power = summed((near.samples.abs() ** 2).mean(dim=0), bins, count).clamp(min=1e-9)
     template = (product / weight / power).float()[bins]
-    axis = torch.arange(-_REACH, _REACH + _SHIFT_STEP / 2, _SHIFT_STEP)
+    axis = torch.arange(-_REACH, _REACH + _SHIFT_STEP / 2, _SHIFT_STEP, device=bins.device)
     shifts = torch.cartesian_prod(axis, axis)
 
     def moves(points: Tensor, by: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def summed(
     values: Float[Tensor, "*n p"], bins: Int[Tensor, " p"], count: int
 ) -> Float[Tensor, "*n c"]:
     """Sums over the points of each bin, float64."""
-    total = torch.zeros(*values.shape[:-1], count, dtype=torch.float64)
+    total = torch.zeros(*values.shape[:-1], count, dtype=torch.float64, device=values.device)
     return total.index_add_(-1, bins, values.double())
 
 
@@ -98,7 +98,7 @@ class RadialSpectrum:
     Attributes
     ----------
     frequency : float64 tensor (radii,)
-        In steps of 1 / field.
+        In steps of 1 / field; all are on the host.
     value : float64 tensor (radii,)
         Corrected for the CTF.
     error : float64 tensor (radii,)
@@ -125,7 +125,7 @@ def radial_spectrum(spectra: ImageSpectra, radius: float) -> RadialSpectrum:
     count = len(squared)
     weight = summed((near.transfer**2).sum(dim=0), bins, count).clamp(min=1e-12)
     return RadialSpectrum(
-        squared.double().sqrt(),
-        summed(sums, bins, count) / weight,
-        summed(scatter, bins, count).sqrt() / weight,
+        squared.double().sqrt().cpu(),
+        (summed(sums, bins, count) / weight).cpu(),
+        (summed(scatter, bins, count).sqrt() / weight).cpu(),
     )

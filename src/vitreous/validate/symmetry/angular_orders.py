@@ -35,7 +35,7 @@ class Rings:
     weights : tensor (rings,)
         Share of the half sphere that each ring stands for (Gauss-Legendre in the cosine).
     orders : tensor (angles,)
-        Angular order of each coefficient of a ring's Fourier transform.
+        Angular order of each coefficient of a ring's Fourier transform, on the host.
     """
 
     points: Float[Tensor, "k t m 3"]
@@ -43,22 +43,22 @@ class Rings:
     orders: Int[Tensor, " m"]
 
 
-def _rings(radius: int, count: int, angles: int) -> Rings:
+def _rings(radius: int, count: int, angles: int, device: torch.device) -> Rings:
     cosine, weight = (part[count:] for part in np.polynomial.legendre.leggauss(2 * count))
     sine, phi = np.sqrt(1 - cosine**2)[:, None], np.arange(angles) * 2 * np.pi / angles
     z = np.broadcast_to(cosine[:, None], (count, angles))
     sphere = np.stack([sine * np.cos(phi), sine * np.sin(phi), z], axis=-1)
     shells = np.arange(1, radius + 1)[:, None, None, None] * sphere
     return Rings(
-        torch.from_numpy(shells).float(),
-        torch.from_numpy(weight).float(),
+        torch.from_numpy(shells).float().to(device),
+        torch.from_numpy(weight).float().to(device),
         torch.fft.fftfreq(angles, 1 / angles).round().long(),
     )
 
 
 @dataclass(frozen=True)
 class Shells:
-    """A map's transform and the rings on which it is read.
+    """A map's transform and the rings on which it is read, on the device of the map.
 
     Attributes
     ----------
@@ -85,8 +85,8 @@ class Shells:
 def shells_of(volume: Float[Tensor, "n n n"], radius: int, extent: float) -> Shells:
     """Prepare a map to be read on shells 1 to ``radius``; it fills ``extent`` of its box."""
     highest = math.ceil(math.pi * radius * extent)  # order of a wave that grazes the map's edge
-    dense = _rings(radius, highest // 2 + 2, 2 * highest + 4)
-    sparse = _rings(radius, highest // 12 + 3, _SPARSE_ANGLES)
+    dense = _rings(radius, highest // 2 + 2, 2 * highest + 4, volume.device)
+    sparse = _rings(radius, highest // 12 + 3, _SPARSE_ANGLES, volume.device)
     return Shells(map_to_cube(volume[None], radius + 1), volume.shape[-1], dense, sparse)
 
 
@@ -94,9 +94,9 @@ def _on_rings(
     shells: Shells, rings: Rings, frames: Float[Tensor, "a 3 3"], centre: Float[Tensor, " 3"]
 ) -> Complex[Tensor, "a k t m"]:
     """The transform about ``centre`` on rings round each frame's z."""
-    points = torch.einsum("ktmj,aij->aktmi", rings.points, frames.float())
+    points = torch.einsum("ktmj,aij->aktmi", rings.points, frames.to(rings.points))
     values = read(shells.cube, points.reshape(-1, 3))[0].view(points.shape[:-1])
-    phase = points @ (centre.float() * (2 * math.pi / shells.box))
+    phase = points @ (centre.to(points) * (2 * math.pi / shells.box))
     return values * torch.polar(torch.ones_like(phase), phase)
 
 
@@ -110,17 +110,20 @@ def _shell_mean(
 def shell_power(
     shells: Shells, centre: Float[Tensor, " 3"]
 ) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
-    """Mean power on each shell, of all and of what differs from the shell's mean."""
+    """Mean power on each shell, of all and of what differs from its mean; on the host."""
     values = _on_rings(shells, shells.rings, torch.eye(3)[None], centre)[0]
     weights = shells.rings.weights
     total = (values.abs().square().mean(-1) * weights).sum(-1)
-    return total, total - _shell_mean(values.mean(-1), weights).square()
+    varied = total - _shell_mean(values.mean(-1), weights).square()
+    return total.cpu(), varied.cpu()
 
 
 def orders_about(
     shells: Shells, rings: Rings, frames: Float[Tensor, "a 3 3"], centre: Float[Tensor, " 3"]
 ) -> Complex[Tensor, "a k t m"]:
     """Angular orders about axes through ``centre``, each shell's mean taken away.
+
+    They are on the device of the map; frames and centre may lie on the host.
 
     The mean over a shell is what every rotation leaves as it is, so it tells nothing.
 

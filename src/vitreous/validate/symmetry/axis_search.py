@@ -48,7 +48,7 @@ _STEP = 0.5
 
 @dataclass(frozen=True)
 class AxisTable:
-    """What turns about many axes through one centre do to a map, over all shells.
+    """What turns about many axes through one centre do to a map, over all shells; on the host.
 
     Attributes
     ----------
@@ -83,8 +83,9 @@ def tabulate(
     power, squares = [], []
     for part in frames.split(_CHUNK):
         found = orders_about(shells, shells.rings, part, centre)
-        power.append(torch.einsum("akm,k->am", order_power(found, shells.rings.weights), weights))
-        square = order_squares(found, shells.rings.weights)
+        own = order_power(found, shells.rings.weights).cpu()
+        power.append(torch.einsum("akm,k->am", own, weights))
+        square = order_squares(found, shells.rings.weights).cpu()
         squares.append(torch.einsum("akm,k->am", square, weights.to(square.dtype)))
     return AxisTable(frames, torch.cat(power), torch.cat(squares), shells, centre)
 

@@ -43,12 +43,15 @@ def solvent_noise(
         return None
     box = volume.shape[-1]
     power = shell_mean(
-        to_fourier(solvent, 3).abs().square() / share, shell_index(box, 3), box // 2 + 1
+        to_fourier(solvent, 3).abs().square() / share,
+        shell_index(box, 3, volume.device),
+        box // 2 + 1,
     )
     white = torch.randn((side,) * 3, generator=torch.Generator().manual_seed(seed))
     frequency = frequency_radius(side, 3) * (box / side)
-    amplitude = np.interp(frequency.numpy(), np.arange(len(power)), power.sqrt().numpy())
-    return to_real(to_fourier(white, 3) * torch.from_numpy(amplitude).float(), 3)
+    amplitude = np.interp(frequency.numpy(), np.arange(len(power)), power.sqrt().cpu().numpy())
+    spectrum = to_fourier(white.to(volume), 3)
+    return to_real(spectrum * torch.from_numpy(amplitude).to(volume), 3)
 
 
 @dataclass(frozen=True)

@@ -22,19 +22,19 @@ def _rotated_mean(
     volume: Float[Tensor, "n n n"], matrices: Float[Tensor, "s 3 3"], shifts: Float[Tensor, "s 3"]
 ) -> Float[Tensor, "n n n"]:
     """Mean of a map over rotations, each followed by a shift in pixels."""
-    box = volume.shape[-1]
-    half = frequency_radius(box, 3) <= box // 2 - 1
+    box, device = volume.shape[-1], volume.device
+    half = frequency_radius(box, 3, device) <= box // 2 - 1
     half[: box // 2] = False
-    axis = torch.arange(box, dtype=torch.float32) - box // 2
+    axis = torch.arange(box, dtype=torch.float32, device=device) - box // 2
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     points = torch.stack([x, y, z], dim=-1)[half]
     padding = _PADDING if box <= _LARGE else _LARGE_PADDING
     cube = map_to_cube(volume[None], box // 2, padding)
-    values = torch.zeros(len(points), dtype=cube.data.dtype)
-    for matrix, shift in zip(matrices.float(), shifts.float(), strict=True):
+    values = torch.zeros(len(points), dtype=cube.data.dtype, device=device)
+    for matrix, shift in zip(matrices.to(points), shifts.to(points), strict=True):
         phase = (points @ shift) * (-2 * math.pi / box)
         values += read(cube, points @ matrix)[0] * torch.polar(torch.ones_like(phase), phase)
-    spectrum = torch.zeros(box, box, box, dtype=values.dtype)
+    spectrum = torch.zeros(box, box, box, dtype=values.dtype, device=device)
     spectrum[half] = values / (len(matrices) * box**0.5)
     spectrum[box // 2 + 1 :] *= 2  # for their mates at minus z, once the real part is taken
     return to_real(spectrum, 3)

@@ -76,9 +76,9 @@ def varying_orders(shells: Shells, group: str, placement: Placement) -> Complex[
 
 
 def varying_power(shells: Shells, group: str, placement: Placement) -> Float[Tensor, " k"]:
-    """Power on each shell of what :func:`varying_orders` keeps."""
+    """Power on each shell of what :func:`varying_orders` keeps; on the host."""
     found = varying_orders(shells, group, placement)
-    return order_power(found, _rings(shells, group).weights).sum(-1).mean(0)
+    return order_power(found, _rings(shells, group).weights).sum(-1).mean(0).cpu()
 
 
 def products(
@@ -89,17 +89,18 @@ def products(
     Returns
     -------
     products, powers : tensors (operators, shells)
-        Their ratio is the correlation.
+        On the host; their ratio is the correlation.
     """
     found = varying_orders(shells, group, placement)
     rings = _rings(shells, group)
     weights, orders = rings.weights, rings.orders
-    power, folds = order_power(found, weights), cyclic_axes(group)[1]
+    power, folds = order_power(found, weights).cpu(), cyclic_axes(group)[1]
     turned = [part @ turning(orders, n) for part, n in zip(power, folds, strict=True)]
     counts = [n - 1 for n in folds]
     if group[0] == "D":
         azimuths = torch.arange(folds[0]) * (torch.pi / folds[0])
-        turned.append((order_squares(found, weights)[0] @ flipping(orders, azimuths)).real)
+        squares = order_squares(found, weights)[0].cpu()
+        turned.append((squares @ flipping(orders, azimuths)).real)
         counts[0] += folds[0]
     total = power.sum(-1).repeat_interleave(torch.tensor(counts), dim=0)
     return torch.cat(turned, dim=1).T, total

@@ -36,7 +36,7 @@ _FEWEST = 5.0
 
 @dataclass(frozen=True)
 class Trial:
-    """A map made ready to be tested.
+    """A map made ready to be tested: its transforms on its device, all else on the host.
 
     Attributes
     ----------
@@ -115,9 +115,9 @@ def _centre(volume: Float[Tensor, "n n n"], radius: int) -> Float[Tensor, " 3"]:
     density = resample(volume, small, 3)
     density = density - density.mean()
     density = torch.where(density > 0.1 * density.max(), density, 0.0).double()
-    axis = (torch.arange(small) - small // 2) * (box / small)
+    axis = (torch.arange(small, device=volume.device) - small // 2) * (box / small)
     moments = [(density.sum(dims) * axis).sum() for dims in ((0, 1), (0, 2), (1, 2))]
-    return torch.stack(moments) / density.sum()
+    return (torch.stack(moments) / density.sum()).cpu()
 
 
 def prepare(
@@ -138,7 +138,7 @@ def prepare(
         Half-maps of the same particle in the same place; without them the noise is measured
         outside the mask.
     """
-    mask = soft_sphere(volume.shape[-1], mask_diameter / 2 / pixel_size, _EDGE)
+    mask = soft_sphere(volume.shape[-1], mask_diameter / 2 / pixel_size, _EDGE, 3, volume.device)
     side = min(len(mask), good_box(math.ceil(mask_diameter / pixel_size + 2 * _EDGE)))
     wanted = int(side * pixel_size / resolution)
     radius = min(max(_LEAST_RADIUS, wanted), _GREATEST_RADIUS, side // 2 - 1)

@@ -1,0 +1,28 @@
+"""What a refinement will take."""
+
+from __future__ import annotations
+
+from vitreous.config.refine import RefineConfig
+from vitreous.engine.memory import refine_plan
+from vitreous.engine.work import Work
+from vitreous.jobs.plan.counted import Counted
+from vitreous.jobs.refine.begin import begin
+from vitreous.runs.folder import check_folder
+from vitreous.schedules.refine.work import ASSUMED, stage_work
+
+
+def counted(config: RefineConfig) -> Counted:
+    """Check a job and count its operations.
+
+    Raises
+    ------
+    VitreousError
+        As the job would.
+    """
+    begun = begin(config)
+    context = begun.context
+    memory = refine_plan(config, context.table, context.most_shells, context.device)
+    memory.check(context.table.path)
+    check_folder(config, context.table.stacks)
+    stages = {"starting": Work(starting=1.0), **stage_work(begun)}
+    return Counted(len(context.table), context.device, memory, stages, ASSUMED, begun.warnings)
