@@ -49,11 +49,11 @@ def main() -> None:
     cpu, side = torch.device("cpu"), cube_side(RINGS + 1, PADDING)
     grid = orientation_grid(2, point_group("C1"))
     points = direction_points(grid.directions, polar_grid(RINGS, 0.85), cpu).reshape(-1, 3)
-    cube = FourierCube(torch.randn(1, side, side, side, dtype=torch.complex64), PADDING)
-    samples = torch.randn(1, len(points), dtype=torch.complex64)
-    operators = torch.eye(3)[None]
-    sums = torch.zeros_like(cube.data), torch.zeros(1, side, side, side)
-    filling = (*sums, PADDING, points, operators, samples, samples.abs())
+    shape = 1, side, side, side // 2 + 1
+    cube = FourierCube(torch.randn(shape, dtype=torch.complex64), PADDING)
+    samples = torch.randn(1, 1, len(points), dtype=torch.complex64)
+    sums = torch.zeros_like(cube.data), torch.zeros(shape)
+    filling = (*sums, points, PADDING * torch.eye(3)[None], samples, samples.abs())
     ways: dict[tuple[str, str], Callable[[], object]] = {
         ("read", "eager"): lambda: read_cube(cube, points),
         ("read", "numba"): lambda: cubes.read(cube, points),

@@ -116,9 +116,9 @@ def main() -> None:
         return weigh(*copies, on, back=False)
 
     points = direction_points(grid.directions, polar, device).reshape(-1, 3)
-    values = torch.randn(1, len(points), dtype=torch.complex64, device=device)
-    total = empty_accumulator(1, RINGS + 1, 2, device)
-    insert(total, points, values, values.abs())
+    values = torch.randn(1, 1, len(points), dtype=torch.complex64, device=device)
+    total, there = empty_accumulator(1, RINGS + 1, 2, device), torch.eye(3, device=device)[None]
+    insert(total, points, there, values, values.abs())
 
     def tiled(stage: Callable[[int], object]) -> float:
         rounds = count / (tile * workers)
@@ -137,7 +137,7 @@ def main() -> None:
     seconds["turn back"] = tiled(turn_back) - tiled(weigh_only)
     seconds["accumulate"] = tiled(lambda w: tile_sums(weighed[w], whole, *turned[w], *made[w]))
     sharp_time = tiled(lambda w: tile_sums(sharp[w], whole, *turned[w], *made[w]))
-    seconds["insert"] = once(lambda: insert(total, points, values, values.abs()))
+    seconds["insert"] = once(lambda: insert(total, points, there, values, values.abs()))
     seconds["solve"] = once(lambda: solve(total, None, BOX, RINGS))
     peak = (peak + gemm_rate(device)) / 2
 

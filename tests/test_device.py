@@ -351,15 +351,15 @@ def test_halves_and_their_references(sample: Sample, nonuniform: bool, given: bo
     mask = torch.ones((BOX,) * 3) if given else None
 
     def halves(device: torch.device) -> Any:
-        images, sums = sample.planes(device), []
+        images, unfiltered = sample.planes(device), []
         for index in sample.index.chunk(2):
             found = local_pass(
                 sample.maps[:1].to(device), images, index, sample.posed.at(index),
                 images.power(2), alone, point_group("C1"), torch.ones(1, device=device), shells,
             )  # fmt: skip
             assert found.sums is not None
-            sums.append(found.sums)
-        both = gold_standard(sums, frame, shared=3.0, join=True, mask=mask, seed=1)
+            unfiltered.append(solve(found.sums, None, frame.box, shells))
+        both = gold_standard(torch.cat(unfiltered), frame, shared=3.0, join=True, mask=mask, seed=1)
         references = references_from(both, shared=3.0, nonuniform=nonuniform)
         assert references.device == both.unfiltered.device == device
         return both.unfiltered, both.mask, both.curves, references

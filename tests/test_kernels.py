@@ -245,11 +245,18 @@ def test_the_compiled_spectra_are_the_eager_ones(dtype: torch.dtype) -> None:
         torch.testing.assert_close(fast.float(), slow, atol=tolerance, rtol=0)
 
 
+def random_cubes(maps: int, side: int) -> torch.Tensor:
+    """Half cubes that hold both Friedel mates at x = 0."""
+    data = torch.randn(maps, side, side, side // 2 + 1, dtype=torch.complex64)
+    data[..., 0] += data[..., 0].flip((1, 2)).conj()
+    return data
+
+
 @pytest.mark.parametrize("cores", [1, 3])
 def test_the_compiled_cube_is_read_and_filled_as_the_eager_one(cores: int) -> None:
     torch.manual_seed(6)
     maps, side, padding, count = 2, 21, 2, 500
-    data = torch.randn(maps, side, side, side // 2 + 1, dtype=torch.complex64)
+    data = random_cubes(maps, side)
     points = (torch.rand(count, 3) - 0.5) * (side - 1) / padding
     torch.testing.assert_close(
         cubes.read(FourierCube(data, padding), points),
@@ -306,7 +313,7 @@ def test_neighbours_are_shared_as_axis_by_axis(
 def test_slices_are_read_as_their_points() -> None:
     torch.manual_seed(8)
     maps, side, padding, count = 2, 21, 2, 7
-    data = torch.randn(maps, side, side, side // 2 + 1, dtype=torch.complex64)
+    data = random_cubes(maps, side)
     plane = image_frequencies(8).reshape(-1, 2)
     plane = plane[plane.norm(dim=1) < 4]
     matrices = random_rotations(count, 2)

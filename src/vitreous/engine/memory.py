@@ -173,6 +173,12 @@ def half_planes(particles: int, shells: int) -> float:
     return 8.0 * particles * math.pi / 2 * shells**2
 
 
+def half_cube(shells: int) -> int:
+    """Voxels of the half of a Fourier cube that slices of so many shells go into."""
+    side = cube_side(shells + 1, PADDING)
+    return side**2 * (side // 2 + 1)
+
+
 def search_memory(
     options: SearchOptions,
     classes: int,
@@ -201,7 +207,7 @@ def search_memory(
         # slices and their powers (1.5 sets), operands (3, filled up 6), sums (3 for each worker)
         "references": 4.0 * (8 + 3 * (workers + 1)) * coefficients,
         # running sums, those of a pass, and copies on the way to the map
-        "maps": 12.0 * 6 * classes * cube_side(polar.rings + 1, PADDING) ** 3,
+        "maps": 12.0 * 6 * classes * half_cube(polar.rings),
         # products of every worker, and the images' spectra beside them
         "products": 4.0 * (1 + classes) * tile * workers,
     }
@@ -220,8 +226,8 @@ def refine_plan(
         "libraries and tables": max(_LIBRARIES, held_memory()),
         "compiled code": _COMPILED,
         "reading": 4.0 * READ_BATCH * 6 * largest_box**2,
-        # references, sums of both halves and every worker, and copies on the way to the maps
-        "maps": 12.0 * 8 * cube_side(shells + 1, PADDING) ** 3,
+        # a reference and its three moments, and what makes them, or one, a half's sums and copies
+        "maps": 8.0 * 5 * half_cube(shells),
     }
     images = {IMAGES: half_planes(len(table), shells)}
     return MemoryPlan(parts, usable(options, device), Tiling(), images, options.scratch)

@@ -66,21 +66,37 @@ def map_to_cube(volume: Float[Tensor, "k n n n"], radius: float, padding: int = 
     Scaled so that a slice is the unitary transform of the projection (sum over z); divided by
     the window of trilinear interpolation beforehand, as in Matthews et al. (gridding).
     """
-    box, side = volume.shape[-1], cube_side(radius, padding)
-    period, half = box * padding, side // 2 + 1
+    cube = empty_cube(len(volume), volume[0], radius, padding)
+    for own, one in zip(cube.data, volume, strict=True):
+        transform_into(own, one, padding)
+    return cube
+
+
+def empty_cube(
+    maps: int, volume: Float[Tensor, "n n n"], radius: float, padding: int
+) -> FourierCube:
+    """Cube of zeros for so many maps, on the device of one of them."""
+    side = cube_side(radius, padding)
+    shape = maps, side, side, side // 2 + 1
+    return FourierCube(torch.zeros(shape, dtype=torch.complex64, device=volume.device), padding)
+
+
+def transform_into(
+    data: Complex[Tensor, "s s h"], volume: Float[Tensor, "n n n"], padding: int
+) -> None:
+    """Put the oversampled transform of a map into a cube's zeros, as :func:`map_to_cube` does."""
+    box, side = volume.shape[-1], data.shape[0]
+    period = box * padding
     known = min(side, (period - 1) // 2 * 2 + 1)  # below Nyquist
     edge, columns = (side - known) // 2, known // 2 + 1
     window = gridding_window(box, padding, volume.device) * box
     wave = waves(known, box, period, volume.device)
-    data = torch.zeros(len(volume), side, side, half, dtype=torch.complex64, device=volume.device)
-    inner = data[:, edge : side - edge, edge : side - edge, :columns]
-    for own, one in zip(inner, volume, strict=True):
-        planes = low_planes(one / window, known, period).flatten(1)
-        thick = max(1, _AT_ONCE // planes.shape[1])
-        for low in range(0, known, thick):
-            z = slice(low, min(low + thick, known))
-            own[z] = (wave[z] @ planes).view(-1, known, columns)
-    return FourierCube(data, padding)
+    planes = low_planes(volume / window, known, period).flatten(1)
+    inner = data[edge : side - edge, edge : side - edge, :columns]
+    thick = max(1, _AT_ONCE // planes.shape[1])
+    for low in range(0, known, thick):
+        z = slice(low, min(low + thick, known))
+        inner[z] = (wave[z] @ planes).view(-1, known, columns)
 
 
 def at_positive_x(

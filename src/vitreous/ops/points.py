@@ -28,7 +28,7 @@ _THICK = 4
 @njit(fastmath=FAST, error_model="numpy", inline="always")
 def _between(place: Any, count: int) -> Any:
     """The voxel below a place on an axis, and how far the place lies above it."""
-    low: Any = min(max(np.int64(place), 0), count - 2)
+    low: Any = min(max(np.int32(place), 0), count - 2)
     return low, min(max(place - np.float32(low), np.float32(0)), np.float32(1))
 
 
@@ -98,8 +98,8 @@ def read_points(cube: Any, side: int, points: Any, padding: int, out: Any) -> No
     half, middle, pad = side // 2 + 1, np.float32(side // 2), np.float32(padding)
     row, sheet = np.uint64(2 * half), np.uint64(2 * side * half)
     for p in range(points.shape[0]):
-        sign = np.float32(-1) if points[p, 0] < 0 else np.float32(1)
-        turn = sign * pad
+        turn = np.copysign(pad, points[p, 0])
+        sign = np.copysign(np.float32(1), turn)
         i, u = _between(points[p, 0] * turn, half)
         j, v = _between(points[p, 1] * turn + middle, side)
         k, w = _between(points[p, 2] * turn + middle, side)
@@ -129,11 +129,10 @@ def read_slices(cube: Any, side: int, plane: Any, matrices: Any, padding: int, o
         for p in range(plane.shape[0]):
             a, b = plane[p, 0], plane[p, 1]
             x = turn[0, 0] * a + turn[1, 0] * b
-            sign = np.float32(-1) if x < 0 else np.float32(1)
-            a, b = sign * a, sign * b
-            i, u = _between(sign * x, half)
-            j, v = _between(turn[0, 1] * a + turn[1, 1] * b + middle, side)
-            k, w = _between(turn[0, 2] * a + turn[1, 2] * b + middle, side)
+            sign = np.copysign(np.float32(1), x)
+            i, u = _between(abs(x), half)
+            j, v = _between(sign * (turn[0, 1] * a + turn[1, 1] * b) + middle, side)
+            k, w = _between(sign * (turn[0, 2] * a + turn[1, 2] * b) + middle, side)
             q = _first(k, j, i, side, half) * np.uint64(2)
             for m in range(out.shape[0]):
                 real, imaginary = _read(cube, q, row, sheet, u, v, w)
@@ -183,14 +182,13 @@ def insert_slices(
         for p in range(frequencies.shape[0]):
             a, b, c = frequencies[p, 0], frequencies[p, 1], frequencies[p, 2]
             x = turn[0, 0] * a + turn[1, 0] * b + turn[2, 0] * c
-            sign = np.float32(-1) if x < 0 else np.float32(1)
-            a, b, c, x = sign * a, sign * b, sign * c, sign * x
-            z = turn[0, 2] * a + turn[1, 2] * b + turn[2, 2] * c + middle
-            k = np.int64(z)
+            sign, x = np.copysign(np.float32(1), x), abs(x)
+            z = sign * (turn[0, 2] * a + turn[1, 2] * b + turn[2, 2] * c) + middle
+            k = np.int32(z)
             if z < 0 or k + 1 >= side or not (mine[k] or mine[k + 1]):
                 continue
-            y = turn[0, 1] * a + turn[1, 1] * b + turn[2, 1] * c + middle
-            i, j = np.int64(x), np.int64(y)
+            y = sign * (turn[0, 1] * a + turn[1, 1] * b + turn[2, 1] * c) + middle
+            i, j = np.int32(x), np.int32(y)
             if y < 0 or i + 1 >= half or j + 1 >= side:
                 continue
             first, last = 0 if mine[k] else 1, 2 if mine[k + 1] else 1

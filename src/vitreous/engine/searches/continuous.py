@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from vitreous.imaging.project import FourierCube, map_to_cube, shift_phase
+from vitreous.imaging.project import FourierCube, empty_cube, shift_phase, transform_into
 from vitreous.ops.cubes import read_planes
 
 _DAMPING, _EASED, _RAISED = 1e-2, 0.1, 10.0
@@ -49,8 +50,11 @@ def differentiable_cube(
     """Transform of a map and of its first moments along x, y, z, which are its derivatives."""
     axis = torch.arange(volume.shape[-1], device=volume.device, dtype=volume.dtype)
     axis = axis - volume.shape[-1] // 2
-    moments = [volume, volume * axis, volume * axis[:, None], volume * axis[:, None, None]]
-    return map_to_cube(torch.stack(moments), radius, padding)
+    moments = (volume * along for along in (axis, axis[:, None], axis[:, None, None]))
+    cube = empty_cube(4, volume, radius, padding)
+    for own, one in zip(cube.data, chain([volume], moments), strict=True):
+        transform_into(own, one, padding)
+    return cube
 
 
 def slices_and_derivatives(

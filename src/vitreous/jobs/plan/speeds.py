@@ -46,11 +46,11 @@ from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import ImageSource, open_images
 from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.reconstruct.backproject import backproject, half_plane, map_grid
-from vitreous.reconstruct.solve import least_squares_maps
+from vitreous.reconstruct.solve import least_squares_maps, solve
 from vitreous.runs.folder import ignore
 from vitreous.runs.user_cache import keep, kept
 from vitreous.schedules.refine.continuous import continuous_poses
-from vitreous.schedules.refine.gold import gold_standard, references_from
+from vitreous.schedules.refine.gold import Halves, gold_standard, references_from
 from vitreous.validate.half_maps import half_map_curves
 from vitreous.validate.truth import align
 
@@ -218,11 +218,14 @@ def _map_speeds(sample: _Sample) -> dict[str, float]:
     )
     sums = [_local_search(sample, part)[0]() for part in torch.arange(_COUNT).chunk(2)]
 
-    def halves() -> Any:
-        both = gold_standard(sums, frame, shared=6.0, join=True, mask=None, seed=0)
-        return references_from(both, shared=6.0, nonuniform=True)
+    def compared() -> Halves:
+        unfiltered = torch.cat([solve(half, None, frame.box, shells) for half in sums])
+        return gold_standard(unfiltered, frame, shared=6.0, join=True, mask=None, seed=0)
 
-    first, second = gold_standard(sums, frame, shared=6.0, join=True, mask=None, seed=0).unfiltered
+    def halves() -> Any:
+        return references_from(compared(), shared=6.0, nonuniform=True)
+
+    first, second = compared().unfiltered
 
     def judged() -> Any:
         automatic_mask(first, second, frame.pixel_size)

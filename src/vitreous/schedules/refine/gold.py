@@ -18,10 +18,7 @@ from vitreous.math.fourier import (
     half_frequency_radius,
     to_half_fourier,
 )
-from vitreous.ops.threads import side_by_side
-from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.reconstruct.nonuniform import cross_validated
-from vitreous.reconstruct.solve import solve
 from vitreous.validate.fsc import first_below
 from vitreous.validate.half_maps import HalfMapCurves, half_map_curves
 
@@ -146,7 +143,7 @@ def in_mask(
 
 
 def gold_standard(
-    sums: list[Accumulator],
+    unfiltered: Float[Tensor, "2 n n n"],
     frame: Frame,
     *,
     shared: float,
@@ -154,11 +151,11 @@ def gold_standard(
     mask: Float[Tensor, "m m m"] | None,
     seed: int,
 ) -> Halves:
-    """Maps of both halves, and how far they agree.
+    """How far the least-squares maps of both halves agree.
 
     Parameters
     ----------
-    sums : list of two Accumulator
+    unfiltered : tensor (2, n, n, n)
     frame : Frame
     shared : float
         Shells to which the halves share, or have shared, their density.
@@ -169,17 +166,10 @@ def gold_standard(
     seed : int
         Of the random phases.
     """
-    rings = frame.polar.rings
-
-    def solved(half: int) -> Float[Tensor, "1 n n n"]:
-        return solve(sums[half], None, frame.box, rings)
-
-    small = torch.get_num_threads() == 1  # then each half has a core, else all in turn
-    unfiltered = torch.cat(side_by_side(solved, 2) if small else [solved(0), solved(1)])
     if join:
         unfiltered = joined_below(unfiltered, shared)
     soft, curves = masked_curves(unfiltered, frame, mask, shared, seed)
-    shell = min(first_below(curves.corrected, THRESHOLD) - 1, rings)
+    shell = min(first_below(curves.corrected, THRESHOLD) - 1, frame.polar.rings)
     return Halves(unfiltered, soft, curves, shell)
 
 

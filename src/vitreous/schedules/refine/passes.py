@@ -17,6 +17,7 @@ from vitreous.engine.searches.local import Neighbourhood, neighbourhood
 from vitreous.engine.searches.sampling import shift_cells, shift_grid
 from vitreous.math.fourier import resample_map
 from vitreous.reconstruct.accumulator import Accumulator
+from vitreous.reconstruct.solve import solve
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.refine.context import RunContext
 from vitreous.schedules.refine.continuous import continuous_poses
@@ -94,14 +95,20 @@ def _shared(context: RunContext) -> float:
     return context.field / context.config.join_halves
 
 
-def solved_halves(
-    context: RunContext, sums: list[Accumulator], frame: Frame, *, join: bool = True
+def compared(
+    context: RunContext, unfiltered: Float[Tensor, "2 n n n"], frame: Frame, *, join: bool = True
 ) -> Halves:
-    """Maps of both halves from their sums, and how far they agree."""
+    """Both halves' maps, and how far they agree."""
     seed = context.config.seed
     return gold_standard(
-        sums, frame, shared=_shared(context), join=join, mask=context.mask, seed=seed
+        unfiltered, frame, shared=_shared(context), join=join, mask=context.mask, seed=seed
     )
+
+
+def solved_alone(sums: Accumulator | None, frame: Frame) -> Float[Tensor, "1 n n n"]:
+    """Map of one half.  It is all that is kept of the sums, which take thirty times its memory."""
+    assert sums is not None
+    return solve(sums, None, frame.box, frame.polar.rings)
 
 
 def learnt(context: RunContext, state: RefineState, halves: Halves) -> RefineState:
@@ -120,7 +127,7 @@ def global_search_pass(context: RunContext, state: RefineState, loaded: Loaded) 
     references = resample_map(state.references, frame.box)
     rings = min(ahead(state.shell), frame.polar.rings)
     pixel = context.grid.pixel_size / frame.pixel_size
-    results, sums = [], []
+    results, unfiltered = [], []
     matrices, origins = state.matrices.clone(), state.origins.clone()
     probability, evidence = state.probability.clone(), state.log_evidence.clone()
     for half in (0, 1):
@@ -137,13 +144,13 @@ def global_search_pass(context: RunContext, state: RefineState, loaded: Loaded) 
             context.config.offset_step * pixel,
             context.config.seed + state.iteration,
         )
-        assert result.sums is not None
+        unfiltered.append(solved_alone(result.sums, frame))
+        result = replace(result, sums=None)  # before the other half's are made
         results.append(result)
-        sums.append(result.sums)
         matrices[index], origins[index] = found.matrices, found.origins * frame.pixel_size
         probability[index] = result.best.probability.cpu()
         evidence[index] = result.best.log_evidence.cpu()
-    halves = solved_halves(context, sums, frame)
+    halves = compared(context, torch.cat(unfiltered), frame)
     stalled = halves.shell <= state.shell or ahead(halves.shell) > most
     mean = float(evidence.mean())
     placing = mean - state.evidence >= _PLACING * abs(mean)
@@ -178,8 +185,8 @@ def _around(context: RunContext, state: RefineState, frame: Frame) -> Neighbourh
 
 def searched_locally(
     context: RunContext, state: RefineState, loaded: Loaded, shells: int
-) -> tuple[RefineState, list[Accumulator], Frame]:
-    """Search the neighbourhoods of all places, each half with its own map."""
+) -> tuple[RefineState, Float[Tensor, "2 n n n"], Frame]:
+    """Search the neighbourhoods of all places, each half with its own map; new maps of both."""
     frame = context.frame_of(shells)
     images = replace(loaded.planes_in(context, frame), scale=state.scale)
     shells = frame.polar.rings
@@ -187,7 +194,7 @@ def searched_locally(
     references = resample_map(state.references, frame.box)
     around, posed = _around(context, state, frame), state.posed(frame.pixel_size)
     alone = torch.ones(1, device=context.device)
-    results, sums = [], []
+    results, unfiltered = [], []
     probability, evidence = state.probability.clone(), state.log_evidence.clone()
     scale, local = state.scale.clone(), context.locality
     for half in (0, 1):
@@ -205,9 +212,9 @@ def searched_locally(
             shells,
             prior=None if local is None else local.prior(index, present, frame.pixel_size),
         )
-        assert result.sums is not None
+        unfiltered.append(solved_alone(result.sums, frame))
+        result = replace(result, sums=None)  # before the other half's are made
         results.append(result)
-        sums.append(result.sums)
         posed = posed.moved(index, result.best)
         probability[index] = result.best.probability
         evidence[index] = result.best.log_evidence
@@ -227,7 +234,7 @@ def searched_locally(
         log_evidence=evidence,
         scale=scale,
     )
-    return state, sums, frame
+    return state, torch.cat(unfiltered), frame
 
 
 def local_search_pass(context: RunContext, state: RefineState, loaded: Loaded) -> RefineState:
@@ -236,8 +243,8 @@ def local_search_pass(context: RunContext, state: RefineState, loaded: Loaded) -
     The steps are halved as long as most of a particle's posterior lies at one place of the
     lattice; a finer one could then tell more.
     """
-    new, sums, frame = searched_locally(context, state, loaded, ahead(state.shell))
-    halves = solved_halves(context, sums, frame)
+    new, unfiltered, frame = searched_locally(context, state, loaded, ahead(state.shell))
+    halves = compared(context, unfiltered, frame)
     gained = halves.shell > state.shell
     settled = new.evidence - state.evidence < _SETTLED * abs(new.evidence)
     sharp = float(new.probability.mean()) > _SHARP
@@ -253,8 +260,8 @@ def local_search_pass(context: RunContext, state: RefineState, loaded: Loaded) -
 
 def searched_continuously(
     context: RunContext, state: RefineState, loaded: Loaded, shells: int
-) -> tuple[RefineState, list[Accumulator], Frame]:
-    """Move the poses off the lattice, and make the sums round them.
+) -> tuple[RefineState, Float[Tensor, "2 n n n"], Frame]:
+    """Move the poses off the lattice, and make new maps from the sums round them.
 
     The sums are those of a lattice centred anew: a pose alone would leave out its uncertainty.
     """
@@ -271,8 +278,8 @@ def searched_continuously(
         matrices[index], origins[index] = moved.matrices, moved.origins
     origins = origins * frame.pixel_size
     centred = replace(state, matrices=matrices, origins=origins)
-    searched, sums, frame = searched_locally(context, centred, loaded, shells)
-    return replace(searched, matrices=matrices, origins=origins), sums, frame
+    searched, unfiltered, frame = searched_locally(context, centred, loaded, shells)
+    return replace(searched, matrices=matrices, origins=origins), unfiltered, frame
 
 
 def last_pass(
@@ -285,8 +292,8 @@ def last_pass(
     local = context.locality
     free = context.config.continuous and (local is None or not local.holds)
     last = searched_continuously if free else searched_locally
-    state, sums, frame = last(context, state, loaded, context.most_shells)
-    return state, solved_halves(context, sums, frame, join=False)
+    state, unfiltered, frame = last(context, state, loaded, context.most_shells)
+    return state, compared(context, unfiltered, frame, join=False)
 
 
 def report_pass(context: RunContext, state: RefineState, on_event: OnEvent) -> None:

@@ -16,7 +16,7 @@ from vitreous.imaging.filters import low_pass
 from vitreous.particles.contrast import read_scales
 from vitreous.schedules.refine.context import RunContext
 from vitreous.schedules.refine.global_search import FINEST
-from vitreous.schedules.refine.passes import Loaded, learnt, solved_halves
+from vitreous.schedules.refine.passes import Loaded, compared, learnt, solved_alone
 from vitreous.schedules.refine.reference import cut_reference
 from vitreous.schedules.refine.state import RefineState
 
@@ -94,17 +94,17 @@ def from_poses(
     there = neighbourhood(_NEARBY, 0.0, torch.zeros(1, 2), len(context.operators), 1.0)
     empty = torch.zeros(1, frame.box, frame.box, frame.box, device=context.device)
     posed = PoseMatrices(poses.matrices, poses.origins / frame.pixel_size)
-    sums = []
+    unfiltered = []
     for half in (0, 1):
         index = context.members(half)
-        result = local_pass(
+        sums = local_pass(
             empty, images, index, posed.at(index), noise, there, context.operators,
             torch.ones(1, device=context.device), frame.polar.rings,
-        )  # fmt: skip
-        assert result.sums is not None
-        sums.append(result.sums)
+        ).sums  # fmt: skip
+        unfiltered.append(solved_alone(sums, frame))
+        del sums  # before the other half's are made
     blank = replace(blank_state(context, poses), noise=noise.expand(2, -1, -1))
-    state = learnt(context, blank, solved_halves(context, sums, frame))
+    state = learnt(context, blank, compared(context, torch.cat(unfiltered), frame))
     references = torch.stack([low_pass(m, frame.pixel_size, lowpass) for m in state.references])
     return replace(state, references=references, shell=shell_at(context, lowpass))
 
