@@ -32,7 +32,7 @@ from vitreous.schedules.abinit.schedule import (
     starts_of,
 )
 
-_NEAR, _FINE_PASSES = 0.25, 2
+_NEAR, _FINE_PASSES = 0.25, 3
 """Share of the fine grid that is tried near the best places, and passes made on it."""
 
 _POLISHED, _SIGNAL = 3, 0.7
@@ -121,8 +121,10 @@ def _polished(scope: AbinitScope) -> Work:
     last, particles = finer_frame(scope.frame, scope.config.ends_at), len(scope.table)
     turns, shells = len(ball_lattice(REACH)), round(_SIGNAL * last.polar.rings)
     fold = local_pass(particles / FOLDS, turns, shells, 1)
+    # Maps are filtered by what the folds agree on for each fold, and what that is after each pass.
+    filtered = Work(halves=(FOLDS + 1) * float(last.box**3))
     read = read_on_planes(particles, mean_box(scope.table))
-    return read + fold.times(FOLDS * _POLISHED)
+    return read + (fold.times(FOLDS) + filtered).times(_POLISHED)
 
 
 def stage_work(scope: AbinitScope) -> dict[str, Work]:
