@@ -44,10 +44,6 @@ class OutputError(VitreousError):
     """Output cannot be written where it was asked for."""
 
 
-class ResourceError(VitreousError):
-    """The machine gives no more memory or space."""
-
-
 class Interrupted(KeyboardInterrupt):
     """A signal asks the program to end.
 

@@ -55,11 +55,16 @@ class PoseMatrices:
         """The same on another device."""
         return PoseMatrices(self.matrices.to(device), self.origins.to(device))
 
+    def replaced(self, index: Int[Tensor, " m"], there: PoseMatrices) -> PoseMatrices:
+        """The same with some particles elsewhere."""
+        return PoseMatrices(
+            self.matrices.index_copy(0, index, there.matrices.to(self.matrices)),
+            self.origins.index_copy(0, index, there.origins.to(self.origins)),
+        )
+
     def moved(self, index: Int[Tensor, " m"], best: LocalPoseEstimates) -> PoseMatrices:
         """The same with some particles where they were found."""
-        matrices, origins = self.matrices.clone(), self.origins.clone()
-        matrices[index], origins[index] = best.matrices, best.origins
-        return PoseMatrices(matrices, origins)
+        return self.replaced(index, PoseMatrices(best.matrices, best.origins))
 
 
 @dataclass(frozen=True)

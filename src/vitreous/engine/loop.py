@@ -7,7 +7,6 @@ of the particles.  Each is compared with maps (expectation), and what was found 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -39,6 +38,16 @@ class Iteration(Generic[State, Found]):
     references: Callable[[State, int], State] | None = None
 
 
+def _iterated(
+    state: State, number: int, index: Int[Tensor, " b"], iteration: Iteration[State, Found]
+) -> tuple[State, Found]:
+    """The state after one part, and what was found."""
+    if iteration.references is not None:
+        state = iteration.references(state, number)
+    found = iteration.expectation(state, number, index)
+    return iteration.maximisation(state, number, index, found), found
+
+
 def run(
     state: State, parts: Iterable[Int[Tensor, " b"]], iteration: Iteration[State, Found]
 ) -> Iterator[tuple[State, Found]]:
@@ -49,16 +58,14 @@ def run(
     After each part, the state and what was found.
     """
     for number, index in enumerate(parts):
-        if iteration.references is not None:
-            state = iteration.references(state, number)
-        found = iteration.expectation(state, number, index)
-        state = iteration.maximisation(state, number, index, found)
+        state, found = _iterated(state, number, index, iteration)
         yield state, found
 
 
 def run_through(
     state: State, parts: Iterable[Int[Tensor, " b"]], iteration: Iteration[State, Found]
 ) -> State:
-    """The state after the last part."""
-    last = deque(run(state, parts, iteration), maxlen=1)
-    return last[0][0] if last else state
+    """The state after the last part.  What a part found is let go before the next is searched."""
+    for number, index in enumerate(parts):
+        state = _iterated(state, number, index, iteration)[0]
+    return state

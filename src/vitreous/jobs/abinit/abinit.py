@@ -5,41 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from vitreous.config.abinit import AbinitConfig
-from vitreous.engine.junk import class_labels
-from vitreous.engine.sorting import duplicates
-from vitreous.engine.state import SearchState
 from vitreous.jobs.abinit.begin import begin
 from vitreous.jobs.abinit.impose import symmetrised_search
 from vitreous.jobs.abinit.next_step import Ending, with_next_step
-from vitreous.jobs.abinit.outputs import SymmetrySearch, write_results
+from vitreous.jobs.abinit.outputs import AbinitResult, SymmetrySearch, write_results
 from vitreous.runs.folder import OnEvent, ignore, job_folder
 from vitreous.runs.options import AUTO, deterministic, on_its_threads
-from vitreous.schedules.abinit.evidence import Evidence
 from vitreous.schedules.abinit.rest import posed_rest
 from vitreous.schedules.abinit.searched import AbinitInputs, Searched, context_of, search
 from vitreous.schedules.abinit.several import with_several_classes
 from vitreous.schedules.abinit.state import states_from
 from vitreous.schedules.abinit.verdict import Judgement
-
-
-def _start_records(states: list[SearchState], evidence: Evidence) -> list[dict[str, Any]]:
-    """For result.json: what became of every start."""
-    likely = dict(zip(evidence.starts, evidence.log_likelihoods, strict=True))
-    chosen = evidence.starts[evidence.best]
-    return [
-        {
-            "start": state.start + 1,
-            "iterations": state.iteration,
-            "finished": state.start + 1 in likely,
-            "log_likelihood": likely.get(state.start + 1, state.evidence),
-            "behind": state.behind,
-            "chosen": state.start + 1 == chosen,
-        }
-        for state in states
-    ]
 
 
 def _advised(
@@ -96,38 +74,20 @@ def run_abinit(config: AbinitConfig, on_event: OnEvent = ignore) -> Path:
         mixed = config.effort == "high" and config.classes == 1
         if mixed and final.judgement.word != "solved":
             final = with_several_classes(inputs, final, on_event)
-        chosen, frame = final.chosen, final.context.frame
-        final_resolution = final.context.config.ends_at
-        alike = duplicates(frame, chosen, final_resolution)
         found = final.ended.found
         if config.pose_all and len(used) < len(every[0]):
             inputs = replace(inputs, table=every[0], source=every[1])
             found = posed_rest(inputs, final, used, on_event)
-        write_results(
-            config,
-            inputs.table,
-            inputs.grid,
-            found,
-            inputs.full_size(final.ended.polished.maps),
-            class_labels(chosen.maps, chosen.class_priors, alike),
-            alike,
-            out=job.path,
-            mask_diameter=inputs.mask_diameter,
-            resolution=frame.field / frame.rings_at(final_resolution),
-            starts=_start_records(final.states, final.judgement.evidence),
-            verdict=_advised(inputs, first, final, symmetry),
-            preflight=begun.preflight,
-            symmetry=symmetry.group if symmetry else config.symmetry,
-            searched_under=final.context.config.symmetry,
-            symmetry_search=symmetry,
-            timings={
-                "prepare_s": prepared - began,
-                "iterations_s": first.searched_s,
-                "final_pass_s": time.monotonic() - prepared - first.searched_s,
-                "total_s": time.monotonic() - began,
-            },
-            device=str(inputs.device),
-            warnings=warnings,
+        timings = {
+            "prepare_s": prepared - began,
+            "iterations_s": first.searched_s,
+            "final_pass_s": time.monotonic() - prepared - first.searched_s,
+            "total_s": time.monotonic() - began,
+        }
+        verdict = _advised(inputs, first, final, symmetry)
+        result = AbinitResult(
+            inputs, final, found, verdict, symmetry, begun.preflight, warnings, timings
         )
+        write_results(result)
         on_event({"event": "done", "out": str(config.out)})
     return config.out

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.config.abinit import AbinitConfig
 from vitreous.engine.assignments import ParticleAssignments, input_record, noise_record, posed_table
-from vitreous.engine.junk import LEFT_OUT, Label, duplicate_of, effective_classes
+from vitreous.engine.junk import LEFT_OUT, Label, class_labels, duplicate_of, effective_classes
+from vitreous.engine.sorting import duplicates
+from vitreous.engine.state import SearchState
 from vitreous.io.mrc import write_map
 from vitreous.particles.files import write_particles
-from vitreous.particles.grid import Grid
-from vitreous.particles.particle_set import ParticleSet
 from vitreous.runs.record import job_record, write_record
+from vitreous.schedules.abinit.evidence import Evidence
+from vitreous.schedules.abinit.searched import AbinitInputs, Searched
 from vitreous.schedules.abinit.verdict import Judgement
 
 
@@ -41,6 +41,36 @@ class SymmetrySearch:
     sentence: str
     record: dict[str, Any]
     refuted: bool = False
+
+
+@dataclass(frozen=True)
+class AbinitResult:
+    """What a job found.
+
+    Attributes
+    ----------
+    inputs : AbinitInputs
+        Of the particles that are written, and the folder that all is written to.
+    final : Searched
+        The last search: under a symmetry, or with several classes, if it came to that.
+    found : ParticleAssignments
+    verdict : Judgement
+        With what to do next.
+    symmetry : SymmetrySearch or None
+    preflight : dict
+    warnings : list of str
+    timings : dict
+        Seconds.
+    """
+
+    inputs: AbinitInputs
+    final: Searched
+    found: ParticleAssignments
+    verdict: Judgement
+    symmetry: SymmetrySearch | None
+    preflight: dict[str, Any]
+    warnings: list[str]
+    timings: dict[str, float]
 
 
 def _mean(values: Float[np.ndarray, " n"]) -> float | None:
@@ -80,51 +110,52 @@ def _class_records(
     return records
 
 
-def write_results(
-    config: AbinitConfig,
-    table: ParticleSet,
-    grid: Grid,
-    found: ParticleAssignments,
-    maps: Float[np.ndarray, "k n n n"],
-    labels: Sequence[Label],
-    alike: Mapping[int, int],
-    *,
-    out: Path,
-    mask_diameter: float,
-    resolution: float,
-    starts: list[dict[str, Any]],
-    verdict: Judgement,
-    preflight: dict[str, Any],
-    symmetry: str,
-    searched_under: str,
-    symmetry_search: SymmetrySearch | None,
-    timings: Mapping[str, float],
-    device: str,
-    warnings: list[str],
-) -> None:
-    """Write class001.mrc ..., particles.star and, last, result.json into ``out``."""
-    for number, volume in enumerate(maps, 1):
-        write_map(out / f"class{number:03d}.mrc", volume, grid.pixel_size)
-    posed = posed_table(table, found, found.classes)
-    write_particles(out / "particles.star", posed)
-    result = {
+def _start_records(states: list[SearchState], evidence: Evidence) -> list[dict[str, Any]]:
+    """For result.json: what became of every start."""
+    likely = dict(zip(evidence.starts, evidence.log_likelihoods, strict=True))
+    chosen = evidence.starts[evidence.best]
+    return [
+        {
+            "start": state.start + 1,
+            "iterations": state.iteration,
+            "finished": state.start + 1 in likely,
+            "log_likelihood": likely.get(state.start + 1, state.evidence),
+            "behind": state.behind,
+            "chosen": state.start + 1 == chosen,
+        }
+        for state in states
+    ]
+
+
+def write_results(result: AbinitResult) -> None:
+    """Write class001.mrc ..., particles.star and, last, result.json into the job's folder."""
+    inputs, final, found, symmetry = result.inputs, result.final, result.found, result.symmetry
+    config, out, chosen, frame = inputs.config, inputs.folder, final.chosen, final.context.frame
+    for number, volume in enumerate(inputs.full_size(final.ended.polished.maps), 1):
+        write_map(out / f"class{number:03d}.mrc", volume, inputs.grid.pixel_size)
+    write_particles(out / "particles.star", posed_table(inputs.table, found, found.classes))
+    final_resolution = final.context.config.ends_at
+    resolution = frame.field / frame.rings_at(final_resolution)
+    alike = duplicates(frame, chosen, final_resolution)
+    labels = class_labels(chosen.maps, chosen.class_priors, alike)
+    record = {
         **job_record("abinit", config),
         "seed": config.seed,
-        "device": device,
-        "input": input_record(table, grid),
-        "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+        "device": str(inputs.device),
+        "input": input_record(inputs.table, inputs.grid),
+        "timings": {name: round(seconds, 3) for name, seconds in result.timings.items()},
         "classes": _class_records(found, labels, alike, resolution),
         "effective_classes": effective_classes(found.by_map.mean(axis=0)),
-        "noise": noise_record(table, found),
-        "mask_diameter": mask_diameter,
-        "symmetry": symmetry,
-        "searched_under": searched_under,
-        "symmetry_found": symmetry_search and symmetry_search.sentence,
-        "symmetry_scores": symmetry_search and symmetry_search.record,
-        "starts": starts,
-        **verdict.record(),
-        "preflight": preflight,
+        "noise": noise_record(inputs.table, found),
+        "mask_diameter": inputs.mask_diameter,
+        "symmetry": symmetry.group if symmetry else config.symmetry,
+        "searched_under": final.context.config.symmetry,
+        "symmetry_found": symmetry and symmetry.sentence,
+        "symmetry_scores": symmetry and symmetry.record,
+        "starts": _start_records(final.states, final.judgement.evidence),
+        **result.verdict.record(),
+        "preflight": result.preflight,
         "hand": "undetermined",
-        "warnings": warnings,
+        "warnings": result.warnings,
     }
-    write_record(out, result)
+    write_record(out, record)

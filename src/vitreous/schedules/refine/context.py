@@ -112,6 +112,11 @@ class RunContext:
         """Particles of a half."""
         return torch.nonzero(self.half == half)[:, 0]
 
+    @property
+    def both_halves(self) -> tuple[Int[Tensor, " a"], Int[Tensor, " b"]]:
+        """Particles of each half."""
+        return self.members(0), self.members(1)
+
 
 @dataclass(frozen=True)
 class Begun:

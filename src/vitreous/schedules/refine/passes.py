@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from vitreous.engine.halves import HalfFound, SearchedHalves, halves_pass
 from vitreous.engine.images import Frame
-from vitreous.engine.local_pass import local_pass
+from vitreous.engine.local_pass import PoseMatrices, local_pass
 from vitreous.engine.pass_ import Residuals, renewed_noise
 from vitreous.engine.planes import PlaneImages, load_planes
 from vitreous.engine.rings import RingImages, load_rings
 from vitreous.engine.searches.local import Neighbourhood, neighbourhood
 from vitreous.engine.searches.sampling import shift_cells, shift_grid
 from vitreous.math.fourier import resample_map
-from vitreous.reconstruct.accumulator import Accumulator
-from vitreous.reconstruct.solve import solve
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.refine.context import RunContext
 from vitreous.schedules.refine.continuous import continuous_poses
@@ -105,12 +104,6 @@ def compared(
     )
 
 
-def solved_alone(sums: Accumulator | None, frame: Frame) -> Float[Tensor, "1 n n n"]:
-    """Map of one half.  It is all that is kept of the sums, which take thirty times its memory."""
-    assert sums is not None
-    return solve(sums, None, frame.box, frame.polar.rings)
-
-
 def learnt(context: RunContext, state: RefineState, halves: Halves) -> RefineState:
     """The state with the resolution that the halves agree to, and the references it allows."""
     nonuniform = context.config.regulariser == "nonuniform"
@@ -127,12 +120,9 @@ def global_search_pass(context: RunContext, state: RefineState, loaded: Loaded) 
     references = resample_map(state.references, frame.box)
     rings = min(ahead(state.shell), frame.polar.rings)
     pixel = context.grid.pixel_size / frame.pixel_size
-    results, unfiltered = [], []
-    matrices, origins = state.matrices.clone(), state.origins.clone()
-    probability, evidence = state.probability.clone(), state.log_evidence.clone()
-    for half in (0, 1):
-        index = context.members(half)
-        result, found = searched_globally(
+
+    def search(half: int, index: Int[Tensor, " m"]) -> HalfFound:
+        result, posed = searched_globally(
             references[half],
             images,
             frame,
@@ -144,29 +134,16 @@ def global_search_pass(context: RunContext, state: RefineState, loaded: Loaded) 
             context.config.offset_step * pixel,
             context.config.seed + state.iteration,
         )
-        unfiltered.append(solved_alone(result.sums, frame))
-        result = replace(result, sums=None)  # before the other half's are made
-        results.append(result)
-        matrices[index], origins[index] = found.matrices, found.origins * frame.pixel_size
-        probability[index] = result.best.probability.cpu()
-        evidence[index] = result.best.log_evidence.cpu()
-    halves = compared(context, torch.cat(unfiltered), frame)
+        return HalfFound(result, posed)
+
+    searched = halves_pass(state.unsearched(frame), context.both_halves, search, frame)
+    halves = compared(context, searched.unfiltered, frame)
     stalled = halves.shell <= state.shell or ahead(halves.shell) > most
-    mean = float(evidence.mean())
+    mean = float(searched.log_evidence.mean())
     placing = mean - state.evidence >= _PLACING * abs(mean)
     settled = stalled and not placing and state.iteration + 1 >= _EVERYWHERE
-    new = replace(
-        state,
-        iteration=state.iteration + 1,
-        stage="local" if settled else "global",
-        evidence=mean,
-        noise=_renewed(list(results), noise, images.mask_share),
-        matrices=matrices,
-        origins=origins,
-        probability=probability,
-        log_evidence=evidence,
-        scale=group_contrast(list(results), state.scale, images.group),
-    )
+    new = _after(context, state, searched, images, frame)
+    new = replace(new, stage="local" if settled else "global")
     return learnt(context, new, halves)
 
 
@@ -183,23 +160,58 @@ def _around(context: RunContext, state: RefineState, frame: Frame) -> Neighbourh
     return replace(around, mates=local.mates, fulcrum=fulcrum)
 
 
+def _after(
+    context: RunContext,
+    state: RefineState,
+    searched: SearchedHalves,
+    images: RingImages | PlaneImages,
+    frame: Frame,
+) -> RefineState:
+    """The state after a pass: noise, contrasts and poses renewed."""
+    residuals, scale = list(searched.residuals), searched.scale
+    if state.stage == "global" or not context.config.per_particle_scale:
+        scale = group_contrast(residuals, state.scale, images.group)
+    return replace(
+        state,
+        iteration=state.iteration + 1,
+        evidence=float(searched.log_evidence.mean()),
+        noise=_renewed(residuals, fitted(state.noise, frame.polar.rings), images.mask_share),
+        matrices=searched.posed.matrices,
+        origins=searched.posed.origins * frame.pixel_size,
+        probability=searched.probability,
+        log_evidence=searched.log_evidence,
+        scale=scale,
+    )
+
+
 def searched_locally(
-    context: RunContext, state: RefineState, loaded: Loaded, shells: int
+    context: RunContext,
+    state: RefineState,
+    loaded: Loaded,
+    shells: int,
+    *,
+    continuous: bool = False,
 ) -> tuple[RefineState, Float[Tensor, "2 n n n"], Frame]:
-    """Search the neighbourhoods of all places, each half with its own map; new maps of both."""
+    """Search the neighbourhoods of all places, each half with its own map; new maps of both.
+
+    Continuous poses are moved off the lattice first, and kept.  The maps are then those of a
+    lattice centred anew on them: a pose alone would leave out its uncertainty.
+    """
     frame = context.frame_of(shells)
     images = replace(loaded.planes_in(context, frame), scale=state.scale)
     shells = frame.polar.rings
     noise = fitted(state.noise, shells)
     references = resample_map(state.references, frame.box)
-    around, posed = _around(context, state, frame), state.posed(frame.pixel_size)
+    around, begun = _around(context, state, frame), state.unsearched(frame)
     alone = torch.ones(1, device=context.device)
-    results, unfiltered = [], []
-    probability, evidence = state.probability.clone(), state.log_evidence.clone()
-    scale, local = state.scale.clone(), context.locality
-    for half in (0, 1):
-        index = context.members(half)
-        present = posed.at(index)
+    local, per_particle = context.locality, context.config.per_particle_scale
+
+    def search(half: int, index: Int[Tensor, " m"]) -> HalfFound:
+        present = begun.posed.at(index)
+        if continuous:
+            present = continuous_poses(
+                references[half], images, index, present, noise[half], shells
+            )
         result = local_pass(
             references[half : half + 1],
             images,
@@ -212,29 +224,14 @@ def searched_locally(
             shells,
             prior=None if local is None else local.prior(index, present, frame.pixel_size),
         )
-        unfiltered.append(solved_alone(result.sums, frame))
-        result = replace(result, sums=None)  # before the other half's are made
-        results.append(result)
-        posed = posed.moved(index, result.best)
-        probability[index] = result.best.probability
-        evidence[index] = result.best.log_evidence
-        if context.config.per_particle_scale:
-            former = state.scale[index]
-            scale[index] = particle_contrast(result.best, former, images.group[index])
-    if not context.config.per_particle_scale:
-        scale = group_contrast(list(results), scale, images.group)
-    state = replace(
-        state,
-        iteration=state.iteration + 1,
-        evidence=float(evidence.mean()),
-        noise=_renewed(list(results), noise, images.mask_share),
-        matrices=posed.matrices,
-        origins=posed.origins * frame.pixel_size,
-        probability=probability,
-        log_evidence=evidence,
-        scale=scale,
-    )
-    return state, torch.cat(unfiltered), frame
+        best = result.best
+        posed = present if continuous else PoseMatrices(best.matrices, best.origins)
+        former, group = state.scale[index], images.group[index]
+        scale = particle_contrast(best, former, group) if per_particle else None
+        return HalfFound(result, posed, scale)
+
+    searched = halves_pass(begun, context.both_halves, search, frame)
+    return _after(context, state, searched, images, frame), searched.unfiltered, frame
 
 
 def local_search_pass(context: RunContext, state: RefineState, loaded: Loaded) -> RefineState:
@@ -258,30 +255,6 @@ def local_search_pass(context: RunContext, state: RefineState, loaded: Loaded) -
     return learnt(context, new, halves)
 
 
-def searched_continuously(
-    context: RunContext, state: RefineState, loaded: Loaded, shells: int
-) -> tuple[RefineState, Float[Tensor, "2 n n n"], Frame]:
-    """Move the poses off the lattice, and make new maps from the sums round them.
-
-    The sums are those of a lattice centred anew: a pose alone would leave out its uncertainty.
-    """
-    frame = context.frame_of(shells)
-    images = replace(loaded.planes_in(context, frame), scale=state.scale)
-    references = resample_map(state.references, frame.box)
-    noise, posed = fitted(state.noise, frame.polar.rings), state.posed(frame.pixel_size)
-    matrices, origins = posed.matrices.clone(), posed.origins.clone()
-    for half in (0, 1):
-        index = context.members(half)
-        moved = continuous_poses(
-            references[half], images, index, posed.at(index), noise[half], frame.polar.rings
-        )
-        matrices[index], origins[index] = moved.matrices, moved.origins
-    origins = origins * frame.pixel_size
-    centred = replace(state, matrices=matrices, origins=origins)
-    searched, unfiltered, frame = searched_locally(context, centred, loaded, shells)
-    return replace(searched, matrices=matrices, origins=origins), unfiltered, frame
-
-
 def last_pass(
     context: RunContext, state: RefineState, loaded: Loaded
 ) -> tuple[RefineState, Halves]:
@@ -291,8 +264,9 @@ def last_pass(
     """
     local = context.locality
     free = context.config.continuous and (local is None or not local.holds)
-    last = searched_continuously if free else searched_locally
-    state, unfiltered, frame = last(context, state, loaded, context.most_shells)
+    state, unfiltered, frame = searched_locally(
+        context, state, loaded, context.most_shells, continuous=free
+    )
     return state, compared(context, unfiltered, frame, join=False)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from vitreous.engine.halves import HalfFound, halves_pass
 from vitreous.engine.local_pass import PoseMatrices, local_pass
 from vitreous.engine.pass_ import signal_scale
 from vitreous.engine.rings import load_rings
@@ -16,7 +17,7 @@ from vitreous.imaging.filters import low_pass
 from vitreous.particles.contrast import read_scales
 from vitreous.schedules.refine.context import RunContext
 from vitreous.schedules.refine.global_search import FINEST
-from vitreous.schedules.refine.passes import Loaded, compared, learnt, solved_alone
+from vitreous.schedules.refine.passes import Loaded, compared, learnt
 from vitreous.schedules.refine.reference import cut_reference
 from vitreous.schedules.refine.state import RefineState
 
@@ -93,18 +94,19 @@ def from_poses(
     noise = images.power(len(context.table.optics))
     there = neighbourhood(_NEARBY, 0.0, torch.zeros(1, 2), len(context.operators), 1.0)
     empty = torch.zeros(1, frame.box, frame.box, frame.box, device=context.device)
-    posed = PoseMatrices(poses.matrices, poses.origins / frame.pixel_size)
-    unfiltered = []
-    for half in (0, 1):
-        index = context.members(half)
-        sums = local_pass(
-            empty, images, index, posed.at(index), noise, there, context.operators,
-            torch.ones(1, device=context.device), frame.polar.rings,
-        ).sums  # fmt: skip
-        unfiltered.append(solved_alone(sums, frame))
-        del sums  # before the other half's are made
     blank = replace(blank_state(context, poses), noise=noise.expand(2, -1, -1))
-    state = learnt(context, blank, compared(context, torch.cat(unfiltered), frame))
+    begun = blank.unsearched(frame)
+
+    def as_posed(half: int, index: Int[Tensor, " m"]) -> HalfFound:
+        present = begun.posed.at(index)
+        result = local_pass(
+            empty, images, index, present, noise, there, context.operators,
+            torch.ones(1, device=context.device), frame.polar.rings,
+        )  # fmt: skip
+        return HalfFound(result, present)
+
+    searched = halves_pass(begun, context.both_halves, as_posed, frame)
+    state = learnt(context, blank, compared(context, searched.unfiltered, frame))
     references = torch.stack([low_pass(m, frame.pixel_size, lowpass) for m in state.references])
     return replace(state, references=references, shell=shell_at(context, lowpass))
 

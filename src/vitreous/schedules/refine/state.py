@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.engine.halves import SearchedHalves
+from vitreous.engine.images import Frame
 from vitreous.engine.local_pass import PoseMatrices
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.schedules.refine.choice import Choice
@@ -66,9 +68,10 @@ class RefineState:
     scale: Float[Tensor, " n"]
     choice: Choice | None = None
 
-    def posed(self, pixel_size: float) -> PoseMatrices:
-        """Places of all particles, in pixels of that size."""
-        return PoseMatrices(self.matrices, self.origins / pixel_size)
+    def unsearched(self, frame: Frame) -> SearchedHalves:
+        """What is known of the particles before a pass in a frame."""
+        posed = PoseMatrices(self.matrices, self.origins / frame.pixel_size)
+        return SearchedHalves(posed, self.probability, self.log_evidence, self.scale)
 
 
 def save_state(checkpoint: Checkpoint, state: RefineState) -> None:
