@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vitreous.engine.adaptive_search import AdaptiveSearch
 from vitreous.engine.searches.grid import expectation, references
 from vitreous.engine.searches.posterior import PoseEstimates, significant
 from vitreous.engine.searches.sampling import shift_grid
@@ -81,7 +82,6 @@ def test_pruning_keeps_the_posterior(cube: FourierCube, signal: float, group: st
     coarse, fine = orientation_grid(1, operators), orientation_grid(2, operators)
     images = images_of(cube, 24, signal)
     first, _ = search(cube, coarse, images, accumulate=False)
-    assert first.significant is not None
     near = neighbours(fine, coarse, operators, 30.0).float()
     allowed = ((first.significant.view(24, 2, -1).float() @ near) > 0).flatten(1)
     full, _ = search(cube, fine, images)
@@ -93,9 +93,44 @@ def test_pruning_keeps_the_posterior(cube: FourierCube, signal: float, group: st
     sure = full.probability > 0.1
     for name in ("psi", "reference", "shift"):
         assert torch.equal(getattr(pruned, name)[sure], getattr(full, name)[sure])
+    nearby = neighbours(fine, fine, operators, 15.0).float()
+    left = ((pruned.significant.view(24, 2, -1).float() @ nearby) > 0).flatten(1)
+    again, _ = search(cube, fine, images, left & allowed, scores=1)
+    assert (again.log_evidence - pruned.log_evidence).exp().mean() >= 0.999
     if signal == 2.0:
         assert sure.any()
         assert not allowed.all()
+        assert (left & allowed).sum() < allowed.sum()
+
+
+def estimates(significant: Tensor) -> PoseEstimates:
+    """Of particles with these significant references; the rest does not matter here."""
+    zeros = torch.zeros(len(significant))
+    number = zeros.long()
+    by_map = torch.ones(len(significant), 1)
+    return PoseEstimates(zeros, zeros, by_map, zeros, number, number, number, significant)
+
+
+@pytest.mark.parametrize("any_map", [False, True])
+def test_a_finer_search_leaves_what_is_near_the_places_it_found(any_map: bool) -> None:
+    operators = point_group("C1")
+    coarse, fine = orientation_grid(0, operators), orientation_grid(1, operators)
+    directions, maps, step = len(fine.directions), 2, 30.0
+    start = estimates(torch.ones(3, maps * len(coarse.directions), dtype=torch.bool))
+    adaptive = AdaptiveSearch(
+        start, coarse, fine, step, torch.zeros(3, 2), torch.zeros(1, 2), operators, maps, any_map
+    )
+    assert adaptive.places(torch.arange(3), RINGS).allowed.all()
+    found = torch.zeros(2, maps * directions, dtype=torch.bool)
+    found[0, 5] = found[1, directions + 7] = True
+    left = adaptive.narrowed(torch.tensor([2, 0]), estimates(found))
+    allowed = left.places(torch.arange(3), RINGS).allowed.view(3, maps, directions)
+    assert not allowed[1].any()
+    for particle, number, direction in ((2, 0, 5), (0, 1, 7)):
+        axes = fine.directions[:, :, 2]
+        angle = torch.rad2deg((axes @ axes[direction]).clamp(-1, 1).acos())
+        assert torch.equal(allowed[particle, number], angle <= step)
+        assert allowed[particle, 1 - number].any() == any_map
 
 
 def test_a_search_of_everything_allowed_is_the_full_search(cube: FourierCube) -> None:

@@ -17,7 +17,7 @@ from vitreous.engine.state import SearchState
 from vitreous.math.so3 import OrientationGrid
 
 _REACH = 1.0
-"""Coarse steps within which fine directions follow a significant coarse one: a HEALPix cell
+"""Steps of a grid within which directions follow one of its significant ones: a HEALPix cell
 reaches 0.88 steps from its centre."""
 
 
@@ -41,6 +41,9 @@ class AdaptiveSearch:
         Maps that places are for.
     any_map : bool
         Whether what one map allows is tried with all of them.
+    found : bool tensor (particles, maps * directions), optional
+        Places of the fine grid that a search of it left to be tried, instead of those that the
+        coarse one leaves.
     """
 
     best: PoseEstimates
@@ -52,6 +55,7 @@ class AdaptiveSearch:
     operators: Float[Tensor, "s 3 3"]
     maps: int
     any_map: bool = False
+    found: Bool[Tensor, "n kd"] | None = None
 
     def divided(self, maps: int) -> AdaptiveSearch:
         """The same for so many maps in place of one."""
@@ -75,15 +79,33 @@ class AdaptiveSearch:
 
     def places(self, index: Int[Tensor, " b"], rings: int) -> SamplingGrid:
         """Fine directions near those that hold nearly all of these particles' posterior."""
+        if self.found is not None:
+            allowed = self.found[index.to(self.found.device)]
+        else:
+            best = self.best.at(index.to(self.best.reference.device))
+            allowed = self._near(best, self.coarse, 2 * self.step)
+        return SamplingGrid(self.fine, self.shifts, rings, allowed)
+
+    def narrowed(self, index: Int[Tensor, " b"], best: PoseEstimates) -> AdaptiveSearch:
+        """The same after some particles were searched finely: others have no places any more."""
+        near = self._near(best, self.fine, self.step)
+        found = near.new_zeros(len(self.origins), near.shape[1])
+        found[index.to(found.device)] = near
+        return replace(self, found=found)
+
+    def _near(
+        self, best: PoseEstimates, grid: OrientationGrid, step: float
+    ) -> Bool[Tensor, "b kd"]:
+        """Fine directions near those of a grid that hold nearly all of some posterior."""
         parts = []
-        for some in index.to(self.best.reference.device).split(GATHERED):
-            reach = 2 * self.step * _REACH
-            near = neighbouring(self.best.at(some), self.coarse, self.fine, self.operators, reach)
+        for some in torch.arange(len(best.reference)).split(GATHERED):
+            part = best.at(some.to(best.reference.device))
+            near = neighbouring(part, grid, self.fine, self.operators, step * _REACH)
             if self.any_map:
                 joint = near.view(len(some), -1, len(self.fine.directions)).any(dim=1)
                 near = joint.repeat(1, self.maps)
             parts.append(near)
-        return SamplingGrid(self.fine, self.shifts, rings, torch.cat(parts))
+        return torch.cat(parts)
 
 
 def coarse_search(

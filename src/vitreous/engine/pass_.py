@@ -209,7 +209,6 @@ def neighbouring(
 ) -> Bool[Tensor, "n kf"]:
     """References of ``fine`` within ``reach`` degrees of the significant ones of ``coarse``."""
     near = neighbours(fine, coarse, operators, reach)
-    assert best.significant is not None
     by_map = best.significant.view(len(best.reference), -1, len(coarse.directions)).float()
     return ((by_map @ near.to(by_map)) > 0).flatten(1)
 

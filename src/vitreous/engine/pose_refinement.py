@@ -28,7 +28,7 @@ from vitreous.engine.state import Model
 from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.runs.folder import OnEvent
 
-REACH = 2.0
+REACH = 1.7
 """Steps that a neighbourhood extends from its centre."""
 
 _FIRST_STEP, _FIRST_SHIFT = 3.75, 1.0

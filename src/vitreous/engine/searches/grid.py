@@ -186,7 +186,7 @@ def expectation(
     similarity : float
         Class similarity, from 0 (none) to 1: see :func:`shares`.
     accumulate : bool
-        Whether to make the sums of the M-step; if not, the significant references are listed.
+        Whether to make the sums of the M-step.
 
     Returns
     -------
@@ -239,7 +239,7 @@ def expectation(
                 weighed.append(weigh(turned, norms, on, back=accumulate))
                 weights.append((turned, norms))
             odds = None if junk is None else junk[part]
-            best = best_of_maps(weighed, tried, count, odds, prune=not accumulate)
+            best = best_of_maps(weighed, tried, count, odds)
             found.append(best)
             if not accumulate:
                 continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -33,8 +32,8 @@ class PoseEstimates:
         Posterior that the image shows one of the maps at all, rather than junk.
     psi, reference, shift : integer tensors (images,)
         Indices of its in-plane angle, reference (map-major, then direction) and shift.
-    significant : bool tensor (images, references) or None
-        The fewest references that hold nearly all of the posterior, if they were asked for.
+    significant : bool tensor (images, references)
+        The fewest references that hold nearly all of the posterior.
     """
 
     log_evidence: Float[Tensor, " n"]
@@ -44,13 +43,11 @@ class PoseEstimates:
     psi: Int[Tensor, " n"]
     reference: Int[Tensor, " n"]
     shift: Int[Tensor, " n"]
-    significant: Bool[Tensor, "n d"] | None
+    significant: Bool[Tensor, "n d"]
 
     def at(self, index: Int[Tensor, " m"]) -> PoseEstimates:
         """The same of some images, in this order."""
-        parts: list[Any] = [getattr(self, name) for name in self.__dataclass_fields__]
-        chosen: list[Any] = [None if part is None else part[index] for part in parts]
-        return PoseEstimates(*chosen)
+        return PoseEstimates(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
 def significant(
@@ -71,14 +68,11 @@ def best_of_maps(
     chosen: list[Int[Tensor, " _"]],
     references: int,
     junk: Float[Tensor, " n"] | None = None,
-    *,
-    prune: bool,
 ) -> PoseEstimates:
     """What was found with every map, among those of all ``references`` that were ``chosen``.
 
-    An image belongs to the map of greatest posterior, and its place is the best there.  ``prune``
-    asks for the significant references.  ``junk`` is each image's log-likelihood as junk, its prior
-    odds included; without it no image is.
+    An image belongs to the map of greatest posterior, and its place is the best there.  ``junk`` is
+    each image's log-likelihood as junk, its prior odds included; without it no image is.
     """
     evidence = torch.stack([part.log_evidence for part in weighed], dim=1)
     by_map, top = evidence.softmax(dim=1), evidence.argmax(dim=1)
@@ -87,14 +81,11 @@ def best_of_maps(
     def of_top(parts: list[Tensor]) -> Tensor:
         return torch.stack(parts, dim=1)[here, top]
 
-    needed = None
-    if prune:
-        orientation_posterior = evidence.new_zeros(len(top), references)
-        for number, (part, some) in enumerate(zip(weighed, chosen, strict=True)):
-            orientation_posterior[:, some] = (
-                part.orientation_posterior[:, : len(some)] * by_map[:, number, None]
-            )
-        needed = significant(orientation_posterior)
+    orientation_posterior = evidence.new_zeros(len(top), references)
+    for number, (part, some) in enumerate(zip(weighed, chosen, strict=True)):
+        orientation_posterior[:, some] = (
+            part.orientation_posterior[:, : len(some)] * by_map[:, number, None]
+        )
     log_evidence = evidence.logsumexp(dim=1)
     particle = torch.ones_like(log_evidence) if junk is None else (log_evidence - junk).sigmoid()
     return PoseEstimates(
@@ -105,16 +96,11 @@ def best_of_maps(
         of_top([part.psi for part in weighed]),
         of_top([some[part.reference] for part, some in zip(weighed, chosen, strict=True)]),
         of_top([part.shift for part in weighed]),
-        needed,
+        significant(orientation_posterior),
     )
 
 
 def joined(parts: list[PoseEstimates]) -> PoseEstimates:
-    """The images of several tiles, one after the other; what one of them lacks is left out."""
-    columns: list[list[Any]] = [
-        [getattr(part, name) for part in parts] for name in PoseEstimates.__dataclass_fields__
-    ]
-    whole: list[Any] = [
-        None if any(part is None for part in column) else torch.cat(column) for column in columns
-    ]
-    return PoseEstimates(*whole)
+    """The images of several tiles, one after the other."""
+    names = PoseEstimates.__dataclass_fields__
+    return PoseEstimates(*(torch.cat([getattr(part, name) for part in parts]) for name in names))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vitreous.engine.adaptive_search import AdaptiveSearch, fine_search
 from vitreous.engine.folds import FoldStep, in_folds, with_maps
+from vitreous.engine.searches.posterior import joined
 from vitreous.engine.sorting import (
     Sorting,
     class_prior,
@@ -86,13 +87,16 @@ def _separated(
 ) -> Sorting:
     """Sort some particles among a state's maps, and make these anew, until few change class."""
     final, adaptive = context.config.ends_at, adaptive.divided(len(state.maps))
+    narrowed = adaptive
     mapped = partial(with_maps, context, partial(class_prior, _TAU2_FUDGE))
-    step = FoldStep(partial(fine_search, context, adaptive), mapped, context.images.mask_share)
     folds = in_folds(adaptive, context.image_numbers, member)
     sorting = unsorted(state, folds, len(context.table))
     for number in range(_MOST_PASSES):
         resolution = pass_resolution(final, number)
-        sorting, _ = sorting_pass(sorting, step, context.frame.rings_at(resolution))
+        search = partial(fine_search, context, narrowed)
+        step = FoldStep(search, mapped, context.images.mask_share)
+        sorting, found = sorting_pass(sorting, step, context.frame.rings_at(resolution))
+        narrowed = adaptive.narrowed(torch.cat(folds.index), joined(found))
         on_event(
             {
                 "event": "classification",

@@ -244,22 +244,23 @@ def _level(
         in_folds(adaptive, context.image_numbers, keep),
         partial(with_maps, context, _prior),
     )
-    step = FoldStep(partial(fine_search, context, adaptive), mapped, context.images.mask_share)
-    before = -math.inf
+    before, narrowed = -math.inf, adaptive
     for number in range(most):
+        search = partial(fine_search, context, narrowed)
+        step = FoldStep(search, mapped, context.images.mask_share)
         state, folds, found = folds_pass(state, folds, step, rings)
-        best = joined(found)
+        index, best = torch.cat(folds.index), joined(found)
         evidence = float(best.log_evidence.mean())
         on_event({"event": "final_pass", "stage": "last passes", "iteration": number + 2,
                   "at_most": most + 1, "angular_sampling": adaptive.step,
                   "log_likelihood": evidence})  # fmt: skip
         if evidence - before < _LEVEL * abs(evidence):
             break
-        before = evidence
+        before, narrowed = evidence, adaptive.narrowed(index, best)
     total = folds.without()
     assert total is not None
     state = mapped(state, total, rings)
-    return state, _all_in_order(context, state, adaptive, torch.cat(folds.index), best, keep)
+    return state, _all_in_order(context, state, adaptive, index, best, keep)
 
 
 def _near(
