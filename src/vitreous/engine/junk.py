@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vitreous.validate.decoys import roundness
@@ -90,6 +90,11 @@ def junk_log_odds(share: float, evidence: float) -> float:
     return math.log(share / (1 - share)) + min(_MARGIN, _PART * max(evidence, 0.0))
 
 
+def empty_classes(class_priors: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
+    """Which classes hold hardly any of the particles, by their shares of them."""
+    return class_priors * len(class_priors) < _EMPTY
+
+
 def class_labels(
     maps: Float[Tensor, "k n n n"],
     class_priors: Float[Tensor, " k"],
@@ -106,12 +111,14 @@ def class_labels(
         Classes that are like a larger one.
     """
 
+    empty = empty_classes(class_priors)
+
     def label(number: int) -> Label:
         volume = maps[number]
-        if class_priors[number] * len(maps) < _EMPTY or not volume.any():
-            return "empty"
         if number in alike:
             return "duplicate"
+        if empty[number] or not volume.any():
+            return "empty"
         return "sphere" if roundness(volume) > _ROUND else "map"
 
     return [label(number) for number in range(len(maps))]

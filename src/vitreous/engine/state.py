@@ -84,6 +84,11 @@ class SearchState(Model):
         moved = {name: getattr(self, name).to(device) for name in _TENSORS}
         return replace(self, sums=sums, **moved)
 
+    def among(self, numbers: list[int]) -> SearchState:
+        """The state with some of the classes alone, and without sums."""
+        priors = self.class_priors[numbers]
+        return replace(self, maps=self.maps[numbers], class_priors=priors / priors.sum(), sums=None)
+
 
 def state_tensors(prefix: str, state: SearchState) -> dict[str, Tensor]:
     """Tensors of a state, their names after a prefix."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 
@@ -15,11 +16,16 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 _cores = torch.get_num_threads()
+_own = threading.local()
 
 
 def cores() -> int:
-    """Cores that a job may use, whatever torch's operations spread over now."""
-    return _cores
+    """Cores that a job may use, whatever torch's operations spread over now.
+
+    A worker has its share of them.
+    """
+    own: int = getattr(_own, "cores", _cores)
+    return own
 
 
 @contextmanager
@@ -65,6 +71,12 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=wait, cancel_futures=not wait)
 
 
+def _worker(share: int, work: Callable[..., T], *args: object) -> T:
+    """What a worker makes, with its share of the cores."""
+    _own.cores = share
+    return work(*args)
+
+
 def on_every_core(work: Callable[[int, int], T], count: int | None = None) -> list[T]:
     """What ``work`` gives on each core that torch's operations spread over, or on ``count``.
 
@@ -86,8 +98,34 @@ def side_by_side(work: Callable[[int], T], workers: int) -> list[T]:
     """Results of every worker, in order; each keeps torch's operations on its own core."""
     if workers == 1:
         return [work(0)]
+    share = max(1, cores() // workers)
     with one_thread(), _pool(workers) as pool:
-        return list(pool.map(work, range(workers)))
+        return list(pool.map(partial(_worker, share, work), range(workers)))
+
+
+def interleaved(walks: Sequence[Iterator[T]], workers: int) -> Iterator[tuple[int, T]]:
+    """Steps of several walks as they are made, with the number of the walk.
+
+    As many walks at a time as there are workers make a step, those that wait longest first; a lone
+    worker goes through one after the other.
+    """
+    if workers == 1:
+        for number, walk in enumerate(walks):
+            yield from ((number, step) for step in walk)
+        return
+    share, end = max(1, cores() // workers), object()
+    with one_thread(), _pool(workers) as pool:
+
+        def following(number: int) -> Future[T | object]:
+            return pool.submit(_worker, share, next, walks[number], end)
+
+        running = {following(number): number for number in range(len(walks))}
+        while running:
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                number, step = running.pop(done), done.result()
+                if step is not end:
+                    running[following(number)] = number
+                    yield number, cast(T, step)
 
 
 def in_rounds(work: Callable[[S], T], things: Sequence[S], workers: int) -> Iterator[T]:

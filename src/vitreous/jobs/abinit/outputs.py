@@ -11,7 +11,6 @@ from jaxtyping import Float
 
 from vitreous.engine.assignments import ParticleAssignments, input_record, noise_record, posed_table
 from vitreous.engine.junk import LEFT_OUT, Label, class_labels, duplicate_of, effective_classes
-from vitreous.engine.sorting import duplicates
 from vitreous.engine.state import SearchState
 from vitreous.io.mrc import write_map
 from vitreous.particles.files import write_particles
@@ -134,9 +133,8 @@ def write_results(result: AbinitResult) -> None:
     for number, volume in enumerate(inputs.full_size(final.ended.polished.maps), 1):
         write_map(out / f"class{number:03d}.mrc", volume, inputs.grid.pixel_size)
     write_particles(out / "particles.star", posed_table(inputs.table, found, found.classes))
-    final_resolution = final.context.config.ends_at
-    resolution = frame.field / frame.rings_at(final_resolution)
-    alike = duplicates(frame, chosen, final_resolution)
+    resolution = frame.field / frame.rings_at(final.context.config.ends_at)
+    alike = final.alike
     labels = class_labels(chosen.maps, chosen.class_priors, alike)
     record = {
         **job_record("abinit", config),

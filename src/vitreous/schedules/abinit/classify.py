@@ -11,8 +11,10 @@ from torch import Tensor
 
 from vitreous.engine.adaptive_search import AdaptiveSearch, fine_search
 from vitreous.engine.folds import FoldStep, in_folds, with_maps
+from vitreous.engine.junk import empty_classes, noise_probability
 from vitreous.engine.searches.posterior import joined
 from vitreous.engine.sorting import (
+    MARCH,
     Sorting,
     class_prior,
     duplicates,
@@ -42,12 +44,16 @@ class Classified:
     Attributes
     ----------
     state : SearchState
+        Whose duplicates hold nothing: what they show has their particles.
     labels : integer tensor (particles,)
-        Likeliest class of each, from 0, duplicates counted as what they show; -1 for junk.
+        Likeliest class of each, from 0; -1 for junk.
+    alike : dict
+        Duplicates, from 0, and the class that shows what each shows.
     """
 
     state: SearchState
     labels: Int[Tensor, " n"]
+    alike: dict[int, int]
 
 
 def classify(context: RunContext, state: SearchState, on_event: OnEvent) -> Classified:
@@ -65,9 +71,13 @@ def classify(context: RunContext, state: SearchState, on_event: OnEvent) -> Clas
         sorting = _separated(context, adaptive, halves_of(context, state, group), member, on_event)
         labels[member] = torch.tensor(group)[sorting.by_map[member].argmax(dim=1)]
         state = _with_group(state, group, sorting.state)
-    for number, other in duplicates(context.frame, state, context.config.ends_at).items():
+    alike = duplicates(context.frame, state, context.config.ends_at)
+    class_priors = state.class_priors.clone()
+    for number, other in alike.items():
         labels[labels == number] = other
-    return Classified(state, labels)
+        class_priors[other] += state.class_priors[number]
+        class_priors[number] = 0
+    return Classified(replace(state, class_priors=class_priors), labels, alike)
 
 
 def _with_group(state: SearchState, group: list[int], part: SearchState) -> SearchState:
@@ -78,6 +88,13 @@ def _with_group(state: SearchState, group: list[int], part: SearchState) -> Sear
     return replace(state, maps=maps, class_priors=class_priors, noise=part.noise, scale=part.scale)
 
 
+def _noisy(sorting: Sorting, member: Bool[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    """Which of these particles look like noise by now."""
+    noisy = torch.zeros_like(member)
+    noisy[member] = noise_probability(sorting.log_evidence[member]) > 0.5
+    return noisy
+
+
 def _separated(
     context: RunContext,
     adaptive: AdaptiveSearch,
@@ -85,7 +102,10 @@ def _separated(
     member: Bool[Tensor, " n"],
     on_event: OnEvent,
 ) -> Sorting:
-    """Sort some particles among a state's maps, and make these anew, until few change class."""
+    """Sort some particles among a state's maps, and make these anew, until few change class.
+
+    It also ends where one class has come to hold them all.
+    """
     final, adaptive = context.config.ends_at, adaptive.divided(len(state.maps))
     narrowed = adaptive
     mapped = partial(with_maps, context, partial(class_prior, _TAU2_FUDGE))
@@ -110,8 +130,11 @@ def _separated(
                 "log_likelihood": sorting.evidence,
             }
         )
-        if sorting.settled:
+        shares = sorting.by_map[member & ~_noisy(sorting, member)].mean(dim=0)
+        alone = number >= MARCH and int((~empty_classes(shares)).sum()) == 1
+        if sorting.settled or alone:
             break
     total = sorting.folds.without()
     assert total is not None
-    return replace(sorting, state=mapped(sorting.state, total, context.frame.rings_at(final)))
+    made = mapped(sorting.state, total, context.frame.rings_at(final))
+    return replace(sorting, state=replace(made, class_priors=shares.to(made.class_priors)))

@@ -15,7 +15,7 @@ from vitreous.engine.assignments import ParticleAssignments, assignments_at
 from vitreous.engine.folds import FoldStep, folds_pass, in_folds, index_of_folds, with_maps
 from vitreous.engine.image_fit import image_fit, unlike_others
 from vitreous.engine.images import CtfMode, Frame, finer_frame
-from vitreous.engine.junk import noise_probability
+from vitreous.engine.junk import empty_classes, noise_probability
 from vitreous.engine.local_pass import PoseMatrices
 from vitreous.engine.pass_ import power_beyond_noise
 from vitreous.engine.planes import PlaneImages, load_planes
@@ -108,6 +108,20 @@ class Ended:
         noisy = self.places.noisy
         return ~noisy if unlike is None else ~noisy & (unlike.sum(dim=1) <= 0.5)
 
+    def with_others(self, held: list[int], maps: Float[Tensor, "k n n n"]) -> Ended:
+        """The same where those held were some of all ``maps``, and the others hold nothing."""
+        every = resample_map(maps, self.frame.box)
+        every[held] = self.polished.maps
+        class_priors = every.new_zeros(len(maps))
+        class_priors[held] = self.polished.class_priors
+        by_map = self.places.by_map.new_zeros(len(self.places.by_map), len(maps))
+        by_map[:, held] = self.places.by_map
+        return replace(
+            self,
+            places=replace(self.places, by_map=by_map),
+            polished=replace(self.polished, maps=every, class_priors=class_priors),
+        )
+
 
 def last_pass(
     context: RunContext,
@@ -123,9 +137,25 @@ def last_pass(
     near the directions that hold nearly all of a particle's posterior; then ever finer
     neighbourhoods of its best place, without the images that then turn out to be unlike the others.
     Each fold's maps go as far as the folds agree, so the resolution rises by itself.  Should all
-    images look like noise, all are used: the verdict says what to think of the map.  ``images``
-    are those of another start's last passes, if they were read already.
+    images look like noise, all are used: the verdict says what to think of the map.  Classes that
+    are empty take no part, and keep their maps.  ``images`` are those of another start's last
+    passes, if they were read already.
     """
+    held = torch.nonzero(~empty_classes(state.class_priors))[:, 0].tolist()
+    if len(held) in (0, len(state.maps)):
+        return _last_pass(context, state, source, mode, on_event, images)
+    ended = _last_pass(context, state.among(held), source, mode, on_event, images)
+    return ended.with_others(held, state.maps)
+
+
+def _last_pass(
+    context: RunContext,
+    state: SearchState,
+    source: ImageSource,
+    mode: CtfMode,
+    on_event: OnEvent,
+    images: PlaneImages | None,
+) -> Ended:
     config = context.config
     on_event({"event": "final_pass", "stage": "last passes", "iteration": 0,
               "at_most": config.polish_passes + 1})  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from vitreous.engine.state import SearchState
 from vitreous.io.mrc import write_map
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
-from vitreous.ops.threads import one_thread
+from vitreous.ops.threads import in_rounds, one_thread, workers_on
 from vitreous.particles.grid import Grid, common_grid
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
@@ -132,6 +133,8 @@ class Searched:
         Of all starts, those before it was begun anew first.
     chosen : SearchState
         Of the likeliest.
+    alike : dict
+        Of its classes, from 0, the duplicates, and which class shows what each shows.
     ended : Ended
         Its last passes.
     judgement : Judgement
@@ -145,6 +148,7 @@ class Searched:
     context: RunContext
     states: list[SearchState]
     chosen: SearchState
+    alike: dict[int, int]
     ended: Ended
     judgement: Judgement
     finding: SymmetryFinding | None
@@ -199,15 +203,30 @@ def _run_starts(
     return run_starts(context, states, on_event, save, len(before))
 
 
-def _in_part(on_event: OnEvent, number: int, of: int) -> OnEvent:
-    """Told of the work of one start of several, each of which is a part of the stage's."""
+def _in_parts(on_event: OnEvent, count: int) -> list[OnEvent]:
+    """Each is told of one part of a stage, and tells the stage's share, from whatever thread."""
+    shares, lock = [0.0] * count, threading.Lock()
 
-    def tell(event: Mapping[str, Any]) -> None:
-        if "share" in event:
-            event = {**event, "share": (number + event["share"]) / of}
-        on_event(event)
+    def tell(number: int, event: Mapping[str, Any]) -> None:
+        with lock:
+            if "share" in event:
+                shares[number] = event["share"]
+                event = {**event, "share": sum(shares) / count}
+            on_event(event)
 
-    return tell
+    return [partial(tell, number) for number in range(count)]
+
+
+def _classified(
+    context: RunContext, states: list[SearchState], on_event: OnEvent
+) -> list[Classified]:
+    """All particles sorted among the classes of each start, the starts side by side."""
+    parts = list(zip(states, _in_parts(on_event, len(states)), strict=True))
+
+    def sort(part: tuple[SearchState, OnEvent]) -> Classified:
+        return classify(context, *part)
+
+    return list(in_rounds(sort, parts, workers_on(context.device)))
 
 
 def _symmetry_found(
@@ -258,10 +277,7 @@ def _run_round(
             ends = [before.chosen, *ends]
         classified: list[Classified] = []
         if context.config.classes > 1:
-            classified = [
-                classify(context, state, _in_part(on_event, number, len(ends)))
-                for number, state in enumerate(ends)
-            ]
+            classified = _classified(context, ends, on_event)
             ends = [one.state for one in classified]
         evidence = gather_evidence(context, ends, classified, stopped_starts(context, states))
     if before:
@@ -288,6 +304,7 @@ def _run_round(
         context,
         [*earlier, *states],
         chosen,
+        classified[evidence.best].alike if classified else {},
         ended,
         judgement,
         finding,

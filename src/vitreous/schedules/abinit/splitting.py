@@ -166,8 +166,9 @@ def _joint(
     """Some maps brought on together, what is then found, and the share of labels that changed."""
     before, share = labels_of(adaptive), state.class_priors[among].sum()
     members = torch.nonzero(before >= 0)[:, 0]
-    part = replace(state, maps=state.maps[among], class_priors=state.class_priors[among] / share)
-    part = _gone_on(context, part, members, joint_steps(context.config, len(among), len(members)))
+    part = _gone_on(
+        context, state.among(among), members, joint_steps(context.config, len(among), len(members))
+    )
     maps, class_priors = state.maps.clone(), state.class_priors.clone()
     maps[among], class_priors[among] = part.maps, share * part.class_priors
     state = replace(part, maps=maps, class_priors=class_priors)

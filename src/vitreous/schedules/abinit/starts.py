@@ -15,6 +15,7 @@ from vitreous.engine.mini_batches import Step, online
 from vitreous.engine.pass_ import PassResult
 from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.engine.state import SearchState
+from vitreous.ops.threads import interleaved, workers_on
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.abinit.context import (
     RunContext,
@@ -140,7 +141,7 @@ def _run_rounds(
     context: RunContext, states: list[SearchState], on_event: OnEvent, save: Save
 ) -> None:
     """Bring all starts on in the list itself, round by round."""
-    rounds = context.rounds
+    rounds, workers = context.rounds, workers_on(context.device)
     total = sum(r.contenders * (r.until - r.since) for r in rounds)
     until = work_until(context)
     whole = search_work(until, rounds)
@@ -148,14 +149,14 @@ def _run_rounds(
         going = [i for i, state in enumerate(states) if state.rounds >= number]
         if any(states[i].rounds > number for i in going):
             continue  # decided before the job was interrupted
-        for i in going:
-            for state, event in _steps_of(context, states[i].to(context.device), this.until):
-                states[i] = state
-                done = sum(state.iteration for state in states)
-                share = sum(until[state.iteration] for state in states) / whole
-                on_event({**event, "iteration": done, "of": total, "share": round(share, 4)})
-                if state.iteration % context.config.write_every == 0:
-                    save(states)
+        walks = [_steps_of(context, states[i].to(context.device), this.until) for i in going]
+        for place, (state, event) in interleaved(walks, min(workers, len(walks))):
+            states[going[place]] = state
+            done = sum(state.iteration for state in states)
+            share = sum(until[state.iteration] for state in states) / whole
+            on_event({**event, "iteration": done, "of": total, "share": round(share, 4)})
+            if state.iteration % context.config.write_every == 0:
+                save(states)
         compared = _compared(context, [states[i] for i in going], this.keep)
         after = dict(zip(going, compared, strict=True))
         # At once: a job that is interrupted here saves what is decided for all or for none.
