@@ -89,6 +89,8 @@ def test_a_ball_is_round_and_a_molecule_is_not() -> None:
     shares = torch.tensor([0.5, 0.2, 0.2, 0.005, 0.095])
     found = class_labels(maps, shares, {2})
     assert found == ["map", "sphere", "duplicate", "empty", "empty"]
+    # What a duplicate shows has its particles: it is one all the same.
+    assert class_labels(maps, torch.tensor([0.7, 0.2, 0.0, 0.005, 0.095]), {2}) == found
 
 
 def test_effective_classes() -> None:

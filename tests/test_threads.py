@@ -1,0 +1,53 @@
+"""Work spread over cores: all of it is done, in order, and workers share the cores out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from vitreous.ops.threads import cores, in_rounds, interleaved, limited_to, side_by_side
+
+
+def walk(number: int, steps: int) -> Iterator[tuple[int, int, int]]:
+    for step in range(steps):
+        yield number, step, cores()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_interleaved_walks_go_through_all_their_steps_in_order(workers: int) -> None:
+    lengths = [4, 0, 7, 1]
+    with limited_to(4):
+        found = list(interleaved([walk(n, length) for n, length in enumerate(lengths)], workers))
+    assert all(number == step[0] for number, step in found)
+    for number, length in enumerate(lengths):
+        assert [s for n, (_, s, _) in found if n == number] == list(range(length))
+    assert {own for _, (_, _, own) in found} == {4 // workers}
+
+
+def test_walks_go_on_side_by_side() -> None:
+    both = threading.Barrier(2)
+
+    def meeting() -> Iterator[int]:
+        yield both.wait(timeout=60)  # breaks, unless the other walk is under way too
+
+    assert sorted(step for _, step in interleaved([meeting(), meeting()], 2)) == [0, 1]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_error_of_a_walk_reaches_the_caller(workers: int) -> None:
+    def failing() -> Iterator[int]:
+        yield 0
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        list(interleaved([failing(), failing()], workers))
+
+
+def test_a_worker_within_a_worker_has_its_share_of_the_cores() -> None:
+    with limited_to(4):
+        outer = side_by_side(lambda _: side_by_side(lambda _: cores(), 2), 2)
+        assert outer == [[1, 1], [1, 1]]
+        assert list(in_rounds(lambda n: n * n, range(5), 2)) == [0, 1, 4, 9, 16]
+        assert cores() == 4
