@@ -20,9 +20,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from machine import version
 from rows import write_rows
 
-import vitreous
 from vitreous.config.maps import CompareConfig
 from vitreous.config.simulate import SimulateConfig
 from vitreous.jobs.compare import run_compare
@@ -116,7 +116,7 @@ def run_seed(case: Case, particles: Path, truth: Path, out: Path, seed: int) -> 
         "log_evidence": evidence,
         "wall_s": wall,
         "options": case.options,
-        "version": vitreous.__version__,
+        "version": version(),
     }
 
 

@@ -31,11 +31,10 @@ import gemmi
 import numpy as np
 import torch
 from beside_relion import RELION
-from machine import timed
+from machine import timed, version
 from rows import keep
 from trust import ACCEPTED, classes_of, resolution, resolution_at_true_poses, run_abinit
 
-import vitreous
 from vitreous.imaging.map_grid import extent
 from vitreous.io.mrc import read_map
 from vitreous.validate.labels import contingency, matched
@@ -228,7 +227,7 @@ def main() -> None:
                 one, kind = (run_job, "job") if ours else (run_relion, "relion")
                 job = one(stack, options, beside(stack, f"_{kind}{seed}"), seed, needed)
                 row = {"case": case_name, "snr": snr, "seed": seed, "program": given.program,
-                       "options": options, "version": vitreous.__version__, **job}  # fmt: skip
+                       "options": options, "version": version(), **job}  # fmt: skip
                 print(row, flush=True)
                 columns = {"case": list(CASES), "snr": SNRS, "seed": None, "program": PROGRAMS}
                 keep(RESULTS, FIELDS, row, columns)

@@ -20,10 +20,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from machine import timed
+from machine import timed, version
 from rows import write_rows
 
-import vitreous
 from vitreous.config.maps import CompareConfig
 from vitreous.config.simulate import SimulateConfig
 from vitreous.jobs.compare import run_compare
@@ -96,7 +95,7 @@ def main() -> None:
         command = OURS.format(python=sys.executable, out=out, diameter=arguments.diameter)
         figures = timed(f"{command} --seed {repeat}", work / "data", work / f"ours{repeat}.log")
         figures["fsc05_A"] = agreement(out / "class001.mrc", truth)
-        rows.append({"program": "vitreous", "version": vitreous.__version__, **figures})
+        rows.append({"program": "vitreous", "version": version(), **figures})
     for key in ("wall", "cpu"):
         ours = statistics.median(row[f"{key}_s"] for row in rows)
         peer[f"{key}_ratio"] = peer[f"{key}_s"] / ours

@@ -22,12 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from machine import timed
+from machine import timed, version
 from rows import replace_rows
 from stacks import without_poses
 from trust import CASES, mixed
 
-import vitreous
 from vitreous.io.star import read_star
 
 RESULTS = Path(__file__).parent / "results" / "classify3d.csv"
@@ -101,7 +100,7 @@ def main() -> None:
         command = OURS.format(python=sys.executable, out=out, **given)
         figures = timed(f"{command} --seed {repeat}", folder, work / f"ours{repeat}.log")
         figures["right"] = right(out / "particles.star", labels)
-        rows.append({"program": "vitreous", "version": vitreous.__version__, **figures})
+        rows.append({"program": "vitreous", "version": version(), **figures})
     for key in ("wall", "cpu"):
         peer[f"{key}_ratio"] = peer[f"{key}_s"] / statistics.median(r[f"{key}_s"] for r in rows)
     name = {"images": arguments.images, "classes": arguments.classes}

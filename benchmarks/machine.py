@@ -12,6 +12,15 @@ from pathlib import Path
 
 import torch
 
+from vitreous import __version__
+
+
+def version() -> str:
+    """Version of the package, and the commit that this clone is at."""
+    command = ("git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD")
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"{__version__} {found.stdout.strip()}".strip()
+
 
 def synchronise(device: torch.device) -> None:
     """Wait for what a GPU was given."""

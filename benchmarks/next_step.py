@@ -19,10 +19,9 @@ import sys
 import time
 from pathlib import Path
 
+from machine import version
 from rows import keep
 from trust import resolution
-
-import vitreous
 
 RESULTS = Path(__file__).parent / "results" / "next_step.csv"
 STACK = "empiar10146/particles_3.0A_72.star"
@@ -53,7 +52,7 @@ def run_seed(seed: int, data: Path, work: Path) -> dict[str, object]:
         "fsc05_A": found,
         "sentence": result["sentence"],
         "right": result["verdict"] == "solved" and found <= RIGHT,
-        "version": vitreous.__version__,
+        "version": version(),
     }
     if result["verdict"] != "solved":
         command = shlex.split(result["next_step"]["command"])

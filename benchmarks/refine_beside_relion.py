@@ -26,12 +26,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import timed
+from machine import timed, version
 from rows import replace_rows
 from scipy.spatial.transform import Rotation
 from stacks import without_poses
 
-import vitreous
 from vitreous.config.simulate import SimulateConfig
 from vitreous.io.mrc import read_map
 from vitreous.jobs.maps.half_maps import open_half_maps
@@ -148,7 +147,7 @@ def refined_by_us(work: Path, choices: dict[str, object], seed: int) -> dict[str
     figures = timed(command, data, work / f"ours{seed}.log")
     figures |= map_quality(out / "half1.mrc", out / "half2.mrc", work)
     figures |= pose_errors(out / "particles.star", data / "particles.star", choices["symmetry"])
-    return {"program": "vitreous refine", "version": vitreous.__version__, **figures}
+    return {"program": "vitreous refine", "version": version(), **figures}
 
 
 def refined_by_relion(work: Path, choices: dict[str, object]) -> dict[str, object]:

@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+from machine import version
 from rows import keep
 
-import vitreous
 from vitreous.config.maps import CompareConfig
 from vitreous.config.simulate import SimulateConfig
 from vitreous.engine.images import optics_of
@@ -240,7 +240,7 @@ def run_job(name: str, case: Case, star: Path, truth: Path, labels: np.ndarray, 
         "seed": seed,
         "wall_s": time.perf_counter() - began,
         "options": case.options,
-        "version": vitreous.__version__,
+        "version": version(),
     }
     if stopped:
         return row | {
