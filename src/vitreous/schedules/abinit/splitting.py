@@ -54,8 +54,8 @@ _SAME_PARTICLES = 0.7
 split that was refused is not tried again."""
 
 _ATTEMPTS = 2
-"""Most splits of a class, each from other random density, as long as several classes are free: where
-it holds several molecules a single split may fail to tell any two apart."""
+"""Most splits of a class, each from other random density, while several classes are free: where it
+holds several molecules, one split may tell no two apart."""
 
 _MOST_JOINT = 4
 """Most rounds of mini-batches of all classes after the last split."""
