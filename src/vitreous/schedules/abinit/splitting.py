@@ -54,8 +54,8 @@ _SAME_PARTICLES = 0.7
 split that was refused is not tried again."""
 
 _ATTEMPTS = 2
-"""Most splits of a class, each from other random density, while several classes are free: where it
-holds several molecules, one split may tell no two apart."""
+"""Most splits of a class that is the only one to hold particles, each from other random density:
+with all molecules in one class a single split may fail to tell any two apart."""
 
 _MOST_JOINT = 4
 """Most rounds of mini-batches of all classes after the last split."""
@@ -210,7 +210,7 @@ def split_classes(
     for number in range(most):
         own, free = _free(context, state, _shares(adaptive))
         labels = labels_of(adaptive)
-        attempts = _ATTEMPTS if len(own) == 1 or len(free) > 1 else 1
+        attempts = _ATTEMPTS if len(own) == 1 else 1
         sources = [n for n in own if _refusals(refused, n, labels) < attempts]
         if not free or not sources:
             break
