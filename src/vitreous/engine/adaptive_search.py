@@ -82,25 +82,23 @@ class AdaptiveSearch:
         if self.found is not None:
             allowed = self.found[index.to(self.found.device)]
         else:
-            best = self.best.at(index.to(self.best.reference.device))
-            allowed = self._near(best, self.coarse, 2 * self.step)
+            allowed = self._near(self.best, index, self.coarse, 2 * self.step)
         return SamplingGrid(self.fine, self.shifts, rings, allowed)
 
     def narrowed(self, index: Int[Tensor, " b"], best: PoseEstimates) -> AdaptiveSearch:
         """The same after some particles were searched finely: others have no places any more."""
-        near = self._near(best, self.fine, self.step)
+        near = self._near(best, torch.arange(len(index)), self.fine, self.step)
         found = near.new_zeros(len(self.origins), near.shape[1])
         found[index.to(found.device)] = near
         return replace(self, found=found)
 
     def _near(
-        self, best: PoseEstimates, grid: OrientationGrid, step: float
+        self, best: PoseEstimates, rows: Int[Tensor, " b"], grid: OrientationGrid, step: float
     ) -> Bool[Tensor, "b kd"]:
-        """Fine directions near those of a grid that hold nearly all of some posterior."""
+        """Fine directions near those of a grid that hold nearly all of these rows' posterior."""
         parts = []
-        for some in torch.arange(len(best.reference)).split(GATHERED):
-            part = best.at(some.to(best.reference.device))
-            near = neighbouring(part, grid, self.fine, self.operators, step * _REACH)
+        for some in rows.to(best.reference.device).split(GATHERED):
+            near = neighbouring(best.at(some), grid, self.fine, self.operators, step * _REACH)
             if self.any_map:
                 joint = near.view(len(some), -1, len(self.fine.directions)).any(dim=1)
                 near = joint.repeat(1, self.maps)

@@ -88,13 +88,6 @@ def _with_group(state: SearchState, group: list[int], part: SearchState) -> Sear
     return replace(state, maps=maps, class_priors=class_priors, noise=part.noise, scale=part.scale)
 
 
-def _noisy(sorting: Sorting, member: Bool[Tensor, " n"]) -> Bool[Tensor, " n"]:
-    """Which of these particles look like noise by now."""
-    noisy = torch.zeros_like(member)
-    noisy[member] = noise_probability(sorting.log_evidence[member]) > 0.5
-    return noisy
-
-
 def _separated(
     context: RunContext,
     adaptive: AdaptiveSearch,
@@ -116,7 +109,6 @@ def _separated(
         search = partial(fine_search, context, narrowed)
         step = FoldStep(search, mapped, context.images.mask_share)
         sorting, found = sorting_pass(sorting, step, context.frame.rings_at(resolution))
-        narrowed = adaptive.narrowed(torch.cat(folds.index), joined(found))
         on_event(
             {
                 "event": "classification",
@@ -130,10 +122,12 @@ def _separated(
                 "log_likelihood": sorting.evidence,
             }
         )
-        shares = sorting.by_map[member & ~_noisy(sorting, member)].mean(dim=0)
+        noisy = noise_probability(sorting.log_evidence[member]) > 0.5
+        shares = sorting.by_map[member][~noisy | noisy.all()].mean(dim=0)
         alone = number >= MARCH and int((~empty_classes(shares)).sum()) == 1
         if sorting.settled or alone:
             break
+        narrowed = adaptive.narrowed(torch.cat(folds.index), joined(found))
     total = sorting.folds.without()
     assert total is not None
     made = mapped(sorting.state, total, context.frame.rings_at(final))

@@ -13,7 +13,6 @@ from vitreous.engine.images import Frame
 from vitreous.engine.junk import noise_probability
 from vitreous.engine.state import SearchState
 from vitreous.imaging.masks import soft_sphere
-from vitreous.ops.threads import cores, in_rounds
 from vitreous.schedules.abinit.classify import Classified
 from vitreous.schedules.abinit.context import RunContext
 from vitreous.schedules.abinit.evidence import Evidence, Sorted, Stopped
@@ -111,13 +110,8 @@ def gather_evidence(
     evidences = [trial.evidence for trial in trials]
     best = int(np.argsort(evidences, kind="stable")[-1])
     pairwise: list[list[Agreement | None]] = [[None] * len(states) for _ in states]
-    pairs = list(combinations(np.argsort(evidences, kind="stable").tolist(), 2))
-
-    def compared_pair(pair: tuple[int, int]) -> Agreement:
-        return _agreement(states[pair[0]], states[pair[1]], mask, frame)
-
-    agreements = in_rounds(compared_pair, pairs, cores())
-    for (less, more), found in zip(pairs, agreements, strict=True):
+    for less, more in combinations(np.argsort(evidences, kind="stable").tolist(), 2):
+        found = _agreement(states[less], states[more], mask, frame)
         pairwise[less][more] = pairwise[more][less] = found
     noisy = noise_probability(trials[best].best.log_evidence.cpu()) > 0.5
     compared = ~noisy | noisy.all()
