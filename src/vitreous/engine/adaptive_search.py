@@ -107,19 +107,29 @@ class AdaptiveSearch:
 
 
 def coarse_search(
-    search: Search, state: SearchState, resolution: float, *, any_map: bool = False
+    search: Search,
+    state: SearchState,
+    resolution: float,
+    centres: Float[Tensor, "n 2"] | None = None,
+    *,
+    any_map: bool = False,
 ) -> AdaptiveSearch:
-    """Search all particles on the grid of the iterations at a resolution in angstrom."""
+    """Search all particles on the grid of the iterations at a resolution in angstrom.
+
+    Shifts are searched round ``centres`` (working pixels) where these were found before.
+    """
     step, (_, shift_step) = search.last_angular_step, search.offsets
     index = torch.arange(len(search.table))
-    grid = search.with_junk(search.places(resolution), state, index)
-    best = search.search(state, index, state.noise, grid, accumulate=False).best
+    grid = search.places(resolution, near=centres is not None)
+    grid = search.with_junk(grid, state, index)
+    best = search.search(state, index, state.noise, grid, centres, accumulate=False).best
+    found = grid.shifts[best.shift.cpu()]
     return AdaptiveSearch(
         best,
         grid.orientations,
         search.orientations(step),
         step,
-        grid.shifts[best.shift.cpu()],
+        found if centres is None else centres + found,
         search.shifts(0.75 * shift_step, shift_step / 2),
         search.operators,
         len(state.maps),

@@ -26,6 +26,9 @@ SMALL_BOX = 96
 """Largest working box whose maps are handled on one core: more gain little, and lose much where
 another program keeps them busy."""
 
+_NEAR = 1.5
+"""Steps that shifts are tried within round those found before: the nine nearest."""
+
 
 @dataclass(frozen=True)
 class Search(ABC):
@@ -106,11 +109,17 @@ class Search(ABC):
         """Grid of the nearest HEALPix step over the asymmetric unit, turned if given a seed."""
         return orientation_grid(order_for(step), self.operators, seed)
 
-    def places(self, resolution: float, seed: int | None = None) -> SamplingGrid:
-        """Every orientation and shift, on the rings out to a resolution in angstrom."""
+    def places(
+        self, resolution: float, seed: int | None = None, *, near: bool = False
+    ) -> SamplingGrid:
+        """Every orientation and shift, on the rings out to a resolution in angstrom.
+
+        Where shifts were found before only ``near`` ones are tried, round these.
+        """
+        reach, step = self.offsets
         return SamplingGrid(
             self.orientations(self.angular_step(resolution), seed),
-            self.shifts(*self.offsets),
+            self.shifts(min(reach, _NEAR * step) if near else reach, step),
             self.frame.rings_at(resolution),
         )
 

@@ -63,13 +63,15 @@ def _searched(
     index: Int[Tensor, " b"],
     seed: int,
     factor: float,
+    centres: Float[Tensor, "n 2"] | None,
 ) -> PassResult:
     """What a state's maps tell of a mini-batch, under ``factor`` times the noise variance."""
-    places = search.places(step.resolution, seed)
+    places = search.places(step.resolution, seed, near=centres is not None)
     if factor == 1:
         places = search.with_junk(places, state, index)
     noise = state.noise * factor
-    return search.search(state, index, noise, places, similarity=step.similarity)
+    origins = None if centres is None else centres[index]
+    return search.search(state, index, noise, places, origins, similarity=step.similarity)
 
 
 def _mapped(
@@ -123,6 +125,7 @@ def online(
     steps: Sequence[Step],
     seed: Callable[[SearchState], int],
     factor: Callable[[SearchState, Step], float] = _as_it_is,
+    centres: Float[Tensor, "n 2"] | None = None,
 ) -> Iteration[SearchState, PassResult]:
     """Iterations over mini-batches, one for each step.
 
@@ -132,11 +135,13 @@ def online(
         Of the turn of the orientation grid, from the state before a step.
     factor : callable
         On the noise variance, from the state before a step and the step.
+    centres : tensor (particles, 2), optional
+        Shifts that were found before, working pixels: only their neighbours are tried.
     """
 
     def expectation(state: SearchState, number: int, index: Int[Tensor, " b"]) -> PassResult:
         step = steps[number]
-        return _searched(search, state, step, index, seed(state), factor(state, step))
+        return _searched(search, state, step, index, seed(state), factor(state, step), centres)
 
     def maximisation(
         state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult

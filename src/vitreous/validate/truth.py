@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Complex, Float
-from scipy.optimize import minimize
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from vitreous.imaging.project import FourierCube, map_to_cube
@@ -18,15 +16,19 @@ from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.ops.cubes import read
 from vitreous.ops.threads import one_thread
+from vitreous.validate.rigid_body import RigidBodies, refine_rigid_bodies, turned_values
 from vitreous.validate.symmetry.rotate import rotate_map
 
 _COARSE_ORDER = 2
 """HEALPix order of the global search: 4,608 rotations, 15 degrees apart."""
 
+_AT_ONCE = 128
+"""Rotations whose best shifts are found at once."""
+
 _EMPTY = 1e-10
 """Product of two shells' powers, over the greatest, below which a shell holds nothing."""
 
-_CANDIDATES = 6
+_CANDIDATES = 12
 """Rotations of each hand that are refined."""
 
 
@@ -69,7 +71,7 @@ def _frequencies(box: int, radius: float, device: torch.device) -> Float[Tensor,
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     points = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
     norm = points.norm(dim=1)
-    half = (z > 0) | ((z == 0) & ((y > 0) | ((y == 0) & (x > 0))))
+    half = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
     return points[half.reshape(-1) & (norm <= radius)]
 
 
@@ -81,69 +83,31 @@ def _values(volume: Float[Tensor, "n n n"], points: Float[Tensor, "p 3"]) -> Com
 
 def _coarse(
     cube: FourierCube, target: Complex[Tensor, " p"], points: Float[Tensor, "p 3"], radius: int
-) -> list[tuple[float, np.ndarray, np.ndarray]]:
-    """Best rotations of a grid, each with its best shift (in box units) by Fourier transform."""
+) -> RigidBodies:
+    """Best rotations of a grid, each with its best shift by Fourier transform."""
     grid = orientation_grid(_COARSE_ORDER, point_group("C1"))
     rows = torch.arange(len(grid.directions)).repeat_interleave(grid.n_psi)
     columns = torch.arange(grid.n_psi).repeat(len(grid.directions))
     matrices = grid.matrices(rows, columns)
-    side = 4 * radius
-    index = points.long() % side
-    found = []
-    for start in range(0, len(matrices), 128):
-        turns = matrices[start : start + 128]
-        rotate_map = torch.einsum("pi,nij->npj", points, turns.to(points))
-        values = read(cube, rotate_map.reshape(-1, 3))[0].view(len(turns), -1)
-        product = values.new_zeros(len(turns), side, side, side)
-        product[:, index[:, 2], index[:, 1], index[:, 0]] = target * values.conj()
-        # Only half of the plane is filled: twice the real part is the correlation.
-        correlation = torch.fft.ifftn(product, dim=(1, 2, 3)).real.flatten(1)
-        best, place = correlation.max(dim=1)
-        score = best / values.abs().square().sum(dim=1).sqrt().clamp(min=1e-30)
-        for n in score.topk(min(3, len(turns))).indices.tolist():
-            z, y, x = np.unravel_index(int(place[n]), (side, side, side))
-            shift = (np.array([x, y, z]) + side // 2) % side - side // 2
-            found.append((float(score[n]), turns[n].numpy(), shift / side))
-    return sorted(found, key=lambda item: -item[0])[:_CANDIDATES]
-
-
-def _refine(
-    cube: FourierCube,
-    target: Complex[Tensor, " p"],
-    points: Float[Tensor, "p 3"],
-    matrix: np.ndarray,
-    shift: np.ndarray,
-    tolerance: float,
-    weights: Float[Tensor, " p"] | None = None,
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """Correlation, rotation and shift (in box units) at the nearest maximum.
-
-    ``weights`` are those of the coefficients' products; 1 by default.
-    """
-    weights = torch.ones_like(points[:, 0]) if weights is None else weights
-    norm = float((weights * target.abs().square()).sum().sqrt())
-
-    def rotated(vector: np.ndarray) -> np.ndarray:
-        return np.asarray(Rotation.from_rotvec(vector).as_matrix() @ matrix)
-
-    def loss(parameters: np.ndarray) -> float:
-        rotation = torch.from_numpy(rotated(parameters[:3])).to(points)
-        values = read(cube, points @ rotation)[0]
-        offset = torch.from_numpy(shift + parameters[3:]).to(points)
-        values = values * torch.exp(-2j * math.pi * (points @ offset))
-        power = float((weights * values.abs().square()).sum().sqrt())
-        product = float((weights * (values.conj() * target).real).sum())
-        return -product / max(norm * power, 1e-30)
-
-    steps = np.diag([0.1] * 3 + [0.01] * 3)
-    simplex = np.vstack([np.zeros(6), steps])
-    best = minimize(
-        loss,
-        np.zeros(6),
-        method="Nelder-Mead",
-        options={"initial_simplex": simplex, "xatol": tolerance, "fatol": 1e-7, "maxiter": 400},
-    )
-    return -float(best.fun), rotated(best.x[:3]), shift + best.x[3:]
+    side = 3 * radius
+    x, y, z = (points.long() % side).unbind(1)
+    # A real transform takes x from 0, and both halves of the plane there.
+    plane = x == 0
+    scores, places = [], []
+    for turns in matrices.split(_AT_ONCE):
+        values = turned_values(cube, points, turns)
+        terms = target * values.conj()
+        product = values.new_zeros(len(turns), side, side, side // 2 + 1)
+        product[:, z, y, x] = terms
+        product[:, -z[plane], -y[plane], 0] = terms[:, plane].conj()
+        correlation = torch.fft.irfftn(product, (side,) * 3, (1, 2, 3))
+        best, place = correlation.flatten(1).max(dim=1)
+        scores.append(best / values.abs().square().sum(dim=1).sqrt().clamp(min=1e-30))
+        places.append(place)
+    chosen = torch.cat(scores).topk(_CANDIDATES).indices.cpu()
+    offsets = np.unravel_index(torch.cat(places).cpu()[chosen].numpy(), (side,) * 3)
+    shifts = (np.stack(offsets[::-1], axis=1) + side // 2) % side - side // 2
+    return RigidBodies(matrices[chosen].double(), torch.from_numpy(shifts / side))
 
 
 def _whitening(
@@ -196,30 +160,28 @@ def align(
     for hand in hands:
         volume = mirrored(moving) if hand else moving
         cube = map_to_cube(volume[None], radius + 1)
-        coarse = _coarse(cube, _values(truth, low), low, coarse_radius)
         target = _values(truth, low)
-        rough = [_refine(cube, target, low, m, s, 2e-3) for _, m, s in coarse]
-        _, matrix, shift = max(rough, key=lambda item: item[0])
-        fine = _refine(cube, _values(truth, high), high, matrix, shift, 1e-4)
+        bodies = _coarse(cube, target, low, coarse_radius)
+        bodies, found = refine_rigid_bodies(cube, target, low, bodies, 2e-3)
+        bodies = bodies.only(int(found.argmax()))
+        bodies, found = refine_rigid_bodies(cube, _values(truth, high), high, bodies, 1e-4)
         if finest is not None:
-            fine = _refine_evenly(volume, truth, fine[1], fine[2], box * pixel_size / finest)
-        results.append((*fine, hand, volume))
-    correlation, matrix, shift, hand, volume = max(results, key=lambda item: item[0])
-    return Alignment(
-        matrix, shift * box, hand, correlation, rotate_map(volume, matrix, shift * box)
-    )
+            bodies, found = _refine_evenly(volume, truth, bodies, box * pixel_size / finest)
+        results.append((float(found), bodies, hand, volume))
+    correlation, bodies, hand, volume = max(results, key=lambda item: item[0])
+    matrix, shift = bodies.matrices[0].numpy(), box * bodies.shifts[0].numpy()
+    return Alignment(matrix, shift, hand, correlation, rotate_map(volume, matrix, shift))
 
 
 def _refine_evenly(
     moving: Float[Tensor, "n n n"],
     truth: Float[Tensor, "n n n"],
-    matrix: np.ndarray,
-    shift: np.ndarray,
+    bodies: RigidBodies,
     shells: float,
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """Correlation, rotation and shift with all shells alike, out to ``shells``."""
+) -> tuple[RigidBodies, Float[Tensor, " c"]]:
+    """Bodies and correlation with all shells alike, out to ``shells``."""
     radius = min(round(shells), truth.shape[-1] // 2 - 2)
     points = _frequencies(truth.shape[-1], radius, truth.device)
     cube, target = map_to_cube(moving[None], radius + 1), _values(truth, points)
     weights = _whitening(cube, target, points)
-    return _refine(cube, target, points, matrix, shift, 1e-4, weights)
+    return refine_rigid_bodies(cube, target, points, bodies, 1e-4, weights)

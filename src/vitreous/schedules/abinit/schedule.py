@@ -35,6 +35,10 @@ _SPLIT_ITERATIONS, _SPLIT_FROM, _SPLIT_STEP = 40, 5 / 3, 0.3
 """Of a class that is split: iterations, resolution that they begin at over the final one, and
 weight that the oldest sums lose at each."""
 
+_SPLIT_SIMILARITY = 0.3
+"""Class similarity of the halves at first, annealed to 0 over the first half of the iterations:
+without it one of them may come to hold everything."""
+
 _JOINT_ITERATIONS = 10
 """Of all classes after one was split."""
 
@@ -107,7 +111,8 @@ def split_steps(config: AbinitConfig, particles: int) -> list[Step]:
     for number in range(_SPLIT_ITERATIONS):
         part = number / (_SPLIT_ITERATIONS - 1)
         resolution = config.ends_at / ((1 - part) / _SPLIT_FROM + part)
-        steps.append(Step("split", resolution, batch, _SPLIT_STEP, False, 0.0))
+        similarity = _SPLIT_SIMILARITY * max(1 - 2 * part, 0.0)
+        steps.append(Step("split", resolution, batch, _SPLIT_STEP, False, similarity))
     return steps
 
 

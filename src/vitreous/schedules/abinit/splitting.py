@@ -38,6 +38,10 @@ _ALIKE, _BARELY = 1.5, 0.5
 """Classes that agree (FSC of the second) to the first times the final resolution are told apart by
 passes over all of their particles."""
 
+_APART = 1.3
+"""Times the final resolution to which the halves of a class must agree (FSC of ``_BARELY``) for
+their split to be refused."""
+
 _STRONG, _WEAK = 0.5, 0.1
 """Norm of the random density that halves of a class get, over the map's own, for a search and for
 such passes."""
@@ -64,9 +68,12 @@ _LEAST_HALF = 0.2
 """Share of a class's particles that each half must come to hold."""
 
 
-def _coarsely(context: RunContext, state: SearchState) -> AdaptiveSearch:
-    """All particles searched on the grid of the last iterations."""
-    return coarse_search(context, state, context.config.ends_at, any_map=True)
+def _coarsely(
+    context: RunContext, state: SearchState, before: AdaptiveSearch | None = None
+) -> AdaptiveSearch:
+    """All particles searched on the grid of the last iterations, near shifts found before."""
+    centres = None if before is None else before.origins
+    return coarse_search(context, state, context.config.ends_at, centres, any_map=True)
 
 
 def labels_of(adaptive: AdaptiveSearch) -> Int[Tensor, " n"]:
@@ -129,18 +136,24 @@ def _halves(
     context: RunContext,
     state: SearchState,
     number: int,
-    members: Int[Tensor, " m"],
+    adaptive: AdaptiveSearch,
     attempt: int,
 ) -> SearchState:
     """Two maps from the particles of one class, found by mini-batches of these alone."""
+    members = torch.nonzero(labels_of(adaptive) == number)[:, 0]
     halves = _parts(context, state, number, range(2 * attempt, 2 * attempt + 2), _STRONG)
-    return _gone_on(context, halves, members, split_steps(context.config, len(members)))
+    steps = split_steps(context.config, len(members))
+    return _gone_on(context, halves, members, steps, adaptive.origins)
 
 
 def _gone_on(
-    context: RunContext, state: SearchState, members: Int[Tensor, " m"], steps: list[Step]
+    context: RunContext,
+    state: SearchState,
+    members: Int[Tensor, " m"],
+    steps: list[Step],
+    centres: Float[Tensor, "n 2"],
 ) -> SearchState:
-    """Maps brought on by mini-batches of some particles."""
+    """Maps brought on by mini-batches of some particles, whose shifts are known roughly."""
     since = len(context.steps) + 1
     walk = iteration_seed(context.config, state.start, since + state.iteration)
     batches = _batches(members, walk, steps[0].batch, len(steps))
@@ -148,7 +161,8 @@ def _gone_on(
     def seed(state: SearchState) -> int:
         return iteration_seed(context.config, state.start, since + 2 + state.iteration)
 
-    return run_through(replace(state, sums=None), batches, online(context, steps, seed))
+    iteration = online(context, steps, seed, centres=centres)
+    return run_through(replace(state, sums=None), batches, iteration)
 
 
 def _in_place(state: SearchState, source: int, slot: int, halves: SearchState) -> SearchState:
@@ -166,13 +180,12 @@ def _joint(
     """Some maps brought on together, what is then found, and the share of labels that changed."""
     before, share = labels_of(adaptive), state.class_priors[among].sum()
     members = torch.nonzero(before >= 0)[:, 0]
-    part = _gone_on(
-        context, state.among(among), members, joint_steps(context.config, len(among), len(members))
-    )
+    steps = joint_steps(context.config, len(among), len(members))
+    part = _gone_on(context, state.among(among), members, steps, adaptive.origins)
     maps, class_priors = state.maps.clone(), state.class_priors.clone()
     maps[among], class_priors[among] = part.maps, share * part.class_priors
     state = replace(part, maps=maps, class_priors=class_priors)
-    adaptive = _coarsely(context, state)
+    adaptive = _coarsely(context, state, adaptive)
     return state, adaptive, float((labels_of(adaptive) != before).double().mean())
 
 
@@ -215,11 +228,10 @@ def split_classes(
         if not free or not sources:
             break
         source, slot = sources[0], free[0]
-        members = torch.nonzero(labels == source)[:, 0]
-        halves = _halves(context, state, source, members, number)
+        halves = _halves(context, state, source, adaptive, number)
         fine = float(halves.class_priors.min()) >= _LEAST_HALF
-        coarse = _ALIKE * context.config.ends_at
-        kept = fine and not alike(context.frame, halves, [0, 1], coarse, _BARELY)
+        limit = _APART * context.config.ends_at
+        kept = fine and not alike(context.frame, halves, [0, 1], limit, _BARELY)
         shares = halves.class_priors.tolist()
         tell({"event": "split", "class": source + 1, "kept": kept, "shares": shares}, number + 1)
         if kept:
