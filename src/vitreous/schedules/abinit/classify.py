@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitreous.engine.adaptive_search import AdaptiveSearch, fine_search
 from vitreous.engine.folds import FoldStep, in_folds, with_maps
-from vitreous.engine.junk import empty_classes, noise_probability
+from vitreous.engine.junk import noise_probability
 from vitreous.engine.searches.posterior import joined
 from vitreous.engine.sorting import (
     MARCH,
@@ -25,7 +25,13 @@ from vitreous.engine.sorting import (
 from vitreous.engine.state import SearchState
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.abinit.context import RunContext
-from vitreous.schedules.abinit.splitting import halves_of, labels_of, like_groups, split_classes
+from vitreous.schedules.abinit.splitting import (
+    STARVED,
+    halves_of,
+    labels_of,
+    like_groups,
+    split_classes,
+)
 
 _MOST_PASSES = 8
 
@@ -88,6 +94,13 @@ def _with_group(state: SearchState, group: list[int], part: SearchState) -> Sear
     return replace(state, maps=maps, class_priors=class_priors, noise=part.noise, scale=part.scale)
 
 
+def _left_alone(shares: Float[Tensor, " k"], before: Float[Tensor, " k"]) -> bool:
+    """Whether all classes but one are starved, and hold less than in the pass before."""
+    others = shares.argsort(descending=True)[1:]
+    starved = shares[others] * len(shares) < STARVED
+    return bool((starved & (shares[others] <= before[others])).all())
+
+
 def _separated(
     context: RunContext,
     adaptive: AdaptiveSearch,
@@ -97,13 +110,14 @@ def _separated(
 ) -> Sorting:
     """Sort some particles among a state's maps, and make these anew, until few change class.
 
-    It also ends where one class has come to hold them all.
+    It also ends where one class is about to hold them all.
     """
     final, adaptive = context.config.ends_at, adaptive.divided(len(state.maps))
     narrowed = adaptive
     mapped = partial(with_maps, context, partial(class_prior, _TAU2_FUDGE))
     folds = in_folds(adaptive, context.image_numbers, member)
     sorting = unsorted(state, folds, len(context.table))
+    shares = state.class_priors.cpu()
     for number in range(_MOST_PASSES):
         resolution = pass_resolution(final, number)
         search = partial(fine_search, context, narrowed)
@@ -123,9 +137,8 @@ def _separated(
             }
         )
         noisy = noise_probability(sorting.log_evidence[member]) > 0.5
-        shares = sorting.by_map[member][~noisy | noisy.all()].mean(dim=0)
-        alone = number >= MARCH and int((~empty_classes(shares)).sum()) == 1
-        if sorting.settled or alone:
+        before, shares = shares, sorting.by_map[member][~noisy | noisy.all()].mean(dim=0)
+        if sorting.settled or (number >= MARCH and _left_alone(shares, before)):
             break
         narrowed = adaptive.narrowed(torch.cat(folds.index), joined(found))
     total = sorting.folds.without()

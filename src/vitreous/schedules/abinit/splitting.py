@@ -25,7 +25,7 @@ from vitreous.schedules.abinit.context import RunContext, iteration_seed
 from vitreous.schedules.abinit.schedule import joint_steps, split_steps
 from vitreous.validate.decoys import roundness
 
-_STARVED = 0.3
+STARVED = 0.3
 """Part of an even share of the particles below which a class has collapsed."""
 
 _BALL, _FEW = 0.95, 0.6
@@ -91,7 +91,7 @@ def _shares(adaptive: AdaptiveSearch) -> Float[Tensor, " k"]:
 def _fed(shares: Float[Tensor, " k"]) -> tuple[list[int], list[int]]:
     """Classes with particles and without, the most populated first."""
     order = shares.argsort(descending=True).tolist()
-    starved = [n for n in order if shares[n] * len(order) < _STARVED]
+    starved = [n for n in order if shares[n] * len(order) < STARVED]
     return [n for n in order if n not in starved], starved
 
 
@@ -209,7 +209,8 @@ def split_classes(
 
     Returns
     -------
-    The state, and what a search of all particles finds with its maps.
+    The state, whose class priors are the shares of the particles that are no junk, and what a
+    search of all particles finds with its maps.
     """
     adaptive, changed = _coarsely(context, state), 0.0
     refused: list[tuple[int, Bool[Tensor, " n"]]] = []
@@ -246,7 +247,8 @@ def split_classes(
         state, adaptive, changed = _joint(context, state, adaptive, own)
         shares = state.class_priors.tolist()
         tell({"event": "joint", "changed": changed, "shares": shares}, most + number + 1)
-    return state, adaptive
+    held = _shares(adaptive).to(state.class_priors)
+    return (replace(state, class_priors=held) if held.any() else state), adaptive
 
 
 def like_groups(context: RunContext, state: SearchState) -> list[list[int]]:
