@@ -14,7 +14,6 @@ from vitreous.engine.folds import FoldStep, in_folds, with_maps
 from vitreous.engine.junk import noise_probability
 from vitreous.engine.searches.posterior import joined
 from vitreous.engine.sorting import (
-    MARCH,
     Sorting,
     class_prior,
     duplicates,
@@ -33,7 +32,8 @@ from vitreous.schedules.abinit.splitting import (
     split_classes,
 )
 
-_MOST_PASSES = 8
+_MOST_PASSES, _SURE = 8, 3
+"""Passes over the particles, and after how many one class may be left alone."""
 
 _TAU2_FUDGE = 1.0
 """Factor on the maps' power as prior: less than in the search, since noise common to a class's
@@ -95,10 +95,10 @@ def _with_group(state: SearchState, group: list[int], part: SearchState) -> Sear
 
 
 def _left_alone(shares: Float[Tensor, " k"], before: Float[Tensor, " k"]) -> bool:
-    """Whether all classes but one are starved, and hold less than in the pass before."""
+    """Whether all classes but one are starved, and together hold less than in the pass before."""
     others = shares.argsort(descending=True)[1:]
     starved = shares[others] * len(shares) < STARVED
-    return bool((starved & (shares[others] <= before[others])).all())
+    return bool(starved.all()) and bool(shares[others].sum() <= before[others].sum())
 
 
 def _separated(
@@ -138,7 +138,7 @@ def _separated(
         )
         noisy = noise_probability(sorting.log_evidence[member]) > 0.5
         before, shares = shares, sorting.by_map[member][~noisy | noisy.all()].mean(dim=0)
-        if sorting.settled or (number >= MARCH and _left_alone(shares, before)):
+        if sorting.settled or (number >= _SURE and _left_alone(shares, before)):
             break
         narrowed = adaptive.narrowed(torch.cat(folds.index), joined(found))
     total = sorting.folds.without()
