@@ -91,6 +91,9 @@ def test_a_ball_is_round_and_a_molecule_is_not() -> None:
     assert found == ["map", "sphere", "duplicate", "empty", "empty"]
     # What a duplicate shows has its particles: it is one all the same.
     assert class_labels(maps, torch.tensor([0.7, 0.2, 0.0, 0.005, 0.095]), {2}) == found
+    again = class_labels(maps, shares, {2}, not_reproduced=range(len(maps)))
+    renamed = ["not reproduced" if label == "map" else label for label in found]
+    assert again == renamed
 
 
 def test_effective_classes() -> None:

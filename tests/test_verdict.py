@@ -24,6 +24,7 @@ from vitreous.jobs.abinit.next_step import Ending, next_step, with_next_step
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
 from vitreous.schedules.abinit.evidence import AtLast, Evidence, Sorted, Stopped
+from vitreous.schedules.abinit.gather import _agreement
 from vitreous.schedules.abinit.verdict import Doubt, judge
 from vitreous.validate.labels import adjusted_rand_index, contingency, matched
 from vitreous.validate.reproducibility import (
@@ -43,6 +44,7 @@ def evidence(
     own_mirror: float = 60.0,
     contrast: float = 50.0,
     sorted_alike: float | None = None,
+    by_class: dict[int, float] | None = None,
 ) -> Evidence:
     """The likeliest of the starts, and how far each of the others agrees with it."""
     count = len(resolutions) + 1
@@ -61,6 +63,7 @@ def evidence(
         contrast=contrast,
         final_resolution=15.0,
         held_out=300,
+        by_class=[None, *[by_class or {0: r} for r in resolutions]],
     )
 
 
@@ -117,6 +120,29 @@ def test_the_sentence_tells_what_became_of_starts_that_were_stopped() -> None:
         "after iteration 45 and 68 of 90"
         in judge(replace(evidence([15.0, 15.0]), stopped=twice)).sentence
     )
+
+
+def test_classes_that_no_other_start_has_are_told() -> None:
+    classes = {0: 15.0, 1: 16.0, 2: 70.0, 3: math.inf}
+    said = judge(evidence([16.0, 80.0], by_class=classes))
+    assert said.word == "solved"
+    assert said.evidence.not_reproduced == [2, 3]
+    assert "Not found again by another start, so perhaps junk: class 3, class 4." in said.sentence
+    record = said.record()["evidence"]["by_class"]
+    assert record[0] is None
+    assert record[1] == {"1": 15.0, "2": 16.0, "3": 70.0, "4": None}
+    # A start that does not agree tells nothing of the classes.
+    one = replace(said.evidence, by_class=[None, classes, dict.fromkeys(classes, 15.0)])
+    assert one.not_reproduced == [2, 3]
+
+
+def test_starts_agree_where_classes_of_most_particles_do() -> None:
+    found = {n: Agreement(r, False) for n, r in enumerate([15.0, 60.0, 17.0, 16.0])}
+    # Classes 0, 2 and 3 hold 85 % of the particles; without the last they hold 55 %.
+    shares = torch.tensor([0.3, 0.15, 0.3, 0.25])
+    assert _agreement(found, shares).resolution == 17.0
+    assert _agreement(found, torch.tensor([0.3, 0.25, 0.2, 0.25])).resolution == 60.0
+    assert _agreement({0: found[1]}, torch.ones(1)).resolution == 60.0
 
 
 def test_a_collapsed_search_says_so_instead_of_that_its_starts_agree() -> None:

@@ -14,7 +14,15 @@ from torch import Tensor
 from vitreous.validate.decoys import roundness
 
 Label = Literal[
-    "map", "noise", "empty", "sphere", "duplicate", "decoy", "other density", "fragment"
+    "map",
+    "noise",
+    "empty",
+    "sphere",
+    "duplicate",
+    "not reproduced",
+    "decoy",
+    "other density",
+    "fragment",
 ]
 
 LEFT_OUT: Final[tuple[Label, ...]] = ("noise", "other density", "fragment")
@@ -99,6 +107,7 @@ def class_labels(
     maps: Float[Tensor, "k n n n"],
     class_priors: Float[Tensor, " k"],
     alike: Collection[int],
+    not_reproduced: Collection[int] = (),
 ) -> list[Label]:
     """What each class is: a map, or one of several kinds of junk.
 
@@ -109,6 +118,8 @@ def class_labels(
         Share of the particles.
     alike : collection of int
         Classes that are like a larger one.
+    not_reproduced : collection of int
+        Classes that no other search of the same particles has.
     """
 
     empty = empty_classes(class_priors)
@@ -119,7 +130,9 @@ def class_labels(
             return "duplicate"
         if empty[number] or not volume.any():
             return "empty"
-        return "sphere" if roundness(volume) > _ROUND else "map"
+        if roundness(volume) > _ROUND:
+            return "sphere"
+        return "not reproduced" if number in not_reproduced else "map"
 
     return [label(number) for number in range(len(maps))]
 

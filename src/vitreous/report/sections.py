@@ -40,6 +40,7 @@ _LABELS = {
     "empty": ": hardly any particles",
     "sphere": ": a featureless ball",
     "decoy": ": a decoy, for images of junk",
+    "not reproduced": ": not found again by another start, so it may hold junk",
     "duplicate": ": nothing that class {duplicate_of} does not show",
 }
 _MISSING_VIEWS = "Large dark regions are missing views, along which the map may be smeared."

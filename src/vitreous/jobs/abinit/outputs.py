@@ -135,7 +135,8 @@ def write_results(result: AbinitResult) -> None:
     write_particles(out / "particles.star", posed_table(inputs.table, found, found.classes))
     resolution = frame.field / frame.rings_at(final.context.config.ends_at)
     alike = final.alike
-    labels = class_labels(chosen.maps, chosen.class_priors, alike)
+    not_reproduced = final.judgement.evidence.not_reproduced
+    labels = class_labels(chosen.maps, chosen.class_priors, alike, not_reproduced)
     record = {
         **job_record("abinit", config),
         "seed": config.seed,

@@ -17,6 +17,11 @@ _ROUND, _FLAT = 0.97, 0.05
 collapsed."""
 
 
+def agrees_to(final_resolution: float) -> float:
+    """Resolution in angstrom that starts of a search to a final one must agree to."""
+    return _AGREES * final_resolution
+
+
 @dataclass(frozen=True)
 class Sorted:
     """How far two starts sort the particles alike.
@@ -90,7 +95,8 @@ class Evidence:
     best : int
         Which of the list is the likeliest.
     pairwise : list of lists of Agreement or None
-        How far each start (row) agrees with each other one (column); None for itself.
+        How far each start (row) agrees with each other one (column), several classes in those that
+        agree best and hold 80 % of the particles; None for itself.
     log_likelihoods : list of float
         On the same held-out particles under the same noise.
     posed_alike : list of float or None
@@ -107,6 +113,9 @@ class Evidence:
         Angstrom.
     held_out : int
         How many held-out particles the poses are compared of.
+    by_class : list of dict or None
+        Resolution in angstrom that each class of the likeliest start, from 0, agrees to with one of
+        each start; None for itself.  Classes without particles are left out.
     stopped : list of Stopped
         The starts that were not finished.
     roundness : float
@@ -129,6 +138,7 @@ class Evidence:
     contrast: float
     final_resolution: float
     held_out: int
+    by_class: list[dict[int, float] | None]
     stopped: tuple[Stopped, ...] = ()
     roundness: float = 0.0
     certainty: float = 1.0
@@ -138,7 +148,7 @@ class Evidence:
     @property
     def limit(self) -> float:
         """Resolution in angstrom that starts must agree to."""
-        return _AGREES * self.final_resolution
+        return agrees_to(self.final_resolution)
 
     @property
     def with_best(self) -> list[Agreement | None]:
@@ -153,6 +163,13 @@ class Evidence:
             for number, found in enumerate(self.with_best)
             if found is not None and found.resolution <= self.limit
         ]
+
+    @property
+    def not_reproduced(self) -> list[int]:
+        """Classes of the likeliest start, from 0, that none of those that agree with it has."""
+        partners = [self.by_class[n] or {} for n in self.partners]
+        every = {number for found in partners for number in found}
+        return sorted(n for n in every if all(found[n] > self.limit for found in partners))
 
     @property
     def nearest(self) -> int | None:

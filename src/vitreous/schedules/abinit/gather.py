@@ -5,17 +5,18 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitreous.engine.contrast import contrast_score
 from vitreous.engine.images import Frame
-from vitreous.engine.junk import noise_probability
+from vitreous.engine.junk import empty_classes, noise_probability
 from vitreous.engine.state import SearchState
 from vitreous.imaging.masks import soft_sphere
 from vitreous.schedules.abinit.classify import Classified
 from vitreous.schedules.abinit.context import RunContext
-from vitreous.schedules.abinit.evidence import Evidence, Sorted, Stopped
+from vitreous.schedules.abinit.evidence import Evidence, Sorted, Stopped, agrees_to
 from vitreous.schedules.abinit.starts import Trial, tried
 from vitreous.validate.decoys import roundness
 from vitreous.validate.labels import adjusted_rand_index, contingency, matched
@@ -26,8 +27,11 @@ from vitreous.validate.reproducibility import (
     posed_alike,
 )
 
-_HELD = 0.3
-"""Part of an even share of the particles below which a class is not compared between starts."""
+_COMPARED = 0.8
+"""Share of the particles whose classes two starts must both have to agree: the others may hold junk
+or halves of one molecule, which come out otherwise each time."""
+
+_ROUNDING = 1e-6
 
 SAME_POSE = 2.0
 """Poses count as the same within this many angular steps: each may be one off its true place."""
@@ -36,23 +40,33 @@ Volume = Float[Tensor, "n n n"]
 
 
 def _held(state: SearchState) -> list[int]:
-    """Classes of a start that hold particles, the most populated first."""
-    order = state.class_priors.argsort(descending=True).tolist()
-    return [n for n in order if state.class_priors[n] * len(order) >= _HELD]
+    """Classes of a start that are not empty, the most populated first."""
+    empty = empty_classes(state.class_priors)
+    return [n for n in state.class_priors.argsort(descending=True).tolist() if not empty[n]]
 
 
-def _agreement(moving: SearchState, fixed: SearchState, mask: Volume, frame: Frame) -> Agreement:
-    """How far the classes of two starts agree: the worst of those of one, each with its nearest."""
+def _by_class(
+    moving: SearchState, fixed: SearchState, mask: Volume, frame: Frame
+) -> dict[int, Agreement]:
+    """How far each class of one start agrees with the nearest of another."""
     finest = frame.field / min(moving.rings, fixed.rings)
-    found = []
+    found = {}
     for wanted in _held(fixed):
         target = fixed.maps[wanted].cpu()
         tries = (
             agreement(moving.maps[n].cpu(), target, mask, frame.pixel_size, finest=finest)
             for n in _held(moving)
         )
-        found.append(min(tries, key=lambda one: one.resolution))
-    return max(found, key=lambda one: one.resolution)
+        found[wanted] = min(tries, key=lambda one: one.resolution)
+    return found
+
+
+def _agreement(found: dict[int, Agreement], class_priors: Float[Tensor, " k"]) -> Agreement:
+    """The worst of the classes that agree best and hold most of the particles together."""
+    held = class_priors[list(found)]
+    order = sorted(found, key=lambda n: found[n].resolution)
+    reached = class_priors[order].cumsum(0) >= _COMPARED * held.sum() - _ROUNDING
+    return found[order[int(reached.double().argmax())]]
 
 
 def _posed_alike(
@@ -69,9 +83,16 @@ def _posed_alike(
     return posed_alike(poses(trial), poses(best), context.operators, limit)
 
 
-def _sorted_alike(one: Int[Tensor, " n"], other: Int[Tensor, " n"], classes: int) -> Sorted:
-    """Of the particles that neither start takes for junk."""
+def _sorted_alike(
+    one: Int[Tensor, " n"], other: Int[Tensor, " n"], classes: int, shared: list[int]
+) -> Sorted:
+    """Of the particles that neither start takes for junk, in classes of the other that it shares.
+
+    Without any of these, in all classes.
+    """
     both = (one >= 0) & (other >= 0)
+    among = both & torch.isin(other, torch.tensor(shared, dtype=other.dtype))
+    both = among if among.any() else both
     table = contingency(one[both].numpy(), other[both].numpy(), classes)
     return Sorted(matched(table)[1], adjusted_rand_index(table))
 
@@ -110,12 +131,20 @@ def gather_evidence(
     evidences = [trial.evidence for trial in trials]
     best = int(np.argsort(evidences, kind="stable")[-1])
     pairwise: list[list[Agreement | None]] = [[None] * len(states) for _ in states]
+    by_class: dict[tuple[int, int], dict[int, float]] = {}
     for less, more in combinations(np.argsort(evidences, kind="stable").tolist(), 2):
-        found = _agreement(states[less], states[more], mask, frame)
+        classes = _by_class(states[less], states[more], mask, frame)
+        found = _agreement(classes, states[more].class_priors)
+        by_class[less, more] = {n: one.resolution for n, one in classes.items()}
         pairwise[less][more] = pairwise[more][less] = found
     noisy = noise_probability(trials[best].best.log_evidence.cpu()) > 0.5
     compared = ~noisy | noisy.all()
     labels = [c.labels for c in classified]
+    limit = agrees_to(context.config.ends_at)
+
+    def shared(number: int) -> list[int]:
+        return [n for n, found in by_class[number, best].items() if found <= limit]
+
     own = float("inf")  # a single start is not judged by it
     first = states[best].maps[_held(states[best])[0]].cpu()
     if len(states) > 1:
@@ -131,7 +160,9 @@ def gather_evidence(
             for trial, one in zip(trials, (row[best] for row in pairwise), strict=True)
         ],
         sorted_alike=[
-            None if n == best else _sorted_alike(one, labels[best], context.config.classes)
+            None
+            if n == best
+            else _sorted_alike(one, labels[best], context.config.classes, shared(n))
             for n, one in enumerate(labels)
         ]
         or [None] * len(states),
@@ -139,6 +170,7 @@ def gather_evidence(
         contrast=contrast_score(context.images, frame),
         final_resolution=context.config.ends_at,
         held_out=int(compared.sum()),
+        by_class=[by_class.get((n, best)) for n in range(len(states))],
         stopped=stopped,
         roundness=roundness(first),
         certainty=float(trials[best].best.probability.mean()),

@@ -78,6 +78,10 @@ class Judgement(Verdict):
             [a and {"resolution": _finite(a.resolution), "mirrored": a.mirrored} for a in row]
             for row in self.evidence.pairwise
         ]
+        found["by_class"] = [
+            classes and {str(n + 1): _finite(resolution) for n, resolution in classes.items()}
+            for classes in self.evidence.by_class
+        ]
         found["own_mirror"] = _finite(self.evidence.own_mirror)
         if self.evidence.at_last is not None:
             found["at_last"]["resolution"] = _finite(self.evidence.at_last.resolution)
@@ -98,13 +102,19 @@ def judge(evidence: Evidence) -> Judgement:
     search collapsed, or the particles are dark or not to be seen.
     """
     word, doubt, sentence = _judged(evidence)
-    said = [sentence, became_of_others(evidence.stopped)]
+    said = [sentence, _not_reproduced(evidence), became_of_others(evidence.stopped)]
     if evidence.at_first:
         said.append(
             "This search was begun anew with larger mini-batches after a first one, of which was "
             f"to be said: {evidence.at_first}"
         )
     return Judgement(word, " ".join(filter(None, said)), evidence=evidence, doubt=doubt)
+
+
+def _not_reproduced(evidence: Evidence) -> str:
+    """What is to be said of classes that no other start has: a sentence, or nothing."""
+    classes = ", ".join(f"class {number + 1}" for number in evidence.not_reproduced)
+    return f"Not found again by another start, so perhaps junk: {classes}." if classes else ""
 
 
 def became_of_others(stopped: tuple[Stopped, ...]) -> str:
