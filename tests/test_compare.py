@@ -11,11 +11,14 @@ import torch
 from vitreous.config.maps import CompareConfig
 from vitreous.errors import VitreousError
 from vitreous.imaging.phantom import residues
+from vitreous.imaging.project import map_to_cube
 from vitreous.io.mrc import write_map
 from vitreous.jobs.compare import run_compare
+from vitreous.math.fourier import to_fourier
 from vitreous.math.gaussians import gaussian_sum
-from vitreous.math.rotations import angular_distance, random_rotations
+from vitreous.math.rotations import angular_distance, axis_rotation, random_rotations
 from vitreous.validate.fsc import fsc, resolution_at
+from vitreous.validate.rigid_body import RigidBodies, refine_rigid_bodies
 from vitreous.validate.truth import align
 
 BOX, PIXEL, WIDTH = 48, 5.0, 5.0
@@ -43,6 +46,29 @@ def test_finds_rotation_shift_and_hand(seed: int, mirror: bool) -> None:
     np.testing.assert_allclose(noisy.shift * PIXEL, shift, atol=0.3 * PIXEL)
     clean = align(moving, truth, PIXEL)
     assert (fsc(clean.volume, truth)[: int(0.7 * BOX / 2)] > 0.99).all()
+
+
+def test_every_body_is_laid_by_itself() -> None:
+    true, shift = random_rotations(1, 3)[0], np.array([8.0, -6.0, 11.0])
+    truth = placed(residues())
+    moving = placed((residues() - shift) @ true.numpy())
+    cube = map_to_cube(moving[None], 10)
+    axis = torch.arange(-8.0, 9.0)
+    points = torch.cartesian_prod(axis, axis, axis)
+    points = points[(points.norm(dim=1) <= 8) & (points[:, 0] > 0)]
+    z, y, x = (points.flip(1).long() + BOX // 2).unbind(1)
+    target = to_fourier(truth, 3)[z, y, x]
+    angles = torch.tensor([0.1, -0.12, 2.5], dtype=torch.float64)  # the last is far off
+    turned = torch.stack([axis_rotation(angle, n) @ true for n, angle in enumerate(angles)])
+    begun = RigidBodies(turned, torch.full((3, 3), 0.01, dtype=torch.float64))
+    bodies, correlation = refine_rigid_bodies(cube, target, points, begun, 1e-4)
+    for number in range(2):
+        assert angular_distance(bodies.matrices[number], true) < 0.3
+        np.testing.assert_allclose(bodies.shifts[number] * BOX * PIXEL, shift, atol=0.5)
+        alone, one = refine_rigid_bodies(cube, target, points, begun.only(number), 1e-4)
+        torch.testing.assert_close(one[0], correlation[number])
+        torch.testing.assert_close(alone.matrices[0], bodies.matrices[number], atol=1e-3, rtol=0)
+    assert correlation[2] < 0.9 < correlation[:2].min()
 
 
 def test_resolution_is_interpolated() -> None:
