@@ -5,7 +5,8 @@
 Stacks hold the images of a small simulated one again and again, each time with more noise of its
 own: 20,000 of 128 px (1.3 GB on disk) and 200,000 of 64 px (3.3 GB).  Every job runs twice in a
 process of its own, with all the memory there is and with ``--memory 1.8``; what a process held at
-its fullest is what the system says of it when it ends, and includes the libraries.
+its fullest is what the system says of it when it ends, and includes the libraries.  The refinement
+of 2,000 images of 256 px from a map at 40 A, to its end, runs with all the memory there is.
 """
 
 from __future__ import annotations
@@ -66,12 +67,13 @@ class Case:
     limited: bool = True
 
 
-MANY, LARGE = Stack(200_000, 64, 4.0), Stack(20_000, 128, 2.0)
+MANY, LARGE, FINE = Stack(200_000, 64, 4.0), Stack(20_000, 128, 2.0), Stack(2_000, 256, 1.2)
 CASES = {
     "abinit-128": Case(LARGE, "abinit {star} --starts 2 --effort low"),
     "classify3d-128": Case(LARGE, "classify3d {star} --reference {truth} --classes 2"),
     "refine-128": Case(LARGE, "refine {star} --reference {truth} --iterations 6"),
     "reconstruct-128": Case(LARGE, "reconstruct {star}", limited=False),
+    "refine-256": Case(FINE, "refine {star} --reference {truth}", limited=False),
     "abinit-64": Case(MANY, "abinit {star} --starts 2 --effort low"),
 }
 
