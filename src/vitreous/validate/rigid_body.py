@@ -30,7 +30,8 @@ class RigidBodies:
     Attributes
     ----------
     matrices : float64 tensor (bodies, 3, 3)
-        They carry points (x, y, z) of the map to the other's frame.
+        On the processor, as the shifts.  They carry points (x, y, z) of the map to the other's
+        frame.
     shifts : float64 tensor (bodies, 3)
         Then added, box widths (x, y, z).
     """
@@ -44,8 +45,8 @@ class RigidBodies:
 
     def moved(self, steps: Float[Tensor, "c 6"]) -> RigidBodies:
         """Turned further by rotation vectors (radians), and shifted further."""
-        turns = torch.linalg.matrix_exp(_skew(steps[:, :3].double()))
-        return RigidBodies(turns @ self.matrices, self.shifts + steps[:, 3:].double())
+        turns = torch.linalg.matrix_exp(_skew(steps[:, :3]))
+        return RigidBodies(turns @ self.matrices, self.shifts + steps[:, 3:])
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _fitted(
     turns = torch.linalg.matrix_exp(angle * _skew(torch.eye(3, dtype=torch.float64)))
     near = torch.cat([turns, turns.transpose(1, 2), torch.eye(3, dtype=torch.float64)[None]])
     matrices = (near @ bodies.matrices[:, None]).flatten(0, 1)
-    phase = -2 * math.pi * (points @ bodies.shifts.to(points).T).T
+    phase = -2 * math.pi * (bodies.shifts.to(points) @ points.T)
     values = turned_values(cube, points, matrices).view(len(phase), len(near), -1)
     values = values * (root * torch.polar(torch.ones_like(phase), phase))[:, None]
     here = values[:, -1]
@@ -119,7 +120,9 @@ def _fitted(
     slopes = slopes - (slopes @ own[:, :, None] / power[:, None, None]) * own[:, None]
     contrast = (along / power)[:, None]
     normal = contrast[:, :, None] ** 2 * (slopes @ slopes.transpose(1, 2))
-    return _Fit(bodies, along / power.sqrt(), normal, contrast * (slopes @ target))
+    # Six numbers a body are no work for a device, and some have no double precision.
+    found = (along / power.sqrt(), normal, contrast * (slopes @ target))
+    return _Fit(bodies, *(part.cpu().double() for part in found))
 
 
 def refine_rigid_bodies(
