@@ -31,8 +31,6 @@ _COMPARED = 0.8
 """Share of the particles whose classes two starts must both have to agree: the others may hold junk
 or halves of one molecule, which come out otherwise each time."""
 
-_ROUNDING = 1e-6
-
 SAME_POSE = 2.0
 """Poses count as the same within this many angular steps: each may be one off its true place."""
 
@@ -63,10 +61,9 @@ def _by_class(
 
 def _agreement(found: dict[int, Agreement], class_priors: Float[Tensor, " k"]) -> Agreement:
     """The worst of the classes that agree best and hold most of the particles together."""
-    held = class_priors[list(found)]
     order = sorted(found, key=lambda n: found[n].resolution)
-    reached = class_priors[order].cumsum(0) >= _COMPARED * held.sum() - _ROUNDING
-    return found[order[int(reached.double().argmax())]]
+    held = np.cumsum(class_priors.cpu().numpy()[order])
+    return found[order[int(np.argmax(held >= _COMPARED * held[-1]))]]
 
 
 def _posed_alike(
