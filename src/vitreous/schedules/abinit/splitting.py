@@ -214,6 +214,7 @@ def split_classes(
     """
     adaptive, changed = _coarsely(context, state), 0.0
     refused: list[tuple[int, Bool[Tensor, " n"]]] = []
+    joined = False
     most = _ROUNDS * len(state.maps)
 
     def tell(event: dict[str, object], number: int) -> None:
@@ -238,6 +239,7 @@ def split_classes(
         if kept:
             state = _in_place(state, source, slot, halves)
             state, adaptive, changed = _joint(context, state, adaptive, [*own, slot])
+            joined = True
         else:
             refused.append((source, labels == source))
     for number in range(_MOST_JOINT):
@@ -247,6 +249,8 @@ def split_classes(
         state, adaptive, changed = _joint(context, state, adaptive, own)
         shares = state.class_priors.tolist()
         tell({"event": "joint", "changed": changed, "shares": shares}, most + number + 1)
+    if joined:
+        adaptive = _coarsely(context, state)  # labels and places of all shifts
     held = _shares(adaptive).to(state.class_priors)
     return (replace(state, class_priors=held) if held.any() else state), adaptive
 
