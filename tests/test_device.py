@@ -50,7 +50,6 @@ from vitreous.engine.pass_ import SamplingGrid, neighbouring, prior_power, searc
 from vitreous.engine.planes import PlaneImages, load_planes
 from vitreous.engine.pose_refinement import Polished, RefinementContext, held_out_evidence, polish
 from vitreous.engine.rings import load_rings
-from vitreous.engine.searches.continuous import turn_by
 from vitreous.engine.searches.local import neighbourhood
 from vitreous.engine.searches.prior import PlacePrior
 from vitreous.engine.searches.sampling import shift_grid
@@ -74,7 +73,7 @@ from vitreous.jobs.particles.subtract import run_subtract
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.simulate import run_simulate
 from vitreous.math.fourier import resample_map
-from vitreous.math.rotations import random_rotations
+from vitreous.math.rotations import random_rotations, turn_by
 from vitreous.math.so3 import orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.ops.running import running_total

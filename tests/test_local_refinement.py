@@ -20,7 +20,6 @@ from vitreous.engine.searches.continuous import (
     fit,
     gauss_newton,
     slices_and_derivatives,
-    turn_by,
 )
 from vitreous.engine.searches.local import (
     LocalPoseEstimates,
@@ -41,7 +40,7 @@ from vitreous.math.fourier import (
     per_coefficient,
     to_half_fourier,
 )
-from vitreous.math.rotations import angular_distance, random_rotations
+from vitreous.math.rotations import angular_distance, random_rotations, turn_by
 from vitreous.math.symmetry import point_group
 from vitreous.particles.files import read_particles
 from vitreous.particles.poses import read_poses

@@ -103,6 +103,12 @@ def empty_classes(class_priors: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
     return class_priors * len(class_priors) < _EMPTY
 
 
+def held_classes(class_priors: Float[Tensor, " k"]) -> list[int]:
+    """Classes that are not empty, the most populated first."""
+    empty = empty_classes(class_priors)
+    return [n for n in class_priors.argsort(descending=True).tolist() if not empty[n]]
+
+
 def class_labels(
     maps: Float[Tensor, "k n n n"],
     class_priors: Float[Tensor, " k"],

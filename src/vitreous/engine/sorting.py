@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitreous.engine.folds import AnyBest, Folds, FoldStep, folds_pass
 from vitreous.engine.images import Frame
-from vitreous.engine.junk import empty_classes
+from vitreous.engine.junk import held_classes
 from vitreous.engine.pass_ import prior_power
 from vitreous.engine.state import SearchState
 from vitreous.imaging.masks import soft_sphere
@@ -131,9 +131,7 @@ def duplicates(frame: Frame, state: SearchState, resolution: float) -> dict[int,
     -------
     Number of each such class, from 0, and of the more populated one.
     """
-    empty = empty_classes(state.class_priors)
-    order = [n for n in state.class_priors.argsort(descending=True).tolist() if not empty[n]]
-    return alike(frame, state, order, resolution, SAME)
+    return alike(frame, state, held_classes(state.class_priors), resolution, SAME)
 
 
 def perturbed(

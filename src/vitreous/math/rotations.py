@@ -22,6 +22,14 @@ def axis_rotation(angle: Float[Tensor, "*b"], axis: int) -> Float[Tensor, "*b 3 
     return matrix
 
 
+def turn_by(vectors: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
+    """Rotation matrices of rotation vectors, radians."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    crossed = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1)
+    return torch.linalg.matrix_exp(crossed.view(-1, 3, 3))
+
+
 def euler_to_matrix(
     rot: Float[Tensor, "*b"], tilt: Float[Tensor, "*b"], psi: Float[Tensor, "*b"]
 ) -> Float[Tensor, "*b 3 3"]:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from vitreous.imaging.project import FourierCube
+from vitreous.math.rotations import turn_by
 from vitreous.ops.cubes import read
 
 _MOST_STEPS = 30
@@ -45,7 +46,7 @@ class RigidBodies:
 
     def moved(self, steps: Float[Tensor, "c 6"]) -> RigidBodies:
         """Turned further by rotation vectors (radians), and shifted further."""
-        turns = torch.linalg.matrix_exp(_skew(steps[:, :3]))
+        turns = turn_by(steps[:, :3])
         return RigidBodies(turns @ self.matrices, self.shifts + steps[:, 3:])
 
 
@@ -79,12 +80,6 @@ class _Fit:
         )
 
 
-def _skew(vectors: Float[Tensor, "c 3"]) -> Float[Tensor, "c 3 3"]:
-    x, y, z = vectors.unbind(1)
-    none = torch.zeros_like(x)
-    return torch.stack([none, -z, y, z, none, -x, -y, x, none], dim=1).view(-1, 3, 3)
-
-
 def turned_values(
     cube: FourierCube, points: Float[Tensor, "p 3"], matrices: Float[Tensor, "m 3 3"]
 ) -> Complex[Tensor, "m p"]:
@@ -102,7 +97,7 @@ def _fitted(
 ) -> _Fit:
     """Correlation of a map in some places with a target of norm 1, and the normal equations."""
     angle = _NEAR / float(points.norm(dim=1).max())
-    turns = torch.linalg.matrix_exp(angle * _skew(torch.eye(3, dtype=torch.float64)))
+    turns = turn_by(angle * torch.eye(3, dtype=torch.float64))
     near = torch.cat([turns, turns.transpose(1, 2), torch.eye(3, dtype=torch.float64)[None]])
     matrices = (near @ bodies.matrices[:, None]).flatten(0, 1)
     phase = -2 * math.pi * (bodies.shifts.to(points) @ points.T)

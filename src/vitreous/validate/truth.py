@@ -156,15 +156,15 @@ def align(
     coarse_radius = max(4, min(round(box * pixel_size / max(resolution, 40)), box // 2 - 2, 6))
     radius = max(coarse_radius, min(round(box * pixel_size / resolution), box // 2 - 2))
     low, high = (_frequencies(box, r, truth.device) for r in (coarse_radius, radius))
+    coarse, fine = (_values(truth, points) for points in (low, high))
     results = []
     for hand in hands:
         volume = mirrored(moving) if hand else moving
         cube = map_to_cube(volume[None], radius + 1)
-        target = _values(truth, low)
-        bodies = _coarse(cube, target, low, coarse_radius)
-        bodies, found = refine_rigid_bodies(cube, target, low, bodies, 2e-3)
+        bodies = _coarse(cube, coarse, low, coarse_radius)
+        bodies, found = refine_rigid_bodies(cube, coarse, low, bodies, 2e-3)
         bodies = bodies.only(int(found.argmax()))
-        bodies, found = refine_rigid_bodies(cube, _values(truth, high), high, bodies, 1e-4)
+        bodies, found = refine_rigid_bodies(cube, fine, high, bodies, 1e-4)
         if finest is not None:
             bodies, found = _refine_evenly(volume, truth, bodies, box * pixel_size / finest)
         results.append((float(found), bodies, hand, volume))

@@ -11,6 +11,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from vitreous.imaging.project import FourierCube, empty_cube, shift_phase, transform_into
+from vitreous.math.rotations import turn_by
 from vitreous.ops.cubes import read_planes
 
 _DAMPING, _EASED, _RAISED = 1e-2, 0.1, 10.0
@@ -117,14 +118,6 @@ def _stepped(state: Fit, damping: Float[Tensor, " n"]) -> Float[Tensor, "n 5"]:
     floor = 1e-6 * diagonal.amax(dim=1, keepdim=True) + 1e-20
     damped = state.curvature + torch.diag_embed(diagonal * damping[:, None] + floor)
     return torch.linalg.solve(damped.double(), state.negative_gradient.double())
-
-
-def turn_by(vectors: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
-    """Rotation matrices of rotation vectors, radians."""
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    crossed = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1)
-    return torch.linalg.matrix_exp(crossed.view(-1, 3, 3))
 
 
 def gauss_newton(

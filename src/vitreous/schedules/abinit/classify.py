@@ -25,7 +25,7 @@ from vitreous.engine.state import SearchState
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.abinit.context import RunContext
 from vitreous.schedules.abinit.splitting import (
-    STARVED,
+    fed_and_starved,
     halves_of,
     labels_of,
     like_groups,
@@ -96,9 +96,8 @@ def _with_group(state: SearchState, group: list[int], part: SearchState) -> Sear
 
 def _left_alone(shares: Float[Tensor, " k"], before: Float[Tensor, " k"]) -> bool:
     """Whether all classes but one are starved, and together hold less than in the pass before."""
-    others = shares.argsort(descending=True)[1:]
-    starved = shares[others] * len(shares) < STARVED
-    return bool(starved.all()) and bool(shares[others].sum() <= before[others].sum())
+    fed, starved = fed_and_starved(shares)
+    return len(fed) == 1 and bool(shares[starved].sum() <= before[starved].sum())
 
 
 def _separated(

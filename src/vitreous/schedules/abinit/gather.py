@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitreous.engine.contrast import contrast_score
 from vitreous.engine.images import Frame
-from vitreous.engine.junk import empty_classes, noise_probability
+from vitreous.engine.junk import held_classes, noise_probability
 from vitreous.engine.state import SearchState
 from vitreous.imaging.masks import soft_sphere
 from vitreous.schedules.abinit.classify import Classified
@@ -37,23 +37,17 @@ SAME_POSE = 2.0
 Volume = Float[Tensor, "n n n"]
 
 
-def _held(state: SearchState) -> list[int]:
-    """Classes of a start that are not empty, the most populated first."""
-    empty = empty_classes(state.class_priors)
-    return [n for n in state.class_priors.argsort(descending=True).tolist() if not empty[n]]
-
-
 def _by_class(
     moving: SearchState, fixed: SearchState, mask: Volume, frame: Frame
 ) -> dict[int, Agreement]:
     """How far each class of one start agrees with the nearest of another."""
     finest = frame.field / min(moving.rings, fixed.rings)
     found = {}
-    for wanted in _held(fixed):
+    for wanted in held_classes(fixed.class_priors):
         target = fixed.maps[wanted].cpu()
         tries = (
             agreement(moving.maps[n].cpu(), target, mask, frame.pixel_size, finest=finest)
-            for n in _held(moving)
+            for n in held_classes(moving.class_priors)
         )
         found[wanted] = min(tries, key=lambda one: one.resolution)
     return found
@@ -143,7 +137,7 @@ def gather_evidence(
         return [n for n, found in by_class[number, best].items() if found <= limit]
 
     own = float("inf")  # a single start is not judged by it
-    first = states[best].maps[_held(states[best])[0]].cpu()
+    first = states[best].maps[held_classes(states[best].class_priors)[0]].cpu()
     if len(states) > 1:
         finest = frame.field / states[best].rings
         own = agreement_with_mirror(first, mask, frame.pixel_size, finest)

@@ -25,7 +25,7 @@ from vitreous.schedules.abinit.context import RunContext, iteration_seed
 from vitreous.schedules.abinit.schedule import joint_steps, split_steps
 from vitreous.validate.decoys import roundness
 
-STARVED = 0.3
+_STARVED = 0.3
 """Part of an even share of the particles below which a class has collapsed."""
 
 _BALL, _FEW = 0.95, 0.6
@@ -88,10 +88,10 @@ def _shares(adaptive: AdaptiveSearch) -> Float[Tensor, " k"]:
     return counts / counts.sum().clamp(min=1)
 
 
-def _fed(shares: Float[Tensor, " k"]) -> tuple[list[int], list[int]]:
+def fed_and_starved(shares: Float[Tensor, " k"]) -> tuple[list[int], list[int]]:
     """Classes with particles and without, the most populated first."""
     order = shares.argsort(descending=True).tolist()
-    starved = [n for n in order if shares[n] * len(order) < STARVED]
+    starved = [n for n in order if shares[n] * len(order) < _STARVED]
     return [n for n in order if n not in starved], starved
 
 
@@ -103,7 +103,7 @@ def _free(
     A ball of few particles has gathered images without features.  Duplicates agree at a high FSC to
     nearly the resolution reached: conformations do not.
     """
-    fed, starved = _fed(shares)
+    fed, starved = fed_and_starved(shares)
     few = [n for n in fed if shares[n] * len(shares) < _FEW]
     balls = [n for n in few if roundness(state.maps[n].cpu()) > _BALL]
     own = [n for n in fed if n not in balls]
@@ -260,7 +260,7 @@ def like_groups(context: RunContext, state: SearchState) -> list[list[int]]:
 
     A class that starved is put with the largest.
     """
-    fed, starved = _fed(state.class_priors)
+    fed, starved = fed_and_starved(state.class_priors)
     like = alike(context.frame, state, fed, _ALIKE * context.config.ends_at, _BARELY)
     groups = {n: [n] for n in fed if n not in like}
     for number, first in (like | dict.fromkeys(starved, fed[0])).items():
