@@ -34,14 +34,14 @@ REACH = 1.7
 _FIRST_STEP, _FIRST_SHIFT = 3.75, 1.0
 """Steps of the first level: degrees, and working pixels."""
 
-_SHARP = 0.6
+SHARP = 0.6
 """Mean posterior of the best place above which a lattice is too coarse for the poses."""
 
 _RISE = 0.02
-"""Relative rise of what folds agree on below which passes at a level, or levels, are enough."""
+"""Relative rise of what the folds agree on below which passes are enough."""
 
 _LEVELS = 4
-"""Most times that the steps are halved."""
+"""Most steps, each half of the one before."""
 
 _ALL = 0.95
 """Share of the frame's shells that hold signal above which finer poses can show no more."""
@@ -204,7 +204,9 @@ def polish(
     passes: int,
     on_event: OnEvent,
 ) -> Polished:
-    """Passes over all folds, as long as the folds then agree on more; the steps halved as they do.
+    """Passes over all folds, as long as the folds then agree on more.
+
+    The steps are halved as soon as the best place holds most of the posterior.
 
     Parameters
     ----------
@@ -221,33 +223,33 @@ def polish(
     State whose maps are those of all folds.
     """
     parts, state = unsearched(folds), replace(state, fsc_filter=None)
-    step, shift_step, before = _FIRST_STEP, _FIRST_SHIFT, 0.0
-    for level in range(_LEVELS):
-        around, begun = refinement.around(step, shift_step), before
-        for number in range(passes):
-            state, parts = polish_pass(refinement, state, parts, around, shells)
-            assert state.best is not None and state.fsc_filter is not None
-            extent = state.fsc_filter.extent
-            sharpness = float(state.best.probability.mean())
-            on_event(
-                {
-                    "event": "polish",
-                    "stage": "poses polished",
-                    "iteration": level * passes + number + 1,
-                    "at_most": _LEVELS * passes,
-                    "angular_sampling": step,
-                    "log_likelihood": float(state.best.log_evidence.mean()),
-                    "posterior_of_best": sharpness,
-                    "shells_of_signal": extent,
-                }
-            )
-            before, rise = extent, extent - before
-            if rise < _RISE * extent or extent > _ALL * refinement.frame.polar.rings:
-                break
-        known = before > _ALL * refinement.frame.polar.rings
-        if known or sharpness < _SHARP or before - begun < _RISE * before:
+    step, shift_step, level, at_step, before = _FIRST_STEP, _FIRST_SHIFT, 1, 0, 0.0
+    around, rings = refinement.around(step, shift_step), refinement.frame.polar.rings
+    for number in range(_LEVELS * passes):
+        state, parts = polish_pass(refinement, state, parts, around, shells)
+        assert state.best is not None and state.fsc_filter is not None
+        extent, at_step = state.fsc_filter.extent, at_step + 1
+        sharpness = float(state.best.probability.mean())
+        on_event(
+            {
+                "event": "polish",
+                "stage": "poses polished",
+                "iteration": number + 1,
+                "at_most": _LEVELS * passes,
+                "angular_sampling": step,
+                "log_likelihood": float(state.best.log_evidence.mean()),
+                "posterior_of_best": sharpness,
+                "shells_of_signal": extent,
+            }
+        )
+        before, rise = extent, extent - before
+        if rise < _RISE * extent or extent > _ALL * rings:
             break
-        step, shift_step = step / 2, shift_step / 2
+        if sharpness > SHARP and level < _LEVELS:
+            step, shift_step, level, at_step = step / 2, shift_step / 2, level + 1, 0
+            around = refinement.around(step, shift_step)
+        elif at_step == passes:
+            break
     total = parts.without()
     assert total is not None
     return _fold_step(refinement, around).mapped(state, total, shells)

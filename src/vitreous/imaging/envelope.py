@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy import ndimage
-from scipy.stats import median_abs_deviation
 from torch import Tensor
 
 from vitreous.imaging.filters import low_pass
@@ -25,6 +24,9 @@ _CLEAR = 4.0
 
 _SPECK = 0.01
 """Volume over the largest part's below which a separate part is left out."""
+
+_OF_NORMAL = 1.4826
+"""Standard deviation of a normal distribution over its median distance from the median."""
 
 _BINS = 512
 """Bins of the histogram that the threshold is found on."""
@@ -179,6 +181,7 @@ def mask_of_one(
     """
 
     def of_solvent(values: Float[Tensor, " p"], _: float) -> float:
-        return float(median_abs_deviation(values.numpy(), scale="normal"))
+        from_median = np.abs(values.numpy() - np.median(values.numpy()))
+        return _OF_NORMAL * float(np.median(from_median))
 
     return _envelope(volume, pixel_size, of_solvent, extend, edge)

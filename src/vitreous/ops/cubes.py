@@ -66,10 +66,10 @@ def read(cube: FourierCube, points: Float[Tensor, "p 3"]) -> Complex[Tensor, "k 
     if not compiled_for(points):
         return read_cube(cube, points)
     out = torch.empty(len(cube.data), len(points), dtype=torch.complex64)
-    data, places, values = _flat(cube.data.contiguous()), points.contiguous().numpy(), out.numpy()
+    data, places, values = _flat(cube.data.contiguous()), _array(points.T), out.numpy()
 
     def work(part: slice) -> None:
-        read_points(data, cube.side, places[part], cube.padding, values[:, part])
+        read_points(data, cube.side, places[:, part], cube.padding, values[:, part])
 
     if len(points) < _FEW:
         work(slice(None))
@@ -87,7 +87,7 @@ def read_planes(
         return read_cube(cube, points.reshape(-1, 3)).view(-1, *points.shape[:2])
     out = torch.empty(len(cube.data), len(matrices), len(plane), dtype=torch.complex64)
     data, turns = _flat(cube.data.contiguous()), matrices.to(plane).contiguous().numpy()
-    samples, values = plane.contiguous().numpy(), out.numpy()
+    samples, values = _array(pad(plane, [0, 1]).T), out.numpy()
 
     def work(part: slice) -> None:
         read_slices(data, cube.side, samples, turns[part], cube.padding, values[:, part])
@@ -123,7 +123,7 @@ def insert(
         insert_eagerly(data, weight, frequencies, planes, samples, shares)
         return
     flat = 3 - frequencies.shape[1]
-    solid = pad(frequencies, [0, flat]), pad(planes, [0, 0, 0, flat])
+    solid = pad(frequencies, [0, flat]).T, pad(planes, [0, 0, 0, flat])
     fill = partial(
         insert_slices, _flat(data), _flat(weight), data.shape[1],
         *(_array(part) for part in (*solid, samples, shares)),

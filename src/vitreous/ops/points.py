@@ -21,21 +21,78 @@ from vitreous.ops.jit import kernel
 
 _ONE = np.uint64(1)
 
+_BLOCK = 512
+"""Samples whose places are found at once: these loops are the processor's vectors."""
+
 _THICK = 4
 """Sections in a row that one core fills: most points then concern one core alone."""
 
 
-@njit(fastmath=FAST, error_model="numpy", inline="always")
-def _between(place: Any, count: int) -> Any:
-    """The voxel below a place on an axis, and how far the place lies above it."""
-    low: Any = min(max(np.int32(place), 0), count - 2)
-    return low, min(max(place - np.float32(low), np.float32(0)), np.float32(1))
+@njit(fastmath=FAST, error_model="numpy")
+def _locate(frequencies: Any, axes: Any, side: int, first: int, size: int, at: Any) -> None:
+    """Places of ``size`` of a slice's samples, from the ``first`` on, in voxels.
+
+    Parameters
+    ----------
+    frequencies : float32 array (3, samples)
+        Of the image.
+    axes : float32 array (3, 3)
+        Where the image's axes lie in the cube, in voxels for a step of ``frequencies``.
+    at : float32 array (4, samples or more)
+        Filled with x from 0 on, y, z, and the sign of the imaginary part.
+    """
+    one, middle = np.float32(1), np.float32(side // 2)
+    for p in range(size):
+        a, b, c = frequencies[0, first + p], frequencies[1, first + p], frequencies[2, first + p]
+        x = axes[0, 0] * a + axes[1, 0] * b + axes[2, 0] * c
+        sign = np.copysign(one, x)
+        at[0, p] = abs(x)
+        at[1, p] = sign * (axes[0, 1] * a + axes[1, 1] * b + axes[2, 1] * c) + middle
+        at[2, p] = sign * (axes[0, 2] * a + axes[1, 2] * b + axes[2, 2] * c) + middle
+        at[3, p] = sign
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _split(at: Any, side: int, size: int, low: Any) -> None:
+    """Split places into the voxel below, the nearest that the cube holds, and the rest.
+
+    Parameters
+    ----------
+    at : float32 array (4, samples or more)
+        As :func:`_locate` fills it; x, y and z become the distances from ``low``.
+    low : int32 array (3, samples or more)
+        Filled with x, y and z of the voxels.
+    """
+    zero, across, along = np.float32(0), np.float32(side // 2 - 1), np.float32(side - 2)
+    for p in range(size):
+        x = min(max(np.floor(at[0, p]), zero), across)
+        y = min(max(np.floor(at[1, p]), zero), along)
+        z = min(max(np.floor(at[2, p]), zero), along)
+        low[0, p], low[1, p], low[2, p] = np.int32(x), np.int32(y), np.int32(z)
+        at[0, p] -= x
+        at[1, p] -= y
+        at[2, p] -= z
 
 
 @njit(fastmath=FAST, error_model="numpy", inline="always")
-def _first(k: Any, j: Any, i: Any, side: int, half: int) -> Any:
-    """Flat index of a voxel."""
-    return np.uint64((k * side + j) * half + i)
+def _index(low: Any, p: int, side: Any, half: Any) -> Any:
+    """Flat index of the voxel below a place."""
+    return (np.uint64(low[2, p]) * side + np.uint64(low[1, p])) * half + np.uint64(low[0, p])
+
+
+@njit(fastmath=FAST, error_model="numpy", inline="always")
+def _inside(at: Any, p: int) -> Any:
+    """Whether the cube holds all voxels round a place."""
+    one = np.float32(1)
+    return (
+        (at[0, p] < one) & (at[1, p] >= 0) & (at[1, p] < one) & (at[2, p] >= 0) & (at[2, p] < one)
+    )
+
+
+@njit(fastmath=FAST, error_model="numpy", inline="always")
+def _within(rest: Any) -> Any:
+    """A distance from a voxel, no farther than the next one."""
+    return min(max(rest, np.float32(0)), np.float32(1))
 
 
 @njit(fastmath=FAST, error_model="numpy", inline="always")
@@ -57,27 +114,38 @@ def _read(cube: Any, q: Any, row: Any, sheet: Any, u: Any, v: Any, w: Any) -> An
 
 @njit(fastmath=FAST, error_model="numpy", inline="always")
 def _add(
-    data: Any, weight: Any, corner: Any, row: Any, sheet: Any, u: Any, v: Any, w: Any,
-    real: Any, imaginary: Any, share: Any, first: int, last: int,
+    data: Any, weight: Any, q: Any, row: Any, u: Any, v: Any, w: Any,
+    real: Any, imaginary: Any, share: Any,
 ) -> None:  # fmt: skip
-    """Add a sample and its share of the weight to the eight voxels from ``corner`` on.
-
-    ``first`` and ``last`` leave out the four of the lower section or of the upper one.
-    """
+    """Add ``w`` times a sample and its share of the weight to four voxels of a section."""
     one = np.float32(1)
-    for up in range(first, last):
-        for back in range(2):
-            line = (v if back else one - v) * (w if up else one - w)
-            near, far = line * (one - u), line * u
-            q = corner + np.uint64(up) * sheet + np.uint64(back) * row
-            weight[q] += share * near
-            weight[q + _ONE] += share * far
-            q = q + q
-            data[q] += real * near
-            data[q + _ONE] += imaginary * near
-            q = q + _ONE + _ONE
-            data[q] += real * far
-            data[q + _ONE] += imaginary * far
+    for back in range(2):
+        line = (v if back else one - v) * w
+        near, far = line * (one - u), line * u
+        weight[q] += share * near
+        weight[q + _ONE] += share * far
+        r = q + q
+        data[r] += real * near
+        data[r + _ONE] += imaginary * near
+        r = r + _ONE + _ONE
+        data[r] += real * far
+        data[r + _ONE] += imaginary * far
+        q = q + row
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _read_block(cube: Any, side: int, at: Any, low: Any, size: int, out: Any, first: int) -> None:
+    """Interpolate at ``size`` places into ``out`` (maps, samples), from the ``first`` sample on."""
+    half = np.uint64(side // 2 + 1)
+    row, sheet = np.uint64(2) * half, np.uint64(2 * side) * half
+    _split(at, side, size, low)
+    for m in range(out.shape[0]):
+        begin = np.uint64(m) * np.uint64(side) * sheet
+        for p in range(size):
+            q = begin + _index(low, p, np.uint64(side), half) * np.uint64(2)
+            u, v, w = _within(at[0, p]), _within(at[1, p]), _within(at[2, p])
+            real, imaginary = _read(cube, q, row, sheet, u, v, w)
+            out[m, first + p] = complex(real, at[3, p] * imaginary)
 
 
 @kernel(fastmath=FAST, error_model="numpy")
@@ -89,25 +157,18 @@ def read_points(cube: Any, side: int, points: Any, padding: int, out: Any) -> No
     cube : float32 array (maps * side * side * half * 2,)
         Real and imaginary parts.
     side : int
-    points : float32 array (points, 3)
-        (x, y, z) in steps of 1 / box.
+    points : float32 array (3, points)
+        x, y and z in steps of 1 / box.
     padding : int
         Voxels a step.
     out : complex64 array (maps, points)
     """
-    half, middle, pad = side // 2 + 1, np.float32(side // 2), np.float32(padding)
-    row, sheet = np.uint64(2 * half), np.uint64(2 * side * half)
-    for p in range(points.shape[0]):
-        turn = np.copysign(pad, points[p, 0])
-        sign = np.copysign(np.float32(1), turn)
-        i, u = _between(points[p, 0] * turn, half)
-        j, v = _between(points[p, 1] * turn + middle, side)
-        k, w = _between(points[p, 2] * turn + middle, side)
-        q = _first(k, j, i, side, half) * np.uint64(2)
-        for m in range(out.shape[0]):
-            real, imaginary = _read(cube, q, row, sheet, u, v, w)
-            out[m, p] = complex(real, sign * imaginary)
-            q += np.uint64(side) * sheet
+    count, axes = points.shape[1], np.eye(3, dtype=np.float32) * np.float32(padding)
+    at, low = np.empty((4, _BLOCK), np.float32), np.empty((3, _BLOCK), np.int32)
+    for first in range(0, count, _BLOCK):
+        size = min(_BLOCK, count - first)
+        _locate(points, axes, side, first, size, at)
+        _read_block(cube, side, at, low, size, out, first)
 
 
 @kernel(fastmath=FAST, error_model="numpy")
@@ -116,28 +177,20 @@ def read_slices(cube: Any, side: int, plane: Any, matrices: Any, padding: int, o
 
     Parameters
     ----------
-    plane : float32 array (samples, 2)
-        (x, y) in steps of 1 / box.
+    plane : float32 array (3, samples)
+        x, y and z (0) in steps of 1 / box.
     matrices : float32 array (slices, 3, 3)
         Volume to image frame.
     out : complex64 array (maps, slices, samples)
     """
-    half, middle = side // 2 + 1, np.float32(side // 2)
-    row, sheet = np.uint64(2 * half), np.uint64(2 * side * half)
+    count = plane.shape[1]
+    at, low = np.empty((4, _BLOCK), np.float32), np.empty((3, _BLOCK), np.int32)
     for s in range(matrices.shape[0]):
-        turn = matrices[s] * np.float32(padding)
-        for p in range(plane.shape[0]):
-            a, b = plane[p, 0], plane[p, 1]
-            x = turn[0, 0] * a + turn[1, 0] * b
-            sign = np.copysign(np.float32(1), x)
-            i, u = _between(abs(x), half)
-            j, v = _between(sign * (turn[0, 1] * a + turn[1, 1] * b) + middle, side)
-            k, w = _between(sign * (turn[0, 2] * a + turn[1, 2] * b) + middle, side)
-            q = _first(k, j, i, side, half) * np.uint64(2)
-            for m in range(out.shape[0]):
-                real, imaginary = _read(cube, q, row, sheet, u, v, w)
-                out[m, s, p] = complex(real, sign * imaginary)
-                q += np.uint64(side) * sheet
+        axes = matrices[s] * np.float32(padding)
+        for first in range(0, count, _BLOCK):
+            size = min(_BLOCK, count - first)
+            _locate(plane, axes, side, first, size, at)
+            _read_block(cube, side, at, low, size, out[:, s], first)
 
 
 @kernel(fastmath=FAST, error_model="numpy")
@@ -165,7 +218,7 @@ def insert_slices(
     weight : float32 array (maps * side * side * half,)
         Added to in place, as ``data``.
     side : int
-    frequencies : float32 array (points, 3)
+    frequencies : float32 array (3, points)
         Of the images; z is 0 on a flat slice.
     planes : float32 array (slices, 3, 3)
         Where the images' axes lie in the cube, in voxels for a step of ``frequencies``.
@@ -174,30 +227,26 @@ def insert_slices(
         What is added to ``weight``.
     core, cores : int
     """
-    half, middle = side // 2 + 1, np.float32(side // 2)
-    row, sheet = np.uint64(half), np.uint64(side * half)
+    half, count, one = np.uint64(side // 2 + 1), frequencies.shape[1], np.float32(1)
+    sheet, chosen = np.uint64(side) * half, np.empty(_BLOCK, np.int32)
     mine = np.arange(side) // _THICK % cores == core
+    at, low = np.empty((4, _BLOCK), np.float32), np.empty((3, _BLOCK), np.int32)
     for s in range(planes.shape[0]):
-        turn = planes[s]
-        for p in range(frequencies.shape[0]):
-            a, b, c = frequencies[p, 0], frequencies[p, 1], frequencies[p, 2]
-            x = turn[0, 0] * a + turn[1, 0] * b + turn[2, 0] * c
-            sign, x = np.copysign(np.float32(1), x), abs(x)
-            z = sign * (turn[0, 2] * a + turn[1, 2] * b + turn[2, 2] * c) + middle
-            k = np.int32(z)
-            if z < 0 or k + 1 >= side or not (mine[k] or mine[k + 1]):
-                continue
-            y = sign * (turn[0, 1] * a + turn[1, 1] * b + turn[2, 1] * c) + middle
-            i, j = np.int32(x), np.int32(y)
-            if y < 0 or i + 1 >= half or j + 1 >= side:
-                continue
-            first, last = 0 if mine[k] else 1, 2 if mine[k + 1] else 1
-            u, v, w = x - np.float32(i), y - np.float32(j), z - np.float32(k)
-            q = _first(k, j, i, side, half)
-            for m in range(samples.shape[0]):
-                value, share = samples[m, s, p], shares[m, s, p]
-                imaginary = sign * value.imag
-                _add(
-                    data, weight, q, row, sheet, u, v, w, value.real, imaginary, share, first, last
-                )
-                q += np.uint64(side) * sheet
+        for begin in range(0, count, _BLOCK):
+            size = min(_BLOCK, count - begin)
+            _locate(frequencies, planes[s], side, begin, size, at)
+            _split(at, side, size, low)
+            for up in range(2):
+                found = 0
+                for p in range(size):
+                    chosen[found] = p
+                    found += _inside(at, p) & mine[low[2, p] + up]
+                for number in range(found):
+                    p = chosen[number]
+                    u, v, w = at[0, p], at[1, p], at[2, p] if up else one - at[2, p]
+                    q = _index(low, p, np.uint64(side), half) + np.uint64(up) * sheet
+                    for m in range(samples.shape[0]):
+                        value, share = samples[m, s, begin + p], shares[m, s, begin + p]
+                        real, imaginary = value.real, at[3, p] * value.imag
+                        _add(data, weight, q, half, u, v, w, real, imaginary, share)
+                        q += np.uint64(side) * sheet

@@ -233,7 +233,8 @@ def local_expectation(
     weighed = torch.view_as_real((images * ctf)[:, None] * phases).flatten(2) * twice
     contrast = (ctf**2).repeat_interleave(2, dim=1) * twice
     cross = parts @ weighed.transpose(1, 2)
-    norm = parts.square() @ contrast[:, :, None]
+    squared = parts.square()
+    norm = squared @ contrast[:, :, None]
     score = cross - norm / 2 + log_prior.T[:, :, None, None]
     if place_prior is not None:
         score = score + place_prior.log(turned, around.shifts)
@@ -245,15 +246,16 @@ def local_expectation(
         return best, None
     orientation_posterior = posterior.sum(dim=3)
     kept = (orientation_posterior > _NEGLIGIBLE).any(dim=0)
-    data = (posterior @ weighed)[:, kept]
-    weight = orientation_posterior[:, kept][..., None] * contrast[torch.nonzero(kept)[:, 0]]
-    part = parts[:, kept]
-    fit = (part * (weight * part - 2 * data)).sum(dim=(0, 1)) / twice
+    expected = (orientation_posterior[:, :, None] @ squared)[:, :, 0] * contrast
+    product = (posterior.transpose(2, 3) @ parts) * weighed
+    fit = (expected.sum(dim=(0, 1)) - 2 * product.sum(dim=(0, 1, 2))) / twice
     residual = images.abs().square().sum(dim=0) + fit.view(-1, 2).sum(dim=1)
+    weight = contrast[:, ::2][torch.nonzero(kept)[:, 0]] * orientation_posterior[:, kept][..., None]
+    data = (posterior @ weighed)[:, kept]
     data = torch.view_as_complex(data.unflatten(2, (-1, 2)))
     if around.fulcrum is not None:
         data = data * back[kept].conj()
-    return best, SliceSums(turned[kept], data, weight[..., ::2], residual)
+    return best, SliceSums(turned[kept], data, weight, residual)
 
 
 def _best(

@@ -19,7 +19,7 @@ from vitreous.engine.junk import empty_classes, noise_probability
 from vitreous.engine.local_pass import PoseMatrices
 from vitreous.engine.pass_ import power_beyond_noise
 from vitreous.engine.planes import PlaneImages, load_planes
-from vitreous.engine.pose_refinement import Polished, RefinementContext, polish, sure_class
+from vitreous.engine.pose_refinement import SHARP, Polished, RefinementContext, polish, sure_class
 from vitreous.engine.searches.posterior import PoseEstimates, joined
 from vitreous.engine.state import SearchState
 from vitreous.math.fourier import resample_map
@@ -268,7 +268,10 @@ def _level(
     keep: Bool[Tensor, " n"],
     on_event: OnEvent,
 ) -> tuple[SearchState, PoseEstimates]:
-    """Passes on the fine grid until the evidence hardly rises; only some images are kept."""
+    """Passes on the fine grid until it is too coarse for the poses, or the evidence hardly rises.
+
+    Only some images are kept.
+    """
     rings, most = context.frame.polar.rings, context.config.polish_passes
     folds, mapped = (
         in_folds(adaptive, context.image_numbers, keep),
@@ -280,11 +283,11 @@ def _level(
         step = FoldStep(search, mapped, context.images.mask_share)
         state, folds, found = folds_pass(state, folds, step, rings)
         index, best = torch.cat(folds.index), joined(found)
-        evidence = float(best.log_evidence.mean())
+        evidence, sharpness = float(best.log_evidence.mean()), float(best.probability.mean())
         on_event({"event": "final_pass", "stage": "last passes", "iteration": number + 2,
                   "at_most": most + 1, "angular_sampling": adaptive.step,
-                  "log_likelihood": evidence})  # fmt: skip
-        if evidence - before < _LEVEL * abs(evidence):
+                  "log_likelihood": evidence, "posterior_of_best": sharpness})  # fmt: skip
+        if sharpness > SHARP or evidence - before < _LEVEL * abs(evidence):
             break
         before, narrowed = evidence, adaptive.narrowed(index, best)
     total = folds.without()

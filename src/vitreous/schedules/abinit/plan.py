@@ -15,7 +15,7 @@ _PRODUCTS, _FIXED = 14, 9e6
 """Work for each orientation of an image that does not depend on the rings, and of an iteration that
 depends on neither: fitted to iterations of 100 to 1,000 images and 5 to 20 rings."""
 
-_LAST, _POLISHED = 1.1e6, 2.9e6
+_LAST, _POLISHED = 0.6e6, 1.8e6
 """Work a particle of the last passes (for each class) and of polishing, as measured."""
 
 

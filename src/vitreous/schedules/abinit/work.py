@@ -32,7 +32,7 @@ from vitreous.schedules.abinit.schedule import (
     starts_of,
 )
 
-_NEAR, _FINE_PASSES = 0.25, 3
+_NEAR, _FINE_PASSES = 0.25, 2
 """Share of the fine grid that is tried near the best places, and passes made on it."""
 
 _POLISHED, _SIGNAL = 3, 0.7

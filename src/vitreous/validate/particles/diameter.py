@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import nnls
-from scipy.special import j0
-from scipy.stats import ncx2
+from scipy.special import chndtr, j0
 
 from vitreous.validate.particles.spectra import ImageSpectra, RadialSpectrum, radial_spectrum
 
@@ -67,7 +66,7 @@ class _Explained:
         """Diameter that holds most of the density."""
         reach = np.linspace(0, self.radii[-1] + 4 * self.blur, 256)
         # Squared distance from the centre of a point blurred off a shell: noncentral chi-square.
-        inside = ncx2.cdf((reach[:, None] / self.blur) ** 2, 3, (self.radii / self.blur) ** 2)
+        inside = chndtr((reach[:, None] / self.blur) ** 2, 3, (self.radii / self.blur) ** 2)
         held = inside @ self.weights / self.weights.sum()
         return 2 * float(np.interp(_HELD, held, reach))
 
