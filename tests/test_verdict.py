@@ -6,7 +6,7 @@ import math
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -23,8 +23,9 @@ from vitreous.imaging.masks import soft_sphere
 from vitreous.jobs.abinit.next_step import Ending, next_step, with_next_step
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
+from vitreous.schedules.abinit.classify import Classified
 from vitreous.schedules.abinit.evidence import AtLast, Evidence, Sorted, Stopped
-from vitreous.schedules.abinit.gather import _agreement
+from vitreous.schedules.abinit.gather import _agreement, _sorted_alike
 from vitreous.schedules.abinit.verdict import Doubt, judge
 from vitreous.validate.labels import adjusted_rand_index, contingency, matched
 from vitreous.validate.reproducibility import (
@@ -44,6 +45,7 @@ def evidence(
     own_mirror: float = 60.0,
     contrast: float = 50.0,
     sorted_alike: float | None = None,
+    certain: float = 1.0,
     by_class: dict[int, float] | None = None,
 ) -> Evidence:
     """The likeliest of the starts, and how far each of the others agrees with it."""
@@ -51,7 +53,7 @@ def evidence(
     pairwise: list[list[Agreement | None]] = [[None] * count for _ in range(count)]
     for number, resolution in enumerate(resolutions, 1):
         pairwise[0][number] = pairwise[number][0] = Agreement(resolution, False)
-    alike = None if sorted_alike is None else Sorted(sorted_alike, sorted_alike)
+    alike = None if sorted_alike is None else Sorted(sorted_alike, sorted_alike, certain)
     return Evidence(
         starts=list(range(1, count + 1)),
         best=0,
@@ -80,6 +82,7 @@ def evidence(
         (evidence([16.0, 17.0], contrast=1.0), "failed"),
         (evidence([16.0], sorted_alike=0.97), "solved"),
         (evidence([16.0], sorted_alike=0.9), "ambiguous"),
+        (evidence([16.0], sorted_alike=0.97, certain=0.4), "ambiguous"),
     ],
 )
 def test_which_evidence_leads_to_which_word(found: Evidence, word: str) -> None:
@@ -143,6 +146,21 @@ def test_starts_agree_where_classes_of_most_particles_do() -> None:
     assert _agreement(found, shares).resolution == 17.0
     assert _agreement(found, torch.tensor([0.3, 0.25, 0.2, 0.25])).resolution == 60.0
     assert _agreement({0: found[1]}, torch.ones(1)).resolution == 60.0
+
+
+def test_starts_are_not_held_to_classes_that_nobody_is_sure_of() -> None:
+    classes = torch.arange(100) % 2
+    labels, renamed = classes.clone(), 1 - classes
+    renamed[:20] = 0  # ten of these then lie in another class
+    labels[90:] = -1
+    state: Any = None
+    sure = torch.arange(100) >= 20
+    one, best = (Classified(state, found, sure, {}) for found in (renamed, labels))
+    found = _sorted_alike(one, best, 2, [0, 1])
+    assert found.share == 1.0
+    assert found.certain == pytest.approx(70 / 90)
+    nobody = replace(best, certain=torch.zeros(100, dtype=torch.bool))
+    assert _sorted_alike(one, nobody, 2, [0, 1]).share == pytest.approx(80 / 90)
 
 
 def test_a_collapsed_search_says_so_instead_of_that_its_starts_agree() -> None:

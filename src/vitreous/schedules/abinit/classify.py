@@ -39,6 +39,9 @@ _TAU2_FUDGE = 1.0
 """Factor on the maps' power as prior: less than in the search, since noise common to a class's
 particles passes for a difference between classes."""
 
+_CERTAIN = 0.9
+"""Posterior of a particle's likeliest class from which it is a witness of how starts sort."""
+
 _FEWEST = 100
 """Particles that classes can be told apart by."""
 
@@ -53,12 +56,15 @@ class Classified:
         Whose duplicates hold nothing: what they show has their particles.
     labels : integer tensor (particles,)
         Likeliest class of each, from 0; -1 for junk.
+    certain : bool tensor (particles,)
+        Whether the likeliest class has nearly all of the posterior.
     alike : dict
         Duplicates, from 0, and the class that shows what each shows.
     """
 
     state: SearchState
     labels: Int[Tensor, " n"]
+    certain: Bool[Tensor, " n"]
     alike: dict[int, int]
 
 
@@ -69,21 +75,25 @@ def classify(context: RunContext, state: SearchState, on_event: OnEvent) -> Clas
     begun anew from one map and share its particles out by passes over all of these.
     """
     state, adaptive = split_classes(context, state, on_event)
-    labels = labels_of(adaptive)
+    labels, posterior = labels_of(adaptive), adaptive.best.map_probability.cpu().clone()
     for group in like_groups(context, state):
         member = torch.isin(labels, torch.tensor(group))
         if member.sum() < _FEWEST:
             continue
         sorting = _separated(context, adaptive, halves_of(context, state, group), member, on_event)
         labels[member] = torch.tensor(group)[sorting.by_map[member].argmax(dim=1)]
+        posterior[:, group] = posterior[:, group].sum(dim=1, keepdim=True) * sorting.by_map
         state = _with_group(state, group, sorting.state)
     alike = duplicates(context.frame, state, context.config.ends_at)
     class_priors = state.class_priors.clone()
     for number, other in alike.items():
         labels[labels == number] = other
+        posterior[:, other] += posterior[:, number]
+        posterior[:, number] = 0
         class_priors[other] += state.class_priors[number]
         class_priors[number] = 0
-    return Classified(replace(state, class_priors=class_priors), labels, alike)
+    certain = posterior.max(dim=1).values > _CERTAIN
+    return Classified(replace(state, class_priors=class_priors), labels, certain, alike)
 
 
 def _with_group(state: SearchState, group: list[int], part: SearchState) -> SearchState:

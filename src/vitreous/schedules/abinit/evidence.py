@@ -29,13 +29,16 @@ class Sorted:
     Attributes
     ----------
     share : float
-        Of the particles, in classes that match.
+        Of the particles whose class the likeliest start is certain of, those in matching classes.
     rand_index : float
-        Adjusted Rand index.
+        Adjusted Rand index of the same.
+    certain : float
+        Share of the particles whose class the likeliest start is certain of.
     """
 
     share: float
     rand_index: float
+    certain: float
 
 
 @dataclass(frozen=True)

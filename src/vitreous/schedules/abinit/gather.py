@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vitreous.engine.contrast import contrast_score
@@ -74,18 +74,18 @@ def _posed_alike(
     return posed_alike(poses(trial), poses(best), context.operators, limit)
 
 
-def _sorted_alike(
-    one: Int[Tensor, " n"], other: Int[Tensor, " n"], classes: int, shared: list[int]
-) -> Sorted:
-    """Of the particles that neither start takes for junk, in classes of the other that it shares.
+def _sorted_alike(one: Classified, best: Classified, classes: int, shared: list[int]) -> Sorted:
+    """Of the particles that the likeliest start is certain of, in classes that both have.
 
-    Without any of these, in all classes.
+    Two right starts put a particle into the same class no more often than its posterior says.
+    Images that either takes for junk are left out.
     """
-    both = (one >= 0) & (other >= 0)
-    among = both & torch.isin(other, torch.tensor(shared, dtype=other.dtype))
-    both = among if among.any() else both
-    table = contingency(one[both].numpy(), other[both].numpy(), classes)
-    return Sorted(matched(table)[1], adjusted_rand_index(table))
+    both = (one.labels >= 0) & (best.labels >= 0)
+    for further in (best.certain, torch.isin(best.labels, torch.tensor(shared, dtype=torch.long))):
+        both = both & further if (both & further).any() else both
+    table = contingency(one.labels[both].numpy(), best.labels[both].numpy(), classes)
+    certain = float(best.certain[best.labels >= 0].double().mean())
+    return Sorted(matched(table)[1], adjusted_rand_index(table), certain)
 
 
 def stopped_starts(context: RunContext, states: list[SearchState]) -> tuple[Stopped, ...]:
@@ -130,7 +130,6 @@ def gather_evidence(
         pairwise[less][more] = pairwise[more][less] = found
     noisy = noise_probability(trials[best].best.log_evidence.cpu()) > 0.5
     compared = ~noisy | noisy.all()
-    labels = [c.labels for c in classified]
     limit = agrees_to(context.config.ends_at)
 
     def shared(number: int) -> list[int]:
@@ -153,8 +152,8 @@ def gather_evidence(
         sorted_alike=[
             None
             if n == best
-            else _sorted_alike(one, labels[best], context.config.classes, shared(n))
-            for n, one in enumerate(labels)
+            else _sorted_alike(one, classified[best], context.config.classes, shared(n))
+            for n, one in enumerate(classified)
         ]
         or [None] * len(states),
         own_mirror=own,

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
-from vitreous.schedules.abinit.evidence import Evidence, Stopped
+from vitreous.schedules.abinit.evidence import Evidence, Sorted, Stopped
 from vitreous.validate.verdict import Verdict, Word
 
 Doubt = Literal[
@@ -45,7 +45,10 @@ HANDED_AT_LAST = 1.25
 """The same of the maps after the last passes, which may be finer than the search's."""
 
 _SORTED = 0.95
-"""Share of the particles that starts must put into the same classes."""
+"""Share of the particles sure of their class that starts must put into the same one."""
+
+_CERTAIN = 0.5
+"""Share of the particles that must be sure of their class."""
 
 _POSED = 0.5
 """Share of the particles that starts must give the same pose."""
@@ -182,19 +185,27 @@ def _judged_by_partners(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
             "few starts agree",
             (f"Only {agreeing}; the others found something else."),
         )
-    alike = [s.share for n in evidence.partners if (s := evidence.sorted_alike[n]) is not None]
-    if alike and min(alike) < _SORTED:
-        return (
-            "ambiguous",
-            "classes differ",
-            (f"{agreeing}, but put only {min(alike):.0%} of the particles into the same classes."),
-        )
+    alike = [s for n in evidence.partners if (s := evidence.sorted_alike[n]) is not None]
+    if alike and (why := _sorting_words(min(alike, key=lambda one: one.share))):
+        return "ambiguous", "classes differ", f"{agreeing}, but {why}."
     doubt, why = _of_last_maps(evidence) if evidence.at_last else _of_search(evidence)
     if doubt is not None:
         word: Word = "failed" if doubt == "starts disagree" else "ambiguous"
         return word, doubt, f"{agreeing}, but {why}."
     less = "; the others are less likely" if evidence.agreeing < starts else ""
     return "solved", None, f"{agreeing}{less}{why}."
+
+
+def _sorting_words(alike: Sorted) -> str:
+    """What is to be said against the classes; nothing if starts sort the particles alike."""
+    if alike.certain < _CERTAIN:
+        return f"only {alike.certain:.0%} of the particles are sure of their class"
+    if alike.share < _SORTED:
+        return (
+            f"put only {alike.share:.0%} of the particles that are sure of their class into the "
+            "same one"
+        )
+    return ""
 
 
 def _of_search(evidence: Evidence) -> tuple[Doubt | None, str]:
