@@ -15,7 +15,9 @@ def not_made(rows: np.ndarray) -> Tensor:
 
 def cached(samples: Tensor) -> TransformCache:
     """All rows in memory."""
-    kept = TransformCache(len(samples), samples.shape[1:], not_made, Room(), torch.device("cpu"))
+    kept = TransformCache(
+        range(len(samples)), samples.shape[1:], not_made, Room(), torch.device("cpu")
+    )
     kept.put(np.arange(len(samples)), samples.to(torch.complex64))
     return kept
 

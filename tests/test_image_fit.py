@@ -13,6 +13,7 @@ from vitreous.engine.assignments import ParticleAssignments
 from vitreous.engine.image_fit import ImageFit, image_fit, unlike_others
 from vitreous.engine.local_pass import PoseMatrices
 from vitreous.engine.planes import PlaneImages, half_plane
+from vitreous.engine.shards import Shards
 from vitreous.imaging.project import map_to_cube, shift_phase
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix
@@ -86,7 +87,9 @@ def posed_images() -> tuple[torch.Tensor, PlaneImages, PoseMatrices, torch.Tenso
     samples = (scale[:, None] * clean + blob + noise * (variance / 2) ** 0.5).to(torch.complex64)
     samples = samples * shift_phase(plane.points, -posed.origins, BOX)
     group, power = torch.zeros(count, dtype=torch.long), torch.zeros(count, SHELLS)
-    images = PlaneImages(cached(samples), NoCtf(), power, group, 1.0, None, plane)
+    images = PlaneImages(
+        cached(samples), NoCtf(), power, group, 1.0, None, Shards(len(group)), plane
+    )
     return volume, images, posed, torch.full((1, SHELLS), variance)
 
 

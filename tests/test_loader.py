@@ -50,7 +50,7 @@ def test_rows_are_those_that_were_put(tmp_path: Path, kept: int, scratch: bool) 
         return rows_of(rows)
 
     room = Room(8 * WIDTH * kept, tmp_path if scratch else None)
-    cache = TransformCache(ROWS, (WIDTH,), make, room, CPU)
+    cache = TransformCache(range(ROWS), (WIDTH,), make, room, CPU)
     for part in np.split(np.arange(ROWS), 4):
         cache.put(part, rows_of(part))
     for index in (torch.arange(ROWS), torch.tensor([39, 0, 16, 17, 5]), torch.tensor([3])):
@@ -64,7 +64,7 @@ def test_a_scratch_folder_that_is_not_there_or_too_small_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cache(folder: Path) -> TransformCache:
-        return TransformCache(ROWS, (WIDTH,), rows_of, Room(0, folder), CPU)
+        return TransformCache(range(ROWS), (WIDTH,), rows_of, Room(0, folder), CPU)
 
     with pytest.raises(OptionError, match="gone cannot be written to"):
         cache(tmp_path / "gone")

@@ -44,6 +44,10 @@ class OutputError(VitreousError):
     """Output cannot be written where it was asked for."""
 
 
+class RankLostError(VitreousError):
+    """Another process of the same job has ended before its time."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal asks the program to end.
 

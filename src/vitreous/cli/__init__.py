@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 
 from vitreous.cli import ctf, maps, particles, plan, search, volumes
 from vitreous.cli.app import BAD_INPUT, app, arrange_commands
 from vitreous.cli.failures import interruption_line, line_of, number_of
+from vitreous.errors import RankLostError
 from vitreous.interruption import end_at_once, raise_on_signals
 from vitreous.report.terminal import print_lines
+from vitreous.runs.ranks import SHORT_FORM, is_first_rank, speaks
 
 __all__ = [
     "app",
@@ -25,6 +28,11 @@ __all__ = [
 arrange_commands()
 
 
+def _told_elsewhere(error: Exception) -> bool:
+    """Whether the process that started the ranks tells which of them was lost."""
+    return isinstance(error, RankLostError) and SHORT_FORM in os.environ
+
+
 def main() -> None:
     """Run the command.
 
@@ -35,12 +43,14 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt as error:
-        with suppress(OSError):  # the terminal may be gone
-            print_lines(interruption_line(error, sys.argv[1:]), stderr=True)
+        if is_first_rank():
+            with suppress(OSError):  # the terminal may be gone
+                print_lines(interruption_line(error, sys.argv[1:]), stderr=True)
         end_at_once(number_of(error))
     except Exception as error:
         line = line_of(error)
         if line is None:
             raise
-        print_lines(f"error: {line}", stderr=True)
+        if not _told_elsewhere(error) and speaks():
+            print_lines(f"error: {line}", stderr=True)
         sys.exit(BAD_INPUT)

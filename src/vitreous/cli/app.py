@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cyclopts import App, Group
 
 from vitreous import __version__
-from vitreous.errors import Interrupted
+from vitreous.errors import Interrupted, OptionError
 from vitreous.report.terminal import Terminal, print_lines
+from vitreous.runs.ranks import count_of_ranks, is_first_rank, joined_ranks, own_folder
 
 if TYPE_CHECKING:
     from vitreous.runs.folder import OnEvent
@@ -64,6 +66,9 @@ def progress() -> Iterator[OnEvent]:
     """Send events to the progress display."""
     from vitreous.report.progress import ProgressDisplay
 
+    if not is_first_rank():
+        yield lambda _: None
+        return
     with ProgressDisplay() as display:
         yield display
 
@@ -74,10 +79,34 @@ def angstrom(value: float | None) -> str:
 
 
 def ran(run: Callable[[Options, OnEvent], Path], config: Options) -> tuple[Path, dict[str, Any]]:
-    """Folder of a job, once it has run, and what its result.json tells."""
-    with progress() as on_event:
-        job = run(config, on_event)
+    """Folder of a job, once it has run, and what its result.json tells.
+
+    A job that several ranks share ends here on all but the first, which tells what was found.
+    """
+    wanted = getattr(config, "ranks", 1)
+    if wanted != 1 and count_of_ranks() == 1:
+        from vitreous.cli.launch import launch
+
+        launch(wanted)
+    if count_of_ranks() == 1:
+        with progress() as on_event:
+            job = run(config, on_event)
+    else:
+        job = _on_ranks(run, config)
     return job, json.loads((job / "result.json").read_text())
+
+
+def _on_ranks(run: Callable[[Options, OnEvent], Path], config: Options) -> Path:
+    """Folder of a job that this rank went through with the others."""
+    if not hasattr(config, "ranks"):
+        raise OptionError(
+            "this command does not run on several ranks", hint="start it without torchrun"
+        )
+    with joined_ranks(), own_folder(config) as own, progress() as on_event:
+        job = run(own, on_event)
+    if not is_first_rank():
+        sys.exit(0)
+    return job
 
 
 def verdict_lines(found: Mapping[str, Any]) -> list[str]:

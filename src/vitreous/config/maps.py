@@ -11,6 +11,7 @@ from vitreous.config.shared import (
     DeviceOptions,
     JobOptions,
     OfParticles,
+    RankOptions,
     ThreadOptions,
 )
 
@@ -217,7 +218,7 @@ class CompareConfig(DeviceOptions, _MapAndTruth):
 
 
 @dataclass(frozen=True)
-class ReconstructConfig(CtfOptions, DeviceOptions, OfParticles):
+class ReconstructConfig(CtfOptions, RankOptions, DeviceOptions, OfParticles):
     """Map and half-maps of particles at the poses that they have.
 
     Attributes

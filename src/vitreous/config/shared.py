@@ -93,7 +93,21 @@ class CtfOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(DeviceOptions):
+class RankOptions:
+    """How many processes share a job.
+
+    Attributes
+    ----------
+    ranks : int
+        Processes that share the particles out among them, each with its share of the cores, or a
+        GPU of its own; torchrun starts them on several machines.
+    """
+
+    ranks: Annotated[int, _RUN] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(RankOptions, DeviceOptions):
     """Where a job is computed, and what from.
 
     Attributes

@@ -16,6 +16,7 @@ from torch import Tensor
 from vitreous.engine.local_pass import PoseMatrices, batches_of
 from vitreous.engine.pass_ import PADDING
 from vitreous.engine.planes import HalfPlane, PlaneImages
+from vitreous.engine.shards import gather
 from vitreous.imaging.project import map_to_cube, shift_phase
 from vitreous.ops.cubes import read_planes
 
@@ -81,16 +82,22 @@ def image_fit(
     """
     plane = images.plane.inner(noise.shape[1])
     cube = map_to_cube(maps, noise.shape[1] + 1, PADDING)
-    scale, misfit = torch.ones(len(number)), torch.ones(len(number))
-    for some in batches_of(images.group, _BATCH):
+    every, found = torch.arange(len(number)), ImageFit(*torch.ones(2, len(number)))
+    parts = (
+        member[part]
+        for _, member in images.shards.members(every)
+        for part in batches_of(images.group[member], _BATCH)
+    )
+    for some in parts:
         samples, ctf = images.at(some, plane)
         moved = samples * shift_phase(plane.points, posed.origins[some], maps.shape[-1])
         slices = read_planes(cube, plane.points, posed.matrices[some])
         expected = slices[number[some], torch.arange(len(some))] * ctf
         variance = plane.per_sample(noise[images.group[some[0]]]) * images.mask_share
-        scale[some] = _scale(moved, expected, variance).cpu()
-        misfit[some] = _misfit(moved - expected, variance, plane, coarse).cpu()
-    return ImageFit(scale, misfit)
+        found.scale[some] = _scale(moved, expected, variance).cpu()
+        found.misfit[some] = _misfit(moved - expected, variance, plane, coarse).cpu()
+    gather(images.shards, every, [found.scale, found.misfit])
+    return found
 
 
 def _scale(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -17,8 +18,10 @@ from vitreous.engine.searches.local import (
     SliceSums,
     joined_bests,
     local_expectation,
+    no_local_estimates,
 )
 from vitreous.engine.searches.prior import PlacePrior
+from vitreous.engine.shards import ShardSums, placed
 from vitreous.imaging.project import map_to_cube, shift_phase
 from vitreous.ops.threads import in_rounds, workers_on
 from vitreous.reconstruct.accumulator import (
@@ -90,6 +93,26 @@ class LocalResult:
     fit: Float[Tensor, "g 2"]
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """Sums of a pass over some particles, as :class:`LocalResult` has them."""
+
+    cubes: Accumulator
+    residual: Float[Tensor, "g shells"]
+
+    def add(self, other: _Sums) -> None:
+        self.cubes.add(other.cubes)
+        self.residual.add_(other.residual)
+
+    def tensors(self) -> list[Tensor]:
+        return [self.cubes.data, self.cubes.weight, self.residual]
+
+
+def _no_sums(maps: int, shells: int, groups: int, device: torch.device) -> _Sums:
+    cubes = empty_accumulator(maps, shells + 1, PADDING, device)
+    return _Sums(cubes, torch.zeros(groups, shells, device=device))
+
+
 def local_pass(
     maps: Float[Tensor, "k n n n"],
     images: PlaneImages,
@@ -131,10 +154,18 @@ def local_pass(
     cube = map_to_cube(maps, shells + 1, PADDING)
     log_prior = class_priors.clamp(min=1e-6).log()
     groups, present, around = images.group[index], posed.to(device), around.to(device)
-    held = None if prior is None else prior.to(device)
-    batches = batches_of(groups, max(1, _SAMPLES // (len(plane.points) * around.orientations)))
+    held, shards = None if prior is None else prior.to(device), images.shards
+    size = max(1, _SAMPLES // (len(plane.points) * around.orientations))
+    batches = [
+        (shard, some[part])
+        for shard, some in shards.members(index)
+        for part in batches_of(groups[some], size)
+    ]
 
-    def search(member: Int[Tensor, " m"]) -> tuple[LocalPoseEstimates, SliceSums | None]:
+    def search(
+        batch: tuple[int, Int[Tensor, " m"]],
+    ) -> tuple[LocalPoseEstimates, SliceSums | None]:
+        _, member = batch
         samples, ctf = images.at(index[member], plane)
         return local_expectation(
             cube,
@@ -150,25 +181,28 @@ def local_pass(
             accumulate=accumulate,
         )
 
-    total = empty_accumulator(len(maps), shells + 1, PADDING, device) if accumulate else None
-    residual, found = torch.zeros(len(noise), shells, device=device), []
-    results = in_rounds(search, batches, workers_on(device))
-    for member, (estimates, sums) in zip(batches, results, strict=True):
-        found.append(estimates)
-        if total is not None and sums is not None:
-            residual[int(groups[member[0]])] += plane.mean(sums.residual)
+    sums = ShardSums(shards, partial(_no_sums, len(maps), shells, len(noise), device))
+    found, results = [], in_rounds(search, batches, workers_on(device))
+    for (shard, member), (estimates, part) in zip(batches, results, strict=True):
+        found.append((member, estimates))
+        if part is not None:
+            total = sums.of(shard)
+            total.residual[int(groups[member[0]])] += plane.mean(part.residual)
             # Each sample stands for both Friedel halves, which are joined at last.
-            data, weight = sums.data / 2, sums.weight / 2
-            axes, cores = sums.matrices[:, :2], workers_on(device)
-            insert(total, plane.points, axes, data, weight, cores)
-    if total is not None:
-        total.complete()
-        total = symmetrised(total, operators)
-    best = joined_bests(found).cpu().at(torch.cat(batches).argsort()).moved(posed.origins)
+            data, weight = part.data / 2, part.weight / 2
+            axes, cores = part.matrices[:, :2], workers_on(device)
+            insert(total.cubes, plane.points, axes, data, weight, cores)
+    made, residual = None, torch.zeros(len(noise), shells, device=device)
+    if accumulate:
+        whole = sums.total()
+        whole.cubes.complete()
+        made, residual = symmetrised(whole.cubes, operators), whole.residual
+    best = placed(shards, index, found, no_local_estimates(len(index), len(maps)))
+    best = best.moved(posed.origins)
     fits = torch.stack([best.product, best.power], dim=1)
     return LocalResult(
         best,
-        total,
+        made,
         residual,
         torch.bincount(groups, minlength=len(noise)).to(noise),
         fits.new_zeros(len(noise), 2).index_add_(0, groups, fits).to(noise),

@@ -15,13 +15,16 @@ from vitreous.engine.images import Frame
 from vitreous.engine.pass_ import GATHERED, PADDING
 from vitreous.engine.reader import READ_BATCH
 from vitreous.engine.searches.tiles import TILE_SCORES, Tiling
+from vitreous.engine.shards import Shards
 from vitreous.errors import InputError, OptionError
+from vitreous.imaging.polar import PolarGrid
 from vitreous.imaging.project import cube_side
 from vitreous.math.so3 import order_for, orientations_at
 from vitreous.ops.precision import product_dtype
 from vitreous.ops.threads import workers_on
 from vitreous.particles.loader import Room
 from vitreous.particles.particle_set import ParticleSet
+from vitreous.runs.ranks import local_ranks
 
 _LIBRARIES = 0.45e9
 """Bytes of Python and what it loads."""
@@ -84,9 +87,9 @@ class MemoryPlan:
         """Bytes in all."""
         return self.least + sum(self.held.values())
 
-    def room(self, purpose: str) -> Room:
-        """Where the images for a purpose are kept."""
-        return Room(self.held[purpose], self.scratch)
+    def room(self, purpose: str, *, spread: bool = True) -> Room:
+        """Where the images for a purpose are kept: each rank's own, or on each rank all."""
+        return Room(self.held[purpose], self.scratch, spread)
 
     def record(self) -> dict[str, Any]:
         """For the log: gigabytes."""
@@ -159,6 +162,8 @@ def usable(options: MemoryOptions, device: torch.device) -> int | None:
         For a limit that is not above 0.
     """
     free, given = free_memory(device), options.memory
+    if free is not None and device.type == "cpu":
+        free //= local_ranks()
     if given is None:
         return None if free is None else int((1 - _RESERVE) * free)
     if given <= 0:
@@ -187,15 +192,20 @@ def search_memory(
     frame: Frame,
     operators: int,
     device: torch.device,
+    *,
+    spread: bool = True,
 ) -> MemoryPlan:
-    """Reckon what a search of so many maps holds at its finest angular step in degrees."""
+    """Reckon what a search of so many maps holds at its finest angular step in degrees.
+
+    Each rank holds its own images if they are ``spread``, else all.
+    """
     free, polar, workers = usable(options, device), frame.polar, workers_on(device)
     tile = TILE_SCORES if device.type == "cpu" else min(_LARGEST_TILE, (free or 0) // 200)
     samples = polar.rings * polar.half
     directions = orientations_at(step, operators) / (6 * 2 ** order_for(step))
     # Residues are filled up to the fullest: about a quarter more than the bands themselves.
     coefficients = classes * directions * 2.5 * sum(band + 1 for band in polar.bands)
-    largest_box = max(group.box for group in table.optics)
+    largest_box, shards = max(group.box for group in table.optics), Shards.of(len(table))
     parts = {
         "libraries and tables": max(_LIBRARIES, held_memory()),
         # what oneDNN makes of the products' shapes, hundreds of them, and keeps
@@ -207,27 +217,37 @@ def search_memory(
         # slices and their powers (1.5 sets), operands (3, filled up 6), sums (3 for each worker)
         "references": 4.0 * (8 + 3 * (workers + 1)) * coefficients,
         # running sums, those of a pass, and copies on the way to the map
-        "maps": 12.0 * 6 * classes * half_cube(polar.rings),
+        "maps": 12.0 * (5 + shards.sums_at_once) * classes * half_cube(polar.rings),
         # products of every worker, and the images' spectra beside them
         "products": 4.0 * (1 + classes) * tile * workers,
     }
     # complex64 samples, and their power on every ring
-    images = {IMAGES: 8.0 * len(table) * samples}
+    images = {IMAGES: 8.0 * (len(shards.own_rows) if spread else len(table)) * samples}
     tiling = Tiling(tile, product_dtype(device, options.precision))
     return MemoryPlan(parts, free, tiling, images, options.scratch)
 
 
 def refine_plan(
-    options: MemoryOptions, table: ParticleSet, shells: int, device: torch.device
+    options: MemoryOptions,
+    table: ParticleSet,
+    shells: int,
+    device: torch.device,
+    searched: PolarGrid | None = None,
 ) -> MemoryPlan:
-    """Reckon what a refinement will hold at its fullest, in the last pass."""
-    largest_box = max(group.box for group in table.optics)
+    """Reckon what a refinement will hold at its fullest, in the last pass.
+
+    The images are then on half-planes out to so many shells; a search of all orientations before
+    that has them on rings.
+    """
+    largest_box, shards = max(group.box for group in table.optics), Shards.of(len(table))
     parts = {
         "libraries and tables": max(_LIBRARIES, held_memory()),
         "compiled code": _COMPILED,
         "reading": 4.0 * READ_BATCH * 6 * largest_box**2,
         # a reference and its three moments, and what makes them, or one, a half's sums and copies
-        "maps": 8.0 * 5 * half_cube(shells),
+        "maps": (8.0 * 5 + 12.0 * (shards.sums_at_once - 1)) * half_cube(shells),
     }
-    images = {IMAGES: half_planes(len(table), shells)}
+    own = len(shards.own_rows)
+    on_rings = 0 if searched is None else 8.0 * own * searched.rings * searched.half
+    images = {IMAGES: max(half_planes(own, shells), on_rings)}
     return MemoryPlan(parts, usable(options, device), Tiling(), images, options.scratch)

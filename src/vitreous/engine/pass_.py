@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor
 from vitreous.engine.images import Frame
 from vitreous.engine.rings import RingImages
 from vitreous.engine.searches.grid import RingSums, direction_points, expectation, references
-from vitreous.engine.searches.posterior import PoseEstimates, joined
+from vitreous.engine.searches.posterior import PoseEstimates, no_estimates
 from vitreous.engine.searches.tiles import Tiling
+from vitreous.engine.shards import Shards, ShardSums, placed
 from vitreous.imaging.masks import soft_sphere
 from vitreous.imaging.polar import PolarGrid
 from vitreous.imaging.project import map_to_cube, shift_phase
@@ -94,6 +95,33 @@ class PassResult:
     fit: Float[Tensor, "g 2"]
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """Sums of a pass over some particles, as :class:`PassResult` has them."""
+
+    cubes: Accumulator
+    residual: Float[Tensor, "g rings"]
+    count: Float[Tensor, " g"]
+    fit: Float[Tensor, "g 2"]
+
+    def add(self, other: _Sums) -> None:
+        self.cubes.add(other.cubes)
+        for own, more in zip(self.tensors()[2:], other.tensors()[2:], strict=True):
+            own.add_(more)
+
+    def tensors(self) -> list[Tensor]:
+        return [self.cubes.data, self.cubes.weight, self.residual, self.count, self.fit]
+
+
+def _no_sums(maps: int, rings: int, groups: int, device: torch.device) -> _Sums:
+    return _Sums(
+        empty_accumulator(maps, rings + 1, PADDING, device),
+        torch.zeros(groups, rings, device=device),
+        torch.zeros(groups, device=device),
+        torch.zeros(groups, 2, device=device),
+    )
+
+
 def _insert_rings(
     total: Accumulator,
     sums: RingSums,
@@ -150,26 +178,25 @@ def search_pass(
         Whether to make the sums of the M-step.
     """
     polar = frame.polar.inner(places.rings)
-    device = maps.device
+    device, shards = maps.device, images.shards
     cube = map_to_cube(maps, places.rings + 1, PADDING)
     refs = references(cube, places.orientations, polar)
     directions = len(places.orientations.directions)
     log_prior = (class_priors.clamp(min=1e-6) / directions).log().repeat_interleave(directions)
     lattice, cosets = lattice_cosets(operators)
-    total = empty_accumulator(len(maps), places.rings + 1, PADDING, device)
-    residual = torch.zeros(len(noise), places.rings, device=device)
-    count = torch.zeros(len(noise), device=device)
-    fit = torch.zeros(len(noise), 2, device=device)
+    sums = ShardSums(shards, partial(_no_sums, len(maps), places.rings, len(noise), device))
     found: list[tuple[Tensor, PoseEstimates]] = []
-    groups = images.group[index]
-    portions = ahead(_gathered(groups), lambda portion: images.at(index[portion[1]], polar))
-    for (number, member), (samples, ctf) in portions:
+    portions = ahead(
+        _portions(shards, index, images.group), lambda portion: images.at(index[portion[2]], polar)
+    )
+    for (shard, number, member), (samples, ctf) in portions:
         centring = shift_phase(polar.points(device), origins[member], frame.box)
-        best, sums = expectation(
+        spectrum = noise[number, : places.rings]
+        best, part = expectation(
             refs,
             samples * centring,
             ctf,
-            noise[number, : places.rings],
+            spectrum,
             places.shifts,
             frame.box,
             log_prior.to(device),
@@ -180,17 +207,30 @@ def search_pass(
             accumulate=accumulate,
         )
         found.append((member, best))
-        if sums is not None:
-            count[number] += sums.count
-            residual[number] += sums.residual
-            weight = polar.radii(device) / noise[number, : places.rings]
-            fit[number] += torch.stack([sums.product, sums.power]) @ weight
-            _insert_rings(total, sums, places, polar, noise[number, : places.rings], cosets)
-    best = _in_order(found)
-    if not accumulate:
-        return PassResult(best, None, residual, count, fit)
-    total.complete()
-    return PassResult(best, symmetrised(total, lattice), residual, count, fit)
+        if part is not None:
+            total = sums.of(shard)
+            total.count[number] += part.count
+            total.residual[number] += part.residual
+            weight = polar.radii(device) / spectrum
+            total.fit[number] += torch.stack([part.product, part.power]) @ weight
+            _insert_rings(total.cubes, part, places, polar, spectrum, cosets)
+    blank = no_estimates(len(index), len(maps), len(log_prior), device)
+    best = placed(shards, index, found, blank)
+    whole = sums.total() if accumulate else _no_sums(0, 0, len(noise), device)
+    made = None
+    if accumulate:
+        whole.cubes.complete()
+        made = symmetrised(whole.cubes, lattice)
+    return PassResult(best, made, whole.residual, whole.count, whole.fit)
+
+
+def _portions(
+    shards: Shards, index: Int[Tensor, " b"], groups: Int[Tensor, " n"]
+) -> Iterator[tuple[int, int, Tensor]]:
+    """Shard, optics group and places of every portion of particles that is gathered at once."""
+    for shard, some in shards.members(index):
+        for number, part in _gathered(groups[index[some]]):
+            yield shard, number, some[part]
 
 
 def _gathered(groups: Int[Tensor, " b"]) -> Iterator[tuple[int, Tensor]]:
@@ -211,13 +251,6 @@ def neighbouring(
     near = neighbours(fine, coarse, operators, reach)
     by_map = best.significant.view(len(best.reference), -1, len(coarse.directions)).float()
     return ((by_map @ near.to(by_map)) > 0).flatten(1)
-
-
-def _in_order(found: list[tuple[Tensor, PoseEstimates]]) -> PoseEstimates:
-    """Join the groups' results and put them back in the order of the particles."""
-    best = joined([part for _, part in found])
-    order = torch.argsort(torch.cat([member for member, _ in found]))
-    return best.at(order.to(best.reference.device))
 
 
 class Residuals(Protocol):

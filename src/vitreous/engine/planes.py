@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vitreous.engine.images import CtfMode, Frame, GroupBox, OnEvent, aberration_phase
 from vitreous.engine.reader import ImageReader, TransferFunctions, Transform
+from vitreous.engine.shards import Shards, gather
 from vitreous.engine.transforms import ImageTransforms
 from vitreous.imaging.project import image_frequencies
 from vitreous.math.fourier import plane_frequencies, to_fourier
@@ -91,7 +92,7 @@ def load_planes(
     mode: CtfMode,
     room: Room | None = None,
 ) -> PlaneImages:
-    """Read every particle once, and keep what lies within the frame's last ring if there is room.
+    """Read every particle of this rank once, and keep what there is room for within the last ring.
 
     On shells that a group's pixels do not hold samples and CTFs are 0: such images say nothing
     there.
@@ -104,14 +105,17 @@ def load_planes(
     plane, reader = half_plane(frame.polar.rings), ImageReader(table, source, frame)
     shape = (len(plane.points),)
     make = reader.transformed(shape, lambda number: _to_plane(reader, plane, number))
-    kept = TransformCache(len(table), shape, make, room or Room(), device)
+    room = room or Room()
+    shards = Shards.of(len(table)) if room.spread else Shards(len(table))
+    kept = TransformCache(shards.own_rows, shape, make, room, device)
     power = torch.zeros(len(table), frame.polar.rings)
-    for rows, values in reader.loaded(make, kept, on_event):
+    for rows, values in reader.loaded(make, shards.own_rows, kept, on_event):
         power[torch.from_numpy(rows)] = plane.mean(torch.view_as_real(values).square().sum(-1))
+    gather(shards, torch.arange(len(table)), [power])
     points = (plane.points / frame.field).to(device)
     transfer = TransferFunctions(reader, points, plane.shell, mode)
     own = kept, transfer, power.to(device), reader.group, frame.mask_share
-    return PlaneImages(*own, None, plane.to(device))
+    return PlaneImages(*own, None, shards, plane.to(device))
 
 
 def _to_plane(reader: ImageReader, plane: HalfPlane, number: int) -> Transform:

@@ -106,12 +106,14 @@ class ImageReader:
     def loaded(
         self,
         make: Callable[[Int[np.ndarray, " n"]], Complex[Tensor, "n ..."]],
+        own: range,
         kept: TransformCache,
         on_event: OnEvent,
     ) -> Iterator[tuple[Int[np.ndarray, " b"], Complex[Tensor, "b ..."]]]:
-        """Read every particle once: rows of the table and of numbers, which are kept, too."""
-        count, done = len(self.table), 0
-        for _, rows in self.batches(np.arange(count)):
+        """Read each of these particles once: rows of the table and of numbers, which are kept."""
+        count, done = len(own), 0
+        for _, places in self.batches(np.arange(own.start, own.stop)):
+            rows = places + own.start
             values = make(rows)
             kept.put(rows, values)
             yield rows, values

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vitreous.engine.images import CtfMode, Frame, OnEvent, aberration_phase
 from vitreous.engine.reader import ImageReader, TransferFunctions, Transform
+from vitreous.engine.shards import Shards, gather
 from vitreous.engine.transforms import ImageTransforms
 from vitreous.imaging.polar import PolarGrid, polar_matrix, to_polar
 from vitreous.ops.angular import thinned
@@ -45,7 +46,7 @@ def load_rings(
     mode: CtfMode,
     room: Room | None = None,
 ) -> RingImages:
-    """Read every particle once, and keep its ring samples as far as there is room.
+    """Read every particle of this rank once, and keep its ring samples as far as there is room.
 
     Images are masked and transformed exactly at the rings' samples.  On rings that a group's pixels
     do not hold, samples and CTFs are 0: its images say nothing there.
@@ -57,15 +58,18 @@ def load_rings(
     """
     polar, reader = frame.polar, ImageReader(table, source, frame)
     make = reader.transformed((polar.rings, polar.half), lambda number: _to_rings(reader, number))
-    kept = TransformCache(len(table), (polar.rings, polar.half), make, room or Room(), device)
+    room = room or Room()
+    shards = Shards.of(len(table)) if room.spread else Shards(len(table))
+    kept = TransformCache(shards.own_rows, (polar.rings, polar.half), make, room, device)
     power = torch.zeros(len(table), polar.rings)
-    for rows, values in reader.loaded(make, kept, on_event):
+    for rows, values in reader.loaded(make, shards.own_rows, kept, on_event):
         power[torch.from_numpy(rows)] = (values.abs() ** 2).mean(dim=2)
+    gather(shards, torch.arange(len(table)), [power])
     points = (polar.points() / frame.field).reshape(-1, 2).to(device)
     ring = torch.arange(polar.rings).repeat_interleave(polar.half)
     transfer = TransferFunctions(reader, points, ring, mode)
     own = kept, transfer, power.to(device), reader.group, frame.mask_share
-    return RingImages(*own, None, polar)
+    return RingImages(*own, None, shards, polar)
 
 
 def _to_rings(reader: ImageReader, number: int) -> Transform:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.engine.reader import TransferFunctions
+from vitreous.engine.shards import Shards
 from vitreous.particles.loader import TransformCache
 
 
@@ -30,6 +31,8 @@ class ImageTransforms:
         Mean square of the mask: the share of the noise power that it lets through.
     scale : tensor (particles,) or None
         Of the particles' contrast, put into their CTFs; on the host.
+    shards : Shards
+        How passes over them are divided.
     """
 
     samples: TransformCache
@@ -38,6 +41,7 @@ class ImageTransforms:
     group: Int[Tensor, " n"]
     mask_share: float
     scale: Float[Tensor, " n"] | None
+    shards: Shards
 
     def ctf(self, index: Int[Tensor, " b"], count: int) -> Float[Tensor, "b count"]:
         """CTFs of some particles at the first samples."""
@@ -49,6 +53,10 @@ class ImageTransforms:
         where = self.group.to(self.shell_power.device)
         means = [self.shell_power[where == number].mean(dim=0) for number in range(groups)]
         return _first_noise(torch.stack(means) / self.mask_share)
+
+    def spread(self) -> Self:
+        """The same with passes over them shared out among the ranks."""
+        return replace(self, shards=Shards.of(len(self.group)))
 
     def with_group_scales(self, scale: Float[Tensor, " g"]) -> Self:
         """The same with the contrast of their optics groups; as they are, if there is one alone."""

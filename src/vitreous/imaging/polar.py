@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 _ROOM = 6
 """Angular frequencies beyond the band that a grid of few angles still tells apart: CTF and shifts
@@ -86,6 +87,10 @@ def polar_grid(rings: int, support: float) -> PolarGrid:
     return PolarGrid(2 * bands[-1] + 2, bands)
 
 
+_FEWEST = 256
+"""Rows from which processors' libraries add up products of matrices in one order."""
+
+
 def polar_matrix(
     box: int, grid: PolarGrid, steps: float = 1.0, device: torch.device | None = None
 ) -> Float[Tensor, "q p"]:
@@ -105,7 +110,11 @@ def polar_matrix(
 def to_polar(
     images: Float[Tensor, "n b b"], grid: PolarGrid, matrix: Float[Tensor, "q p"]
 ) -> Complex[Tensor, "n rings half"]:
-    """Exact transforms of images at the samples of a grid, by the matrix made for it."""
-    flat = images.reshape(len(images), -1) @ matrix
+    """Exact transforms of images at the samples of a grid, by the matrix made for it.
+
+    Those of an image are the same bits, whichever images it comes with.
+    """
+    more = max(0, _FEWEST - len(images))
+    flat = (pad(images.reshape(len(images), -1), [0, 0, 0, more]) @ matrix)[: len(images)]
     real, imaginary = flat.view(len(images), 2, grid.rings, grid.half).unbind(1)
     return torch.complex(real, imaginary)

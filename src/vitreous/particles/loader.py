@@ -38,21 +38,25 @@ class Room:
         Bytes of memory.
     scratch : Path or None
         Folder for a file with those that memory does not hold.
+    spread : bool
+        Each rank keeps those of its own particles.
     """
 
     memory: float = math.inf
     scratch: Path | None = None
+    spread: bool = False
 
 
 class TransformCache:
     """One row of complex numbers for each particle, made from its image.
 
-    The first particles are kept in memory, those that follow in a scratch file if there is one;
-    others are made again whenever they are asked for.
+    The first of some particles are kept in memory, those that follow in a scratch file if there is
+    one; others are made again whenever they are asked for.
 
     Parameters
     ----------
-    particles : int
+    own : range
+        Numbers of the particles that are kept as far as there is room.
     shape : tuple of int
         Of a row.
     make : callable
@@ -69,46 +73,54 @@ class TransformCache:
 
     def __init__(
         self,
-        particles: int,
+        own: range,
         shape: tuple[int, ...],
         make: Callable[[Int[np.ndarray, " n"]], Complex[Tensor, "n ..."]],
         room: Room,
         device: torch.device,
     ):
         size = math.prod(shape)
-        kept = int(min(particles, room.memory // (KEPT_BYTES * max(size, 1))))
+        kept = int(min(len(own), room.memory // (KEPT_BYTES * max(size, 1))))
         self._kept = torch.zeros(kept, *shape, dtype=torch.complex64, device=device)
         self._beyond: _Scratch | None = None
-        if kept < particles and room.scratch is not None:
-            self._beyond = _Scratch(room.scratch, (particles - kept, *shape, 2))
+        if kept < len(own) and room.scratch is not None:
+            self._beyond = _Scratch(room.scratch, (len(own) - kept, *shape, 2))
+        self._own = own
         self._make = make
         self.device = device
 
     def put(self, rows: Int[np.ndarray, " n"], values: Complex[Tensor, "n ..."]) -> None:
-        """Keep the rows of some particles, if there is room for them."""
-        held = rows < len(self._kept)
-        where = torch.from_numpy(rows[held]).to(self.device)
+        """Keep the rows of some particles of its own, if there is room for them."""
+        places = rows - self._own.start
+        held = places < len(self._kept)
+        where = torch.from_numpy(places[held]).to(self.device)
         self._kept[where] = values[torch.from_numpy(held)].to(self.device)
         if self._beyond is not None and not held.all():
-            self._beyond.put(rows[~held] - len(self._kept), values[torch.from_numpy(~held)])
+            self._beyond.put(places[~held] - len(self._kept), values[torch.from_numpy(~held)])
 
     def at(self, index: Int[Tensor, " n"]) -> Complex[Tensor, "n ..."]:
         """Rows of some particles, on the device."""
-        rows = index.to(self.device)
-        if len(self._kept) == 0 or bool((rows >= len(self._kept)).any()):
-            return self._gathered(index.cpu())
-        return self._kept[rows]
-
-    def _gathered(self, index: Int[Tensor, " n"]) -> Complex[Tensor, "n ..."]:
-        held = index < len(self._kept)
+        places = index.cpu() - self._own.start
+        held = (places >= 0) & (places < len(self._kept))
+        if bool(held.all()):
+            return self._kept[places.to(self.device)]
         out = self._kept.new_zeros(len(index), *self._kept.shape[1:])
-        out[held.to(self.device)] = self._kept[index[held].to(self.device)]
-        others = index[~held].numpy()
-        if self._beyond is not None:
-            made = self._beyond.at(others - len(self._kept))
-        else:
-            made = self._make(others)
-        out[(~held).to(self.device)] = made.to(self.device)
+        out[held.to(self.device)] = self._kept[places[held].to(self.device)]
+        missing = torch.nonzero(~held)[:, 0]
+        out[missing.to(self.device)] = self._found(index.cpu()[missing].numpy()).to(self.device)
+        return out
+
+    def _found(self, rows: Int[np.ndarray, " n"]) -> Complex[Tensor, "n ..."]:
+        """Rows that memory does not hold."""
+        first = self._own.start + len(self._kept)
+        if self._beyond is None:
+            return self._make(rows)
+        kept = (rows >= first) & (rows < self._own.stop)
+        if kept.all():
+            return self._beyond.at(rows - first)
+        out = torch.zeros(len(rows), *self._kept.shape[1:], dtype=torch.complex64)
+        out[torch.from_numpy(kept)] = self._beyond.at(rows[kept] - first)
+        out[torch.from_numpy(~kept)] = self._make(rows[~kept])
         return out
 
 

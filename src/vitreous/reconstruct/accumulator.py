@@ -70,6 +70,10 @@ class Accumulator:
         self.data[inner].add_(other.data)
         self.weight[inner].add_(other.weight)
 
+    def tensors(self) -> list[Tensor]:
+        """Both sums."""
+        return [self.data, self.weight]
+
     def complete(self) -> None:
         """Join what fell on x = 0 with its Friedel mates: once, when all slices are in."""
         for part in (self.data, self.weight):

@@ -172,13 +172,14 @@ def _curved_slices(
     return [(places, data, weight * amplitude**2) for places, data, weight in halves]
 
 
-def _insert_batch(
+def insert_images(
     batch: PosedImages,
     grid: MapGrid,
     sums: Accumulator,
     turns: Float[Tensor, "c 3 3"],
     curvature: Curvature | None,
 ) -> None:
+    """Add images at their poses, and at those that some turns lead to, in place."""
     box, pixel_size = batch.images.shape[-1], batch.pixel_size or grid.pixel_size
     count, device = len(batch.images), batch.images.device
     steps = grid.width / (box * pixel_size)
@@ -247,7 +248,7 @@ def backproject(
     sums = empty_accumulator(maps, grid.radius, padding, device)
     lattice, cosets = lattice_cosets(point_group(symmetry))
     for batch in batches:
-        _insert_batch(batch, grid, sums, cosets, curvature)
+        insert_images(batch, grid, sums, cosets, curvature)
     sums.complete()
     return symmetrised(sums, lattice)
 

@@ -27,7 +27,7 @@ T = TypeVar("T")
 FORMAT = 3
 """Number of the files' layout: raise it whenever a job keeps other tensors or numbers."""
 
-_RUN_ONLY = ("out", "overwrite", "resume", "write_every", "memory", "scratch")
+_RUN_ONLY = ("out", "overwrite", "resume", "write_every", "memory", "scratch", "ranks")
 
 _BEGIN_ANEW = "begin anew with --overwrite"
 

@@ -13,6 +13,7 @@ import torch
 from vitreous.errors import OptionError
 from vitreous.ops.threads import limited_to
 from vitreous.particles.particle_set import ParticleSet
+from vitreous.runs.ranks import gpu_of_rank
 
 _DEFAULT_MASK = 0.85
 """Mask diameter over the box where none is given."""
@@ -30,7 +31,9 @@ def device_for(name: str) -> torch.device:
         If it is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and torch.cuda.is_available():
+        name = f"cuda:{gpu_of_rank(torch.cuda.device_count())}"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

@@ -281,6 +281,20 @@ def _best(
     )
 
 
+def no_local_estimates(count: int, maps: int) -> LocalPoseEstimates:
+    """Room on the host for what is found of some images."""
+    evidence, probability, product, power = torch.zeros(4, count)
+    return LocalPoseEstimates(
+        torch.zeros(count, 3, 3, dtype=torch.float64),
+        torch.zeros(count, 2),
+        evidence,
+        probability,
+        torch.zeros(count, maps),
+        product,
+        power,
+    )
+
+
 def joined_bests(parts: list[LocalPoseEstimates]) -> LocalPoseEstimates:
     """The images of several batches, one after the other."""
     names = LocalPoseEstimates.__dataclass_fields__

@@ -100,6 +100,22 @@ def best_of_maps(
     )
 
 
+def no_estimates(count: int, maps: int, references: int, device: torch.device) -> PoseEstimates:
+    """Room for what is found of some images."""
+    numbers = torch.zeros(3, count, device=device)
+    psi, reference, shift = torch.zeros(3, count, dtype=torch.long, device=device)
+    return PoseEstimates(
+        numbers[0],
+        numbers[1],
+        torch.zeros(count, maps, device=device),
+        numbers[2],
+        psi,
+        reference,
+        shift,
+        torch.zeros(count, references, dtype=torch.bool, device=device),
+    )
+
+
 def joined(parts: list[PoseEstimates]) -> PoseEstimates:
     """The images of several tiles, one after the other."""
     names = PoseEstimates.__dataclass_fields__

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from vitreous.config.abinit import AbinitConfig
+from vitreous.engine.comm import require_same_input
 from vitreous.engine.recorded import as_recorded
 from vitreous.jobs.abinit.checks import check_abinit, particles_used, within_nyquist
 from vitreous.ops.compiler import COMPILED, NOT_COMPILED
@@ -71,6 +72,7 @@ def begin(config: AbinitConfig) -> Begun:
     if device.type == "cpu" and not COMPILED:
         warnings.append(NOT_COMPILED)
     digest = digest_of(table, source)
+    require_same_input(digest, table.path)
     inputs = AbinitInputs(config, table, source, mask_diameter, device, config.out, digest)
     warnings += [*limited, *left_out, *grid_warnings(table, inputs.grid)]
     inputs.memory.check(table.path)

@@ -15,6 +15,7 @@ from torch import Tensor
 from vitreous.config.classify import Classify3dConfig, Classify3dOptions
 from vitreous.engine.adaptive_search import coarse_search
 from vitreous.engine.assignments import input_record, noise_record, posed_table
+from vitreous.engine.comm import require_same_input
 from vitreous.engine.grid_search import SMALL_BOX
 from vitreous.engine.junk import class_labels, effective_classes
 from vitreous.engine.memory import IMAGES, refine_plan
@@ -140,9 +141,9 @@ def _keeping(checkpoint: Checkpoint | None, begun: SearchState) -> Callable[[Pro
 def _bound(checkpoint: Checkpoint, context: RunContext, on_event: OnEvent) -> Checkpoint:
     """The checkpoint, of this input alone."""
     volumes = (context.making.mask, *(reference.volume for reference in context.references))
-    return replace(
-        checkpoint, inputs=digest_of(context.table, context.source, *volumes), tell=on_event
-    )
+    inputs = digest_of(context.table, context.source, *volumes)
+    require_same_input(inputs, context.table.path)
+    return replace(checkpoint, inputs=inputs, tell=on_event)
 
 
 def _sorted(

@@ -13,7 +13,7 @@ from vitreous.particles.groups import Halves, halves, image_numbers
 from vitreous.particles.selection import evenly
 from vitreous.particles.stack import ImageSource
 from vitreous.reconstruct.backproject import MapGrid, backproject
-from vitreous.runs.folder import OnEvent, ignore
+from vitreous.runs.folder import OnEvent
 from vitreous.validate.symmetry.posed_axes import posed_axes
 
 _IMAGES = 2000
@@ -65,7 +65,7 @@ def axes_warnings(
     if len(operators) == 1:
         return []
     some, coarse = _sample(particles, config.seed), _coarse(grid)
-    batches = posed_batches(some, source, config, device, ignore)
+    batches = posed_batches(some, source, config, device)
     sums = backproject(batches, coarse, 2, device=device)
     found = posed_axes(sums.at(0), sums.at(1), operators)
     on_event({"event": "axes", "halves": found.halves, "turned": found.turned})

@@ -23,7 +23,6 @@ from vitreous.particles.particle_set import ParticleSet, require_ctf
 from vitreous.particles.poses import Poses, read_poses
 from vitreous.particles.stack import ImageSource
 from vitreous.reconstruct.backproject import PosedImages
-from vitreous.runs.folder import OnEvent
 
 _PIXELS = 1 << 22
 """Pixels of the images read and inserted at once."""
@@ -248,15 +247,16 @@ def posed_batches(
     source: ImageSource,
     config: ReconstructConfig,
     device: torch.device,
-    on_event: OnEvent,
+    places: Int[np.ndarray, " m"] | None = None,
 ) -> Iterator[PosedImages]:
-    """Images of one optics group at a time, read once, in the table's order, on a device."""
-    group, done, count = particles.table.group[particles.rows], 0, len(particles.rows)
+    """Images of one optics group at a time, read once, in the table's order, on a device.
+
+    They are those of all particles chosen, or of some ``places`` among these.
+    """
+    places = np.arange(len(particles.rows)) if places is None else places
+    group = particles.table.group[particles.rows[places]]
     for number in np.unique(group):
-        places = np.flatnonzero(group == number)
+        own = places[group == number]
         size = max(1, _PIXELS // particles.table.optics[number].box ** 2)
-        for batch in np.array_split(places, math.ceil(len(places) / size)):
+        for batch in np.array_split(own, math.ceil(len(own) / size)):
             yield _part(particles, batch, config, source, device)
-            done += len(batch)
-            event = {"event": "progress", "stage": "inserting", "iteration": done, "of": count}
-            on_event(event)

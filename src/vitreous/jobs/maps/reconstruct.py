@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from vitreous.config.maps import ReconstructConfig
 from vitreous.engine.free_memory import free_memory
+from vitreous.engine.shards import Shards, ShardSums
 from vitreous.errors import InputError, OptionError
 from vitreous.imaging.project import cube_side
 from vitreous.io.atomic import move
@@ -24,10 +26,12 @@ from vitreous.jobs.maps.half_maps import HalfMaps, open_half_maps
 from vitreous.jobs.maps.posed_particles import PosedParticles, choose_particles, posed_batches
 from vitreous.jobs.maps.postprocess import curve_warnings, resolutions
 from vitreous.math.group_names import normalise_name
+from vitreous.math.symmetry import lattice_cosets, point_group
 from vitreous.particles.files import read_particles
 from vitreous.particles.stack import ImageSource, open_images
-from vitreous.reconstruct.accumulator import Accumulator
-from vitreous.reconstruct.backproject import MapGrid, backproject, map_grid
+from vitreous.reconstruct.accumulator import Accumulator, empty_accumulator, symmetrised
+from vitreous.reconstruct.backproject import MapGrid, insert_images, map_grid
+from vitreous.reconstruct.ewald import Curvature
 from vitreous.reconstruct.solve import least_squares_maps
 from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.runs.options import deterministic, device_for, on_its_threads
@@ -87,13 +91,16 @@ def _grid(particles: PosedParticles, config: ReconstructConfig) -> MapGrid:
     return grid
 
 
-def needed_memory(grid: MapGrid, maps: int, padding: int, symmetric: bool) -> float:
-    """Bytes that a reconstruction takes at its fullest, while it symmetrises or solves."""
+def needed_memory(
+    grid: MapGrid, maps: int, padding: int, *, symmetric: bool, sums_at_once: int = 1
+) -> float:
+    """Bytes that a reconstruction takes at its fullest: as it adds, symmetrises or solves."""
     side = cube_side(grid.radius, padding)
     half = side // 2 + 1
     cube = 12.0 * side**2 * half
     solving = 8.0 * (2 * grid.box * side * half + 2 * grid.box**2 * half + grid.box**3)
-    return LIBRARIES + maps * cube + max(solving, cube * symmetric)
+    adding = (sums_at_once - 1) * maps * cube
+    return LIBRARIES + maps * cube + max(adding, solving, cube * symmetric)
 
 
 def check_memory(
@@ -181,6 +188,31 @@ def _solve(sums: Accumulator, grid: MapGrid, out: Path, on_event: OnEvent) -> No
     on_event({**event, "iteration": len(names)})
 
 
+def _summed(
+    particles: PosedParticles,
+    source: ImageSource,
+    config: ReconstructConfig,
+    grid: MapGrid,
+    curvature: Curvature | None,
+    device: torch.device,
+    on_event: OnEvent,
+) -> Accumulator:
+    """Sums of all images, shared out among the ranks."""
+    shards, count, done = Shards.of(len(particles.rows)), len(particles.rows), 0
+    lattice, cosets = lattice_cosets(point_group(config.symmetry))
+    empty = partial(empty_accumulator, particles.maps, grid.radius, config.padding, device)
+    sums = ShardSums(shards, empty)
+    own = len(shards.own_rows)
+    for shard, places in shards.members(torch.arange(count)):
+        for batch in posed_batches(particles, source, config, device, places.numpy()):
+            insert_images(batch, grid, sums.of(shard), cosets, curvature)
+            done += len(batch.images)
+            on_event({"event": "progress", "stage": "inserting", "iteration": done, "of": own})
+    whole = sums.total()
+    whole.complete()
+    return symmetrised(whole, lattice)
+
+
 def _made(
     particles: PosedParticles,
     source: ImageSource,
@@ -193,15 +225,7 @@ def _made(
     ways = trials(config, grid)
     folders = {name: job.path / (name if len(ways) > 1 else "") for name in ways}
     for name, way in ways.items():
-        sums = backproject(
-            posed_batches(particles, source, config, device, job.tell),
-            grid,
-            particles.maps,
-            symmetry=normalise_name(config.symmetry),
-            padding=config.padding,
-            curvature=way,
-            device=device,
-        )
+        sums = _summed(particles, source, config, grid, way, device, job.tell)
         folders[name].mkdir(exist_ok=True)
         _solve(sums, grid, folders[name], job.tell)
     by_trial = {} if particles.half is None else _all_judged(folders, config, grid)
@@ -250,7 +274,13 @@ def begin(config: ReconstructConfig) -> Begun:
     particles = choose_particles(config, table)
     source = open_images(table)
     grid = _grid(particles, config)
-    needed = needed_memory(grid, particles.maps, config.padding, symmetry != "C1")
+    needed = needed_memory(
+        grid,
+        particles.maps,
+        config.padding,
+        symmetric=symmetry != "C1",
+        sums_at_once=Shards.of(len(particles.rows)).sums_at_once,
+    )
     return Begun(particles, source, grid, device, needed)
 
 

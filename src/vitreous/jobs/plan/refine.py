@@ -7,6 +7,7 @@ from vitreous.engine.memory import refine_plan
 from vitreous.jobs.plan.counted import Counted
 from vitreous.jobs.refine.begin import begin
 from vitreous.runs.folder import check_folder
+from vitreous.schedules.refine.passes import global_frame
 from vitreous.schedules.refine.work import ASSUMED, stage_work
 
 
@@ -20,7 +21,9 @@ def counted(config: RefineConfig) -> Counted:
     """
     begun = begin(config)
     context = begun.context
-    memory = refine_plan(config, context.table, context.most_shells, context.device)
+    memory = refine_plan(
+        config, context.table, context.most_shells, context.device, global_frame(context).polar
+    )
     memory.check(context.table.path)
     check_folder(config, context.table.stacks)
     stages = stage_work(begun)

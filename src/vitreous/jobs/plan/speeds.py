@@ -249,7 +249,7 @@ def _posed_speeds(sample: _Sample) -> dict[str, float]:
     particles = choose_particles(config, sample.table)
 
     def placed() -> Accumulator:
-        batches = posed_batches(particles, sample.source, config, device, ignore)
+        batches = posed_batches(particles, sample.source, config, device)
         return backproject(batches, grid, device=device)
 
     cube = placed()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vitreous.config.refine import RefineConfig
+from vitreous.engine.comm import require_same_input
 from vitreous.engine.grid_search import SMALL_BOX
 from vitreous.engine.memory import IMAGES, refine_plan
 from vitreous.jobs.refine.begin import begin
@@ -21,6 +22,7 @@ from vitreous.schedules.refine.context import Begun, RunContext
 from vitreous.schedules.refine.gold import Halves
 from vitreous.schedules.refine.passes import (
     Loaded,
+    global_frame,
     global_search_pass,
     last_pass,
     local_search_pass,
@@ -91,10 +93,13 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
     began = time.monotonic()
     begun = begin(config)
     context, loaded = begun.context, Loaded()
-    plan = refine_plan(config, context.table, context.most_shells, context.device)
+    plan = refine_plan(
+        config, context.table, context.most_shells, context.device, global_frame(context).polar
+    )
     plan.check(context.table.path)
     context = replace(context, room=plan.room(IMAGES))
     inputs = digest_of(context.table, context.source, begun.reference, context.mask)
+    require_same_input(inputs, context.table.path)
     with job_folder("refine", config, on_event, context.table.stacks) as job:
         start = {"particles": len(context.table), "warnings": begun.warnings}
         job.tell({"event": "start", "job": "refine", **start})

@@ -67,6 +67,10 @@ class Classified:
     certain: Bool[Tensor, " n"]
     alike: dict[int, int]
 
+    def to(self, device: torch.device) -> Classified:
+        """The same with the state on another device."""
+        return replace(self, state=self.state.to(device))
+
 
 def classify(context: RunContext, state: SearchState, on_event: OnEvent) -> Classified:
     """Sort all particles among a state's maps; split classes, and tell those apart that are alike.

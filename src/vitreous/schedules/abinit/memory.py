@@ -10,6 +10,7 @@ import torch
 from vitreous.config.abinit import AbinitConfig
 from vitreous.engine.images import Frame, finer_frame
 from vitreous.engine.memory import MemoryPlan, half_planes, search_memory
+from vitreous.engine.shards import Shards
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.schedules.abinit.schedule import last_angular_step
 
@@ -26,6 +27,9 @@ def memory_plan(
 ) -> MemoryPlan:
     """Reckon what ab initio will hold at its fullest, in the last pass."""
     step = last_angular_step(config, frame, operators)
-    plan = search_memory(config, config.classes, step, table, frame, operators, device)
+    plan = search_memory(
+        config, config.classes, step, table, frame, operators, device, spread=False
+    )
     last = finer_frame(frame, config.ends_at).polar.rings
-    return replace(plan, images=plan.images | {LAST_IMAGES: half_planes(len(table), last)})
+    own = len(Shards.of(len(table)).own_rows)
+    return replace(plan, images=plan.images | {LAST_IMAGES: half_planes(own, last)})

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.config.abinit import AbinitConfig
+from vitreous.engine.comm import exchanged, ranks
 from vitreous.engine.grid_search import SMALL_BOX
 from vitreous.engine.images import BEYOND, CtfMode, Frame, working_frame
 from vitreous.engine.memory import IMAGES, MemoryPlan
@@ -49,6 +50,8 @@ from vitreous.schedules.abinit.verdict import (
     judge,
 )
 from vitreous.validate.symmetry.point_groups import SymmetryFinding, find_symmetry
+
+_HOST = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def context_of(inputs: AbinitInputs, on_event: OnEvent) -> RunContext:
     """The images read, and all that stays the same throughout a search."""
     plan, frame = inputs.memory, inputs.frame
     on_event({"event": "memory", **plan.record()})
-    mode, room = CtfMode.of(inputs.config), plan.room(IMAGES)
+    mode, room = CtfMode.of(inputs.config), plan.room(IMAGES, spread=False)
     images = load_rings(inputs.table, inputs.source, frame, inputs.device, on_event, mode, room)
     return RunContext(
         inputs.table,
@@ -221,12 +224,19 @@ def _classified(
     context: RunContext, states: list[SearchState], on_event: OnEvent
 ) -> list[Classified]:
     """All particles sorted among the classes of each start, the starts side by side."""
-    parts = list(zip(states, _in_parts(on_event, len(states)), strict=True))
+    owners = [ranks().owner(number, len(states)) for number in range(len(states))]
+    own = [number for number, owner in enumerate(owners) if owner == ranks().rank]
+    parts = list(zip((states[n] for n in own), _in_parts(on_event, len(own)), strict=True))
 
     def sort(part: tuple[SearchState, OnEvent]) -> Classified:
         return classify(context, *part)
 
-    return list(in_rounds(sort, parts, workers_on(context.device)))
+    found = list(in_rounds(sort, parts, workers_on(context.device)))
+    if ranks().size == 1:
+        return found
+    made: dict[int, Classified] = dict(zip(own, (one.to(_HOST) for one in found), strict=True))
+    every = exchanged([made.get(number) for number in range(len(states))], owners)
+    return [one.to(context.device) for one in every if one is not None]
 
 
 def _symmetry_found(
@@ -283,18 +293,19 @@ def _run_round(
     if before:
         evidence = replace(evidence, at_first=before.judgement.sentence)
     judgement, between = judge(evidence), time.monotonic()
+    together = replace(context, images=context.images.spread())
     finish = partial(
-        last_pass, source=inputs.source, mode=CtfMode.of(inputs.config), on_event=on_event
+        last_pass, together, source=inputs.source, mode=CtfMode.of(inputs.config), on_event=on_event
     )
     chosen, second = ends[evidence.best], evidence.nearest
     in_vain = not last and second is None and judgement.doubt in FOUND_NOTHING
     hopeless = evidence.collapsed or in_vain
-    ended = coarse_end(context, chosen) if hopeless else finish(context, chosen)
+    ended = coarse_end(together, chosen) if hopeless else finish(chosen)
     finding = _symmetry_found(inputs, ended, judgement)
     doubtful = judgement.doubt in TOLD_AT_LAST and inputs.config.classes == 1
     if doubtful and second is not None and may_have_hand(ended):
         read = None if ended.refinement is None else ended.refinement.images
-        other, number = finish(context, ends[second], images=read), evidence.starts[second]
+        other, number = finish(ends[second], images=read), evidence.starts[second]
         mates = _mates(context, finding)
         at_last = compared_at_last(context, ended, other, number, mates)
         if at_last and finding and finding.group == "C1":

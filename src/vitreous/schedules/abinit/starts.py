@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from vitreous.engine.comm import exchanged, ranks
 from vitreous.engine.loop import Iteration, run
 from vitreous.engine.mini_batches import Step, online
 from vitreous.engine.pass_ import PassResult
@@ -137,10 +138,19 @@ def _compared(context: RunContext, states: list[SearchState], keep: int) -> list
     ]
 
 
+def _exchange(states: list[SearchState], going: list[int], owners: list[int]) -> None:
+    """Let every rank have the starts of all, in the list itself."""
+    if ranks().size > 1:
+        host = torch.device("cpu")
+        found = exchanged([states[i].to(host) for i in going], owners)
+        for number, state in zip(going, found, strict=True):
+            states[number] = state.to(states[number].maps.device)
+
+
 def _run_rounds(
     context: RunContext, states: list[SearchState], on_event: OnEvent, save: Save
 ) -> None:
-    """Bring all starts on in the list itself, round by round."""
+    """Bring all starts on in the list itself, round by round, each by one rank."""
     rounds, workers = context.rounds, workers_on(context.device)
     total = sum(r.contenders * (r.until - r.since) for r in rounds)
     until = work_until(context)
@@ -149,14 +159,17 @@ def _run_rounds(
         going = [i for i, state in enumerate(states) if state.rounds >= number]
         if any(states[i].rounds > number for i in going):
             continue  # decided before the job was interrupted
-        walks = [_steps_of(context, states[i].to(context.device), this.until) for i in going]
-        for place, (state, event) in interleaved(walks, min(workers, len(walks))):
-            states[going[place]] = state
+        owners = [ranks().owner(place, len(going)) for place in range(len(going))]
+        own = [i for i, owner in zip(going, owners, strict=True) if owner == ranks().rank]
+        walks = [_steps_of(context, states[i].to(context.device), this.until) for i in own]
+        for place, (state, event) in interleaved(walks, max(1, min(workers, len(walks)))):
+            states[own[place]] = state
             done = sum(state.iteration for state in states)
             share = sum(until[state.iteration] for state in states) / whole
             on_event({**event, "iteration": done, "of": total, "share": round(share, 4)})
             if state.iteration % context.config.write_every == 0:
                 save(states)
+        _exchange(states, going, owners)
         compared = _compared(context, [states[i] for i in going], this.keep)
         after = dict(zip(going, compared, strict=True))
         # At once: a job that is interrupted here saves what is decided for all or for none.

@@ -9,6 +9,7 @@ from vitreous.engine.local_pass import PoseMatrices, batches_of
 from vitreous.engine.pass_ import PADDING
 from vitreous.engine.planes import PlaneImages
 from vitreous.engine.searches.continuous import differentiable_cube, gauss_newton
+from vitreous.engine.shards import placed
 from vitreous.imaging.project import shift_phase
 from vitreous.ops.threads import side_by_side, workers_on
 
@@ -43,8 +44,13 @@ def continuous_poses(
     box, plane = volume.shape[-1], images.plane.inner(shells)
     cube = differentiable_cube(volume, shells + 1, PADDING)
     groups, start = images.group[index], posed.to(volume.device)
-    batches = batches_of(groups, max(1, _SAMPLES // len(plane.points)))
-    workers = min(workers_on(volume.device), len(batches))
+    size = max(1, _SAMPLES // len(plane.points))
+    batches = [
+        some[part]
+        for _, some in images.shards.members(index)
+        for part in batches_of(groups[some], size)
+    ]
+    workers = max(1, min(workers_on(volume.device), len(batches)))
 
     def work(worker: int) -> list[tuple[Tensor, PoseMatrices]]:
         found = []
@@ -63,8 +69,6 @@ def continuous_poses(
             found.append((member, PoseMatrices(matrices, present.origins + shifts)))
         return found
 
-    matrices, origins = start.matrices.clone(), start.origins.clone()
-    for part in side_by_side(work, workers):
-        for member, place in part:
-            matrices[member], origins[member] = place.matrices, place.origins
-    return PoseMatrices(matrices.cpu(), origins.cpu())
+    found = [place for part in side_by_side(work, workers) for place in part]
+    blank = PoseMatrices(posed.matrices.clone(), posed.origins.clone())
+    return placed(images.shards, index, found, blank)

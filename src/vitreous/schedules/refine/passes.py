@@ -111,10 +111,15 @@ def learnt(context: RunContext, state: RefineState, halves: Halves) -> RefineSta
     return replace(state, shell=max(halves.shell, 1), references=references)
 
 
+def global_frame(context: RunContext) -> Frame:
+    """Working box of a search of all orientations, whose grid tells no more."""
+    return context.frame_of(min(shells_at(FINEST, context.widest), context.most_shells))
+
+
 def global_search_pass(context: RunContext, state: RefineState, loaded: Loaded) -> RefineState:
     """Search all orientations and shifts; the grid sets how far the resolution may rise."""
     most = min(shells_at(FINEST, context.widest), context.most_shells)
-    frame = context.frame_of(most)
+    frame = global_frame(context)
     images = replace(loaded.rings_in(context, frame), scale=state.scale)
     noise = fitted(state.noise, frame.polar.rings)
     references = resample_map(state.references, frame.box)
