@@ -102,14 +102,20 @@ def done(*words: str | Path, ranks: int = 1) -> None:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    return simulated(folder / "data", PARTICLES, box=24, pixel_size=10.0, snr=0.5).parent
+    return simulated(folder / "data", PARTICLES, box=16, pixel_size=15.0, snr=1.0).parent
 
 
 JOBS = {
     "reconstruct": (),
-    "refine": ("--reference", "truth.mrc", "--iterations", "3"),
-    "classify3d": ("--reference", "truth.mrc", "--classes", "2", "--iterations", "2"),
-    "abinit": ("--starts", "3", "--initial-iterations", "6", "--final-iterations", "12"),
+    "refine": ("--reference", "truth.mrc", "--iterations", "2"),
+    "classify3d": (
+        *("--reference", "truth.mrc", "--classes", "2", "--iterations", "1"),
+        *("--resolution-limit", "50"),
+    ),
+    "abinit": (
+        *("--starts", "2", "--initial-iterations", "4", "--between-iterations", "4"),
+        *("--final-iterations", "4", "--final-resolution", "50", "--polish-passes", "1"),
+    ),
 }
 
 
@@ -119,17 +125,20 @@ def job(name: str, stack: Path) -> list[str | Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize(
+    "name,others",
+    [("reconstruct", (2, 4)), ("refine", (2,)), ("classify3d", (2,)), ("abinit", (2,))],
+)
 def test_jobs_give_the_same_bits_on_any_number_of_ranks(
-    name: str, stack: Path, tmp_path: Path
+    name: str, others: tuple[int, ...], stack: Path, tmp_path: Path
 ) -> None:
-    for count in (1, 2, 4):
+    for count in (1, *others):
         done(*job(name, stack), "--out", tmp_path / f"{count}", ranks=count)
     written = sorted((tmp_path / "1").glob("*.mrc")) + sorted((tmp_path / "1").glob("*.star"))
     assert written
     for path in written:
-        for other in ("2", "4"):
-            assert (tmp_path / other / path.name).read_bytes() == path.read_bytes(), path.name
+        for count in others:
+            assert (tmp_path / f"{count}" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def children(pid: int) -> list[int]:

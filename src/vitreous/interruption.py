@@ -12,6 +12,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import NoReturn
 
 _IMPORTS = "<frozen importlib"
 _PATIENCE = 3
@@ -45,14 +46,14 @@ def exit_code(number: int) -> int:
     return 128 + number
 
 
-def end_at_once(number: int) -> None:
+def end_at_once(code: int) -> NoReturn:
     """End without waiting for worker threads, which finish a pass before they look up."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:  # of a terminal that is gone
             continue
-    os._exit(exit_code(number))
+    os._exit(code)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -10,9 +10,9 @@ from vitreous.cli import ctf, maps, particles, plan, search, volumes
 from vitreous.cli.app import BAD_INPUT, app, arrange_commands
 from vitreous.cli.failures import interruption_line, line_of, number_of
 from vitreous.errors import RankLostError
-from vitreous.interruption import end_at_once, raise_on_signals
+from vitreous.interruption import end_at_once, exit_code, raise_on_signals
 from vitreous.report.terminal import print_lines
-from vitreous.runs.ranks import SHORT_FORM, is_first_rank, speaks
+from vitreous.runs.ranks import SHORT_FORM, count_of_ranks, is_first_rank, speaks
 
 __all__ = [
     "app",
@@ -46,11 +46,13 @@ def main() -> None:
         if is_first_rank():
             with suppress(OSError):  # the terminal may be gone
                 print_lines(interruption_line(error, sys.argv[1:]), stderr=True)
-        end_at_once(number_of(error))
+        end_at_once(exit_code(number_of(error)))
     except Exception as error:
         line = line_of(error)
         if line is None:
             raise
         if not _told_elsewhere(error) and speaks():
             print_lines(f"error: {line}", stderr=True)
+        if count_of_ranks() > 1:
+            end_at_once(BAD_INPUT)  # a signal to end is on its way to the ranks that are left
         sys.exit(BAD_INPUT)

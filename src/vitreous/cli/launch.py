@@ -7,13 +7,16 @@ import os
 import sys
 import uuid
 from signal import Signals
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from vitreous.cli.app import BAD_INPUT
 from vitreous.errors import OptionError
-from vitreous.interruption import exit_code
+from vitreous.interruption import end_at_once, exit_code
 from vitreous.report.terminal import print_lines
 from vitreous.runs.ranks import SHORT_FORM
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 _LOOK = 0.5
 """Seconds between two looks at whether all ranks are there."""
@@ -47,15 +50,15 @@ def launch(count: int) -> NoReturn:
     try:
         elastic_launch(config, sys.executable)("-m", "vitreous", *sys.argv[1:])
     except ChildFailedError as error:
-        sys.exit(_ended(error))
+        end_at_once(_ended(error))
     except SignalException as error:
-        sys.exit(exit_code(error.sigval))
-    sys.exit(0)
+        end_at_once(exit_code(error.sigval))
+    end_at_once(0)
 
 
-def _ended(error: object) -> int:
+def _ended(error: ChildFailedError) -> int:
     """Exit code of ranks that failed; a rank that was killed could not say so itself."""
-    rank, failure = error.get_first_failure()  # type: ignore[attr-defined]
+    rank, failure = error.get_first_failure()
     code = int(failure.exitcode)
     if code >= 0:
         return code or BAD_INPUT
