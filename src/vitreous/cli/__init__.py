@@ -7,8 +7,8 @@ import sys
 from contextlib import suppress
 
 from vitreous.cli import ctf, maps, particles, plan, search, volumes
-from vitreous.cli.app import BAD_INPUT, app, arrange_commands
-from vitreous.cli.failures import interruption_line, line_of, number_of
+from vitreous.cli.app import app, arrange_commands
+from vitreous.cli.failures import BAD_INPUT, interruption_line, line_of, number_of
 from vitreous.errors import RankLostError
 from vitreous.interruption import end_at_once, exit_code, raise_on_signals
 from vitreous.report.terminal import print_lines

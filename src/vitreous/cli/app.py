@@ -19,9 +19,6 @@ from vitreous.runs.ranks import count_of_ranks, is_first_rank, joined_ranks, own
 if TYPE_CHECKING:
     from vitreous.runs.folder import OnEvent
 
-BAD_INPUT = 2
-"""Exit code."""
-
 app = App(
     name="vitreous",
     version=__version__,

@@ -8,6 +8,9 @@ from signal import SIGINT, Signals
 
 from vitreous.errors import Interrupted, VitreousError
 
+BAD_INPUT = 2
+"""Exit code."""
+
 _NO_MEMORY = ("allocate memory", "out of memory", "not enough memory", "can't start new thread")
 _CANNOT_LOAD = ("failed to map", "cannot allocate memory", "cannot open shared object")
 

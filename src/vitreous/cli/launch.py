@@ -9,7 +9,7 @@ import uuid
 from signal import Signals
 from typing import TYPE_CHECKING, NoReturn
 
-from vitreous.cli.app import BAD_INPUT
+from vitreous.cli.failures import BAD_INPUT
 from vitreous.errors import OptionError
 from vitreous.interruption import end_at_once, exit_code
 from vitreous.report.terminal import print_lines

@@ -9,7 +9,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from vitreous.cli.app import BAD_INPUT, app, progress
+from vitreous.cli.app import app, progress
+from vitreous.cli.failures import BAD_INPUT
 from vitreous.config.particles import (
     CheckConfig,
     ExpandSymmetryConfig,
