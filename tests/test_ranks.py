@@ -18,8 +18,10 @@ from conftest import simulated
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vitreous.config.refine import RefineConfig
 from vitreous.engine.comm import Ranks, exchanged, ranks
 from vitreous.engine.shards import Shards, ShardSums, gather
+from vitreous.jobs.plan.plan import run_plan
 
 PARTICLES = 4200
 """Enough for two shards."""
@@ -83,6 +85,16 @@ def test_a_process_by_itself_is_one_rank_with_all_rows() -> None:
     assert Shards.of(100_000).own_rows == range(100_000)
     assert Shards.of(100_000).count == 8
     assert Shards.of(3000).count == 1
+
+
+def test_a_plan_reckons_with_the_ranks_that_a_job_will_have(stack: Path) -> None:
+    star, reference = stack / "particles.star", stack / "truth.mrc"
+    alone, shared = (
+        run_plan(RefineConfig(star, reference=reference, out=Path("none"), ranks=count))
+        for count in (1, 2)
+    )
+    assert shared.images.all == alone.images.all / 2
+    assert shared.assumed[-1] == "memory is that of each of 2 ranks, time that of one alone"
 
 
 def command(*words: str | Path, ranks: int = 1) -> list[str]:

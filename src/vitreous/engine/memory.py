@@ -145,6 +145,9 @@ class MemoryOptions(Protocol):
     @property
     def scratch(self) -> Path | None: ...  # noqa: D102
 
+    @property
+    def ranks(self) -> int: ...  # noqa: D102
+
 
 class SearchOptions(MemoryOptions, Protocol):
     """The same of a search of all orientations."""
@@ -163,7 +166,7 @@ def usable(options: MemoryOptions, device: torch.device) -> int | None:
     """
     free, given = free_memory(device), options.memory
     if free is not None and device.type == "cpu":
-        free //= local_ranks()
+        free //= max(local_ranks(), options.ranks)
     if given is None:
         return None if free is None else int((1 - _RESERVE) * free)
     if given <= 0:
@@ -205,7 +208,10 @@ def search_memory(
     directions = orientations_at(step, operators) / (6 * 2 ** order_for(step))
     # Residues are filled up to the fullest: about a quarter more than the bands themselves.
     coefficients = classes * directions * 2.5 * sum(band + 1 for band in polar.bands)
-    largest_box, shards = max(group.box for group in table.optics), Shards.of(len(table))
+    largest_box, shards = (
+        max(group.box for group in table.optics),
+        Shards.of(len(table), options.ranks),
+    )
     parts = {
         "libraries and tables": max(_LIBRARIES, held_memory()),
         # what oneDNN makes of the products' shapes, hundreds of them, and keeps
@@ -239,7 +245,10 @@ def refine_plan(
     The images are then on half-planes out to so many shells; a search of all orientations before
     that has them on rings.
     """
-    largest_box, shards = max(group.box for group in table.optics), Shards.of(len(table))
+    largest_box, shards = (
+        max(group.box for group in table.optics),
+        Shards.of(len(table), options.ranks),
+    )
     parts = {
         "libraries and tables": max(_LIBRARIES, held_memory()),
         "compiled code": _COMPILED,

@@ -35,24 +35,30 @@ class Shards:
         A power of two.
     spread : bool
         Each rank has some of them; otherwise this one has all, and others take no part.
+    planned : int
+        Ranks that a job will have which is planned, and not run, by one.
     """
 
     particles: int
     count: int = 1
     spread: bool = False
+    planned: int = 1
 
     @classmethod
-    def of(cls, particles: int) -> Shards:
+    def of(cls, particles: int, planned: int = 1) -> Shards:
         """As many as are each worth a rank, spread over the ranks."""
         count = 1
         while count < _MOST and particles >= 2 * count * _FEWEST:
             count *= 2
-        return cls(particles, count, True)
+        return cls(particles, count, True, planned)
 
     @property
     def here(self) -> Ranks:
         """The ranks that have the shards."""
-        return ranks() if self.spread else Ranks()
+        if not self.spread:
+            return Ranks()
+        here = ranks()
+        return Ranks(0, self.planned) if here.size == 1 else here
 
     @property
     def own(self) -> list[int]:

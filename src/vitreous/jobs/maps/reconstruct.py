@@ -279,7 +279,7 @@ def begin(config: ReconstructConfig) -> Begun:
         particles.maps,
         config.padding,
         symmetric=symmetry != "C1",
-        sums_at_once=Shards.of(len(particles.rows)).sums_at_once,
+        sums_at_once=Shards.of(len(particles.rows), config.ranks).sums_at_once,
     )
     return Begun(particles, source, grid, device, needed)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -144,6 +144,11 @@ def planned(job: str, counted: Counted, speeds: Work) -> Plan:
     )
 
 
+def _of_ranks(count: int) -> tuple[str, ...]:
+    """What the figures are of where several ranks will share the job."""
+    return (f"memory is that of each of {count} ranks, time that of one alone",) * (count > 1)
+
+
 def counter_of(config: Planned) -> tuple[str, Callable[[Any], Counted]]:
     """Name of a job, and what checks its input and counts its operations."""
     match config:
@@ -176,4 +181,5 @@ def run_plan(config: Planned) -> Plan:
     job, count = counter_of(config)
     with deterministic_on(device_for(config.device)):
         counted = count(config)
-        return planned(job, counted, speeds_on(counted.device))
+        plan = planned(job, counted, speeds_on(counted.device))
+    return replace(plan, assumed=(*plan.assumed, *_of_ranks(config.ranks)))

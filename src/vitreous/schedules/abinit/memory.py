@@ -31,5 +31,5 @@ def memory_plan(
         config, config.classes, step, table, frame, operators, device, spread=False
     )
     last = finer_frame(frame, config.ends_at).polar.rings
-    own = len(Shards.of(len(table)).own_rows)
+    own = len(Shards.of(len(table), config.ranks).own_rows)
     return replace(plan, images=plan.images | {LAST_IMAGES: half_planes(own, last)})
