@@ -122,7 +122,7 @@ def test_a_job_in_little_memory_ends_in_the_same_map(
         run_abinit(AbinitConfig(small_stack, out=tmp_path / name, **few, **exact))
         maps.append(read_map(tmp_path / name / "class001.mrc")[0])
         # Of 300 images on rings some 20 fit, and fewer of those on half-planes.
-        monkeypatch.setattr(MemoryPlan, "room", lambda plan, purpose: Room(50_000))
+        monkeypatch.setattr(MemoryPlan, "room", lambda plan, purpose, spread=True: Room(50_000))
     np.testing.assert_allclose(maps[1], maps[0], rtol=1e-3, atol=1e-3 * np.abs(maps[0]).max())
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import uuid
-from signal import Signals
+from signal import SIGTERM, Signals
 from typing import TYPE_CHECKING, NoReturn
 
 from vitreous.cli.failures import BAD_INPUT
@@ -58,10 +58,11 @@ def launch(count: int) -> NoReturn:
 
 def _ended(error: ChildFailedError) -> int:
     """Exit code of ranks that failed; a rank that was killed could not say so itself."""
-    rank, failure = error.get_first_failure()
-    code = int(failure.exitcode)
-    if code >= 0:
-        return code or BAD_INPUT
+    codes = {rank: int(failure.exitcode) for rank, failure in error.failures.items()}
+    killed = {rank: code for rank, code in codes.items() if code < 0 and code != -SIGTERM}
+    if not killed:  # SIGTERM is what ends the others
+        return max(codes.values()) if max(codes.values()) > 0 else BAD_INPUT
+    rank, code = min(killed.items())
     line = (
         f"error: rank {rank} was ended by {Signals(-code).name}, and the job with it; if memory "
         "ran out, give fewer ranks; go on from the last checkpoint with --resume"
