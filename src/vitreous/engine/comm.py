@@ -70,13 +70,15 @@ def sent(values: Tensor, owner: int) -> Tensor:
     return values
 
 
-def exchanged(things: Sequence[T], owners: Sequence[int]) -> list[T]:
+def exchanged(things: Sequence[T]) -> list[T]:
     """Each thing as its owner has it, on all ranks; tensors in it lie on the host."""
     here, out = ranks(), list(things)
     if here.size == 1:
         return out
-    for owner in sorted(set(owners)):
-        numbers = [number for number, one in enumerate(owners) if one == owner]
+    for owner in range(here.size):
+        numbers = Ranks(owner, here.size).own(len(out))
+        if not numbers:
+            continue
         held = [out[number] for number in numbers]
         with _together():
             dist.broadcast_object_list(held, owner)
@@ -100,7 +102,7 @@ def require_same_input(digest: str, where: Path) -> None:
     InputError
         On the ranks that read something else than the first.
     """
-    (first,) = exchanged([digest], [0])
+    (first,) = exchanged([digest])
     if digest != first:
         raise InputError(
             f"rank {ranks().rank} reads other particles, images or maps than rank 0",

@@ -21,7 +21,7 @@ from vitreous.engine.searches.local import (
     no_local_estimates,
 )
 from vitreous.engine.searches.prior import PlacePrior
-from vitreous.engine.shards import ShardSums, placed
+from vitreous.engine.shards import Shards, ShardSums, placed
 from vitreous.imaging.project import map_to_cube, shift_phase
 from vitreous.ops.threads import in_rounds, workers_on
 from vitreous.reconstruct.accumulator import (
@@ -156,11 +156,7 @@ def local_pass(
     groups, present, around = images.group[index], posed.to(device), around.to(device)
     held, shards = None if prior is None else prior.to(device), images.shards
     size = max(1, _SAMPLES // (len(plane.points) * around.orientations))
-    batches = [
-        (shard, some[part])
-        for shard, some in shards.members(index)
-        for part in batches_of(groups[some], size)
-    ]
+    batches = batches_of_shards(shards, index, groups, size)
 
     def search(
         batch: tuple[int, Int[Tensor, " m"]],
@@ -271,4 +267,24 @@ def batches_of(groups: Int[Tensor, " b"], size: int) -> list[Int[Tensor, " m"]]:
         part
         for number in groups.unique()
         for part in torch.nonzero(groups == number)[:, 0].split(size)
+    ]
+
+
+def batches_of_shards(
+    shards: Shards, index: Int[Tensor, " b"], groups: Int[Tensor, " b"], size: int
+) -> list[tuple[int, Int[Tensor, " m"]]]:
+    """Each of this rank's shards and the places of its particles, as :func:`batches_of` has them.
+
+    Parameters
+    ----------
+    shards : Shards
+    index, groups : integer tensors (particles,)
+        Rows of the particles, and their optics groups.
+    size : int
+        Most particles of a batch.
+    """
+    return [
+        (shard, some[part])
+        for shard, some in shards.members(index)
+        for part in batches_of(groups[some], size)
     ]

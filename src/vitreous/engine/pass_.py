@@ -216,7 +216,7 @@ def search_pass(
             _insert_rings(total.cubes, part, places, polar, spectrum, cosets)
     blank = no_estimates(len(index), len(maps), len(log_prior), device)
     best = placed(shards, index, found, blank)
-    whole = sums.total() if accumulate else _no_sums(0, 0, len(noise), device)
+    whole = sums.total() if accumulate else _no_sums(0, places.rings, len(noise), device)
     made = None
     if accumulate:
         whole.cubes.complete()

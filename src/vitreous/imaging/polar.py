@@ -16,6 +16,9 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+_FEWEST = 256
+"""Rows from which processors' libraries add up products of matrices in one order."""
+
 _ROOM = 6
 """Angular frequencies beyond the band that a grid of few angles still tells apart: CTF and shifts
 carry the images' own a little further."""
@@ -85,10 +88,6 @@ def polar_grid(rings: int, support: float) -> PolarGrid:
     """Rings for objects of ``support`` (diameter over box)."""
     bands = tuple(bandwidth_for(ring + 1, support) for ring in range(rings))
     return PolarGrid(2 * bands[-1] + 2, bands)
-
-
-_FEWEST = 256
-"""Rows from which processors' libraries add up products of matrices in one order."""
 
 
 def polar_matrix(

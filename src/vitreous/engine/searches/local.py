@@ -109,12 +109,6 @@ class LocalPoseEstimates:
             *(getattr(self, name)[index] for name in self.__dataclass_fields__)
         )
 
-    def cpu(self) -> LocalPoseEstimates:
-        """The same on the host, where poses are kept."""
-        return LocalPoseEstimates(
-            *(getattr(self, name).cpu() for name in self.__dataclass_fields__)
-        )
-
     def moved(self, origins: Float[Tensor, "n 2"]) -> LocalPoseEstimates:
         """The same with these added to the shifts."""
         return replace(self, origins=self.origins + origins)

@@ -224,8 +224,7 @@ def _classified(
     context: RunContext, states: list[SearchState], on_event: OnEvent
 ) -> list[Classified]:
     """All particles sorted among the classes of each start, the starts side by side."""
-    owners = [ranks().owner(number, len(states)) for number in range(len(states))]
-    own = [number for number, owner in enumerate(owners) if owner == ranks().rank]
+    own = ranks().own(len(states))
     parts = list(zip((states[n] for n in own), _in_parts(on_event, len(own)), strict=True))
 
     def sort(part: tuple[SearchState, OnEvent]) -> Classified:
@@ -235,7 +234,7 @@ def _classified(
     if ranks().size == 1:
         return found
     made: dict[int, Classified] = dict(zip(own, (one.to(_HOST) for one in found), strict=True))
-    every = exchanged([made.get(number) for number in range(len(states))], owners)
+    every = exchanged([made.get(number) for number in range(len(states))])
     return [one.to(context.device) for one in every if one is not None]
 
 

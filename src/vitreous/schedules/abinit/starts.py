@@ -138,11 +138,11 @@ def _compared(context: RunContext, states: list[SearchState], keep: int) -> list
     ]
 
 
-def _exchange(states: list[SearchState], going: list[int], owners: list[int]) -> None:
+def _exchange(states: list[SearchState], going: list[int]) -> None:
     """Let every rank have the starts of all, in the list itself."""
     if ranks().size > 1:
         host = torch.device("cpu")
-        found = exchanged([states[i].to(host) for i in going], owners)
+        found = exchanged([states[i].to(host) for i in going])
         for number, state in zip(going, found, strict=True):
             states[number] = state.to(states[number].maps.device)
 
@@ -159,8 +159,7 @@ def _run_rounds(
         going = [i for i, state in enumerate(states) if state.rounds >= number]
         if any(states[i].rounds > number for i in going):
             continue  # decided before the job was interrupted
-        owners = [ranks().owner(place, len(going)) for place in range(len(going))]
-        own = [i for i, owner in zip(going, owners, strict=True) if owner == ranks().rank]
+        own = [going[place] for place in ranks().own(len(going))]
         walks = [_steps_of(context, states[i].to(context.device), this.until) for i in own]
         for place, (state, event) in interleaved(walks, max(1, min(workers, len(walks)))):
             states[own[place]] = state
@@ -169,7 +168,7 @@ def _run_rounds(
             on_event({**event, "iteration": done, "of": total, "share": round(share, 4)})
             if state.iteration % context.config.write_every == 0:
                 save(states)
-        _exchange(states, going, owners)
+        _exchange(states, going)
         compared = _compared(context, [states[i] for i in going], this.keep)
         after = dict(zip(going, compared, strict=True))
         # At once: a job that is interrupted here saves what is decided for all or for none.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.engine.local_pass import PoseMatrices, batches_of
+from vitreous.engine.local_pass import PoseMatrices, batches_of_shards
 from vitreous.engine.pass_ import PADDING
 from vitreous.engine.planes import PlaneImages
 from vitreous.engine.searches.continuous import differentiable_cube, gauss_newton
@@ -45,16 +45,12 @@ def continuous_poses(
     cube = differentiable_cube(volume, shells + 1, PADDING)
     groups, start = images.group[index], posed.to(volume.device)
     size = max(1, _SAMPLES // len(plane.points))
-    batches = [
-        some[part]
-        for _, some in images.shards.members(index)
-        for part in batches_of(groups[some], size)
-    ]
+    batches = batches_of_shards(images.shards, index, groups, size)
     workers = max(1, min(workers_on(volume.device), len(batches)))
 
     def work(worker: int) -> list[tuple[Tensor, PoseMatrices]]:
         found = []
-        for member in batches[worker::workers]:
+        for _, member in batches[worker::workers]:
             samples, ctf = images.at(index[member], plane)
             present = start.at(member)
             matrices, shifts = gauss_newton(
