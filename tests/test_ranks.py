@@ -181,6 +181,26 @@ def test_a_rank_that_is_killed_ends_the_job_which_then_goes_on(
 
 
 @pytest.mark.slow
+def test_torchrun_starts_ranks_again_which_go_on(stack: Path, tmp_path: Path) -> None:
+    words, out = job("refine", stack), tmp_path / "restarted"
+    done(*words, "--out", tmp_path / "whole")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+    options = ("--max-restarts", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0")
+    process = subprocess.Popen(
+        (*torchrun, *options, "-m", "vitreous", *words, "--threads", "1", "--out", out),
+        stderr=subprocess.PIPE,
+    )
+    while not (out / "checkpoint.safetensors").is_file():
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.kill(sorted(children(process.pid))[-1], signal.SIGKILL)
+    process.communicate(timeout=300)
+    assert process.returncode == 0
+    for name in ("map.mrc", "particles.star"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words,said",
     [
