@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from vitreous.config.refine import RefineConfig
 from vitreous.engine.comm import Ranks, exchanged, ranks
 from vitreous.engine.shards import Shards, ShardSums, gather
+from vitreous.engine.work import Work
 from vitreous.jobs.plan.plan import run_plan
 
 PARTICLES = 4200
@@ -92,7 +93,14 @@ def test_a_plan_reckons_with_the_ranks_that_a_job_will_have(stack: Path) -> None
         for count in (1, 2)
     )
     assert shared.images.all == alone.images.all / 2
-    assert shared.assumed[-1] == "memory is that of each of 2 ranks, time that of one alone"
+    assert shared.assumed[-1].startswith("each of 2 ranks has ")
+    assert shared.threads == max(1, alone.threads // 2)
+
+
+@pytest.mark.parametrize("count,share", [(1, 1.0), (2, 0.5), (3, 0.375), (8, 0.125), (16, 0.125)])
+def test_ranks_share_what_is_done_with_images_by_whole_shards(count: int, share: float) -> None:
+    work = Work(products=8.0, voxels=5.0).of_one_rank(Shards.of(100_000, count))
+    assert work == Work(products=8.0 * share, voxels=5.0)
 
 
 def command(*words: str | Path, ranks: int = 1) -> list[str]:
