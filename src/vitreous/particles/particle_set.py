@@ -90,6 +90,10 @@ class ParticleSet:
         Point of the map that it was centred on, angstrom.
     symmetry_operator : int64
         Number, from 1, of the copy of an expanded particle.
+    image_sign : float64
+        -1 where the image is dark on light: its pixels are multiplied by it.
+    uid : text
+        Whole number by which cryoSPARC knows the particle.
     """
 
     path: Path
@@ -121,6 +125,7 @@ class ParticleSet:
     shift_x, shift_y = Field[Wholes]("whole"), Field[Wholes]("whole")
     centre_x, centre_y = Field[Reals]("real"), Field[Reals]("real")
     centre_z, symmetry_operator = Field[Reals]("real"), Field[Wholes]("whole")
+    image_sign, uid = Field[Reals]("real"), Field[Texts]("text")
 
     def __len__(self) -> int:
         """Return the number of particles."""
@@ -208,6 +213,7 @@ class ParticleSet:
             Naming the columns that are missing.
         """
         missing = [self.called(field) for field in fields if not self.has(field)]
+        missing = list(dict.fromkeys(missing))  # a column may hold several
         if missing:
             plural = "s" if len(missing) > 1 else ""
             raise InputError(f"no column{plural} {', '.join(missing)}", where=self.path, hint=hint)

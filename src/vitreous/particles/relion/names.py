@@ -83,6 +83,8 @@ COLUMNS: Mapping[Field[Any], tuple[Column, ...]] = {
         centre_y="vitreousCentreY",
         centre_z="vitreousCentreZ",
         symmetry_operator="vitreousSymmetryOperator",
+        image_sign="vitreousImageSign",
+        uid="vitreousUid",
     ),
 }
 """Columns of each field: the first there is read. The first is written in RELION 3.1's layout, the
