@@ -16,7 +16,7 @@ from vitreous.imaging.masks import soft_sphere
 from vitreous.jobs.maps.anisotropy import run_anisotropy, spread_of_views
 from vitreous.math.fourier import frequency_radius, to_fourier, to_real
 from vitreous.math.symmetry import point_group
-from vitreous.report.validation import write_validation_report
+from vitreous.report.html import write_report
 from vitreous.validate.advice import advice, axis_in_words
 from vitreous.validate.anisotropy import ConicalFsc, conical_fsc, sphericity
 from vitreous.validate.fsc import fsc
@@ -155,7 +155,7 @@ def test_job(tmp_path: Path) -> None:
     assert found["cfar"] > 0.9 and not found["anisotropic"] and found["uneven"]
     assert found["views"]["n_particles"] == 500 and len(found["views"]["tilted"]) == 4
     assert np.array(found["conical_fsc"]["curves"]).shape == (192, BOX // 2 + 1)
-    page = write_validation_report(job).read_text()
+    page = write_report(job).read_text()
     assert found["advice"][0] in page and "grid" in page
     star.write_text("data_particles\n\nloop_\n_rlnAngleRot #1\n1.0\n")
     with pytest.raises(VitreousError, match=r"particles.star: no particles with .*_rlnAngleTilt"):

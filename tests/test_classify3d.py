@@ -39,7 +39,7 @@ from vitreous.particles.grid import common_grid
 from vitreous.particles.groups import image_numbers
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import open_images
-from vitreous.report.classes import write_classes_report
+from vitreous.report.html import write_report
 from vitreous.runs.folder import ignore
 from vitreous.schedules.class3d.begin import begun
 from vitreous.schedules.class3d.pose_search import NearPoses, given_poses, near_given
@@ -98,7 +98,7 @@ def test_outputs(fixed_poses: Path, case: Case) -> None:
             assert volume.shape == (BOX,) * 3 and pixel_size == PIXEL
     for table in result["flow"]:
         assert np.sum(table) == sum(COUNTS)
-    report = write_classes_report(fixed_poses).read_text()
+    report = write_report(fixed_poses).read_text()
     assert "2 classes" in report and "Who moved" in report
 
 

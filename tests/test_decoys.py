@@ -28,7 +28,7 @@ from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.symmetry import point_group
 from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.report.classes import write_classes_report
+from vitreous.report.html import write_report
 from vitreous.schedules.class3d.begin import march
 from vitreous.schedules.class3d.references import Reference
 from vitreous.validate.decoys import recognised_decoy, roundness
@@ -179,7 +179,7 @@ def test_a_ball_keeps_its_shape_unless_freed(star: Path, tmp_path: Path, free: b
     assert any("ball.mrc, is a ball" in warning for warning in result["warnings"])
     assert any("after 3 passes" in warning and "not final" in warning
                for warning in result["warnings"])  # fmt: skip
-    page = write_classes_report(job).read_text()
+    page = write_report(job).read_text()
     assert ("decoy, a ball, kept as given" in page) is not free
     if not free:
         classes = classes_of(job)

@@ -30,7 +30,7 @@ from vitreous.particles.groups import (
     units,
 )
 from vitreous.particles.particle_set import ParticleSet
-from vitreous.report.validation import write_validation_report
+from vitreous.report.html import write_report
 
 COUNT = 120
 
@@ -179,7 +179,7 @@ def test_reconstruct_says_whether_halves_are_independent(
     result = json.loads((job / "result.json").read_text())
     assert result["halves"]["independent"] is apart
     assert any("not independent" in warning for warning in result["warnings"]) is not apart
-    write_validation_report(job)
+    write_report(job)
     page = (job / "report.html").read_text()
     assert ("not independent" in page) is not apart
 

@@ -114,9 +114,9 @@ def test_while_refinement_tries_its_starts(small_stack: Path, tmp_path: Path) ->
 def test_while_the_report_is_written(small_stack: Path, tmp_path: Path) -> None:
     code = (
         "import os, signal\n"
-        "from vitreous.report import validation\n"
+        "from vitreous.report import html\n"
         "def write(job): os.kill(os.getpid(), signal.SIGTERM)\n"
-        "validation.write_validation_report = write\n"
+        "html.write_report = write\n"
         "from vitreous.cli import main; main()"
     )
     out = tmp_path / "job"

@@ -16,7 +16,7 @@ from vitreous.imaging.filters import low_pass
 from vitreous.imaging.masks import soft_sphere
 from vitreous.io.mrc import read_map
 from vitreous.jobs.maps.local_resolution import run_local_resolution
-from vitreous.report.validation import write_validation_report
+from vitreous.report.html import write_report
 from vitreous.validate.fsc import crossing, fsc
 from vitreous.validate.local_resolution import (
     lattice,
@@ -136,7 +136,7 @@ def test_job(tmp_path: Path) -> None:
     )
     assert found["window"]["diameter"] == pytest.approx(7 * found["resolution_0143_interpolated"])
     assert events[-1]["iteration"] == events[-1]["of"]
-    assert "Local resolution" in write_validation_report(job).read_text()
+    assert "Local resolution" in write_report(job).read_text()
     for options, words in (
         ({"window": 4.0}, "--window: 4 A is not between 12 and 72 A"),
         ({"threshold": 1.5}, "--threshold"),

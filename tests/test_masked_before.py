@@ -25,7 +25,7 @@ from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.jobs.volumes.correlate import run_fsc
 from vitreous.math.fourier import from_half_fourier, half_frequency_radius, to_half_fourier
 from vitreous.math.gaussians import gaussian_sum
-from vitreous.report.validation import write_validation_report
+from vitreous.report.html import write_report
 from vitreous.validate.fsc import dip_warnings, first_below, fsc, resolution_of_shell, rises_again
 from vitreous.validate.half_maps import half_map_curves
 from vitreous.validate.masked_before import masked_before
@@ -79,7 +79,7 @@ def test_signal_that_dwarfs_the_noise_is_not_judged(tmp_path: Path) -> None:
     result = json.loads((job / "result.json").read_text())
     assert result["mask"]["masked_before"] and result["resolution_0143"] is None
     assert any("not judged" in warning for warning in result["warnings"])
-    write_validation_report(job)
+    write_report(job)
     assert "not judged" in (job / "report.html").read_text()
 
 

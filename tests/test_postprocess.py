@@ -31,7 +31,7 @@ from vitreous.math.fourier import (
     to_fourier,
     to_half_fourier,
 )
-from vitreous.report.validation import write_validation_report
+from vitreous.report.html import write_report
 from vitreous.validate.fsc import first_below, fsc, resolution_at, resolution_of_shell
 from vitreous.validate.half_maps import half_map_curves, randomise_phases
 from vitreous.validate.sharpen import fsc_weight, guinier_fit, sharpened
@@ -263,7 +263,7 @@ def test_job_writes_what_it_says(files: Path, tmp_path: Path) -> None:
     x, y = ([float(c.findtext(axis, "")) for c in root] for axis in "xy")
     np.testing.assert_allclose(x, np.arange(BOX // 2 + 1) / (BOX * PIXEL), atol=1e-6)
     np.testing.assert_allclose(y, found["fsc"]["corrected"], atol=1e-6)
-    page = write_validation_report(job).read_text()
+    page = write_report(job).read_text()
     assert f"{found['resolution_0143']:.2f} Å" in page
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
 

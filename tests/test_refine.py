@@ -23,7 +23,7 @@ from vitreous.math.rotations import angular_distance, euler_to_matrix
 from vitreous.math.symmetry import point_group
 from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
-from vitreous.report.validation import write_validation_report
+from vitreous.report.html import write_report
 from vitreous.schedules.refine.gold import claimed
 from vitreous.validate.fsc import fsc, resolution_at
 from vitreous.validate.symmetry.rotate import symmetrise_map
@@ -96,7 +96,7 @@ def test_outputs(job: Path, stack: Path) -> None:
     halves = after.half
     own = read_star(stack)["particles"].frame["rlnRandomSubset"].cast(pl.Int64).to_numpy()
     assert np.array_equal(halves, own)
-    assert write_validation_report(job).stat().st_size > 10_000
+    assert write_report(job).stat().st_size > 10_000
 
 
 class Interrupted(Exception):

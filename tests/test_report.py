@@ -105,6 +105,7 @@ class Page(HTMLParser):
     def __init__(self, text: str):
         super().__init__()
         self.loads: list[str] = []
+        self.links: list[str] = []
         self.tags: list[str] = []
         self.viewers: list[dict[str, str]] = []
         self.textures: list[str] = []
@@ -116,7 +117,10 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         self.tags.append(tag)
-        self.loads += [given[a] for a in ("src", "href", "xlink:href", "data") if a in given]
+        if tag == "a":  # loads nothing until a reader asks for it
+            self.links.append(given.get("href", ""))
+        else:
+            self.loads += [given[a] for a in ("src", "href", "xlink:href", "data") if a in given]
         if given.get("class") == "viewer":
             self.viewers.append(given)
         self._in_texture = given.get("class") == "texture"

@@ -145,6 +145,6 @@ def reported(write: Callable[[Path], Path], job: Path) -> str:
 
 def finished(job: Path, found: Mapping[str, Any], *lines: str) -> None:
     """Write the report of a validation and print what it found, its warnings and its place."""
-    from vitreous.report.validation import write_validation_report
+    from vitreous.report.html import write_report
 
-    print_lines(*lines, *warning_lines(found), reported(write_validation_report, job))
+    print_lines(*lines, *warning_lines(found), reported(write_report, job))

@@ -76,7 +76,7 @@ def refine(config: Annotated[RefineConfig, Parameter(name="*")]) -> None:
 def classify3d(config: Annotated[Classify3dConfig, Parameter(name="*")]) -> None:
     """Sort particles among several maps, made from one reference or from one each."""
     from vitreous.jobs.classify3d.classify3d import run_classify3d
-    from vitreous.report.classes import write_classes_report
+    from vitreous.report.html import write_report
 
     job, found = ran(run_classify3d, config)
     table = Table("class", "particles", "share", "FSC 0.143", "is", title="Classes")
@@ -88,5 +88,5 @@ def classify3d(config: Annotated[Classify3dConfig, Parameter(name="*")]) -> None
         limit = "" if noise or entry["fixed"] else angstrom(entry["resolution_0143"])
         table.add_row(str(entry["class"]), *cells, limit, decoy)
     print_view(table)
-    report = reported(write_classes_report, job)
+    report = reported(write_report, job)
     print_lines(*warning_lines(found), f"Particles: {job / 'particles.star'}", report)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from vitreous.report.svg import COLOURS, INK, colour, new_figure, styled, svg_text
+from vitreous.report.svg import (
+    COLOURS,
+    INK,
+    NORMAL,
+    colour,
+    legend_above,
+    new_figure,
+    styled,
+    svg_text,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +42,7 @@ def histogram(
     low, high = span or (0.0, max(float(values[usable].max(initial=0)), mark or 0.0, 1e-6) * 1.02)
     parts = [values[usable & (classes == number)] for number in numbers]
     with styled():
-        figure, axes = new_figure(3.9, 2.5)
+        figure, axes = new_figure(*NORMAL)
         axes.hist(
             parts,
             bins=np.linspace(low, high, 31).tolist(),
@@ -44,7 +53,7 @@ def histogram(
         if mark is not None:
             axes.axvline(mark, color=INK, lw=0.9, ls=(0, (4, 3)))
         if len(numbers) > 1:
-            axes.legend()
+            legend_above(axes, 4)
         axes.set(xlabel=label, ylabel=counted, xlim=(low, high))
         return svg_text(figure, alt)
 
@@ -69,7 +78,7 @@ def curve(
     from matplotlib.ticker import LogLocator, NullFormatter
 
     with styled():
-        figure, axes = new_figure(3.9, 2.4)
+        figure, axes = new_figure(*NORMAL)
         for start, run in sorted(starts.items(), key=lambda item: item[0] == chosen):
             values = [np.nan if e.get(field) is None else float(e[field]) for e in run]
             kept = start == chosen
@@ -83,7 +92,7 @@ def curve(
             )
         _stage_bands(axes, starts.get(chosen, []))
         if len(starts) > 1:
-            axes.legend()
+            legend_above(axes, 4)
         if log:
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -98,7 +107,7 @@ def class_priors(run: Sequence[Mapping[str, Any]], alt: str) -> str:
     """Share of the particles in each class over the iterations, stacked."""
     shares = np.array([event["class_fractions"] for event in run], dtype=float).T
     with styled():
-        figure, axes = new_figure(3.9, 2.4)
+        figure, axes = new_figure(*NORMAL)
         numbers = range(1, len(shares) + 1)
         axes.stackplot(
             range(1, len(run) + 1),
@@ -107,7 +116,7 @@ def class_priors(run: Sequence[Mapping[str, Any]], alt: str) -> str:
             labels=[f"class {number}" for number in numbers],
             alpha=0.9,
         )
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+        legend_above(axes, 4)
         axes.set(xlabel="iteration", ylabel="share of particles", ylim=(0, 1))
         axes.margins(x=0)
         return svg_text(figure, alt)
@@ -128,7 +137,7 @@ def spectrum(
 ) -> str:
     """Curves (name, frequency in 1/angstrom, positive value), the frequencies told in angstrom."""
     with styled():
-        figure, axes = new_figure(3.9, 2.5)
+        figure, axes = new_figure(*NORMAL)
         top = 0.0
         for place, (name, frequency, value) in enumerate(lines, 1):
             k, v = np.asarray(frequency, dtype=float), np.asarray(value, dtype=float)
@@ -142,5 +151,5 @@ def spectrum(
             axes.set_yscale("log")
         axes.set(xlabel="resolution (Å)", ylabel=label)
         if len(lines) > 1:
-            axes.legend()
+            legend_above(axes, 3)
         return svg_text(figure, alt)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vitreous.io.atomic import write_text
 from vitreous.report import curves, figures, page
 from vitreous.report.flow import flow_chart
 from vitreous.report.progress import duration
-from vitreous.report.record import Record, read_record
+from vitreous.report.record import Record
+from vitreous.report.report_page import ReportPage
 from vitreous.report.sections import class_densities, maps_section, particles_section
 from vitreous.report.svg import colour
-from vitreous.report.viewer import script
 
 _READ_FSC = (
     "How far the two halves of each class's particles agree. Halves share the references and the "
@@ -116,7 +114,7 @@ def _resolution(record: Record) -> str:
     ]
     alt = f"Fourier shell correlation of the halves of {_classes(len(lines))}"
     picture = curves.fsc_chart(frequency, named, alt)
-    return page.card("Do the halves agree?", page.figure(picture, _READ_FSC))
+    return page.card("Do the halves agree?", page.figure(picture, _READ_FSC), wide=True)
 
 
 def _flow(record: Record) -> str:
@@ -148,26 +146,20 @@ def _facts(record: Record) -> list[tuple[str, str, str]]:
     ]
 
 
-def build_classes_page(record: Record) -> str:
-    """HTML of the report."""
-    result, record = record.result, _in_common_frame(record)
-    sizes = ", ".join(f"{entry['fraction']:.0%}" for entry in result["classes"])
-    title = f"{_classes(len(record.classes))}: {sizes}"
-    header = (
-        page.paragraph(f"vitreous {result['version']} · 3D classification", "kind")
-        + f"<h1>{page.shown(title)}</h1>"
-        + page.warnings_box(result["warnings"])
-        + page.tiles(_facts(record))
-    )
-    files = {
-        "class001.mrc ...": "the classes' maps, masked and filtered by what their halves share",
-        "class001_half1.mrc ...": "half-maps, neither masked nor filtered",
-        "class001_fsc.xml ...": "the halves' FSC",
-        "class002_aligned.mrc ...": "maps laid on the largest class, where references differed",
-        "particles.star": "the particles with poses, classes and the posterior of every class",
-        "result.json, log.jsonl": "every number in this report, for scripts",
-    }
-    main = (
+_FILES = {
+    "class*_aligned.mrc": "maps laid on the largest class, where references differed",
+    "class*_half1.mrc, class*_half2.mrc": "half-maps, neither masked nor filtered",
+    "class*_fsc.xml": "the halves' FSC",
+    "class*.mrc": "the classes' maps, masked and filtered by what their halves share",
+    "particles.star": "the particles with poses, classes and the posterior of every class",
+}
+
+
+def classes_page(record: Record) -> ReportPage:
+    """What is particular to the page of a 3D classification."""
+    record = _in_common_frame(record)
+    sizes = ", ".join(f"{entry['fraction']:.0%}" for entry in record.result["classes"])
+    sections = [
         page.section("Classes", _table(record)),
         maps_section(record),
         _differences(record),
@@ -175,30 +167,6 @@ def build_classes_page(record: Record) -> str:
             "How the classes came about", page.cards([_resolution(record), _flow(record)])
         ),
         particles_section(record, class_densities(record)),
-        page.section("Files", page.pairs_table(files)),
-        page.section(
-            "Everything else",
-            page.folded("All settings", page.pairs_table(record.options)),
-            page.folded(
-                "Timings and versions",
-                page.pairs_table(
-                    {**result["timings"], "vitreous": result["version"], **result["versions"]}
-                ),
-            ),
-        ),
-    )
-    footer = page.paragraph("Made by vitreous. This page is complete in itself: keep or send it.")
-    return page.document(title, header, "\n".join(main), footer, script())
-
-
-def write_classes_report(job_dir: Path) -> Path:
-    """Write ``report.html`` into the folder of a 3D classification.
-
-    Raises
-    ------
-    InputError
-        If ``result.json`` or a map is missing or broken.
-    """
-    path = job_dir / "report.html"
-    write_text(path, build_classes_page(read_record(job_dir)))
-    return path
+    ]
+    title = f"{_classes(len(record.classes))}: {sizes}"
+    return ReportPage(title, _facts(record), sections, _FILES)

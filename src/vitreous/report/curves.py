@@ -9,7 +9,17 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.report.charts import resolution_ticks
-from vitreous.report.svg import COLOURS, INK, colour, new_figure, styled, svg_text
+from vitreous.report.svg import (
+    COLOURS,
+    INK,
+    NORMAL,
+    WIDE,
+    colour,
+    legend_above,
+    new_figure,
+    styled,
+    svg_text,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +31,7 @@ THRESHOLDS = (0.5, 0.143)
 def _fsc_axes(axes: Axes, top: float) -> None:
     for threshold in THRESHOLDS:
         axes.axhline(threshold, color=INK, lw=0.7, ls=(0, (4, 3)))
+        axes.text(top, threshold, f" {threshold}", va="center", fontsize=8)
     axes.axhline(0, color=INK, lw=0.5)
     ticks = resolution_ticks(top)
     axes.set_xticks([1 / d for d in ticks], [f"{d:g}" for d in ticks])
@@ -34,7 +45,7 @@ def fsc_chart(
 ) -> str:
     """Named FSC curves over frequency (1/angstrom), the first one on top."""
     with styled():
-        figure, axes = new_figure(4.4, 3.0)
+        figure, axes = new_figure(*WIDE)
         for place, (name, values) in enumerate(lines, 1):
             first = place == 1
             axes.plot(
@@ -46,7 +57,7 @@ def fsc_chart(
                 label=name,
             )
         _fsc_axes(axes, float(frequency[-1]))
-        axes.legend(loc="lower left")
+        legend_above(axes, 5)
         return svg_text(figure, alt)
 
 
@@ -56,7 +67,7 @@ def cone_chart(
     """Range of the curves of all directions, their mean, the best and the worst."""
     order = curves.sum(axis=1).argsort()
     with styled():
-        figure, axes = new_figure(4.4, 3.0)
+        figure, axes = new_figure(*WIDE)
         axes.fill_between(
             frequency,
             curves.min(axis=0),
@@ -70,7 +81,7 @@ def cone_chart(
         axes.plot(frequency, curves[order[-1]], color=COLOURS[4], lw=1.1, label="best")
         axes.plot(frequency, curves[order[0]], color=COLOURS[1], lw=1.1, label="worst")
         _fsc_axes(axes, float(frequency[-1]))
-        axes.legend(loc="lower left")
+        legend_above(axes, 5)
         return svg_text(figure, alt)
 
 
@@ -85,11 +96,11 @@ def guinier_chart(
     """Guinier plot with its fitted line (slope, intercept) between two frequencies squared."""
     slope, intercept = line
     with styled():
-        figure, axes = new_figure(4.4, 3.0)
+        figure, axes = new_figure(*NORMAL)
         axes.plot(squared, log_amplitude, color="#8a929a", lw=1.1, label="map")
         axes.plot(squared, log_weighted, color=COLOURS[0], label="weighted by the FSC")
         x = np.array(ends)
         axes.plot(x, intercept + slope * x, color=COLOURS[1], ls=(0, (4, 3)), label="fit")
         axes.set(xlabel="1 / resolution² (1/Å²)", ylabel="ln of mean amplitude")
-        axes.legend()
+        legend_above(axes, 3)
         return svg_text(figure, alt)

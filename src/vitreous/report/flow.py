@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from vitreous.report.svg import colour, new_figure, styled, svg_text
+from vitreous.report.svg import colour, legend_above, new_figure, styled, svg_text
 
 _COLUMN = 0.08
 """Half the width of a pass's column, in passes."""
@@ -52,7 +52,7 @@ def flow_chart(flow: Sequence[Int[np.ndarray, "k k"]], alt: str) -> str:
                 label = f"class {number}" if place == 1 else None
                 axes.bar(place, width, 2 * _COLUMN, bottom=low, color=colour(number), label=label)
                 low += width
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+        legend_above(axes, 8)
         axes.set_xticks(range(1, len(columns) + 1))
         axes.set(xlabel="pass", ylabel="share of particles", ylim=(0, 1))
         return svg_text(figure, alt)

@@ -28,13 +28,16 @@ class ReportPage:
     sections : list of str
         HTML.
     files : dict
-        What each file is.
+        What each file is, by names or patterns such as ``class*.mrc``.
+    lead : str
+        What a reader must know first, in a sentence or two.
     """
 
     title: str
     facts: Facts
     sections: list[str]
     files: dict[str, str]
+    lead: str = ""
 
 
 def angstrom(value: float | None) -> str:

@@ -43,6 +43,22 @@ def colour(number: int) -> str:
     return COLOURS[(number - 1) % len(COLOURS)]
 
 
+NORMAL, WIDE = (3.9, 2.5), (7.4, 3.2)
+"""Sizes of charts in inches: for a card, and for one that is two cards wide."""
+
+
+def legend_above(axes: Axes, names: int) -> None:
+    """Name the curves in rows above the chart, where nothing is drawn.
+
+    Parameters
+    ----------
+    axes : Axes
+    names : int
+        That fit into a row.
+    """
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=names, borderaxespad=0.2)
+
+
 def styled() -> AbstractContextManager[None]:
     """Context in which pictures are drawn, with the style of the page."""
     import matplotlib

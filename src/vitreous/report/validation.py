@@ -8,16 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vitreous.io.atomic import write_text
 from vitreous.io.mrc import read_map
 from vitreous.report import charts, curves, figures, page
 from vitreous.report.optics import ctf_page
-from vitreous.report.progress import duration
-from vitreous.report.record import read_result
 from vitreous.report.report_page import Facts, ReportPage, Result, angstrom, numbers
 from vitreous.report.svg import colour
 from vitreous.report.trust import refinement_trust
-from vitreous.report.viewer import make_view, script, viewer
+from vitreous.report.viewer import make_view, viewer
 from vitreous.validate.anisotropy import HALF_ANGLE, ORDER
 
 _READ_CONES = (
@@ -79,7 +76,7 @@ def _fsc_card(result: Result) -> str:
     lines = [(title, numbers(fsc[name])) for name, title in zip(names, titles, strict=True)]
     alt = f"Fourier shell correlation, 0.143 at {angstrom(result['resolution_0143'])}"
     picture = curves.fsc_chart(numbers(fsc["frequency"]), lines, alt)
-    return page.card("Do the halves agree?", page.figure(picture, _READ_FSC))
+    return page.card("Do the halves agree?", page.figure(picture, _READ_FSC), wide=True)
 
 
 def _postprocess(folder: Path, result: Result) -> ReportPage:
@@ -213,7 +210,7 @@ def _anisotropy(folder: Path, result: Result) -> ReportPage:
             "Resolution by direction",
             page.cards(
                 [
-                    page.card("FSC within cones", page.figure(chart, _READ_CONES)),
+                    page.card("FSC within cones", page.figure(chart, _READ_CONES), wide=True),
                     page.card(
                         "Where each curve falls below 0.143", page.figure(globe, _READ_GLOBE)
                     ),
@@ -307,7 +304,9 @@ def _model_check(folder: Path, result: Result) -> ReportPage:
         for part, names in columns.items()
     }
     sections = [
-        page.section("Do they agree?", page.cards([page.card("FSC", page.figure(picture, alt))])),
+        page.section(
+            "Do they agree?", page.cards([page.card("FSC", page.figure(picture, alt), wide=True)])
+        ),
         page.section("By chain", tables["chains"]),
         page.section("The ten worst residues", tables["worst_residues"]),
     ]
@@ -320,7 +319,7 @@ def _model_check(folder: Path, result: Result) -> ReportPage:
     return ReportPage(f"Map and model agree to {found}", facts, sections, files)
 
 
-_PAGES: dict[str, tuple[str, Callable[[Path, Result], ReportPage]]] = {
+PAGES: dict[str, tuple[str, Callable[[Path, Result], ReportPage]]] = {
     "postprocess": ("postprocessing", _postprocess),
     "refine": ("refinement", _refine),
     "local-resolution": ("local resolution", _local_resolution),
@@ -329,47 +328,3 @@ _PAGES: dict[str, tuple[str, Callable[[Path, Result], ReportPage]]] = {
     "model-check": ("model against map", _model_check),
     "ctf-refine": ("CTF refinement", ctf_page),
 }
-
-
-def build_validation_page(folder: Path, result: Result) -> str:
-    """HTML of the report."""
-    kind, tell = _PAGES[result["job"]]
-    story = tell(folder, result)
-    taken = duration(result["timings"]["total_s"])
-    header = (
-        page.paragraph(f"vitreous {result['version']} · {kind}", "kind")
-        + f"<h1>{page.shown(story.title)}</h1>"
-        + page.warnings_box(result["warnings"])
-        + page.tiles(story.facts)
-    )
-    files = {**story.files, "result.json, log.jsonl": "every number in this report, for scripts"}
-    main = [
-        *story.sections,
-        page.section("Files", page.pairs_table(files)),
-        page.section(
-            "Everything else",
-            page.folded("All settings", page.pairs_table(result["options"])),
-            page.folded(
-                "Input and versions",
-                page.pairs_table(
-                    {**result["input"], "time": taken, "vitreous": result["version"]}
-                    | result["versions"]
-                ),
-            ),
-        ),
-    ]
-    footer = page.paragraph("Made by vitreous. This page is complete in itself: keep or send it.")
-    return page.document(story.title, header, "\n".join(main), footer, script())
-
-
-def write_validation_report(job_dir: Path) -> Path:
-    """Write ``report.html`` into the folder of a job that judges maps.
-
-    Raises
-    ------
-    InputError
-        If ``result.json`` or a map is missing or broken.
-    """
-    path = job_dir / "report.html"
-    write_text(path, build_validation_page(job_dir, read_result(job_dir / "result.json")))
-    return path

@@ -6,7 +6,6 @@ import base64
 import io
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 
 import numpy as np
 import torch
@@ -175,11 +174,6 @@ def _png(picture: Float[np.ndarray, "y x 4"]) -> str:
     buffer = io.BytesIO()
     imsave(buffer, picture, origin="lower", format="png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def script() -> str:
-    """The viewers' JavaScript, needed once on a page."""
-    return files("vitreous.report").joinpath("viewer.js").read_text(encoding="utf-8")
 
 
 def viewer(view: View, name: str, colour: str) -> str:
