@@ -24,14 +24,16 @@ from machine import version
 from rows import write_rows
 
 from vitreous.config.simulate import SimulateConfig
-from vitreous.jobs.simulate import run_simulate
+from vitreous.imaging.phantom import built_in_phantom
+from vitreous.jobs.simulate import simulate_from
+from vitreous.runs.folder import ignore
 
 RESULTS = Path(__file__).parent / "results" / "kills.csv"
 FIELDS = (
     *("kill", "job", "rank", "moment_s", "ended_s", "told", "checkpoint", "same_bits", "version"),
 )
 PATIENCE = 30
-PARTICLES = 4200
+PARTICLES, BOX, PIXEL_SIZE = 4200, 16, 15.0
 JOBS = {
     "refine": ("--reference", "{truth}", "--iterations", "4"),
     "classify3d": (
@@ -93,12 +95,8 @@ def main() -> None:
     arguments = parser.parse_args()
     work, chance = arguments.work, random.Random(arguments.seed)
     data = work / "data"
-    run_simulate(
-        SimulateConfig(
-            Path("built-in"), out=data, n=PARTICLES, box=16, pixel_size=15.0, snr=1.0,
-            overwrite=True,
-        )
-    )  # fmt: skip
+    config = SimulateConfig(Path("built-in"), out=data, n=PARTICLES, snr=1.0, overwrite=True)
+    simulate_from(lambda: (built_in_phantom(BOX, PIXEL_SIZE), PIXEL_SIZE), config, ignore)
     whole, lasts = {}, {}
     for job in JOBS:
         subprocess.run(command(job, data, work / job, 1, "--overwrite"), check=True)
