@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from vitreous.report import curves, figures, page
+from vitreous.report.chart import colour
 from vitreous.report.flow import flow_chart
 from vitreous.report.progress import duration
 from vitreous.report.record import Record
 from vitreous.report.report_page import ReportPage
 from vitreous.report.sections import class_densities, maps_section, particles_section
-from vitreous.report.svg import colour
 
 _READ_FSC = (
     "How far the two halves of each class's particles agree. Halves share the references and the "

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.report.charts import resolution_ticks
-from vitreous.report.svg import (
-    COLOURS,
-    INK,
-    NORMAL,
-    WIDE,
-    colour,
-    legend_above,
-    new_figure,
-    styled,
-    svg_text,
-)
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from vitreous.report.chart import COLOURS, GREY, NORMAL, WIDE, Area, Axis, Chart, Line, Rule, colour
+from vitreous.report.charts import resolution_axis
 
 THRESHOLDS = (0.5, 0.143)
 """FSC that resolution is read at."""
 
+_LIMITS = [Rule(threshold, word=f"{threshold}") for threshold in THRESHOLDS]
 
-def _fsc_axes(axes: Axes, top: float) -> None:
-    for threshold in THRESHOLDS:
-        axes.axhline(threshold, color=INK, lw=0.7, ls=(0, (4, 3)))
-        axes.text(top, threshold, f" {threshold}", va="center", fontsize=8)
-    axes.axhline(0, color=INK, lw=0.5)
-    ticks = resolution_ticks(top)
-    axes.set_xticks([1 / d for d in ticks], [f"{d:g}" for d in ticks])
-    axes.set(xlabel="resolution (Å)", ylabel="FSC", xlim=(0, top), ylim=(-0.08, 1.02))
+_FSC = Axis("FSC", (-0.08, 1.02), [(v / 5, f"{v / 5:g}") for v in range(6)])
+
+
+def _fsc(
+    frequency: Float[np.ndarray, " s"],
+    lines: Sequence[Line],
+    alt: str,
+    areas: Sequence[Area] = (),
+    size: tuple[int, int] = WIDE,
+) -> str:
+    axis = resolution_axis(float(frequency[-1]))
+    return Chart(axis, _FSC, alt, lines, areas, _LIMITS, size).svg()
 
 
 def fsc_chart(
@@ -44,21 +35,27 @@ def fsc_chart(
     alt: str,
 ) -> str:
     """Named FSC curves over frequency (1/angstrom), the first one on top."""
-    with styled():
-        figure, axes = new_figure(*WIDE)
-        for place, (name, values) in enumerate(lines, 1):
-            first = place == 1
-            axes.plot(
-                frequency,
-                values,
-                color=colour(place),
-                lw=2.0 if first else 1.1,
-                zorder=3 if first else 2,
-                label=name,
-            )
-        _fsc_axes(axes, float(frequency[-1]))
-        legend_above(axes, 5)
-        return svg_text(figure, alt)
+    drawn = [
+        Line(frequency.tolist(), values.tolist(), name, colour(place), 2.4 if place == 1 else 1.4)
+        for place, (name, values) in enumerate(lines, 1)
+    ]
+    return _fsc(frequency, [*drawn[1:], drawn[0]], alt)
+
+
+def fsc_over_passes(
+    frequency: Float[np.ndarray, " s"], curves: Sequence[Float[np.ndarray, " s"]], alt: str
+) -> str:
+    """FSC curves of passes, in order, from pale to dark."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    shades = colormaps["viridis"](np.linspace(0.9, 0.1, len(curves)))
+    lines = []
+    for number, (values, shade) in enumerate(zip(curves, shades, strict=True), 1):
+        named = f"pass {number}" if number in (1, len(curves)) else ""
+        x = frequency[: len(values)].tolist()
+        lines.append(Line(x, values.tolist(), named, to_hex(shade), 1.3))
+    return _fsc(frequency, lines, alt, size=NORMAL)
 
 
 def cone_chart(
@@ -66,23 +63,16 @@ def cone_chart(
 ) -> str:
     """Range of the curves of all directions, their mean, the best and the worst."""
     order = curves.sum(axis=1).argsort()
-    with styled():
-        figure, axes = new_figure(*WIDE)
-        axes.fill_between(
-            frequency,
-            curves.min(axis=0),
-            curves.max(axis=0),
-            color="#8a929a",
-            alpha=0.25,
-            lw=0,
-            label="all directions",
-        )
-        axes.plot(frequency, curves.mean(axis=0), color=COLOURS[0], lw=2.0, label="mean")
-        axes.plot(frequency, curves[order[-1]], color=COLOURS[4], lw=1.1, label="best")
-        axes.plot(frequency, curves[order[0]], color=COLOURS[1], lw=1.1, label="worst")
-        _fsc_axes(axes, float(frequency[-1]))
-        legend_above(axes, 5)
-        return svg_text(figure, alt)
+    x = frequency.tolist()
+    area = Area(
+        x, curves.min(axis=0).tolist(), curves.max(axis=0).tolist(), "all directions", GREY, 0.25
+    )
+    lines = [
+        Line(x, curves.mean(axis=0).tolist(), "mean", COLOURS[0], 2.4),
+        Line(x, curves[order[-1]].tolist(), "best", COLOURS[4], 1.4),
+        Line(x, curves[order[0]].tolist(), "worst", COLOURS[1], 1.4),
+    ]
+    return _fsc(frequency, lines, alt, [area])
 
 
 def guinier_chart(
@@ -95,12 +85,11 @@ def guinier_chart(
 ) -> str:
     """Guinier plot with its fitted line (slope, intercept) between two frequencies squared."""
     slope, intercept = line
-    with styled():
-        figure, axes = new_figure(*NORMAL)
-        axes.plot(squared, log_amplitude, color="#8a929a", lw=1.1, label="map")
-        axes.plot(squared, log_weighted, color=COLOURS[0], label="weighted by the FSC")
-        x = np.array(ends)
-        axes.plot(x, intercept + slope * x, color=COLOURS[1], ls=(0, (4, 3)), label="fit")
-        axes.set(xlabel="1 / resolution² (1/Å²)", ylabel="ln of mean amplitude")
-        legend_above(axes, 3)
-        return svg_text(figure, alt)
+    x = squared.tolist()
+    lines = [
+        Line(x, log_amplitude.tolist(), "map", GREY, 1.4),
+        Line(x, log_weighted.tolist(), "weighted by the FSC", COLOURS[0]),
+        Line(ends, [intercept + slope * end for end in ends], "fit", COLOURS[1], dashed=True),
+    ]
+    axes = Axis("1 / resolution² (1/Å²)"), Axis("ln of mean amplitude")
+    return Chart(*axes, alt, lines).svg()

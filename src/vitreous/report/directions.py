@@ -10,10 +10,15 @@ import torch
 from jaxtyping import Float
 
 from vitreous.math.cells import cell_of
-from vitreous.math.so3 import order_for
+from vitreous.math.rotations import view_direction
+from vitreous.math.so3 import healpix_directions, order_for
+from vitreous.validate.sampling import sampling
 
 _MAX_ORDER = 3
 """Finest map of directions: 768 cells, 7.3 degrees across."""
+
+SLICES_ORDER = 3
+"""HEALPix order of the cells that slices are told for."""
 
 _PER_CELL = 8
 """Particles that a cell should hold on average, lest chance alone make the map spotty."""
@@ -86,3 +91,28 @@ def direction_density(
     expected = max(len(rot), 1) / cells
     counts = np.bincount(cell_of(rot, tilt, order), minlength=cells)
     return DirectionDensity(order, counts / expected, expected)
+
+
+def relative_slices(
+    rot: Float[np.ndarray, " n"], tilt: Float[np.ndarray, " n"], operators: torch.Tensor
+) -> Float[np.ndarray, " c"]:
+    """Slices through the directions of Fourier space, over their mean, in cells of the sphere.
+
+    Parameters
+    ----------
+    rot, tilt : arrays (n,)
+        Degrees; those that are not known are left out.
+    operators : tensor (s, 3, 3)
+        Rotations of the point group.
+
+    Returns
+    -------
+    array (12 * 4**SLICES_ORDER,)
+    """
+    known = np.isfinite(rot) & np.isfinite(tilt)
+    found = sampling(rot[known], tilt[known], operators)
+    cells = view_direction(*(torch.from_numpy(a) for a in healpix_directions(SLICES_ORDER)))
+    mates = (operators @ cells.T).numpy()  # s, 3, cells
+    likeness = np.abs(np.einsum("dj,sjc->sdc", found.axes, mates)).max(axis=0)
+    slices = found.slices[likeness.argmax(axis=0)]
+    return np.asarray(slices / max(slices.mean(), 1e-12))

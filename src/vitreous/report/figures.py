@@ -1,24 +1,21 @@
-"""Pictures of maps and of viewing directions."""
+"""Pictures of maps, particles and viewing directions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from vitreous.math.cells import cell_of
 from vitreous.report.directions import DirectionDensity
-from vitreous.report.svg import styled, svg_text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_MASK_COLOUR = "#8fd6de"
+from vitreous.report.panels import Bar, Panel, arranged, mollweide, side_by_side
 
 _SURROUNDINGS = 1.3
 """Edge of the shown square over the mask's diameter."""
+
+_SMOOTHED = 10.0
+"""Resolution in angstrom that images of particles are smoothed to at the least, to be seen."""
 
 
 def _limits(images: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -33,14 +30,10 @@ def round_length(longest: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9)))
 
 
-def _scale_bar(axes: Axes, pixel_size: float) -> None:
-    start, stop = axes.get_xlim()
-    width = stop - start
-    length = round_length(width * pixel_size / 3)
-    left, bottom = start + 0.05 * width, start + 0.06 * width
-    ends = [left, left + length / pixel_size]
-    axes.plot(ends, [bottom, bottom], color="white", lw=2.5, solid_capstyle="butt")
-    axes.text(left, bottom + 0.03 * width, f"{length:g} Å", color="white", fontsize=7.5)
+def _scale(pixels: int, pixel_size: float) -> tuple[float, str]:
+    """Length of a scale bar as a share of a picture's width, and its word."""
+    length = round_length(pixels * pixel_size / 3)
+    return length / (pixels * pixel_size), f"{length:g} Å"
 
 
 def sections_and_projections(
@@ -69,42 +62,50 @@ def sections_and_projections(
     projections = [volume.sum(axis=axis) for axis in range(3)]
     seen = (("x", "y", "z"), ("x", "z", "y"), ("y", "z", "x"))
     # Somewhat more than the mask, so that the solvent can be judged.
-    shown = min(side, _SURROUNDINGS * mask_diameter / pixel_size if mask_diameter else side)
-    window = side // 2 - 0.5 - shown / 2, side // 2 - 0.5 + shown / 2
-    from matplotlib.figure import Figure
-
-    with styled():
-        figure = Figure(figsize=(3.6, 5.9) if upright else (6.0, 4.3), layout="constrained")
-        grid = figure.subplots(3, 2).T if upright else figure.subplots(2, 3)
-        for row, images, name in zip(
-            grid, (sections, projections), ("Section", "Sum"), strict=True
-        ):
-            low, high = _limits(images)
-            for axes, image, (across, up, along) in zip(row, images, seen, strict=True):
-                axes.imshow(
-                    image, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="none"
+    shown = _SURROUNDINGS * mask_diameter / pixel_size if mask_diameter else side
+    half = min(side // 2, int(np.ceil(shown / 2)))
+    window = slice(side // 2 - half, side // 2 + half)
+    radius = None if not mask_diameter else mask_diameter / 2 / pixel_size / (2 * half)
+    rows = []
+    for images, name in ((sections, "Section across"), (projections, "Sum along")):
+        limits = _limits(images)
+        rows.append(
+            [
+                Panel(
+                    image[window, window],
+                    f"{name} {along}  ({across} →, {up} ↑)",
+                    limits,
+                    radius=radius,
+                    scale=_scale(2 * half, pixel_size) if along == "z" else None,
                 )
-                title = f"across {along}" if name == "Section" else f"along {along}"
-                axes.set_title(f"{name} {title}  ({across} →, {up} ↑)", fontsize=8)
-                axes.set_axis_off()
-                if mask_diameter:
-                    _circle(axes, side // 2, mask_diameter / 2 / pixel_size)
-                axes.set(xlim=window, ylim=window)
-        for axes in grid[:, 0]:
-            _scale_bar(axes, pixel_size)
-        return svg_text(figure, alt)
+                for image, (across, up, along) in zip(images, seen, strict=True)
+            ]
+        )
+    grid = [list(pair) for pair in zip(*rows, strict=True)] if upright else rows
+    return arranged(grid, alt)
 
 
-def _circle(axes: Axes, centre: int, radius: float) -> None:
-    angle = np.linspace(0, 2 * np.pi, 181)
-    axes.plot(
-        centre + radius * np.cos(angle),
-        centre + radius * np.sin(angle),
-        color=_MASK_COLOUR,
-        lw=0.7,
-        ls=(0, (4, 3)),
-        alpha=0.8,
-    )
+def particles_and_projections(
+    images: Float[np.ndarray, "k n n"],
+    projections: Float[np.ndarray, "k n n"],
+    names: Sequence[str],
+    pixel_size: float,
+    alt: str,
+) -> str:
+    """Particles in a row, above what a map predicts of each."""
+    from scipy.ndimage import gaussian_filter
+
+    side = images.shape[-1]
+    sigma = max(_SMOOTHED / pixel_size / 4, 0.01 * side)
+    smooth = [gaussian_filter(image, sigma) for image in images]
+    above = [
+        Panel(image, name, _limits([image])) for image, name in zip(smooth, names, strict=True)
+    ]
+    below = [
+        Panel(image, "", _limits([image]), scale=_scale(side, pixel_size) if not place else None)
+        for place, image in enumerate(projections)
+    ]
+    return arranged([above, below], alt)
 
 
 def direction_map(density: DirectionDensity, alt: str, *, wide: bool) -> str:
@@ -126,37 +127,24 @@ def sphere_map(
     mark: float | None = None,
 ) -> str:
     """Mollweide (equal-area) map of the values of HEALPix cells; ``mark`` is drawn on the scale."""
-    rot = np.linspace(-180, 180, 361)
-    tilt = np.linspace(0, 180, 181)
-    middle_rot, middle_tilt = np.meshgrid((rot[1:] + rot[:-1]) / 2, (tilt[1:] + tilt[:-1]) / 2)
-    values = cells[cell_of(middle_rot, middle_tilt, order)]
-    from matplotlib.figure import Figure
+    panel = mollweide(cells, order, limits, 420.0 if wide else 300.0)
+    return side_by_side([panel], alt, Bar("viridis", limits, label, mark))
 
-    with styled():
-        size = (6.4, 3.3) if wide else (4.4, 2.5)
-        figure = Figure(figsize=size, layout="constrained", dpi=160)
-        axes = figure.add_subplot(projection="mollweide")
-        mesh = axes.pcolormesh(
-            np.radians(rot),
-            np.radians(90 - tilt),
-            values,
-            cmap="viridis",
-            vmin=limits[0],
-            vmax=limits[1],
-            rasterized=True,
-        )
-        axes.set_xticks(np.radians([-120, -60, 0, 60, 120]))
-        axes.set_xticklabels([f"{a}°" for a in (-120, -60, 0, 60, 120)], color="white", fontsize=7)
-        axes.set_yticks(np.radians([60, 30, 0, -30, -60]))
-        axes.set_yticklabels([f"{a}°" for a in (30, 60, 90, 120, 150)], fontsize=7)
-        axes.grid(color="white", lw=0.4, alpha=0.5)
-        axes.set(xlabel="rot", ylabel="tilt")
-        bar = figure.colorbar(mesh, ax=axes, shrink=0.8, aspect=20, pad=0.02)
-        bar.set_label(label)
-        if mark is not None:
-            bar.ax.axhline(mark, color="white", lw=1.5)
-        bar.outline.set_visible(False)
-        return svg_text(figure, alt)
+
+def globe(cells: Float[np.ndarray, " c"], order: int, limits: tuple[float, float], alt: str) -> str:
+    """Two sides of the sphere of directions, seen along z, coloured by the values of its cells."""
+    side = (np.arange(240) + 0.5) / 120 - 1
+    x, y = np.meshgrid(side, side)
+    inside = x**2 + y**2 <= 1
+    z = np.sqrt(np.clip(1 - x**2 - y**2, 0, 1))
+    panels = []
+    for sign in (1, -1):
+        # From below x runs to the left: else the picture would be mirrored.
+        rot = np.degrees(np.arctan2(y, sign * x))
+        values = cells[cell_of(rot, np.degrees(np.arccos(sign * z)), order)]
+        image = np.where(inside, values, np.nan)
+        panels.append(Panel(image, f"from {'+' if sign > 0 else '-'}z", limits, "viridis"))
+    return side_by_side(panels, alt)
 
 
 def coloured_sections(
@@ -167,25 +155,9 @@ def coloured_sections(
     alt: str,
 ) -> str:
     """Central sections across z, y, x, coloured by value where ``shown``."""
-    from matplotlib.figure import Figure
-
-    middle = values.shape[0] // 2
-    masked = np.where(shown, values, np.nan)
-    with styled():
-        figure = Figure(figsize=(6.4, 2.6), layout="constrained")
-        panels = figure.subplots(1, 3)
-        for axis, (axes, name) in enumerate(zip(panels, "zyx", strict=True)):
-            picture = axes.imshow(
-                np.take(masked, middle, axis=axis),
-                cmap="viridis_r",
-                vmin=limits[0],
-                vmax=limits[1],
-                origin="lower",
-                interpolation="none",
-            )
-            axes.set_title(f"Section across {name}", fontsize=8)
-            axes.set_axis_off()
-        bar = figure.colorbar(picture, ax=panels, shrink=0.8, aspect=20, pad=0.02)
-        bar.set_label(label)
-        bar.outline.set_visible(False)
-        return svg_text(figure, alt)
+    middle, masked = values.shape[0] // 2, np.where(shown, values, np.nan)
+    panels = [
+        Panel(np.take(masked, middle, axis=axis), f"Section across {name}", limits, "viridis_r")
+        for axis, name in enumerate("zyx")
+    ]
+    return side_by_side(panels, alt, Bar("viridis_r", limits, label))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from vitreous.report.svg import colour, legend_above, new_figure, styled, svg_text
+from vitreous.report.chart import WIDE, Area, Axis, Chart, colour
 
 _COLUMN = 0.08
 """Half the width of a pass's column, in passes."""
@@ -22,6 +22,31 @@ def _bend(points: int = 24) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, 
     return way, way * way * (3 - 2 * way)
 
 
+def _bands(place: int, share: Float[np.ndarray, "k k"]) -> list[Area]:
+    """Bands from a pass to the next, in the order of the classes that they go to."""
+    way, risen = _bend()
+    left = np.cumsum(share.ravel()).reshape(share.shape) - share
+    right = (np.cumsum(share.T.ravel()).reshape(share.shape) - share.T).T
+    x = (place + _COLUMN + way * (1 - 2 * _COLUMN)).tolist()
+    bands = []
+    for (here, there), width in np.ndenumerate(share):
+        if width > _SHOWN:
+            low = left[here, there] + risen * (right[here, there] - left[here, there])
+            high = (low + width).tolist()
+            bands.append(Area(x, low.tolist(), high, colour=colour(here + 1), opacity=0.4))
+    return bands
+
+
+def _column(place: int, shares: Float[np.ndarray, " k"]) -> list[Area]:
+    """A pass's classes, one on another."""
+    x, parts, low = [place - _COLUMN, place + _COLUMN], [], 0.0
+    for number, width in enumerate(shares, 1):
+        name = f"class {number}" if place == 1 else ""
+        parts.append(Area(x, [low, low], [low + width, low + width], name, colour(number)))
+        low += width
+    return parts
+
+
 def flow_chart(flow: Sequence[Int[np.ndarray, "k k"]], alt: str) -> str:
     """Classes as columns for each pass, and the particles that stayed or went as bands.
 
@@ -31,28 +56,15 @@ def flow_chart(flow: Sequence[Int[np.ndarray, "k k"]], alt: str) -> str:
         From each pass (rows) to the next (columns).
     alt : str
     """
-    total = flow[0].sum()
-    way, risen = _bend()
-    with styled():
-        figure, axes = new_figure(max(3.9, 0.9 * len(flow) + 1.5), 2.8)
-        for place, table in enumerate(flow, 1):
-            share = table / total
-            # Bands leave a class in the order of those they go to, and reach it likewise.
-            left = np.cumsum(share.ravel()).reshape(share.shape) - share
-            right = (np.cumsum(share.T.ravel()).reshape(share.shape) - share.T).T
-            for (here, there), width in np.ndenumerate(share):
-                if width > _SHOWN:
-                    low = left[here, there] + risen * (right[here, there] - left[here, there])
-                    x = place + _COLUMN + way * (1 - 2 * _COLUMN)
-                    axes.fill_between(x, low, low + width, color=colour(here + 1), alpha=0.4, lw=0)
-        columns = [flow[0].sum(axis=1), *(table.sum(axis=0) for table in flow)]
-        for place, column in enumerate(columns, 1):
-            low = 0.0
-            for number, width in enumerate(column / total, 1):
-                label = f"class {number}" if place == 1 else None
-                axes.bar(place, width, 2 * _COLUMN, bottom=low, color=colour(number), label=label)
-                low += width
-        legend_above(axes, 8)
-        axes.set_xticks(range(1, len(columns) + 1))
-        axes.set(xlabel="pass", ylabel="share of particles", ylim=(0, 1))
-        return svg_text(figure, alt)
+    shares = [table / flow[0].sum() for table in flow]
+    columns = [shares[0].sum(axis=1), *(table.sum(axis=0) for table in shares)]
+    areas = [band for place, share in enumerate(shares, 1) for band in _bands(place, share)]
+    areas += [part for place, column in enumerate(columns, 1) for part in _column(place, column)]
+    ticks = [(float(place), str(place)) for place in range(1, len(columns) + 1)]
+    return Chart(
+        Axis("pass", (1 - 2 * _COLUMN, len(columns) + 2 * _COLUMN), ticks),
+        Axis("share of particles", (0.0, 1.0)),
+        alt,
+        areas=areas,
+        size=WIDE,
+    ).svg()

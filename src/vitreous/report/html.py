@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from vitreous.io.atomic import write_text
 from vitreous.report.abinit import abinit_page
 from vitreous.report.classes import classes_page
 from vitreous.report.job_page import render
-from vitreous.report.record import read_record, read_result
+from vitreous.report.record import Record, read_record, read_result
+from vitreous.report.refine import refine_page
 from vitreous.report.report_page import ReportPage, Result
 from vitreous.report.validation import PAGES
+
+_SEARCHES: dict[str, tuple[str, Callable[[Record], ReportPage]]] = {
+    "abinit": ("ab initio reconstruction", abinit_page),
+    "classify3d": ("3D classification", classes_page),
+    "refine": ("refinement", refine_page),
+}
+"""Pages that tell of the particles' poses and of a log, too."""
 
 
 def _other_page(result: Result) -> ReportPage:
@@ -22,10 +31,9 @@ def build_page(folder: Path) -> str:
     """HTML of the report of the job in a folder."""
     result = read_result(folder / "result.json")
     job = str(result.get("job"))
-    if job == "abinit":
-        return render(folder, result, "ab initio reconstruction", abinit_page(read_record(folder)))
-    if job == "classify3d":
-        return render(folder, result, "3D classification", classes_page(read_record(folder)))
+    if job in _SEARCHES:
+        kind, tell_search = _SEARCHES[job]
+        return render(folder, result, kind, tell_search(read_record(folder)))
     if job in PAGES:
         kind, tell = PAGES[job]
         return render(folder, result, kind, tell(folder, result))

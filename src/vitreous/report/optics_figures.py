@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.report.svg import COLOURS, INK, new_figure, styled, svg_text
+from vitreous.report.chart import COLOURS
+from vitreous.report.svg import INK, new_figure, styled, svg_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -81,3 +81,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def folded(title: str, content: str) -> str:
     """Content (HTML) that opens on a click."""
     return part("folded", title, Markup(content))
+
+
+def link_views() -> str:
+    """A box to tick that lets all viewers of the page turn together."""
+    return part("link_views")

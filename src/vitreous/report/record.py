@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class Record:
     poses : Poses or None
     absent : list of str
         A sentence for each file that could not be used.
+    passes : list of dict
+        Events of the passes over all particles of a refinement or classification, in order.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class Record:
     starts: dict[int, list[dict[str, Any]]]
     poses: Poses | None
     absent: list[str]
+    passes: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def classes(self) -> list[dict[str, Any]]:
@@ -161,6 +164,16 @@ def iterations_by_start(
     }
 
 
+def passes_of(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Events of passes over all particles, in order; a resumed job's repeats replace the others."""
+    found = {
+        int(event["iteration"]): event
+        for event in events
+        if event.get("event") in ("refinement", "classification") and event.get("iteration")
+    }
+    return [found[number] for number in sorted(found)]
+
+
 def _read_poses(path: Path) -> Poses:
     found = read_columns(path, ParticleSet.rot, ParticleSet.tilt)
     rot, tilt = found.read(ParticleSet.rot), found.read(ParticleSet.tilt)
@@ -195,6 +208,5 @@ def read_record(folder: Path) -> Record:
         absent.append(f"The particles' poses are not shown: {error.what}.")
     if (folder / "log.jsonl").exists():
         events = read_events(folder / "log.jsonl")
-    return Record(
-        folder, result, iterations_by_start(events, result.get("searched_under")), poses, absent
-    )
+    starts = iterations_by_start(events, result.get("searched_under"))
+    return Record(folder, result, starts, poses, absent, passes_of(events))

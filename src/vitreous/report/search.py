@@ -5,6 +5,7 @@ from __future__ import annotations
 from vitreous.report import charts, page
 from vitreous.report.page import plural
 from vitreous.report.record import Record
+from vitreous.report.report_page import Result
 
 _CURVES = (
     # field, title, axis, logarithmic, how to read it
@@ -82,18 +83,23 @@ def search_section(record: Record) -> str:
     )
 
 
+def noise_card(result: Result) -> list[str]:
+    """Card with the noise spectra of the optics groups; none where there are no spectra."""
+    noise = result.get("noise") or []
+    if not noise:
+        return []
+    lines = [(f"group {n['optics_group']}", n["frequency"], n["sigma2"]) for n in noise]
+    picture = charts.spectrum(lines, "noise variance", "Noise variance against resolution")
+    caption = (
+        "What the map does not explain, against resolution (finer to the right). For "
+        "normalised images it lies near 1 and falls or rises smoothly; a bump means structure "
+        "that the map has missed, or ice."
+    )
+    return [page.card("Noise in the images", page.figure(picture, caption))]
+
+
 def _spectra(record: Record) -> list[str]:
-    items = []
-    noise = record.result.get("noise") or []
-    if noise:
-        lines = [(f"group {n['optics_group']}", n["frequency"], n["sigma2"]) for n in noise]
-        picture = charts.spectrum(lines, "noise variance", "Noise variance against resolution")
-        caption = (
-            "What the map does not explain, against resolution (finer to the right). For "
-            "normalised images it lies near 1 and falls or rises smoothly; a bump means structure "
-            "that the map has missed, or ice."
-        )
-        items.append(page.card("Noise in the images", page.figure(picture, caption)))
+    items = noise_card(record.result)
     signal = record.result.get("spectral_snr") or []
     if signal:
         lines = [(f"class {s['class']}", s["frequency"], s["ssnr"]) for s in signal]

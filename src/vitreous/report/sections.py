@@ -9,10 +9,16 @@ import numpy as np
 from vitreous.errors import InputError
 from vitreous.math.symmetry import point_group
 from vitreous.report import charts, figures, page
-from vitreous.report.directions import DirectionDensity, cell_order, direction_density
+from vitreous.report.chart import colour
+from vitreous.report.directions import (
+    SLICES_ORDER,
+    DirectionDensity,
+    cell_order,
+    direction_density,
+    relative_slices,
+)
 from vitreous.report.page import plural
 from vitreous.report.record import Record
-from vitreous.report.svg import colour
 from vitreous.report.viewer import make_view, viewer
 
 _READ_VIEWER = "The surface where the density equals the contour."
@@ -35,6 +41,12 @@ _READ_DIRECTIONS = (
     "The sphere of viewing directions laid flat so that equal areas stay equal. Colour tells how "
     "many particles are seen from there, as a multiple of an even spread (the white mark on the "
     "bar is 1)."
+)
+_READ_GLOBE = "The same on the sphere, from above (+z, with x to the right) and from below."
+_READ_SLICES = (
+    "How many particles' central slices pass through each direction of Fourier space: the "
+    "precision that their poses give the map in that direction. Dark directions are those along "
+    "which the map is smeared."
 )
 _LABELS = {
     "empty": ": hardly any particles",
@@ -87,7 +99,7 @@ def maps_section(record: Record) -> str:
         return page.section("Map", page.cards(found, single_wide=True))
     judge = _FLATTENED if record.options.get("solvent_flatten") else _SOUND_MAP
     guide = page.paragraph(f"{_HOW_TO_TURN} {judge}", "note")
-    return page.section("Maps, class by class", guide, page.cards(found))
+    return page.section("Maps, class by class", guide, page.link_views(), page.cards(found))
 
 
 def class_densities(record: Record) -> dict[int, DirectionDensity]:
@@ -127,7 +139,28 @@ def particles_section(record: Record, densities: dict[int, DirectionDensity]) ->
         title = "Viewing directions" + ("" if alone else f", class {number}")
         content = page.figure(picture, caption)
         items.append(page.card(title, content, colour(number), wide=alone))
+    if alone and densities:
+        items += _on_the_sphere(record, densities)
     return page.section("Particles", page.cards([*items, *_histograms(record)]))
+
+
+def _on_the_sphere(record: Record, densities: dict[int, DirectionDensity]) -> list[str]:
+    """The same directions on the sphere itself, and how well they fill Fourier space."""
+    (density,) = densities.values()
+    top = max(2.0, float(density.relative.max()))
+    alt = "The sphere of viewing directions from above and from below"
+    picture = figures.globe(density.relative, density.order, (0, top), alt)
+    views = page.card("Viewing directions on the sphere", page.figure(picture, _READ_GLOBE))
+    poses = record.poses
+    assert poses is not None
+    slices = relative_slices(poses.rot, poses.tilt, point_group(record.symmetry))
+    alt = f"Slices through each direction of Fourier space, {slices.min():.2f} to "
+    alt += f"{slices.max():.2f} times the mean"
+    limits = (min(0.5, float(slices.min())), max(1.5, float(slices.max())))
+    picture = figures.sphere_map(
+        slices, SLICES_ORDER, limits, "times the mean", alt, wide=False, mark=1
+    )
+    return [views, page.card("Precision by direction", page.figure(picture, _READ_SLICES))]
 
 
 def _histograms(record: Record) -> list[str]:

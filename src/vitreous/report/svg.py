@@ -1,4 +1,4 @@
-"""What all pictures share: colours, style, and SVG that takes the colour of its page."""
+"""Pictures that Matplotlib draws, as SVG that takes the colour of its page."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-COLOURS = ("#1f8a94", "#d0782a", "#7a68c4", "#b8456b", "#5c8f2f", "#8a6f3c", "#3d73b9", "#777f88")
-"""One for each class, in turn; all readable on white and on near-black."""
 
 INK = "#0a0b0c"  # a colour that nothing else has, replaced by the page's own
 _STYLE: dict[Any, Any] = {
@@ -36,27 +33,6 @@ _STYLE: dict[Any, Any] = {
     "legend.fontsize": 8.0,
     "lines.linewidth": 1.6,
 }
-
-
-def colour(number: int) -> str:
-    """Colour of a class, counted from 1."""
-    return COLOURS[(number - 1) % len(COLOURS)]
-
-
-NORMAL, WIDE = (3.9, 2.5), (7.4, 3.2)
-"""Sizes of charts in inches: for a card, and for one that is two cards wide."""
-
-
-def legend_above(axes: Axes, names: int) -> None:
-    """Name the curves in rows above the chart, where nothing is drawn.
-
-    Parameters
-    ----------
-    axes : Axes
-    names : int
-        That fit into a row.
-    """
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=names, borderaxespad=0.2)
 
 
 def styled() -> AbstractContextManager[None]:

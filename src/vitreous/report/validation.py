@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from vitreous.io.mrc import read_map
 from vitreous.report import charts, curves, figures, page
+from vitreous.report.chart import colour
 from vitreous.report.optics import ctf_page
 from vitreous.report.report_page import Facts, ReportPage, Result, angstrom, numbers
-from vitreous.report.svg import colour
-from vitreous.report.trust import refinement_trust
-from vitreous.report.viewer import make_view, viewer
+from vitreous.report.viewer import Tint, make_tint, make_view, viewer
 from vitreous.validate.anisotropy import HALF_ANGLE, ORDER
 
 _READ_CONES = (
@@ -32,7 +30,7 @@ _READ_FSC = (
 )
 
 
-def _halves_fact(result: Result) -> tuple[str, str, str]:
+def halves_fact(result: Result) -> tuple[str, str, str]:
     """Particles of each half, and where the halves came from."""
     first, second = result.get("particles_in_halves") or result["n_by_map"]
     halves = result["halves"]
@@ -40,7 +38,8 @@ def _halves_fact(result: Result) -> tuple[str, str, str]:
     return ("Halves", f"{first:,} and {second:,}", f"particles, {halves['source']}{doubt}")
 
 
-def _mask_fact(result: Result) -> tuple[str, str, str]:
+def mask_fact(result: Result) -> tuple[str, str, str]:
+    """Size of the mask, and where it came from."""
     mask = result["mask"]
     source = {"automatic": "made round the density", "sphere": "a soft sphere"}
     return (
@@ -51,16 +50,20 @@ def _mask_fact(result: Result) -> tuple[str, str, str]:
     )
 
 
-def _map_card(path: Path, name: str) -> str:
+def map_card(path: Path, name: str, tint: Tint | None = None) -> str:
+    """A map to turn, its sections and its projections."""
     volume, pixel_size = read_map(path)
-    view = viewer(make_view(volume, pixel_size, None), name, colour(1))
+    view = viewer(make_view(volume, pixel_size, None), name, colour(1), tint)
     alt = f"Three central sections of {name} and three projections of it"
     sections = figures.sections_and_projections(volume, pixel_size, None, alt)
     return page.cards(
         [
             page.card(
                 path.name,
-                page.figure(view, "The surface where the density equals the contour; drag to turn.")
+                page.figure(
+                    view,
+                    "The surface where the density equals the contour; drag to turn.",
+                )
                 + page.figure(sections, "Central sections, and sums along the axes."),
             )
         ],
@@ -68,77 +71,82 @@ def _map_card(path: Path, name: str) -> str:
     )
 
 
-def _fsc_card(result: Result) -> str:
+_MASKS = {
+    "corrected": "corrected",
+    "masked": "tight mask",
+    "loose": "loose mask",
+    "unmasked": "no mask",
+    "randomised": "tight mask, random phases",
+}
+"""Curves of two half-maps by the mask that they are seen through."""
+
+
+def fsc_card(result: Result) -> str:
     """The curves of two half-maps."""
-    names = ("corrected", "masked", "unmasked", "randomised")
-    titles = ("corrected", "masked", "unmasked", "masked, random phases")
     fsc = result["fsc"]
-    lines = [(title, numbers(fsc[name])) for name, title in zip(names, titles, strict=True)]
+    lines = [(title, numbers(fsc[name])) for name, title in _MASKS.items() if name in fsc]
     alt = f"Fourier shell correlation, 0.143 at {angstrom(result['resolution_0143'])}"
     picture = curves.fsc_chart(numbers(fsc["frequency"]), lines, alt)
     return page.card("Do the halves agree?", page.figure(picture, _READ_FSC), wide=True)
 
 
-def _postprocess(folder: Path, result: Result) -> ReportPage:
-    guinier = result["guinier"]
-    found = angstrom(result["resolution_0143"])
-    charts_shown = [_fsc_card(result)]
-    if guinier is not None:
-        x, fitted = numbers(guinier["frequency_squared"]), np.array(guinier["fitted"])
-        picture = curves.guinier_chart(
-            x,
-            numbers(guinier["log_amplitude"]),
-            numbers(guinier["log_weighted"]),
-            (guinier["slope"], guinier["intercept"]),
-            (float(x[fitted].min()), float(x[fitted].max())),
-            f"Guinier plot, B-factor {4 * guinier['slope']:.0f} square angstroms",
-        )
-        caption = (
-            "Amplitudes fall with resolution; the B-factor is four times the slope of the fitted "
-            "line, and sharpening makes it level. A curve that is far from straight makes the "
-            "B-factor doubtful."
-        )
-        charts_shown.append(page.card("How much to sharpen", page.figure(picture, caption)))
-    sections = [
-        page.section("Resolution and B-factor", page.cards(charts_shown)),
-        page.section("The sharpened map", _map_card(folder / "sharpened_masked.mrc", "the map")),
-    ]
-    facts = [
-        ("FSC 0.143", found, "last shell above it, within the mask, corrected"),
+def guinier_card(guinier: Result) -> str:
+    """The Guinier plot with its fit."""
+    x, fitted = numbers(guinier["frequency_squared"]), np.array(guinier["fitted"])
+    picture = curves.guinier_chart(
+        x,
+        numbers(guinier["log_amplitude"]),
+        numbers(guinier["log_weighted"]),
+        (guinier["slope"], guinier["intercept"]),
+        (float(x[fitted].min()), float(x[fitted].max())),
+        f"Guinier plot, B-factor {4 * guinier['slope']:.0f} square angstroms",
+    )
+    caption = (
+        "Amplitudes fall with resolution; the B-factor is four times the slope of the fitted "
+        "line, and sharpening makes it level. A curve that is far from straight makes the "
+        "B-factor doubtful."
+    )
+    return page.card("How much to sharpen", page.figure(picture, caption))
+
+
+def resolution_facts(result: Result) -> Facts:
+    """Resolutions, B-factor and mask of two half-maps."""
+    return [
+        ("FSC 0.143", angstrom(result["resolution_0143"]), "within the mask, corrected"),
         ("FSC 0.5", angstrom(result["resolution_05"]), "likewise"),
         ("Unmasked", angstrom(result["resolution_0143_unmasked"]), "FSC 0.143"),
         ("B-factor", f"{result['bfactor']:.1f} Å²", str(result["bfactor_source"])),
-        _mask_fact(result),
+        mask_fact(result),
     ]
-    files = {
-        "sharpened.mrc": "the sharpened map",
-        "sharpened_masked.mrc": "the same within the mask",
-        "mask.mrc": "the mask",
-        "fsc.xml": "the corrected FSC, for deposition in EMDB",
-    }
-    return ReportPage(f"The halves agree to {found} (FSC 0.143)", facts, sections, files)
 
 
-def _refine(folder: Path, result: Result) -> ReportPage:
-    """As postprocessing, after whether to believe the map."""
-    story = _postprocess(folder, result)
-    verdict = ("Verdict", str(result["verdict"]), str(result["sentence"]))
-    trust = page.section("How far to trust it", refinement_trust(result))
-    files = {"map.mrc": "the map, filtered by the FSC", "half1.mrc, half2.mrc": "its halves"}
-    return replace(
-        story,
-        facts=[verdict, *story.facts, _halves_fact(result)],
-        sections=[trust, *story.sections],
-        files=story.files | files | {"particles.star": "the particles with their poses"},
-    )
+POSTPROCESSED = {
+    "sharpened.mrc": "the sharpened map",
+    "sharpened_masked.mrc": "the same within the mask",
+    "mask.mrc": "the mask",
+    "fsc.xml": "the corrected FSC, for deposition in EMDB",
+}
+"""Files that postprocessing leaves."""
+
+
+def _postprocess(folder: Path, result: Result) -> ReportPage:
+    guinier = result["guinier"]
+    shown = [fsc_card(result), *([] if guinier is None else [guinier_card(guinier)])]
+    sections = [
+        page.section("Resolution and B-factor", page.cards(shown)),
+        page.section("The sharpened map", map_card(folder / "sharpened_masked.mrc", "the map")),
+    ]
+    title = f"The halves agree to {angstrom(result['resolution_0143'])} (FSC 0.143)"
+    return ReportPage(title, resolution_facts(result), sections, POSTPROCESSED)
 
 
 def _local_resolution(folder: Path, result: Result) -> ReportPage:
-    values, _ = read_map(folder / "local_resolution.mrc")
+    values, pixel_size = read_map(folder / "local_resolution.mrc")
     mask, _ = read_map(folder / "mask.mrc")
     inside = mask > 0.5
     local = result["local_resolution"]
     low, high = local["percentile_5"], local["percentile_95"]
+    tint = make_tint(values, pixel_size, None, (low, high), "Å")
     said = f"90 % of the mask between {angstrom(low)} and {angstrom(high)}"
     sections = figures.coloured_sections(
         values, inside, (low, high), "resolution (Å)", f"Local resolution: {said}"
@@ -163,7 +171,7 @@ def _local_resolution(folder: Path, result: Result) -> ReportPage:
         ("To", angstrom(high), "5 % are coarser"),
         ("Whole", angstrom(result["resolution_0143"]), "FSC 0.143 within the mask, corrected"),
         ("Window", f"{result['window']['diameter']:.0f} Å", "diameter of the soft ball"),
-        _mask_fact(result),
+        mask_fact(result),
     ]
     content = [
         page.section(
@@ -177,7 +185,7 @@ def _local_resolution(folder: Path, result: Result) -> ReportPage:
         ),
         page.section(
             "Filtered to its local resolution",
-            _map_card(folder / "locally_filtered.mrc", "the locally filtered map"),
+            map_card(folder / "locally_filtered.mrc", "the locally filtered map", tint),
         ),
     ]
     files = {
@@ -223,7 +231,7 @@ def _anisotropy(folder: Path, result: Result) -> ReportPage:
         ("Sphericity", f"{result['sphericity']:.3f}", "1 for a map alike in all directions"),
         ("Best", angstrom(best), ""),
         ("Worst", angstrom(worst), ""),
-        _mask_fact(result),
+        mask_fact(result),
     ]
     if views is not None:
         remark = f"{views['n_particles']:,} particles; below 0.81 views are uneven"
@@ -255,7 +263,7 @@ def _reconstruct(folder: Path, result: Result) -> ReportPage:
         ("Symmetry", result["symmetry"], ""),
         *_sphere_facts(result["ewald"]),
     ]
-    sections = [page.section("The map", _map_card(folder / "map.mrc", "the map"))]
+    sections = [page.section("The map", map_card(folder / "map.mrc", "the map"))]
     files = {"map.mrc": "the map of all these particles, neither filtered nor sharpened"}
     if "fsc" not in result:
         return ReportPage(f"Reconstruction of {count}", facts, sections, files)
@@ -265,10 +273,10 @@ def _reconstruct(folder: Path, result: Result) -> ReportPage:
     facts = [
         ("Resolution", resolution, "FSC 0.143 within the mask, corrected"),
         *facts,
-        _halves_fact(result),
-        _mask_fact(result),
+        halves_fact(result),
+        mask_fact(result),
     ]
-    sections.insert(0, page.section("Resolution", page.cards([_fsc_card(result)])))
+    sections.insert(0, page.section("Resolution", page.cards([fsc_card(result)])))
     files |= {
         "half1.mrc, half2.mrc": "the maps of the halves, for vitreous postprocess",
         "fsc.xml": "the corrected curve, as EMDB takes it",
@@ -321,7 +329,6 @@ def _model_check(folder: Path, result: Result) -> ReportPage:
 
 PAGES: dict[str, tuple[str, Callable[[Path, Result], ReportPage]]] = {
     "postprocess": ("postprocessing", _postprocess),
-    "refine": ("refinement", _refine),
     "local-resolution": ("local resolution", _local_resolution),
     "anisotropy": ("anisotropy", _anisotropy),
     "reconstruct": ("reconstruction", _reconstruct),

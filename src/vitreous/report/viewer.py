@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import gaussian_filter, zoom
 
 from vitreous.math.fourier import crop_or_pad, resample_values
+from vitreous.report.rendering import part
 
 SIDE = 64
 """Voxels along the edge of the cube that the browser is given."""
@@ -26,8 +26,9 @@ _LEAST_SIGMA = 2.0
 _FINER = 4
 """Pixels of the still picture in a voxel."""
 
-_HEADROOM = 5.0
-"""Highest density kept, in multiples of the first contour: a spike must not use up the 8 bits."""
+_HEADROOM, _BELOW = 5.0, 1.5
+"""Highest and lowest density kept, above and below the mean, in multiples of the first contour: a
+spike must not use up the 8 bits, and sections show what lies below the mean, too."""
 
 
 @dataclass(frozen=True)
@@ -111,21 +112,60 @@ def make_view(
         Angstrom; the surroundings are cut away.
     """
     cube, voxel = fitted(volume, pixel_size, mask_diameter)
-    # No contour is drawn below the mean: the 8 bits are spent above it.
-    low, level = float(volume.mean()), default_level(volume)
-    high = min(float(cube.max()), low + _HEADROOM * (level - low))
-    high = max(high, low + 1e-12)
-    scaled = np.clip((cube - low) / (high - low), 0, 1)
+    mean, level = float(volume.mean()), default_level(volume)
+    high = min(float(cube.max()), mean + _HEADROOM * (level - mean))
+    high = max(high, mean + 1e-12)
+    low = max(float(cube.min()), mean - _BELOW * (level - mean))
+    low = min(low, mean)
     return View(
-        np.round(scaled * 255).astype(np.uint8),
+        in_bytes(cube, low, high),
         low,
         high,
-        low,
+        mean,
         float(volume.std()),
-        min(level, low + 0.95 * (high - low)),
+        min(level, mean + 0.95 * (high - mean)),
         cube.shape[0] * voxel,
         _reach(cube >= level),
     )
+
+
+def in_bytes(
+    values: Float[np.ndarray, "z y x"], low: float, high: float
+) -> UInt8[np.ndarray, "z y x"]:
+    """Values from ``low`` to ``high`` as 0 to 255; what lies outside is clipped."""
+    scaled = np.clip((values - low) / (high - low), 0, 1)
+    return np.asarray(np.round(scaled * 255).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class Tint:
+    """Values that colour a surface, such as a local resolution.
+
+    Attributes
+    ----------
+    texture : uint8 array (z, y, x)
+        On the grid of the :class:`View`; 0 stands for ``low``, 255 for ``high``.
+    low, high : float
+    unit : str
+    """
+
+    texture: UInt8[np.ndarray, "z y x"]
+    low: float
+    high: float
+    unit: str
+
+
+def make_tint(
+    values: Float[np.ndarray, "n n n"],
+    pixel_size: float,
+    mask_diameter: float | None,
+    limits: tuple[float, float],
+    unit: str,
+) -> Tint:
+    """Pack values for the browser, as :func:`make_view` packs the map that they colour."""
+    cube, _ = fitted(values, pixel_size, mask_diameter)
+    low, high = limits[0], max(limits[1], limits[0] + 1e-6)
+    return Tint(in_bytes(cube, low, high), low, high, unit)
 
 
 def _reach(inside: Bool[np.ndarray, "m m m"]) -> float:
@@ -176,7 +216,11 @@ def _png(picture: Float[np.ndarray, "y x 4"]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def viewer(view: View, name: str, colour: str) -> str:
+def _base64(texture: UInt8[np.ndarray, "z y x"]) -> str:
+    return base64.b64encode(texture.tobytes()).decode()
+
+
+def viewer(view: View, name: str, colour: str, tint: Tint | None = None) -> str:
     """HTML of one viewer.
 
     Parameters
@@ -186,13 +230,14 @@ def viewer(view: View, name: str, colour: str) -> str:
         What is shown, for those who hear the page; escaped here.
     colour : str
         ``#rrggbb``.
+    tint : Tint, optional
+        Colours the surface in its place.
     """
     from matplotlib.colors import to_rgb
 
     rgb = to_rgb(colour)
-    name = escape(name)
     data = {
-        "side": view.texture.shape[0],
+        "side": str(view.texture.shape[0]),
         "low": f"{view.low:.8g}",
         "high": f"{view.high:.8g}",
         "mean": f"{view.mean:.8g}",
@@ -202,17 +247,9 @@ def viewer(view: View, name: str, colour: str) -> str:
         "reach": f"{view.reach:.4f}",
         "colour": " ".join(f"{c:.4f}" for c in rgb),
     }
-    attributes = " ".join(f'data-{key}="{value}"' for key, value in data.items())
-    return (
-        f'<div class="viewer" {attributes}>'
-        f'<div class="stage"><img src="{_png(shaded_picture(view, rgb))}" '
-        f'alt="Still picture of the surface of {name}, seen along z">'
-        f'<p class="still">A still picture: turning it needs a browser with WebGL 2 and '
-        f"JavaScript.</p></div>"
-        f'<script type="text/plain" class="texture">'
-        f"{base64.b64encode(view.texture.tobytes()).decode()}</script>"
-        f'<div class="controls" hidden><label>Contour <input type="range" min="0" max="1" '
-        f'step="0.002" aria-label="Contour level of {name}"></label>'
-        f'<output aria-live="polite"></output>'
-        f'<button type="button">Reset view</button></div></div>'
+    legend = (
+        None if tint is None else (f"{tint.low:.1f} {tint.unit}", f"{tint.high:.1f} {tint.unit}")
     )
+    still = _png(shaded_picture(view, rgb))
+    textures = [_base64(view.texture), None if tint is None else _base64(tint.texture)]
+    return part("viewer", data, name, still, textures, legend)

@@ -134,6 +134,14 @@ def _begin(job: str, config: ToFolder, resume: bool) -> tuple[_Begun, list[str]]
     return begun, notes
 
 
+def _what(begun: _Begun) -> dict[str, Any]:
+    """Name, versions and options of a job that has no result yet."""
+    from vitreous.runs.record import job_record
+
+    record = job_record(begun.job, begun.config)
+    return {name: value for name, value in record.items() if name != "status"}
+
+
 @contextmanager
 def _logged(begun: _Begun, on_event: OnEvent) -> Iterator[OnEvent]:
     """Write all that the job tells, and the name of every file that it writes, to its log."""
@@ -150,7 +158,7 @@ def _logged(begun: _Begun, on_event: OnEvent) -> Iterator[OnEvent]:
                 announced.add(place)
                 log("wrote", file=str(place.relative_to(here)))
 
-        log("process", pid=os.getpid(), host=socket.gethostname())
+        log("process", pid=os.getpid(), host=socket.gethostname(), **_what(begun))
         with announcing(announce):
             yield tell
 

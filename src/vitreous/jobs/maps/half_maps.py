@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.config.maps import OfHalfMaps
 from vitreous.errors import InputError, OptionError
-from vitreous.imaging.envelope import automatic_mask, usual_widths
+from vitreous.imaging.envelope import automatic_mask, grown, usual_widths
 from vitreous.imaging.map_grid import cubic
 from vitreous.imaging.masks import soft_sphere
 from vitreous.io.mrc import read_map
@@ -101,6 +102,13 @@ class HalfMaps:
         """FSC within the mask and without; ``seed`` is that of the random phases."""
         before = self.masked_before is not None
         return half_map_curves(self.half1, self.half2, self.mask.volume, seed, masked_before=before)
+
+    def loose_fsc(self) -> Float[np.ndarray, " s"]:
+        """FSC within the mask grown once more by the usual width, with as soft an edge."""
+        inside = (self.mask.volume > 0.5).cpu().numpy()
+        mask = grown(inside, *usual_widths(self.pixel_size)).to(self.half1)
+        curve: np.ndarray = fsc(self.half1 * mask, self.half2 * mask).cpu().numpy()
+        return curve
 
     def record(self) -> dict[str, Any]:
         """Entries of ``result.json`` on what was read."""

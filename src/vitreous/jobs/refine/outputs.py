@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.engine.assignments import input_record
 from vitreous.imaging.filters import by_shells
 from vitreous.imaging.masks import mask_in_box
 from vitreous.io.mrc import write_map
@@ -124,6 +125,8 @@ def write_results(begun: Begun, ended: Ended, out: Path, began: float) -> None:
         "starts": None if state.choice is None else state.choice.record(),
         "seed": config.seed,
         "device": str(context.device),
+        "input": input_record(context.table, context.grid),
+        "noise": _noise_record(context, state),
         **maps.record(),
         **judged.record,
         "n_particles": len(context.table),
@@ -146,6 +149,16 @@ def write_results(begun: Begun, ended: Ended, out: Path, began: float) -> None:
     if doubts:
         record |= {"resolution_0143": claim, "resolution_0143_interpolated": claim}
     write_record(out, record)
+
+
+def _noise_record(context: RunContext, state: RefineState) -> list[dict[str, Any]]:
+    """Noise spectrum of each optics group as both halves see it, as far as its pixels hold it."""
+    frequency = torch.arange(state.noise.shape[2]) / context.field
+    return [
+        {"optics_group": group.number, "frequency": frequency[held], "sigma2": spectrum[held]}
+        for group, spectrum in zip(context.table.optics, state.noise.mean(dim=0).cpu(), strict=True)
+        for held in [(frequency > 0) & (frequency < 0.5 / group.pixel_size)]
+    ]
 
 
 def _shares_poses(context: RunContext, state: RefineState) -> bool:

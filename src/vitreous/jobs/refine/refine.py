@@ -114,7 +114,7 @@ def run_refine(config: RefineConfig, on_event: OnEvent = ignore) -> Path:
                 save_state(checkpoint, state)
             state = _iterated(context, state, loaded, checkpoint, job.tell)
             state, halves = last_pass(context, state, loaded)
-            report_pass(context, replace(state, shell=max(halves.shell, 1)), job.tell)
+            report_pass(context, state, job.tell)
             write_results(begun, _ended(context, state, halves), job.path, began)
         job.tell({"event": "done", "out": str(config.out)})
     return config.out

@@ -14,10 +14,21 @@
   const FRAGMENT = `#version 300 es
     precision highp float; precision highp sampler3D;
     in vec2 at; out vec4 result;
-    uniform sampler3D map;
+    uniform sampler3D map, tint;
     uniform mat3 turn;  // from the eye's frame to the map's
-    uniform float level, extent, side;
+    uniform float level, floor, extent, side, tinted;
     uniform vec3 colour;
+
+    // Of the palette viridis, from its dark end.
+    const vec3 PALETTE[5] = vec3[5](vec3(0.267, 0.005, 0.329), vec3(0.230, 0.322, 0.546),
+      vec3(0.128, 0.567, 0.551), vec3(0.369, 0.789, 0.383), vec3(0.993, 0.906, 0.144));
+
+    vec3 own(vec3 p) {
+      if (tinted < 0.5) return colour;
+      float place = 4.0 * (1.0 - texture(tint, p + 0.5 + 0.5 / side).r);  // fine detail is bright
+      int step = int(min(place, 3.0));
+      return mix(PALETTE[step], PALETTE[step + 1], place - float(step));
+    }
 
     const float EYE = 3.0;  // from the centre of the unit cube
     const int STEPS = 320;
@@ -37,7 +48,7 @@
       float blocked = 0.0, weight = 0.5;
       for (int i = 1; i <= 5; i++) {
         float reach = float(i) * 1.8 / side;
-        blocked += weight * smoothstep(0.25 * level, level, density(p + normal * reach));
+        blocked += weight * smoothstep(mix(floor, level, 0.25), level, density(p + normal * reach));
         weight *= 0.72;
       }
       return blocked / 1.44;
@@ -52,7 +63,7 @@
       float gloss = pow(max(dot(reflect(-key, seen), vec3(0, 0, 1)), 0.0), 24.0);
       float open = 1.0 - 0.75 * crowding(p, normal);
       float depth = clamp(0.5 - (p * turn).z / 1.1, 0.0, 1.0);
-      vec3 base = mix(colour, vec3(1), 0.22);
+      vec3 base = mix(own(p), vec3(1), 0.22);
       vec3 lit = base * (0.30 + 0.30 * sky + 0.62 * direct) * open + 0.12 * gloss * open;
       return lit * mix(1.08, 0.62, depth * depth * (3.0 - 2.0 * depth));
     }
@@ -93,8 +104,10 @@
   gl.linkProgram(program);
   if (!gl.getProgramParameter(program, gl.LINK_STATUS)) return;
   gl.useProgram(program);
-  const places = Object.fromEntries(["turn", "level", "extent", "side", "colour"].map(
-    name => [name, gl.getUniformLocation(program, name)]));
+  const places = Object.fromEntries(
+    ["turn", "level", "floor", "extent", "side", "colour", "tint", "tinted"].map(
+      name => [name, gl.getUniformLocation(program, name)]));
+  gl.uniform1i(places.tint, 1);  // the map's own texture is at 0
 
   function upload(bytes, side) {
     const texture = gl.createTexture();
@@ -140,15 +153,19 @@
     return above.map(count => count / bytes.length);
   }
 
+  const decoded = element => Uint8Array.from(atob(element.textContent.trim()), c => c.charCodeAt(0));
+  const viewers = [];
+  const link = document.querySelector(".link-views input");
+
   function start(root) {
     const given = key => Number(root.dataset[key]);
     const [side, low, high, mean, sigma, width] =
       ["side", "low", "high", "mean", "sigma", "width"].map(given);
     const colour = root.dataset.colour.split(" ").map(Number);
-    const binary = atob(root.querySelector(".texture").textContent.trim());
-    const bytes = Uint8Array.from(binary, letter => letter.charCodeAt(0));
+    const bytes = decoded(root.querySelector(".texture")), tint = root.querySelector(".tint");
     const texture = upload(bytes, side), above = volumesAbove(bytes);
-    const stage = root.querySelector(".stage"), slider = root.querySelector("input");
+    const tinted = tint && upload(decoded(tint), side);
+    const stage = root.querySelector(".stage"), slider = root.querySelector(".contour");
     const output = root.querySelector("output");
     const name = slider.getAttribute("aria-label").replace("Contour level of ", "");
     const canvas = document.createElement("canvas"), ink = canvas.getContext("2d");
@@ -160,8 +177,9 @@
       `3D surface of ${name}: arrow keys turn it, plus and minus zoom, Home resets the view`);
     root.querySelector(".controls").hidden = false;
     const home = multiply(rotation(1, 0, 0, 0.35), rotation(0, 1, 0, -0.5));
+    const floor = (mean - low) / (high - low);
     let pose, zoom, due = 0, settle = 0, level = (given("level") - low) / (high - low);
-    slider.min = Math.max(0.02, 0.2 * level);
+    slider.min = floor + Math.max(0.02, 0.2 * (level - floor));
     slider.max = 0.99;
 
     function draw(sharpness) {
@@ -171,9 +189,13 @@
       canvas.width = canvas.height = Math.min(pixels, Math.round(edge * ratio));
       if (gl.canvas.width !== pixels) gl.canvas.width = gl.canvas.height = pixels;
       gl.viewport(0, 0, pixels, pixels);
-      gl.bindTexture(gl.TEXTURE_3D, texture);
+      for (const [unit, data] of [[gl.TEXTURE1, tinted || texture], [gl.TEXTURE0, texture]]) {
+        gl.activeTexture(unit);
+        gl.bindTexture(gl.TEXTURE_3D, data);
+      }
       gl.uniformMatrix3fv(places.turn, false, toMap(pose));
-      for (const [key, value] of Object.entries({ level, side, extent: SPAN / zoom }))
+      for (const [key, value] of Object.entries(
+        { level, floor, side, extent: SPAN / zoom, tinted: tinted ? 1 : 0 }))
         gl.uniform1f(places[key], value);
       gl.uniform3fv(places.colour, colour);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
@@ -201,10 +223,16 @@
       [pose, zoom] = [newPose, Math.min(8, Math.max(0.5, newZoom))];
       redraw();
     }
+    viewers.push({ show, width });
+    // What a reader does to one map is done to all of them where they are linked, at one scale.
+    function move(newPose, newZoom) {
+      for (const one of link?.checked ? viewers : [{ show, width }])
+        one.show(newPose, newZoom * one.width / width);
+    }
     const turnBy = (x, y) =>  // radians, as dragged to the right and down
-      show(multiply(rotation(y, x, 0, Math.hypot(x, y)), pose), zoom);
-    const zoomBy = factor => show(pose, zoom * factor);
-    const reset = () => show(home, 0.86 * SPAN / given("reach"));
+      move(multiply(rotation(y, x, 0, Math.hypot(x, y)), pose), zoom);
+    const zoomBy = factor => move(pose, zoom * factor);
+    const reset = () => move(home, 0.86 * SPAN / given("reach"));
     const fingers = new Map();
     const at = event => ({ x: event.clientX, y: event.clientY });
     const spread = ([a, b] = [...fingers.values()]) => Math.hypot(a.x - b.x, a.y - b.y);
@@ -239,11 +267,17 @@
       event.preventDefault();
       KEYS[event.key]();
     });
-    canvas.addEventListener("dblclick", reset); root.querySelector("button").onclick = reset;
+    canvas.addEventListener("dblclick", reset); root.querySelector(".reset").onclick = reset;
+    root.querySelector(".save").onclick = () => {
+      draw(2);
+      Object.assign(document.createElement("a"),
+        { download: `${name}.png`, href: canvas.toDataURL("image/png") }).click();
+    };
     slider.addEventListener("input", () => { level = Number(slider.value); tell(); redraw(); });
     new ResizeObserver(redraw).observe(stage);
-    slider.value = level; tell(); reset();
+    slider.value = level; tell(); show(home, 0.86 * SPAN / given("reach"));
   }
 
   document.querySelectorAll(".viewer").forEach(start);
+  if (link && viewers.length > 1) link.closest(".link-views").hidden = false;
 })();

@@ -18,6 +18,7 @@ from vitreous.engine.searches.local import Neighbourhood, neighbourhood
 from vitreous.engine.searches.sampling import shift_cells, shift_grid
 from vitreous.math.fourier import resample_map
 from vitreous.runs.folder import OnEvent
+from vitreous.schedules.refine.change import Change, change_of
 from vitreous.schedules.refine.context import RunContext
 from vitreous.schedules.refine.continuous import continuous_poses
 from vitreous.schedules.refine.global_search import FINEST, searched_globally, shells_at
@@ -108,7 +109,13 @@ def learnt(context: RunContext, state: RefineState, halves: Halves) -> RefineSta
     """The state with the resolution that the halves agree to, and the references it allows."""
     nonuniform = context.config.regulariser == "nonuniform"
     references = references_from(halves, shared=_shared(context), nonuniform=nonuniform)
-    return replace(state, shell=max(halves.shell, 1), references=references)
+    return replace(heard(state, halves), references=references)
+
+
+def heard(state: RefineState, halves: Halves) -> RefineState:
+    """The state with the resolution and the FSC of the halves."""
+    fsc = [round(float(value), 4) for value in halves.curves.corrected]
+    return replace(state, shell=max(halves.shell, 1), fsc=fsc)
 
 
 def global_frame(context: RunContext) -> Frame:
@@ -176,16 +183,23 @@ def _after(
     residuals, scale = list(searched.residuals), searched.scale
     if state.stage == "global" or not context.config.per_particle_scale:
         scale = group_contrast(residuals, state.scale, images.group)
+    origins = searched.posed.origins * frame.pixel_size
+    change = Change((), ())
+    if state.iteration > 0:
+        matrices = (state.matrices, searched.posed.matrices)
+        change = change_of(matrices, (state.origins, origins), context.operators)
     return replace(
         state,
         iteration=state.iteration + 1,
         evidence=float(searched.log_evidence.mean()),
         noise=_renewed(residuals, fitted(state.noise, frame.polar.rings), images.mask_share),
         matrices=searched.posed.matrices,
-        origins=searched.posed.origins * frame.pixel_size,
+        origins=origins,
         probability=searched.probability,
         log_evidence=searched.log_evidence,
         scale=scale,
+        angle_change=list(change.angles),
+        shift_change=list(change.shifts),
     )
 
 
@@ -272,7 +286,8 @@ def last_pass(
     state, unfiltered, frame = searched_locally(
         context, state, loaded, context.most_shells, continuous=free
     )
-    return state, compared(context, unfiltered, frame, join=False)
+    halves = compared(context, unfiltered, frame, join=False)
+    return heard(state, halves), halves
 
 
 def report_pass(context: RunContext, state: RefineState, on_event: OnEvent) -> None:
@@ -289,5 +304,9 @@ def report_pass(context: RunContext, state: RefineState, on_event: OnEvent) -> N
             "shift_step": state.shift_step,
             "posterior_of_best": float(state.probability[state.probability > 0].mean()),
             "log_likelihood": state.evidence,
+            "angle_change": state.angle_change,
+            "shift_change": state.shift_change,
+            "fsc": state.fsc,
+            "field": context.field,
         }
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -51,6 +51,11 @@ class RefineState:
         Of the particles' contrast, 1 on the average.
     choice : Choice or None
         Which start was chosen; None for a local search that was asked for.
+    angle_change, shift_change : list of float
+        Degrees and angstrom by which half and nine tenths of the particles changed at most in the
+        last pass; empty before the second.
+    fsc : list of float
+        Of the halves in the last pass, corrected, shell by shell.
     """
 
     iteration: int
@@ -67,6 +72,9 @@ class RefineState:
     log_evidence: Float[Tensor, " n"]
     scale: Float[Tensor, " n"]
     choice: Choice | None = None
+    angle_change: list[float] = field(default_factory=list)
+    shift_change: list[float] = field(default_factory=list)
+    fsc: list[float] = field(default_factory=list)
 
     def unsearched(self, frame: Frame) -> SearchedHalves:
         """What is known of the particles before a pass in a frame."""
