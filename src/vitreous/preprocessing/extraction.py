@@ -108,7 +108,7 @@ def _lines(
     return y[:, None] + span, x[:, None] + span
 
 
-def windows(micrograph: Float[np.ndarray, "y x"], xy: Float[np.ndarray, "n 2"], box: int) -> Images:
+def windows(micrograph: Float[np.ndarray, "h w"], xy: Float[np.ndarray, "n 2"], box: int) -> Images:
     """Boxes round places (x, y), in float64; beyond the border the nearest pixel goes on."""
     rows, columns = (
         np.clip(line, 0, side - 1)
@@ -118,7 +118,7 @@ def windows(micrograph: Float[np.ndarray, "y x"], xy: Float[np.ndarray, "n 2"], 
 
 
 def transferred_windows(
-    micrograph: Float[np.ndarray, "y x"], xy: Float[np.ndarray, "n 2"], box: int, transfer: Transfer
+    micrograph: Float[np.ndarray, "h w"], xy: Float[np.ndarray, "n 2"], box: int, transfer: Transfer
 ) -> Images:
     """The same with images multiplied by their CTFs, or by the signs of these.
 
@@ -152,13 +152,13 @@ def with_transfer(images: Images, transfer: Transfer) -> Images:
     return np.fft.irfft2(np.fft.rfft2(images) * factor, s=(box, box))
 
 
-def cropped(images: Images, box: int) -> Images:
+def cropped(images: Images, box: int) -> Float[np.ndarray, "n b b"]:
     """The middle of images."""
     low = images.shape[-1] // 2 - box // 2
     return images[:, low : low + box, low : low + box]
 
 
-def rescaled(images: Images, box: int) -> Images:
+def rescaled(images: Images, box: int) -> Float[np.ndarray, "n b b"]:
     """Images of another even box over the same field of view, their values kept.
 
     The half transform is cropped with its row of the new Nyquist frequency kept on the positive
@@ -193,8 +193,10 @@ def without_ramp(images: Images, where: Bool[np.ndarray, "y x"]) -> Images:
     return images - np.einsum("yxc,nc->nyx", plane, fit)
 
 
-def _statistics(images: Images, where: Bool[np.ndarray, "y x"]) -> tuple[Images, Images]:
-    """Mean and standard deviation of each image's background, as images of one pixel."""
+def _statistics(
+    images: Images, where: Bool[np.ndarray, "y x"]
+) -> tuple[Float[np.ndarray, "n 1 1"], Float[np.ndarray, "n 1 1"]]:
+    """Mean and standard deviation of each image's background."""
     values = images[:, where]
     return values.mean(axis=1)[:, None, None], values.std(axis=1)[:, None, None]
 
@@ -225,7 +227,7 @@ def normalised(images: Images, background: Background, seed: int = 0) -> Images:
 
 
 def cut(
-    micrograph: Float[np.ndarray, "y x"],
+    micrograph: Float[np.ndarray, "h w"],
     xy: Float[np.ndarray, "n 2"],
     extraction: Extraction,
     transfer: Transfer | None = None,

@@ -12,20 +12,21 @@ from jaxtyping import Float, Int
 
 from vitreous.errors import InputError
 from vitreous.io.star import StarBlock, read_star, write_star
-from vitreous.particles.columns import numbers
+from vitreous.particles.columns import numbers, whole_numbers
 from vitreous.particles.image_files import ImageFiles, names_in, read_image_files
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.relion.names import OPTICS
-from vitreous.particles.relion.optics import optics_from_block, optics_from_rows
+from vitreous.particles.relion.optics import optics_cells, optics_from_block, optics_from_rows
 
 NAME = "rlnMicrographName"
+
+VERDICT = "vitreousCtfVerdict"
+"""Column of what the fit of its CTF says of a micrograph: keep, doubtful or reject."""
 
 _BLOCKS = ("micrographs", "")
 """Names of the block of micrographs, the first there counts."""
 
-(_BOX,) = OPTICS["box"]
-_DETECTOR = ("rlnDetectorPixelSize", "rlnMagnification")
-_OF_OPTICS = (*(column for columns in OPTICS.values() for column in columns), *_DETECTOR)
+(_BOX,), (_NUMBER,) = OPTICS["box"], OPTICS["number"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,21 @@ class MicrographTable:
         """File of each micrograph."""
         return [self.files.stacks[number] for number in self.files.stack_of]
 
+    @property
+    def optics_frame(self) -> pl.DataFrame:
+        """Cells of the optics groups, in the order of ``optics``."""
+        if self.optics_block is None:
+            told = ("name", "number", *("voltage", "cs", "amplitude_contrast"))
+            size = OPTICS["pixel_size"][-1]
+            return pl.DataFrame(
+                [optics_cells(g, told) | {size: f"{g.pixel_size:.6f}"} for g in self.optics]
+            )
+        frame = self.optics_block.frame
+        if _NUMBER not in frame.columns:
+            return frame.head(1).with_columns(pl.lit("1").alias(_NUMBER))
+        known = whole_numbers(self.optics_block, _NUMBER, self.path).tolist()
+        return frame[[known.index(group.number) for group in self.optics]]
+
     def optics_of(self, row: int) -> OpticsGroup:
         """Optics group of a micrograph."""
         return self.optics[self.group[row]]
@@ -106,9 +122,7 @@ class MicrographTable:
 
     def without(self, *columns: str) -> MicrographTable:
         """Table without some columns, whether they are there or not."""
-        return replace(
-            self, rows=self.rows.with_frame(self.rows.frame.drop(columns, strict=False))
-        )
+        return replace(self, rows=self.rows.with_frame(self.rows.frame.drop(columns, strict=False)))
 
     def write(self, path: Path) -> None:
         """Write micrographs that are found from their new place, here and by RELION."""
