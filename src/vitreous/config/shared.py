@@ -168,3 +168,17 @@ class FolderOptions:
 
     overwrite: Annotated[bool, _RUN] = False
     resume: Annotated[bool, _RUN] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(FolderOptions):
+    """How many micrographs are worked on at a time, and what becomes of a folder that exists.
+
+    Attributes
+    ----------
+    workers : int, optional
+        Processes, each with a micrograph and a core of its own; by default as many as there are
+        cores, or as fit in memory.
+    """
+
+    workers: Annotated[int | None, _RUN] = None

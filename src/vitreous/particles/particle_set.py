@@ -276,6 +276,15 @@ class ParticleSet:
         carried = self.carried.with_optics(groups, self.group, names)
         return replace(self, optics=optics, carried=carried)
 
+    def with_corrections(self, *, flipped: bool, multiplied: bool) -> ParticleSet:
+        """Set whose images have all had this done about their CTF."""
+        everywhere = np.ones(len(self), dtype=bool)
+        state = replace(
+            self.state, flipped=flipped & everywhere, premultiplied=multiplied & everywhere
+        )
+        carried = self.carried.with_corrections(flipped=flipped, multiplied=multiplied)
+        return replace(self, carried=carried, state=state)
+
     def with_boxes(self, boxes: Mapping[int, int]) -> ParticleSet:
         """Set whose optics groups (their numbers) have these boxes, pixels."""
         groups = {
