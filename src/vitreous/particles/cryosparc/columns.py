@@ -314,6 +314,12 @@ class CryosparcColumns:
                 new[name] = np.where(rows.reshape(-1, *[1] * value.ndim), value, old)
         return replace(self, columns=new)
 
+    def with_corrections(self, *, flipped: bool, multiplied: bool) -> CryosparcColumns:
+        """Columns that say of all images what was done about their CTF."""
+        every = np.ones(len(self.columns["uid"]), dtype=bool)
+        said = {ParticleSet.phase_flipped: flipped, ParticleSet.ctf_multiplied: multiplied}
+        return self.with_fields({field: every & done for field, done in said.items()})
+
     def without(self, *fields: Field[Any]) -> CryosparcColumns:
         """All but the columns of some fields, and of those written together with them."""
         gone = {name for field in fields for name in _TOGETHER.get(field, ())[:1]}
