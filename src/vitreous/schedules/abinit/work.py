@@ -142,7 +142,7 @@ def stage_work(scope: AbinitScope) -> dict[str, Work]:
     trials = scope.searched(held_out_count(len(table)), scope.config.ends_at, classes)
     laid = Work(alignments=2 * pairs * classes**2 + (finished > 1))
     return {
-        "reading": read_on_rings(len(table), mean_box(table), scope.frame),
+        "reading": read_on_rings(len(table), mean_box(table), scope.frame).of_one_rank(shards),
         "iterations": iterations,
         "classes split": _split(scope).times(scope.of_one_rank(finished)),
         "starts compared": trials.times(finished) + laid,
