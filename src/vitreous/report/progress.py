@@ -40,14 +40,15 @@ class ProgressDisplay:
     """
 
     def __init__(self, console: Console | None = None):
-        self._console = console or Terminal(stderr=True)
+        self._console = console or (Console() if Console().is_jupyter else Terminal(stderr=True))
+        self._drawn = self._console.is_terminal or self._console.is_jupyter
         self._bar = Progress(
             TextColumn("{task.description:<36}", markup=False),
             BarColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}", markup=False),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=not self._drawn,
         )
         self._task: TaskID | None = None
         self._reckoning = Reckoning()
@@ -85,7 +86,7 @@ class ProgressDisplay:
             return
         if found.step.stage != self._stage:
             self._stage, self._told = found.step.stage, -1
-        if self._console.is_terminal:
+        if self._drawn:
             self._draw(found)
         else:
             self._tell(found)
@@ -94,7 +95,7 @@ class ProgressDisplay:
         took = f"done in {duration(time.monotonic() - self._began)}"
         if self._task is not None:
             self._bar.update(self._task, completed=1.0, description=took, left="")
-        elif not self._console.is_terminal:
+        elif not self._drawn:
             self._console.print(took, soft_wrap=True)
 
     def _draw(self, found: Reckoned) -> None:

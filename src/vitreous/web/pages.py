@@ -30,18 +30,18 @@ class Pages:
 
     def __init__(self, project: Project, *, allow_jobs: bool):
         self._project, self._allow_jobs = project, allow_jobs
-        self._kept: dict[str, tuple[float, str]] = {}
+        self._kept: dict[str, tuple[float, bytes]] = {}
         self._lock = Lock()
 
-    def _recent(self, name: str, make: Callable[[], str]) -> str:
+    def _recent(self, name: str, make: Callable[[], str]) -> bytes:
         with self._lock:
-            made, page = self._kept.get(name, (0.0, ""))
+            made, page = self._kept.get(name, (0.0, b""))
             if not page or time.monotonic() - made > _FRESH:
-                page = make()
+                page = make().encode()
                 self._kept[name] = time.monotonic(), page
             return page
 
-    def project(self) -> str:
+    def project(self) -> bytes:
         """The tree of jobs."""
 
         def make() -> str:
@@ -49,7 +49,7 @@ class Pages:
 
         return self._recent("", make)
 
-    def job(self, folder: Path) -> str:
+    def job(self, folder: Path) -> bytes:
         """A job's report, or how it stands.
 
         Raises

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import sys
 from contextlib import suppress
 
 from vitreous.config.projects import ServeConfig
@@ -55,6 +56,7 @@ def serve_project(config: ServeConfig) -> None:
     may = "jobs can be stopped and gone on with" if config.allow_jobs else "read only"
     address = f"http://{HOST}:{taken.getsockname()[1]}/{token}/"
     print_lines(f"{project.name} ({may}), until Ctrl-C: {address}")
+    sys.stdout.flush()  # it is to be read before the end, also from a file
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[taken])
