@@ -4,8 +4,8 @@
 writes what the command writes.  NAME is what it wraps: a function on arrays and tables.
 ``abinit``, ``refine``, ``reconstruct``, ``ctf_refine`` and ``model_check`` take the options by
 themselves, too, tables and arrays in place of files, and return a :class:`JobResult`.  ``plan`` and
-``demo`` go from files to files, so theirs are one and the same.  The verbs of ``vitreous map`` are in
-:mod:`vitreous.api.map`.
+``demo`` go from files to files, so theirs are one and the same.  The verbs of ``vitreous map`` are
+in :mod:`vitreous.api.map`.
 """
 
 from __future__ import annotations

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
+from vitreous.errors import VitreousError
 from vitreous.io.atomic import write_text
 from vitreous.projects.index import JobRow, jobs_of
 from vitreous.projects.tree import HEIGHT, WIDTH, tree_of
+from vitreous.report.html import write_report
 from vitreous.report.progress import duration
 from vitreous.report.rendering import Serving, page_of
 from vitreous.runs.project import Project
 
-PAGE = "project.html"
+PAGE, REPORT = "project.html", "report.html"
 
 
 def time_of(row: JobRow) -> str:
@@ -35,9 +38,9 @@ def project_page(project: Project, rows: list[JobRow], *, served: bool = False) 
         Whether vitreous serve shows it, which makes it anew by itself.
     """
     links = {
-        row.folder: f"./{row.folder}/" if served else f"./{row.folder}/report.html"
+        row.folder: f"./{row.folder}/" if served else f"./{row.folder}/{REPORT}"
         for row in rows
-        if served or (project.root / row.folder / "report.html").is_file()
+        if served or (project.root / row.folder / REPORT).is_file()
     }
     return page_of(
         "project.html",
@@ -52,7 +55,11 @@ def project_page(project: Project, rows: list[JobRow], *, served: bool = False) 
 
 
 def write_project_page(project: Project) -> Path:
-    """Write project.html, from what the jobs' folders tell."""
-    path = project.root / PAGE
-    write_text(path, project_page(project, jobs_of(project)))
+    """Write project.html, from what the jobs' folders tell, and reports that are missing."""
+    path, rows = project.root / PAGE, jobs_of(project)
+    missing = [row.folder for row in rows if not (project.root / row.folder / REPORT).is_file()]
+    for folder in missing:
+        with suppress(VitreousError):  # of a job whose files are gone there is no page
+            write_report(project.root / folder)
+    write_text(path, project_page(project, jobs_of(project) if missing else rows))
     return path

@@ -73,7 +73,10 @@ class _Served:
     async def file(self, request: Request) -> Response:
         """A file of a job, to be saved; a page within is shown."""
         folder = self._job(request).resolve()
-        path = (folder / request.path_params["path"]).resolve()
+        try:
+            path = (folder / request.path_params["path"]).resolve()
+        except (OSError, ValueError) as error:  # no name that a file can have
+            raise HTTPException(404) from error
         if not path.is_relative_to(folder) or not path.is_file():
             raise HTTPException(404)
         if path.name == "report.html":
