@@ -21,7 +21,8 @@ from vitreous.math.so3 import healpix_directions
 from vitreous.math.symmetry import point_group
 from vitreous.report.directions import cell_order, direction_density
 from vitreous.report.html import write_report
-from vitreous.report.progress import ProgressDisplay, duration, share_done
+from vitreous.report.progress import ProgressDisplay, duration
+from vitreous.report.reckoning import share_done
 from vitreous.report.record import iterations_by_start
 from vitreous.report.viewer import SIDE, default_level, fitted, make_view
 from vitreous.runs.log import EventLog, read_events

@@ -2,14 +2,16 @@
 
 ``run_NAME`` takes the configuration that the command's options are made from, reads files and
 writes what the command writes.  NAME is what it wraps: a function on arrays and tables.
-``abinit``, ``refine``, ``reconstruct``, ``ctf_refine``, ``model_check``, ``plan`` and ``demo`` go
-from files to files, so theirs are one and the same.  The verbs of ``vitreous map`` are in
-:mod:`vitreous.api.map`.
+``abinit``, ``refine``, ``reconstruct``, ``ctf_refine`` and ``model_check`` take the options by
+themselves, too, tables and arrays in place of files, and return a :class:`JobResult`.  ``plan`` and
+``demo`` go from files to files, so theirs are one and the same.  The verbs of ``vitreous map`` are
+in :mod:`vitreous.api.map`.
 """
 
 from __future__ import annotations
 
 from vitreous.api import map
+from vitreous.api.result import JobResult, MapFile, as_function
 from vitreous.config.abinit import AbinitConfig
 from vitreous.config.classify import Classify3dConfig, Classify3dOptions
 from vitreous.config.ctf import CtfRefineConfig
@@ -67,11 +69,11 @@ from vitreous.validate.anisotropy import conical_fsc as anisotropy
 from vitreous.validate.local_resolution import local_window
 from vitreous.validate.symmetry.point_groups import find_symmetry as symmetry
 
-abinit = run_abinit
-reconstruct = run_reconstruct
-model_check = run_model_check
-refine = run_refine
-ctf_refine = run_ctf_refine
+abinit = as_function(run_abinit, AbinitConfig)
+reconstruct = as_function(run_reconstruct, ReconstructConfig)
+model_check = as_function(run_model_check, ModelCheckConfig)
+refine = as_function(run_refine, RefineConfig)
+ctf_refine = as_function(run_ctf_refine, CtfRefineConfig)
 demo = run_demo
 plan = run_plan
 
@@ -88,7 +90,9 @@ __all__ = [
     "DemoConfig",
     "ExpandSymmetryConfig",
     "HalfMaps",
+    "JobResult",
     "LocalResolutionConfig",
+    "MapFile",
     "Mask",
     "ModelCheckConfig",
     "Plan",

@@ -6,7 +6,17 @@ import os
 import sys
 from contextlib import suppress
 
-from vitreous.cli import ctf, maps, micrographs, particles, plan, search, submit, volumes
+from vitreous.cli import (
+    ctf,
+    maps,
+    micrographs,
+    particles,
+    plan,
+    projects,
+    search,
+    submit,
+    volumes,
+)
 from vitreous.cli.app import app, arrange_commands
 from vitreous.cli.failures import BAD_INPUT, interruption_line, line_of, number_of
 from vitreous.errors import RankLostError
@@ -22,6 +32,7 @@ __all__ = [
     "micrographs",
     "particles",
     "plan",
+    "projects",
     "search",
     "submit",
     "volumes",
@@ -35,6 +46,19 @@ def _told_elsewhere(error: Exception) -> bool:
     return isinstance(error, RankLostError) and SHORT_FORM in os.environ
 
 
+def _run(words: list[str]) -> None:
+    """Run a command; in a project it gets a numbered folder where it names none."""
+    placed = projects.with_folder(words)
+    if placed is not words:
+        sys.argv[1:] = placed  # for ranks, and for the line that says how to go on
+        print_lines(f"Folder: {placed[-1]}", stderr=True)
+    try:
+        app(placed)
+    finally:
+        if placed is not words:
+            projects.drop_if_empty(placed)
+
+
 def main() -> None:
     """Run the command.
 
@@ -43,7 +67,7 @@ def main() -> None:
     """
     raise_on_signals()
     try:
-        app()
+        _run(sys.argv[1:])
     except KeyboardInterrupt as error:
         if is_first_rank():
             with suppress(OSError):  # the terminal may be gone

@@ -46,6 +46,10 @@ _PANELS = {
         *("postprocess", "local-resolution", "anisotropy", "symmetry", "compare", "model-check"),
         "map",
     ),
+    "Jobs and projects": (
+        *("project", "rerun", "watch", "report", "serve"),
+        *("clean", "archive"),
+    ),
     "To try things out": ("demo", "simulate"),
 }
 """All commands in the order of the work."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from vitreous.particles.ctf_state import CtfState
 from vitreous.particles.fields import Field, ManyReals, Reals, Texts, Truths, Values, Wholes
 from vitreous.particles.image_files import ImageFiles, read_image_files
 from vitreous.particles.optics import OpticsGroup
+
+_SHOWN = 10
+"""Rows that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,11 @@ class ParticleSet:
             f"ParticleSet({str(self.path)!r}: {len(self):,} particles, "
             f"{groups} optics group{'s' if groups != 1 else ''}, {len(self.columns)} columns)"
         )
+
+    def _repr_html_(self) -> str:
+        """First ten rows, for notebooks."""
+        rows = self.take(np.arange(min(_SHOWN, len(self)))).written.joined()
+        return f"<p>{escape(repr(self))}</p>{rows._repr_html_()}"
 
     @property
     def written(self) -> Carried:

@@ -9,9 +9,11 @@ from vitreous.io.atomic import write_text
 from vitreous.report.abinit import abinit_page
 from vitreous.report.classes import classes_page
 from vitreous.report.job_page import render
-from vitreous.report.record import Record, read_record, read_result
+from vitreous.report.job_state import FINISHED, state_of
+from vitreous.report.record import Record, read_record
 from vitreous.report.refine import refine_page
 from vitreous.report.report_page import ReportPage, Result
+from vitreous.report.unfinished import unfinished_page
 from vitreous.report.validation import PAGES
 
 _SEARCHES: dict[str, tuple[str, Callable[[Record], ReportPage]]] = {
@@ -22,15 +24,22 @@ _SEARCHES: dict[str, tuple[str, Callable[[Record], ReportPage]]] = {
 """Pages that tell of the particles' poses and of a log, too."""
 
 
+def _kind(job: str) -> str:
+    """A job in words."""
+    return {**_SEARCHES, **PAGES}[job][0] if job in _SEARCHES or job in PAGES else job
+
+
 def _other_page(result: Result) -> ReportPage:
     """Page of a job that has no pictures of its own."""
     return ReportPage(f"vitreous {result.get('job', 'job')}: done", [], [], {})
 
 
 def build_page(folder: Path) -> str:
-    """HTML of the report of the job in a folder."""
-    result = read_result(folder / "result.json")
-    job = str(result.get("job"))
+    """HTML of the report of the job in a folder, whatever has become of it."""
+    state = state_of(folder)
+    result, job = state.result, state.job
+    if state.state != FINISHED:
+        return render(state.folder, result, _kind(job), unfinished_page(state))
     if job in _SEARCHES:
         kind, tell_search = _SEARCHES[job]
         return render(folder, result, kind, tell_search(read_record(folder)))
@@ -41,12 +50,12 @@ def build_page(folder: Path) -> str:
 
 
 def write_report(job_dir: Path) -> Path:
-    """Write ``report.html`` into a finished job's folder.
+    """Write ``report.html`` into a job's folder.
 
     Parameters
     ----------
     job_dir : Path
-        Holds result.json, and as far as there are any log.jsonl, particles.star and the maps.
+        Holds result.json or log.jsonl, and as far as there are any particles.star and the maps.
 
     Returns
     -------

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from vitreous.config.jobs import configurations
 from vitreous.report.job_files import job_files
 from vitreous.report.progress import duration
-from vitreous.report.rendering import page_of
+from vitreous.report.rendering import Serving, page_of
 from vitreous.report.report_page import ReportPage, Result
 from vitreous.runs.command import shell_command
 
@@ -59,7 +59,9 @@ def _timings(result: Result) -> dict[str, str]:
     }
 
 
-def render(folder: Path, result: Result, kind: str, story: ReportPage) -> str:
+def render(
+    folder: Path, result: Result, kind: str, story: ReportPage, serving: Serving | None = None
+) -> str:
     """HTML of a job's page.
 
     Parameters
@@ -72,10 +74,13 @@ def render(folder: Path, result: Result, kind: str, story: ReportPage) -> str:
         What the job is called in words.
     story : ReportPage
         What is particular to it.
+    serving : Serving, optional
+        How it is served; by default it is a file.
     """
     files, more = job_files(folder, story.files)
     given = dict(result.get("input") or {})
-    optics = _table_of(given.pop("optics_groups", None) or [])
+    groups = given.get("optics_groups")
+    optics = _table_of(given.pop("optics_groups") if isinstance(groups, list) else [])
     versions = {
         "vitreous": result.get("version"),
         **(result.get("versions") or {}),
@@ -101,4 +106,5 @@ def render(folder: Path, result: Result, kind: str, story: ReportPage) -> str:
         timings=_timings(result),
         versions=versions,
         scripts=SCRIPTS,
+        serving=serving,
     )

@@ -128,20 +128,12 @@ def read_result(path: Path) -> dict[str, Any]:
         result = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
-            "no report without result.json, which a job writes when it has finished",
-            where=path,
-            hint="let the job finish (an interrupted one goes on with --resume)",
+            "cannot be read", where=path, hint="let the job finish (--resume goes on with it)"
         ) from error
     except ValueError as error:
         raise InputError("is not JSON", where=path, hint="run the job again") from error
     if not isinstance(result, dict):
         raise InputError("holds no JSON object", where=path, hint="run the job again")
-    if result.get("status") == "interrupted":
-        raise InputError(
-            "is of a job that was interrupted, so there is no report yet",
-            where=path,
-            hint="let the job finish: abinit, classify3d and refine go on with --resume",
-        )
     return result
 
 

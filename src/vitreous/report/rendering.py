@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -11,6 +12,23 @@ from markupsafe import Markup
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """Nothing may be fetched: a page that tried would be stopped by the browser."""
+
+
+SERVED_POLICY = f"{POLICY}; connect-src 'self'; form-action 'self'"
+"""A page that is served may ask its own server for itself."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a page is served that makes itself anew.
+
+    Attributes
+    ----------
+    actions : tuple of (str, str)
+        Address and name of what its buttons do.
+    """
+
+    actions: tuple[tuple[str, str], ...] = ()
 
 
 def shown(value: Any) -> str:
@@ -56,6 +74,8 @@ def part(name: str, *arguments: Any) -> str:
     return str(getattr(_parts(), name)(*arguments))
 
 
-def page_of(template: str, **given: Any) -> str:
-    """HTML of a whole page."""
-    return _environment().get_template(template).render(**given) + "\n"
+def page_of(template: str, *, serving: Serving | None = None, **given: Any) -> str:
+    """HTML of a whole page; one that is served makes itself anew."""
+    if serving is not None:
+        given |= {"policy": SERVED_POLICY, "scripts": (*given.get("scripts", ()), "live.js")}
+    return _environment().get_template(template).render(**given, serving=serving) + "\n"

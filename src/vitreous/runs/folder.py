@@ -11,11 +11,12 @@ from pathlib import Path
 from signal import SIGINT, Signals
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vitreous.errors import Interrupted, OutputError
+from vitreous.errors import Interrupted, OutputError, VitreousError
 from vitreous.interruption import work_begins
 from vitreous.io.atomic import announcing
 from vitreous.runs.lock import locked
 from vitreous.runs.log import LOG, EventLog, read_events
+from vitreous.runs.project import in_project
 from vitreous.runs.replacement import (
     RESULT,
     begin_anew,
@@ -164,26 +165,36 @@ def _logged(begun: _Begun, on_event: OnEvent) -> Iterator[OnEvent]:
 
 
 def _leave(begun: _Begun, error: BaseException) -> None:
-    """Settle what remains of a job that did not come to its end."""
+    """Settle what remains of a job that did not come to its end.
+
+    Its log and record stay where it was interrupted, where a checkpoint makes its work worth
+    keeping, and in a project, which tells of all its jobs.
+    """
     stopped = isinstance(error, KeyboardInterrupt)
     kept = begun.resume or has_checkpoint(begun.path)
+    told = (stopped or in_project(begun.path)) and not begun.replaces
     if not kept:
-        clear(begun.path, keep=(LOG,) if stopped and not begun.replaces else ())
-    if stopped and (kept or not begun.replaces) and not is_finished(begun.path):
-        _record_interruption(begun, error)
+        clear(begun.path, keep=(LOG,) if told else ())
+    if (told or kept) and not is_finished(begun.path):
+        _record_end(begun, error)
     if isinstance(error, Interrupted):
         error.again = "--resume" if kept else "--overwrite"
 
 
-def _record_interruption(begun: _Begun, error: BaseException) -> None:
+def _record_end(begun: _Begun, error: BaseException) -> None:
     from vitreous.runs.record import job_record, write_record
 
-    number = error.number if isinstance(error, Interrupted) else SIGINT
     record = job_record(begun.job, begun.config)
-    with suppress(OutputError):
-        write_record(
-            begun.path, {**record, "status": "interrupted", "signal": Signals(number).name}
+    if isinstance(error, KeyboardInterrupt):
+        number = error.number if isinstance(error, Interrupted) else SIGINT
+        record |= {"status": "interrupted", "signal": Signals(number).name}
+    else:
+        said = (
+            error.line() if isinstance(error, VitreousError) else f"{type(error).__name__}: {error}"
         )
+        record |= {"status": "failed", "error": said}
+    with suppress(OutputError):
+        write_record(begun.path, record)
 
 
 def _put_in_place(out: Path) -> None:

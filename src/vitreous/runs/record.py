@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def job_record(job: str, config: DataclassInstance) -> dict[str, Any]:
-    """Name of the job, the versions that ran it and its options."""
+    """Name of the job, the versions that ran it, and its options as seen from a directory."""
     return {
         "job": job,
         "status": "finished",
@@ -31,6 +31,7 @@ def job_record(job: str, config: DataclassInstance) -> dict[str, Any]:
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
+        "directory": str(Path.cwd()),
         "options": asdict(config),
     }
 

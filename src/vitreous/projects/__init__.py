@@ -1,0 +1,1 @@
+"""A project's jobs: listed, drawn as a tree, run again, tidied."""
