@@ -24,6 +24,7 @@ from vitreous.config.maps import (
 )
 from vitreous.config.particles import (
     CheckConfig,
+    ConvertConfig,
     Criteria,
     ExpandSymmetryConfig,
     SelectConfig,
@@ -50,6 +51,7 @@ from vitreous.jobs.maps.postprocess import judge_half_maps as postprocess
 from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.maps.symmetry import run_symmetry
+from vitreous.jobs.particles.convert import run_convert
 from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
 from vitreous.jobs.particles.select import run_select
 from vitreous.jobs.particles.steps import select
@@ -74,6 +76,7 @@ refine = run_refine
 ctf_refine = run_ctf_refine
 demo = run_demo
 plan = run_plan
+convert = run_convert
 
 __all__ = [
     "AbinitConfig",
@@ -83,6 +86,7 @@ __all__ = [
     "Classify3dConfig",
     "Classify3dOptions",
     "CompareConfig",
+    "ConvertConfig",
     "Criteria",
     "CtfRefineConfig",
     "DemoConfig",
@@ -108,6 +112,7 @@ __all__ = [
     "check",
     "classify3d",
     "compare",
+    "convert",
     "ctf_refine",
     "demo",
     "expand_symmetry",
@@ -129,6 +134,7 @@ __all__ = [
     "run_check",
     "run_classify3d",
     "run_compare",
+    "run_convert",
     "run_ctf_refine",
     "run_demo",
     "run_expand_symmetry",

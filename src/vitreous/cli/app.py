@@ -30,7 +30,7 @@ app = App(
 
 
 _PANELS = {
-    "Particles": ("check", "select", "expand-symmetry", "subtract"),
+    "Particles": ("check", "select", "convert", "expand-symmetry", "subtract"),
     "From particles to maps": (
         *("abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),
         "plan",

@@ -97,6 +97,50 @@ class SelectConfig(WriteOptions, Criteria, OfParticles):
     overwrite: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig(OfParticles):
+    """The same particles in another format.
+
+    Attributes
+    ----------
+    particles : Path
+        RELION's STAR (3.0, 3.1 or 5), cryoSPARC's .cs or .csg, cisTEM's .star or FREALIGN's .par,
+        EMAN2's .lst or .hdf.
+    out : Path
+        File whose name ends in .star, .cs or .par.
+    layout : str
+        Of a STAR file: 3.1 with optics groups, which RELION 4 and 5 have as well; 3.0; or cistem.
+    cs_layout : str
+        Of a .cs file: npy, or the compressed stream.
+    invert_y : bool
+        Count y from the other side of the micrographs.
+    picture : Path, optional
+        PNG file for one micrograph with the particles' places on it, as they are and with y
+        inverted, to see which is right.
+    stack : Path, optional
+        Image stack of a .par file, which names none.
+    pixel_size : float, optional
+        Angstrom a pixel of the images, of a .par file.
+    side : Path, optional
+        Side table of an earlier conversion; by default that beside the particles.
+    no_side : bool
+        Neither read nor write a side table.
+    overwrite : bool
+        Replace files that are there already.
+    """
+
+    out: Path
+    layout: Literal["3.1", "3.0", "cistem"] = "3.1"
+    cs_layout: Literal["npy", "stream"] = "npy"
+    invert_y: bool = False
+    picture: Path | None = None
+    stack: Path | None = None
+    pixel_size: float | None = None
+    side: Path | None = None
+    no_side: bool = False
+    overwrite: bool = False
+
+
 @dataclass(frozen=True)
 class ExpandSymmetryConfig(WriteOptions, OfParticles):
     """Every particle once for each pose that a symmetric map cannot tell from its own.

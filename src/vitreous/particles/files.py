@@ -77,10 +77,16 @@ def image_names(particles: ParticleSet, folder: Path) -> pl.Series:
     return names_in(folder, names, particles.files)
 
 
+def placed(particles: ParticleSet, folder: Path) -> ParticleSet:
+    """Particles whose images are found from a table in another folder."""
+    names = image_names(particles, folder)
+    same = names.equals(particles.required(ParticleSet.image_name, ""))
+    return particles if same else particles.with_fields(image_name=names)
+
+
 def _write(path: Path, particles: ParticleSet) -> None:
-    placed = particles.with_fields(image_name=image_names(particles, path.parent))
     convert = as_cryosparc if _is_cryosparc(path) else as_relion
-    convert(placed, path).written.write(path)
+    convert(placed(particles, path.parent), path).written.write(path)
 
 
 def formats_beside(path: Path, write: str) -> list[Path]:
