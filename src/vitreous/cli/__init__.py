@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
-from vitreous.cli import ctf, maps, particles, plan, search, volumes
+from vitreous.cli import ctf, external, maps, particles, plan, search, volumes
 from vitreous.cli.app import app, arrange_commands
 from vitreous.cli.failures import BAD_INPUT, interruption_line, line_of, number_of
 from vitreous.errors import RankLostError
@@ -17,6 +17,7 @@ from vitreous.runs.ranks import SHORT_FORM, count_of_ranks, is_first_rank, speak
 __all__ = [
     "app",
     "ctf",
+    "external",
     "main",
     "maps",
     "particles",

@@ -39,6 +39,7 @@ _PANELS = {
         *("postprocess", "local-resolution", "anisotropy", "symmetry", "compare", "model-check"),
         "map",
     ),
+    "Beside other programs": ("external",),
     "To try things out": ("demo", "simulate"),
 }
 """All commands in the order of the work."""

@@ -109,6 +109,12 @@ class CryosparcColumns:
         """Whether values of optics groups can be written: always, as each row has its own."""
         return True
 
+    @property
+    def _undivided(self) -> bool:
+        """Whether all particles are in one half, as before cryoSPARC deals them."""
+        column = COLUMNS[ParticleSet.half][0].name
+        return column in self.columns and len(np.unique(self.columns[column])) < 2
+
     def _column(self, field: Field[Any]) -> Column | None:
         """The one column that holds a field; None if there is none, or it takes several."""
         own = _OWN.format(field.name)
@@ -140,6 +146,8 @@ class CryosparcColumns:
         """Whether the file has a field."""
         if field is ParticleSet.class_posteriors:
             return class_posteriors(self.columns) is not None
+        if field is ParticleSet.half and self._undivided:
+            return False
         if self._column(field) is not None:
             return True
         return field in _TOGETHER and all(name in self.columns for name in _TOGETHER[field])
