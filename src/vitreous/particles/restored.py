@@ -25,22 +25,49 @@ _OPTICS = (
 """Attributes of optics groups that are compared; numbers and names are each format's own."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a format has columns for, and how finely it writes them.
+
+    Attributes
+    ----------
+    fields : tuple of Field
+    optics : tuple of str
+        Attributes of optics groups.
+    tolerance : float
+        Difference of numbers that is no change.
+    """
+
+    fields: tuple[Field[Any], ...] = FIELDS
+    optics: tuple[str, ...] = _OPTICS
+    tolerance: float = 0.0
+
+
+def _keys(particles: ParticleSet, uids: pl.Series | None) -> pl.DataFrame:
+    """What particles are known by: their uids, or else their images."""
+    if uids is not None:
+        return pl.DataFrame({"uid": uids})
+    names = pl.Series([stack.name for stack in particles.stacks], dtype=pl.String)
+    return pl.DataFrame(
+        {"file": names.gather(particles.stack_of), "index": particles.index_in_stack}
+    )
+
+
 def rows_in(particles: ParticleSet, side: SideTable) -> np.ndarray | None:
     """Row of each particle in a side table; None if one of them is not in it."""
-    uids = particles.uid
-    if uids is None:
-        return None
-    known = pl.DataFrame({"uid": side.uids, "row": np.arange(len(side.uids))})
-    found = pl.DataFrame({"uid": uids}).join(known, on="uid", how="left", maintain_order="left")
-    rows = found["row"]
-    return None if rows.null_count() or len(rows) != len(uids) else rows.to_numpy()
+    mine = _keys(particles, particles.uid)
+    theirs = _keys(side.particles, None if particles.uid is None else side.uids)
+    known = theirs.with_columns(row=np.arange(len(theirs)))
+    found = mine.join(known, on=mine.columns, how="left", maintain_order="left")["row"]
+    return None if found.null_count() or len(found) != len(particles) else found.to_numpy()
 
 
-def _changed(before: Any, after: Any) -> Bool[np.ndarray, " n"]:
+def _changed(before: Any, after: Any, tolerance: float) -> Bool[np.ndarray, " n"]:
     """Rows whose values differ."""
     if isinstance(after, pl.Series):
         return (after != before).fill_null(True).to_numpy()
-    differ = ~((before == after) | ((before != before) & (after != after)))
+    same = (before == after) | ((before != before) & (after != after))
+    differ = ~same if not tolerance else ~(same | (np.abs(after - before) <= tolerance))
     return differ.reshape(len(differ), -1).any(axis=1)
 
 
@@ -67,10 +94,12 @@ def _with_changed(carried: Carried, field: Field[Any], values: Any, rows: np.nda
     return after
 
 
-def _with_fields(old: ParticleSet, before: ParticleSet, now: ParticleSet) -> ParticleSet:
+def _with_fields(
+    old: ParticleSet, before: ParticleSet, now: ParticleSet, known: Known
+) -> ParticleSet:
     """Particles of the file before with the fields that were changed since."""
     carried, gone = old.carried, []
-    for field in FIELDS:
+    for field in known.fields:
         if field is ParticleSet.uid:
             continue
         was, new = before.of_field(field), now.of_field(field)
@@ -78,12 +107,14 @@ def _with_fields(old: ParticleSet, before: ParticleSet, now: ParticleSet) -> Par
             gone += [] if was is None else [field]
         elif was is None or getattr(was, "shape", None) != getattr(new, "shape", None):
             carried = carried.with_fields({field: new})
-        elif (rows := _changed(was, new)).any():
+        elif (rows := _changed(was, new, known.tolerance)).any():
             carried = _with_changed(carried, field, new, rows)
     return replace(old, carried=carried.without(*gone) if gone else carried)
 
 
-def _with_optics(old: ParticleSet, before: ParticleSet, now: ParticleSet) -> ParticleSet:
+def _with_optics(
+    old: ParticleSet, before: ParticleSet, now: ParticleSet, known: Known
+) -> ParticleSet:
     """Particles of the file before with the attributes of optics groups changed since."""
     names, groups = [], {}
     for place, group in enumerate(old.optics):
@@ -91,7 +122,7 @@ def _with_optics(old: ParticleSet, before: ParticleSet, now: ParticleSet) -> Par
         if not len(row):
             continue
         was, new = before.optics[before.group[row[0]]], now.optics[now.group[row[0]]]
-        other = [name for name in _OPTICS if getattr(was, name) != getattr(new, name)]
+        other = [name for name in known.optics if getattr(was, name) != getattr(new, name)]
         if other:
             names += other
             groups[place] = replace(group, **{name: getattr(new, name) for name in other})
@@ -114,7 +145,10 @@ class Restored:
 
 
 def restored(
-    particles: ParticleSet, side: SideTable, convert: Callable[[ParticleSet], ParticleSet]
+    particles: ParticleSet,
+    side: SideTable,
+    convert: Callable[[ParticleSet], ParticleSet],
+    known: Known = Known(),
 ) -> Restored | None:
     """Particles in the format of their side table; None if some of them are not in it.
 
@@ -126,6 +160,8 @@ def restored(
         As they were, in the other format.
     convert : callable
         What was done to those to make a file in the format of ``particles``.
+    known : Known
+        What that format has columns for.
     """
     rows = rows_in(particles, side)
     if rows is None:
@@ -133,5 +169,5 @@ def restored(
     old = side.particles.take(rows)
     before = settled(convert(old))
     unknown = tuple(name for name in particles.columns if name not in before.columns)
-    changed = _with_fields(_with_optics(old, before, particles), before, particles)
+    changed = _with_fields(_with_optics(old, before, particles, known), before, particles, known)
     return Restored(changed, unknown)

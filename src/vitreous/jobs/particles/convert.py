@@ -10,11 +10,23 @@ import polars as pl
 
 from vitreous.config.particles import ConvertConfig
 from vitreous.errors import OptionError
+from vitreous.io.star import read_star
+from vitreous.particles.cistem import (
+    CISTEM,
+    is_cistem,
+    is_of_cistem,
+    read_cistem,
+    read_frealign,
+    write_cistem,
+    write_frealign,
+)
 from vitreous.particles.conversion import as_cryosparc, as_relion, uids_of
 from vitreous.particles.cryosparc.columns import CryosparcColumns
+from vitreous.particles.eman import read_eman
 from vitreous.particles.files import placed, read_particles
 from vitreous.particles.micrographs import with_y_inverted
 from vitreous.particles.particle_set import ParticleSet
+from vitreous.particles.relion.files import has_images
 from vitreous.particles.relion.layouts import in_layout
 from vitreous.particles.restored import Restored, restored
 from vitreous.particles.side_table import read_side_table, side_path, write_side_table
@@ -47,13 +59,13 @@ class Conversion:
 def _target(config: ConvertConfig) -> str:
     """Format asked for: cs or the layout of a STAR file."""
     suffix = config.out.suffix.casefold()
-    if suffix not in (".star", ".cs"):
+    if suffix not in (".star", ".cs", ".par"):
         raise OptionError(
             f"{config.out.name} has a name of no format that is written",
             where="--out",
-            hint="end it in .star or .cs",
+            hint="end it in .star, .cs or .par",
         )
-    return "cs" if suffix == ".cs" else config.layout
+    return config.layout if suffix == ".star" else suffix[1:]
 
 
 def _format_of(particles: ParticleSet) -> str:
@@ -75,6 +87,8 @@ def _into(target: str, path: Path, invert_y: bool) -> Change:
         marked = _with_uids(with_y_inverted(found) if invert_y else found)
         if target == "cs":
             return as_cryosparc(marked, path)
+        if target in ("cistem", "par"):
+            return marked
         return in_layout(as_relion(marked, path), "3.0" if target == "3.0" else "3.1")
 
     return change
@@ -88,11 +102,32 @@ def _from_side(config: ConvertConfig, particles: ParticleSet, target: str) -> Re
     side = read_side_table(path)
     if _format_of(side.particles) != target:
         return None
+    if is_of_cistem(particles):
+        same = _into(target, config.particles, config.invert_y)
+        return restored(particles, side, same, CISTEM)
     back = _into(_format_of(particles), config.particles, config.invert_y)
     return restored(particles, side, back)
 
 
-def _write(particles: ParticleSet, config: ConvertConfig) -> None:
+def _read(config: ConvertConfig) -> ParticleSet:
+    """Particles of any format that is read."""
+    path, suffix = config.particles, config.particles.suffix.casefold()
+    if suffix in (".lst", ".hdf"):
+        return read_eman(path, config.stack, config.pixel_size)
+    if suffix == ".par":
+        return read_frealign(path, config.stack, config.pixel_size)
+    if suffix == ".star":
+        blocks = read_star(path)
+        found = next((block for block in blocks.values() if is_cistem(block)), None)
+        if found is not None and not has_images(found):
+            return read_cistem(found.frame, path, config.stack, config.pixel_size)
+    return read_particles(path, need_images=False)
+
+
+def _write(particles: ParticleSet, config: ConvertConfig, target: str) -> None:
+    if target in ("cistem", "par"):
+        (write_cistem if target == "cistem" else write_frealign)(config.out, particles)
+        return
     columns = particles.written
     if isinstance(columns, CryosparcColumns):
         columns.write(config.out, config.cs_layout)
@@ -128,7 +163,7 @@ def run_convert(config: ConvertConfig, on_event: OnEvent = ignore) -> Conversion
     target, side = _target(config), None if config.no_side else side_path(config.out)
     for path in filter(None, (config.out, side)):
         spared(path, inputs_of(config), config.overwrite)
-    particles = read_particles(config.particles, need_images=False)
+    particles = _read(config)
     spared(config.out, [*inputs_of(config), *particles.stacks], config.overwrite)
     found = _from_side(config, particles, target)
     if found is None:
@@ -136,8 +171,8 @@ def run_convert(config: ConvertConfig, on_event: OnEvent = ignore) -> Conversion
         uids = made.uid
     else:
         made, uids = placed(found.particles, config.out.parent), particles.uid
-        side = side if found.unknown else None
-    _write(made, config)
+        side = side if found.unknown and uids is not None else None
+    _write(made, config, target)
     if side is not None:
         assert uids is not None
         write_side_table(side, particles, uids)

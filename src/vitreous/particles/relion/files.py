@@ -29,6 +29,11 @@ _BLOCKS = ("particles", "images", "")
 """Names of the block of particles, the first there counts."""
 
 
+def has_images(block: StarBlock) -> bool:
+    """Whether a table names images as RELION does."""
+    return IMAGE_NAME in block.frame.columns
+
+
 def _best_named(blocks: Iterable[StarBlock], names: Sequence[str]) -> StarBlock | None:
     """The block with the first of these names; programs differ in capitals."""
     found = [block for block in blocks if block.name.casefold() in names]
