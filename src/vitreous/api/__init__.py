@@ -16,6 +16,7 @@ from vitreous.config.ctf import CtfRefineConfig
 from vitreous.config.maps import (
     AnisotropyConfig,
     CompareConfig,
+    DepositConfig,
     LocalResolutionConfig,
     ModelCheckConfig,
     PostprocessConfig,
@@ -44,6 +45,7 @@ from vitreous.jobs.compare import compare, run_compare
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 from vitreous.jobs.demo import run_demo
 from vitreous.jobs.maps.anisotropy import run_anisotropy
+from vitreous.jobs.maps.deposit import run_deposit
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask, open_half_maps
 from vitreous.jobs.maps.local_resolution import local_resolution, run_local_resolution
 from vitreous.jobs.maps.model_check import run_model_check
@@ -77,6 +79,7 @@ ctf_refine = run_ctf_refine
 demo = run_demo
 plan = run_plan
 convert = run_convert
+deposit = run_deposit
 
 __all__ = [
     "AbinitConfig",
@@ -90,6 +93,7 @@ __all__ = [
     "Criteria",
     "CtfRefineConfig",
     "DemoConfig",
+    "DepositConfig",
     "ExpandSymmetryConfig",
     "HalfMaps",
     "LocalResolutionConfig",
@@ -115,6 +119,7 @@ __all__ = [
     "convert",
     "ctf_refine",
     "demo",
+    "deposit",
     "expand_symmetry",
     "local_resolution",
     "local_window",
@@ -137,6 +142,7 @@ __all__ = [
     "run_convert",
     "run_ctf_refine",
     "run_demo",
+    "run_deposit",
     "run_expand_symmetry",
     "run_local_resolution",
     "run_model_check",

@@ -37,6 +37,7 @@ _PANELS = {
     ),
     "Maps": (
         *("postprocess", "local-resolution", "anisotropy", "symmetry", "compare", "model-check"),
+        "deposit",
         "map",
     ),
     "Beside other programs": ("external",),
@@ -129,7 +130,10 @@ def reported(write: Callable[[Path], Path], job: Path) -> str:
     Interrupted
         Which tells that the job itself had come to its end.
     """
+    from vitreous.report.chimerax import write_chimerax
+
     try:
+        write_chimerax(job)
         return f"Report: {write(job)}"
     except Interrupted as error:
         from vitreous.runs.replacement import has_checkpoint

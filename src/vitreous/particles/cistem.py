@@ -67,10 +67,19 @@ _NEUTRAL = {"OCC": "100.0", "MAG": "10000", "SIGMA": "1.0", "Occupancy": "100.0"
 """What new tables say where nothing is known; 0 elsewhere."""
 
 
-CISTEM = Known(
-    tuple(getattr(ParticleSet, column.field) for column in _COLUMNS), tuple(_OPTICS), 1e-4
-)
-"""What these formats have columns for."""
+_TOLERANCE = 1e-4
+"""Difference, in degrees or angstrom, that six decimals of a radian make."""
+
+
+def known_of(particles: ParticleSet) -> Known:
+    """What the table that particles were read from has columns for."""
+    fields = tuple(
+        getattr(ParticleSet, column.field)
+        for column in _COLUMNS
+        if {PREFIX + column.star, f"par{column.par}"} & set(particles.columns)
+    )
+    of_star = PREFIX + _POSITION[0] in particles.columns
+    return Known(fields, tuple(_OPTICS) if of_star else (), _TOLERANCE)
 
 
 def is_of_cistem(particles: ParticleSet) -> bool:

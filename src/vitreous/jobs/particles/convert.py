@@ -12,9 +12,9 @@ from vitreous.config.particles import ConvertConfig
 from vitreous.errors import OptionError
 from vitreous.io.star import read_star
 from vitreous.particles.cistem import (
-    CISTEM,
     is_cistem,
     is_of_cistem,
+    known_of,
     read_cistem,
     read_frealign,
     write_cistem,
@@ -104,7 +104,7 @@ def _from_side(config: ConvertConfig, particles: ParticleSet, target: str) -> Re
         return None
     if is_of_cistem(particles):
         same = _into(target, config.particles, config.invert_y)
-        return restored(particles, side, same, CISTEM)
+        return restored(particles, side, same, known_of(particles))
     back = _into(_format_of(particles), config.particles, config.invert_y)
     return restored(particles, side, back)
 
