@@ -18,6 +18,7 @@ from vitreous.config.ctf import CtfRefineConfig
 from vitreous.config.maps import (
     AnisotropyConfig,
     CompareConfig,
+    DepositConfig,
     LocalResolutionConfig,
     ModelCheckConfig,
     PostprocessConfig,
@@ -26,6 +27,7 @@ from vitreous.config.maps import (
 )
 from vitreous.config.particles import (
     CheckConfig,
+    ConvertConfig,
     Criteria,
     ExpandSymmetryConfig,
     SelectConfig,
@@ -45,6 +47,7 @@ from vitreous.jobs.compare import compare, run_compare
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 from vitreous.jobs.demo import run_demo
 from vitreous.jobs.maps.anisotropy import run_anisotropy
+from vitreous.jobs.maps.deposit import run_deposit
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask, open_half_maps
 from vitreous.jobs.maps.local_resolution import local_resolution, run_local_resolution
 from vitreous.jobs.maps.model_check import run_model_check
@@ -52,6 +55,7 @@ from vitreous.jobs.maps.postprocess import judge_half_maps as postprocess
 from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.maps.symmetry import run_symmetry
+from vitreous.jobs.particles.convert import run_convert
 from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
 from vitreous.jobs.particles.select import run_select
 from vitreous.jobs.particles.steps import select
@@ -76,6 +80,8 @@ refine = as_function(run_refine, RefineConfig)
 ctf_refine = as_function(run_ctf_refine, CtfRefineConfig)
 demo = run_demo
 plan = run_plan
+convert = run_convert
+deposit = run_deposit
 
 __all__ = [
     "AbinitConfig",
@@ -85,9 +91,11 @@ __all__ = [
     "Classify3dConfig",
     "Classify3dOptions",
     "CompareConfig",
+    "ConvertConfig",
     "Criteria",
     "CtfRefineConfig",
     "DemoConfig",
+    "DepositConfig",
     "ExpandSymmetryConfig",
     "HalfMaps",
     "JobResult",
@@ -112,8 +120,10 @@ __all__ = [
     "check",
     "classify3d",
     "compare",
+    "convert",
     "ctf_refine",
     "demo",
+    "deposit",
     "expand_symmetry",
     "local_resolution",
     "local_window",
@@ -133,8 +143,10 @@ __all__ = [
     "run_check",
     "run_classify3d",
     "run_compare",
+    "run_convert",
     "run_ctf_refine",
     "run_demo",
+    "run_deposit",
     "run_expand_symmetry",
     "run_local_resolution",
     "run_model_check",

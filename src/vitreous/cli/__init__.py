@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from vitreous.cli import (
     ctf,
+    external,
     maps,
     micrographs,
     particles,
@@ -27,6 +28,7 @@ from vitreous.runs.ranks import SHORT_FORM, count_of_ranks, is_first_rank, speak
 __all__ = [
     "app",
     "ctf",
+    "external",
     "main",
     "maps",
     "micrographs",

@@ -88,6 +88,8 @@ class ParticleSet:
         Place in pixels of the micrograph.
     micrograph_pixel_size, movie_pixel_size : float64
         Angstrom.
+    micrograph_width, micrograph_height : int64
+        Pixels of the micrograph along x and y.
     shift_x, shift_y : int64
         Whole pixels that the image was moved by.
     centre_x, centre_y, centre_z : float64
@@ -126,6 +128,7 @@ class ParticleSet:
     micrograph, filament = Field[Texts]("text"), Field[Texts]("text")
     x, y = Field[Reals]("real"), Field[Reals]("real")
     micrograph_pixel_size, movie_pixel_size = Field[Reals]("real"), Field[Reals]("real")
+    micrograph_width, micrograph_height = Field[Wholes]("whole"), Field[Wholes]("whole")
     shift_x, shift_y = Field[Wholes]("whole"), Field[Wholes]("whole")
     centre_x, centre_y = Field[Reals]("real"), Field[Reals]("real")
     centre_z, symmetry_operator = Field[Reals]("real"), Field[Wholes]("whole")
