@@ -7,7 +7,23 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from vitreous.cli.app import app, finished, ran
+from vitreous.config.ctf_estimation import CtfConfig
 from vitreous.config.extract import ExtractConfig
+
+
+@app.command(name="ctf")
+def estimate(config: Annotated[CtfConfig, Parameter(name="*")]) -> None:
+    """Estimate the CTF of micrographs, how sure it is, and which micrographs to keep."""
+    from vitreous.jobs.ctf_estimation.ctf import run_ctf
+
+    job, found = ran(run_ctf, config)
+    counts = ", ".join(f"{word} {count}" for word, count in found["verdicts"].items())
+    finished(
+        job,
+        found,
+        f"{len(found['micrographs']):,} micrographs: {counts}",
+        f"Micrographs: {job / 'micrographs_ctf.star'}",
+    )
 
 
 @app.command
