@@ -30,7 +30,7 @@ app = App(
 
 
 _PANELS = {
-    "From micrographs to particles": ("ctf", "extract"),
+    "From micrographs to particles": ("ctf", "pick", "extract"),
     "Particles": ("check", "select", "expand-symmetry", "subtract"),
     "From particles to maps": (
         *("abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),

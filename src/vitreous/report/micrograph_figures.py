@@ -67,3 +67,30 @@ def fit_curves(
         axes.set(xlabel="frequency (1/Å)", xlim=(float(frequency[0]), float(frequency[-1])))
         axes.legend(loc="lower left", ncols=3)
         return svg_text(figure, alt)
+
+
+def micrograph_with_picks(
+    image: Float[np.ndarray, "h w"],
+    places: Float[np.ndarray, "n 2"],
+    radius: float,
+    alt: str,
+) -> str:
+    """A small micrograph with circles round its picks, all in pixels of it."""
+    from matplotlib.collections import EllipseCollection
+    from matplotlib.figure import Figure
+
+    height, width = image.shape
+    with styled():
+        figure = Figure(figsize=(5.0, 5.0 * height / width), dpi=130)
+        axes = figure.add_axes((0, 0, 1, 1))
+        low, high = _grey_levels(image)
+        axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="antialiased")
+        size = np.full(len(places), 2 * radius)
+        circles = EllipseCollection(
+            size, size, np.zeros(len(places)), units="xy", offsets=places,
+            offset_transform=axes.transData, facecolors="none", edgecolors=colour(2),
+            linewidths=0.7,
+        )  # fmt: skip
+        axes.add_collection(circles)
+        axes.set_axis_off()
+        return svg_text(figure, alt)

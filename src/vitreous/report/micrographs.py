@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from scipy.ndimage import gaussian_filter
 
-from vitreous.io.mrc import open_stack
+from vitreous.io.mrc import open_stack, read_micrograph
+from vitreous.io.star import read_star
 from vitreous.particles.files import read_particles
+from vitreous.particles.relion.coordinates import X, Y
 from vitreous.particles.stack import open_images
 from vitreous.report import micrograph_figures, page
 from vitreous.report.report_page import Facts, ReportPage, Result
@@ -110,6 +113,66 @@ def ctf_estimation_page(folder: Path, result: Result) -> ReportPage:
     }
     title = f"CTFs of {total:,} micrographs: {counts['keep']:,} to keep"
     return ReportPage(title, facts, sections, files)
+
+
+_PREVIEWS = 3
+"""Micrographs shown with their picks: of few, of a usual number and of many."""
+
+_SHOWN_SIDE = 500
+"""Pixels of a preview, about."""
+
+_READ_PICKS = (
+    "Circles have the diameter that was given. Particles without a circle speak for a higher --fdr "
+    "or another --diameter; circles on edges and contaminants against them."
+)
+
+
+def _preview(record: Result, diameter: float, folder: Path) -> str:
+    image = read_micrograph(record["micrograph"])
+    pixel = record["pixel_size"]
+    step = max(1, min(image.shape) // _SHOWN_SIDE)
+    smooth = gaussian_filter(image, max(step / 2, diameter / pixel / 20))[::step, ::step]
+    block = next(iter(read_star(folder / record["coordinates"]).values()))
+    xy = block.frame.select(X, Y).cast(pl.Float64).to_numpy() / step
+    name = Path(record["name"]).name
+    picture = micrograph_figures.micrograph_with_picks(
+        smooth, xy, diameter / pixel / 2 / step, f"{name} with its {record['picks']} picks"
+    )
+    return page.card(name, page.figure(picture, f"{record['picks']} picks"))
+
+
+def _previewed(records: list[Result]) -> list[Result]:
+    there = [r for r in records if r["picks"] and Path(r["micrograph"]).is_file()]
+    there.sort(key=lambda record: record["picks"])
+    places = np.unique(np.linspace(0, len(there) - 1, _PREVIEWS).round().astype(int))
+    return [there[place] for place in places] if there else []
+
+
+def pick_page(folder: Path, result: Result) -> ReportPage:
+    """What is particular to the page of picking."""
+    records, options = result["micrographs"], result["options"]
+    counts = np.array([record["picks"] for record in records])
+    searched = float(np.mean([record["searched"] for record in records]))
+    facts: Facts = [
+        ("Picks", f"{result['picks']:,}", f"on {len(records):,} micrographs"),
+        ("False", f"{options['fdr']:.0%}", "at most, as decoys of the other contrast tell"),
+        ("Particles", result["contrast"], "on the micrographs"),
+        ("A micrograph", f"{np.median(counts):.0f}", f"median; {counts.min()} to {counts.max()}"),
+        ("Searched", f"{searched:.0%}", "of the area: the rest is border, edges, contaminants"),
+    ]
+    header = ["micrograph", "picks", "area searched"]
+    rows = [[r["name"], r["picks"], f"{r['searched']:.0%}"] for r in records]
+    previews = [_preview(r, options["diameter"], folder) for r in _previewed(records)]
+    sections = [
+        page.section("Where they are", page.paragraph(_READ_PICKS), page.cards(previews)),
+        page.section("Micrographs", page.folded("All of them", page.table(header, rows))),
+    ]
+    files = {
+        "picks.star": "all picks with their micrographs, for vitreous extract",
+        "autopick.star, picks": "the same as RELION has them, a file for each micrograph",
+        "micrographs.jsonl": "what was found, by which --resume goes on",
+    }
+    return ReportPage(f"{result['picks']:,} particles were picked", facts, sections, files)
 
 
 def extract_page(folder: Path, result: Result) -> ReportPage:

@@ -11,7 +11,7 @@ import numpy as np
 from vitreous.io.atomic import write_text
 from vitreous.io.mrc import read_map
 from vitreous.report import charts, curves, figures, page
-from vitreous.report.micrographs import ctf_estimation_page, extract_page
+from vitreous.report.micrographs import ctf_estimation_page, extract_page, pick_page
 from vitreous.report.optics import ctf_page
 from vitreous.report.progress import duration
 from vitreous.report.record import read_result
@@ -330,6 +330,7 @@ _PAGES: dict[str, tuple[str, Callable[[Path, Result], ReportPage]]] = {
     "model-check": ("model against map", _model_check),
     "ctf-refine": ("CTF refinement", ctf_page),
     "ctf": ("CTF estimation", ctf_estimation_page),
+    "pick": ("picking", pick_page),
     "extract": ("extraction", extract_page),
 }
 
