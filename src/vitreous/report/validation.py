@@ -10,7 +10,7 @@ import numpy as np
 from vitreous.io.mrc import read_map
 from vitreous.report import charts, curves, figures, page
 from vitreous.report.chart import colour
-from vitreous.report.micrographs import extract_page
+from vitreous.report.micrographs import ctf_estimation_page, extract_page, pick_page
 from vitreous.report.optics import ctf_page
 from vitreous.report.report_page import Facts, ReportPage, Result, angstrom, numbers
 from vitreous.report.viewer import Tint, make_tint, make_view, viewer
@@ -335,5 +335,7 @@ PAGES: dict[str, tuple[str, Callable[[Path, Result], ReportPage]]] = {
     "reconstruct": ("reconstruction", _reconstruct),
     "model-check": ("model against map", _model_check),
     "ctf-refine": ("CTF refinement", ctf_page),
+    "ctf": ("CTF estimation", ctf_estimation_page),
+    "pick": ("picking", pick_page),
     "extract": ("extraction", extract_page),
 }
