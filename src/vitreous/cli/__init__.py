@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
-from vitreous.cli import ctf, maps, micrographs, particles, plan, search, submit, volumes
+from vitreous.cli import ctf, maps, micrographs, movies, particles, plan, search, submit, volumes
 from vitreous.cli.app import app, arrange_commands
 from vitreous.cli.failures import BAD_INPUT, interruption_line, line_of, number_of
 from vitreous.errors import RankLostError
@@ -20,6 +20,7 @@ __all__ = [
     "main",
     "maps",
     "micrographs",
+    "movies",
     "particles",
     "plan",
     "search",

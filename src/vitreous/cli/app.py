@@ -36,7 +36,7 @@ app = App(
 
 
 _PANELS = {
-    "From micrographs to particles": ("extract",),
+    "From movies to particles": ("import", "motion", "extract"),
     "Particles": ("check", "select", "expand-symmetry", "subtract"),
     "From particles to maps": (
         *("abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),

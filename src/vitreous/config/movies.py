@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -38,13 +38,38 @@ class OpticsOptions:
 
 
 @dataclass(frozen=True)
-class ImportConfig(OpticsOptions, JobOptions):
-    """Tables of movies, micrographs, particles, coordinates or maps that lie elsewhere.
+class OfFiles(JobOptions):
+    """What comes first on the command line: it must be the last base of a configuration.
 
     Attributes
     ----------
     files : tuple of Path
         Files, or patterns in quotes such as 'movies/*.tiff'.
+    """
+
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class OfMovies(JobOptions):
+    """What comes first on the command line: it must be the last base of a configuration.
+
+    Attributes
+    ----------
+    movies : tuple of Path
+        A movies.star, or movies (MRC, TIFF, EER) or patterns in quotes; the options on optics are
+        for the latter.
+    """
+
+    movies: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig(OpticsOptions, OfFiles):
+    """Tables of movies, micrographs, particles, coordinates or maps that lie elsewhere.
+
+    Attributes
+    ----------
     out : Path
         Folder for the table: movies.star, micrographs.star, particles.star, coordinates.star or
         maps.star.
@@ -67,8 +92,6 @@ class ImportConfig(OpticsOptions, JobOptions):
         Replace what a former job left in the folder.
     """
 
-    files: tuple[Path, ...]
-    _: KW_ONLY
     out: Path
     kind: Literal["auto", "movies", "micrographs", "particles", "coordinates", "maps"] = "auto"
     mtf: Path | None = None
@@ -80,15 +103,12 @@ class ImportConfig(OpticsOptions, JobOptions):
     overwrite: bool = False
 
 
-@dataclass(frozen=True)
-class MotionConfig(WorkerOptions, OpticsOptions, JobOptions):
+@dataclass(frozen=True, kw_only=True)
+class MotionConfig(WorkerOptions, OpticsOptions, OfMovies):
     """Movies, corrected for motion and summed.
 
     Attributes
     ----------
-    movies : tuple of Path
-        A movies.star, or movies (MRC, TIFF, EER) or patterns in quotes; the options on optics are
-        for the latter.
     out : Path
         Folder for the micrographs and corrected_micrographs.star.
     pre_exposure : float
@@ -132,8 +152,6 @@ class MotionConfig(WorkerOptions, OpticsOptions, JobOptions):
         Seed of the values that fill defects.
     """
 
-    movies: tuple[Path, ...]
-    _: KW_ONLY
     out: Path
     pre_exposure: float = 0.0
     total_dose: float | None = None
