@@ -22,6 +22,7 @@ from vitreous.config.maps import (
     ReconstructConfig,
     SymmetryConfig,
 )
+from vitreous.config.movies import ImportConfig, MotionConfig
 from vitreous.config.particles import (
     CheckConfig,
     Criteria,
@@ -50,6 +51,8 @@ from vitreous.jobs.maps.postprocess import judge_half_maps as postprocess
 from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.maps.symmetry import run_symmetry
+from vitreous.jobs.micrographs.import_data import run_import_data
+from vitreous.jobs.micrographs.motion import run_motion
 from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
 from vitreous.jobs.particles.select import run_select
 from vitreous.jobs.particles.steps import select
@@ -61,6 +64,7 @@ from vitreous.jobs.simulate import run_simulate, simulate
 from vitreous.particles.files import read_particles, write_particles
 from vitreous.particles.stack import open_images
 from vitreous.particles.symmetry_expansion import expand_symmetry
+from vitreous.preprocessing.motion import correct_motion as motion
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.schedules.class3d.references import Reference, read_reference
 from vitreous.validate.anisotropy import conical_fsc as anisotropy
@@ -74,6 +78,7 @@ refine = run_refine
 ctf_refine = run_ctf_refine
 demo = run_demo
 plan = run_plan
+import_data = run_import_data
 
 __all__ = [
     "AbinitConfig",
@@ -88,9 +93,11 @@ __all__ = [
     "DemoConfig",
     "ExpandSymmetryConfig",
     "HalfMaps",
+    "ImportConfig",
     "LocalResolutionConfig",
     "Mask",
     "ModelCheckConfig",
+    "MotionConfig",
     "Plan",
     "PostprocessConfig",
     "ReconstructConfig",
@@ -111,10 +118,12 @@ __all__ = [
     "ctf_refine",
     "demo",
     "expand_symmetry",
+    "import_data",
     "local_resolution",
     "local_window",
     "map",
     "model_check",
+    "motion",
     "open_half_maps",
     "open_images",
     "plan",
@@ -132,8 +141,10 @@ __all__ = [
     "run_ctf_refine",
     "run_demo",
     "run_expand_symmetry",
+    "run_import_data",
     "run_local_resolution",
     "run_model_check",
+    "run_motion",
     "run_plan",
     "run_postprocess",
     "run_reconstruct",

@@ -98,7 +98,8 @@ def read_defects(path: Path, shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
         image = _image(path)
         if image.shape != shape:
             raise InputError(
-                f"has {image.shape[1]} x {image.shape[0]} pixels, the movie {shape[1]} x {shape[0]}",
+                f"has {image.shape[1]} x {image.shape[0]} pixels, "
+                f"the movie {shape[1]} x {shape[0]}",
                 where=path,
                 hint="give a map of the movie's size",
             )

@@ -1,7 +1,8 @@
 """An image read at displaced places, between its pixels, by quintic B-splines.
 
 The image's own transform is divided by that of the splines (:func:`spline_prefilter`): then the
-reading keeps what the image holds up to about 0.8 of Nyquist, without a finer grid.
+reading keeps what the image holds, without a finer grid: 99.7 % of a wave of half of Nyquist, 91 %
+at three quarters, at the worst shift of half a pixel.
 :func:`add_warped` is compiled by numba; ``scipy.ndimage.map_coordinates`` of order 5 without its
 own filter is its twin in the tests.  (Unser, IEEE Signal Proc. Mag. 16(6), 22 (1999).)
 """

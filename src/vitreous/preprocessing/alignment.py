@@ -144,7 +144,10 @@ def coarse_shifts(
         for t in range(frames):
             some = turned[max(0, t - _NEIGHBOURS) : t + _NEIGHBOURS + 1].sum(0)
             product = np.conj(total - some) * some * soft
-            padded[: high + 1, :wide], padded[-high:, :wide] = product[: high + 1], product[high + 1 :]
+            padded[: high + 1, :wide], padded[-high:, :wide] = (
+                product[: high + 1],
+                product[high + 1 :],
+            )
             shifts[t] += _peak(scipy.fft.irfft2(padded, (size, size))) * step
     return shifts
 

@@ -108,10 +108,11 @@ def fitted_orientation(
     ranked = sorted(scores, key=scores.__getitem__, reverse=True)
     best, error = ranked[0], pattern.size**-0.5
     following = max(0.0, scores[ranked[1]])
+    lying = asked.apply(theirs)
     return OrientationFit(
         best=best,
         correlation=scores[best],
-        asked=float((pattern * asked.apply(theirs)).mean()),
+        asked=float((pattern * lying).mean()) if lying.shape == pattern.shape else 0.0,
         error=error,
         sure=scores[best] - following > _SURE * error,
     )

@@ -1,8 +1,8 @@
 """Local motion: a smooth field of splines that makes overlapping patches of all frames most likely.
 
-The field's prior is a Gaussian process, smooth in space and time.  Its amplitude is the movie's own:
-the one under which the patches are most probable (MacKay, Neural Comput. 4, 415 (1992)), so a movie
-without local motion gets next to none.
+The field's prior is a Gaussian process, smooth in space and time.  Its amplitude is the movie's
+own: the one under which the patches are most probable (MacKay, Neural Comput. 4, 415 (1992)), so a
+movie without local motion gets next to none.
 """
 
 from __future__ import annotations

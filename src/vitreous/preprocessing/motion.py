@@ -12,7 +12,6 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Float, Int, Real
 
-from vitreous.ops.frame_sums import turned_back
 from vitreous.preprocessing.alignment import align_frames, coarse_shifts
 from vitreous.preprocessing.dose_weighting import DoseWeights
 from vitreous.preprocessing.frames import CorrectedFrames, Detector, crop_half, even_size
@@ -129,7 +128,9 @@ def _patch_counts(shape: tuple[int, int], pixel_size: float) -> tuple[int, int]:
     return min(max(height, _FEWEST), _MOST), min(max(width, _FEWEST), _MOST)
 
 
-def find_motion(frames: CorrectedFrames, pixel_size: float, local: bool) -> tuple[MotionField, float]:
+def find_motion(
+    frames: CorrectedFrames, pixel_size: float, local: bool
+) -> tuple[MotionField, float]:
     """Displacements in pixels of the frames' images, and the amplitude of local motion in angstrom.
 
     Parameters

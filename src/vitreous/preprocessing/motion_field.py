@@ -1,4 +1,4 @@
-"""How a movie's content moves: a curve for the whole, and a smooth field of splines on top of it."""
+"""How a movie's content moves: a curve for the whole, and a smooth field on top of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def spline_basis(places: Float[np.ndarray, " n"], count: int) -> Float[np.ndarra
 
 def _knots(count: int) -> Float[np.ndarray, " k"]:
     degree = min(_DEGREE, count - 1)
-    return np.concatenate([np.zeros(degree), np.linspace(0, 1, count - degree + 1), np.ones(degree)])
+    return np.concatenate(
+        [np.zeros(degree), np.linspace(0, 1, count - degree + 1), np.ones(degree)]
+    )
 
 
 def knot_places(count: int) -> Float[np.ndarray, " count"]:

@@ -99,7 +99,7 @@ def motion_page(folder: Path, result: Result) -> ReportPage:
         cards.append(page.card("Local motion", picture))
     shown = _chosen(movies)
     tracks = [_track_card(folder, name, movies[name]) for name in shown]
-    failed = [sentence for sentence in result["failed"].values()]
+    failed = list(result["failed"].values())
     sections = [
         page.section("How far movies moved", page.cards(cards)),
         page.section("Paths", page.paragraph(_READ_TRACKS), page.cards(tracks)),
@@ -107,10 +107,18 @@ def motion_page(folder: Path, result: Result) -> ReportPage:
     if failed:
         sections.append(page.section("Movies left out", page.bullets(failed)))
     facts = [
-        ("Micrographs", f"{result['micrographs']:,}", f"of {plural(len(movies) + len(failed), 'movie')}"),
+        (
+            "Micrographs",
+            f"{result['micrographs']:,}",
+            f"of {plural(len(movies) + len(failed), 'movie')}",
+        ),
         ("Motion", f"{median:.1f} Å", "median of the paths' lengths"),
         *[
-            ("Gain", str(gain["orientation"]), "found by its fixed pattern" if gain["found"] else "as given")
+            (
+                "Gain",
+                str(gain["orientation"]),
+                "found by its fixed pattern" if gain["found"] else "as given",
+            )
             for gain in result["gain"]
         ],
     ]

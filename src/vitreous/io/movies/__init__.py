@@ -40,7 +40,7 @@ def open_movie(path: Path, superresolution: bool = False) -> Movie:
     if not path.exists():
         raise InputError("there is no such file", where=path, hint="check the path")
     if suffix in _MRC:
-        movie = open_mrc_movie(path)
+        movie: Movie = open_mrc_movie(path)
     elif suffix in _TIFF:
         movie = open_tiff_movie(path)
     elif suffix in _EER:

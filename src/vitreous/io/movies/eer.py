@@ -57,7 +57,8 @@ class EerMovie(Movie):
                     raise self.broken(number, "has another size than the first")
                 try:
                     events = b"".join(
-                        segment for segment, _ in file.filehandle.read_segments(
+                        segment
+                        for segment, _ in file.filehandle.read_segments(
                             page.dataoffsets, page.databytecounts
                         )
                     )

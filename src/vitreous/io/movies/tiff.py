@@ -31,8 +31,32 @@ def library() -> Any:
             f"TIFF and EER movies need the library {error.name}, which is not installed",
             hint="run pip install 'vitreous[movies]'",
         ) from error
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs is told as an error
     return tifffile
+
+
+class _Complaints(logging.Handler):
+    """What tifffile logs as an error and passes over, such as a page beyond the file's end."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Keep what tifffile logs from the terminal, and say it."""
+    log, handler = logging.getLogger("tifffile"), _Complaints()
+    before = log.propagate
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield handler.said
+    finally:
+        log.removeHandler(handler)
+        log.propagate = before
 
 
 @contextmanager
@@ -46,8 +70,10 @@ def opened(path: Path) -> Iterator[Any]:
     """
     tifffile = library()
     try:
-        with tifffile.TiffFile(path) as file:
+        with _complaints() as said, tifffile.TiffFile(path) as file:
             yield file
+            if said:  # else a file that is cut off would pass for a shorter movie
+                raise ValueError(said[0])
     except (OSError, ValueError, IndexError, KeyError, tifffile.TiffFileError) as error:
         raise InputError(
             f"cannot be read as TIFF: {error}",
@@ -85,4 +111,5 @@ def open_tiff_movie(path: Path) -> TiffMovie:
                 where=path,
                 hint="write the movie with one page of one channel a frame",
             )
-        return TiffMovie(path, frames, *first.shape, first.dtype)
+        height, width = first.shape
+        return TiffMovie(path, frames, height, width, first.dtype)

@@ -32,7 +32,7 @@ def expanded(files: Sequence[Path]) -> list[Path]:
         if file.exists() or not any(sign in text for sign in _PATTERN):
             found.append(file)
             continue
-        matched = sorted(glob.glob(text, recursive=True))
+        matched = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - Path's takes no root
         if not matched:
             raise InputError("matches no file", where=text, hint="check the pattern and the folder")
         found += [Path(name) for name in matched]

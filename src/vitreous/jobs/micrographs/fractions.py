@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -113,7 +114,7 @@ def read_fractions(
             hint="use more frames",
         )
     raw = np.empty((len(edges) - 1, movie.height, movie.width), movie.dtype)
-    for number, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (start, stop) in enumerate(pairwise(edges)):
         if isinstance(movie, EerMovie):
             raw[number] = movie.summed(start, stop)
         else:

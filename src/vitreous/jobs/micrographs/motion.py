@@ -89,7 +89,9 @@ def _orientations(
         given = Orientation(config.gain_rotate or 0, config.gain_flip or 0)
     found, told = [], []
     for number, path in enumerate(gains):
-        own = [name for name, g in zip(exposures.names, exposures.group, strict=True) if g == number]
+        own = [
+            name for name, g in zip(exposures.names, exposures.group, strict=True) if g == number
+        ]
         if path is None or not own:
             found.append(Orientation())
             continue

@@ -151,7 +151,9 @@ def _accumulated(
     return {"total": total, "early": first, "late": total - first}
 
 
-def _write_sums(task: MovieTask, settings: MovieSettings, made: CorrectedMovie, pixel: float) -> None:
+def _write_sums(
+    task: MovieTask, settings: MovieSettings, made: CorrectedMovie, pixel: float
+) -> None:
     sums, names = made.sums, task.outputs
     best = sums.plain if sums.weighted is None else sums.weighted
     dtype = np.float16 if settings.float16 else np.float32

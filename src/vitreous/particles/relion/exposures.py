@@ -14,19 +14,31 @@ from vitreous.errors import InputError
 from vitreous.io.star import StarBlock, read_star, write_star
 from vitreous.particles.columns import numbers, whole_numbers
 from vitreous.particles.exposures import ExposureOptics, Exposures
-from vitreous.particles.relion.names import CORRECTED, EXPOSURE_NAMES, EXPOSURE_OPTICS, OPTICS
+from vitreous.particles.relion.names import (
+    CORRECTED_MICROGRAPHS,
+    EXPOSURE_NAMES,
+    EXPOSURE_OPTICS,
+    OPTICS,
+)
 
 (_NUMBER,) = OPTICS["number"]
 _TEXT = ("name", "mtf", "gain")
 """Attributes of optics that are no numbers."""
 
 
+def exposure_kind(blocks: Mapping[str, StarBlock]) -> str | None:
+    """Whether a file is of movies or of micrographs; None if of neither."""
+    for kind, column in EXPOSURE_NAMES.items():
+        if kind in blocks and column in blocks[kind].frame.columns:
+            return kind
+    return None
+
+
 def _table_block(blocks: Mapping[str, StarBlock], path: Path) -> tuple[str, StarBlock]:
     """The block of movies or micrographs, and which it is."""
-    for kind, column in EXPOSURE_NAMES.items():
-        block = blocks.get(kind)
-        if block is not None and column in block.frame.columns:
-            return kind, block
+    kind = exposure_kind(blocks)
+    if kind is not None:
+        return kind, blocks[kind]
     found = ", ".join(f"data_{name}" for name in blocks)
     raise InputError(
         f"no movies or micrographs: no block data_movies with _{EXPOSURE_NAMES['movies']} nor "
@@ -145,10 +157,10 @@ def write_corrected(
         Micrographs; their optics have the micrographs' pixel size.
     rows : sequence of mapping
         Of each micrograph: names of its files and accumulated motion, by the keys of
-        ``CORRECTED``; keys that none has are no columns.
+        ``CORRECTED_MICROGRAPHS``; keys that none has are no columns.
     """
-    keys = [key for key in CORRECTED if any(key in row for row in rows)]
-    columns = {CORRECTED[key]: [_cell(row[key]) for row in rows] for key in keys}
+    keys = [key for key in CORRECTED_MICROGRAPHS if any(key in row for row in rows)]
+    columns = {CORRECTED_MICROGRAPHS[key]: [_cell(row[key]) for row in rows] for key in keys}
     columns[_NUMBER] = _group_cells(exposures)
     block = StarBlock("micrographs", pl.DataFrame(columns))
     write_star(path, [optics_block(exposures.optics), block])

@@ -44,7 +44,9 @@ def fitted_polynomial(
     y, x : arrays
         Places, from 0 to 1.
     """
-    frame, row, column = np.meshgrid(np.arange(len(local), dtype=float), y - 0.5, x - 0.5, indexing="ij")
+    frame, row, column = np.meshgrid(
+        np.arange(len(local), dtype=float), y - 0.5, x - 0.5, indexing="ij"
+    )
     terms = polynomial_terms(frame.ravel(), row.ravel(), column.ravel())
     scale = np.abs(terms).max(0)
     found, *_ = np.linalg.lstsq(terms / np.maximum(scale, 1e-12), local.reshape(-1, 2), rcond=None)

@@ -146,7 +146,7 @@ EXPOSURE_OPTICS: Mapping[str, tuple[str, ...]] = {
 }
 """Columns of each attribute of the optics of movies and micrographs."""
 
-CORRECTED = {
+CORRECTED_MICROGRAPHS = {
     "name": "rlnMicrographName",
     "plain": "rlnMicrographNameNoDW",
     "odd": "rlnMicrographNameOdd",
@@ -187,3 +187,6 @@ MOTION_COLUMNS = {
     "coefficient": "rlnMotionModelCoeff",
 }
 """Columns of its other blocks."""
+
+COORDINATE_FILES = {"micrograph": "rlnMicrographName", "file": "rlnMicrographCoordinates"}
+"""Columns of data_coordinate_files, which lists a file of coordinates for each micrograph."""
