@@ -62,8 +62,9 @@ class EerMovie(Movie):
                             page.dataoffsets, page.databytecounts
                         )
                     )
+                    even = events + b"\0" * (len(events) % 2)  # the decoder takes whole pairs
                     total += imagecodecs.eer_decode(
-                        events, total.shape, *self.bits, superres=self.scale // 2
+                        even, total.shape, *self.bits, superres=self.scale // 2
                     )
                 except Exception as error:  # the decoder raises errors of its own
                     raise self.broken(number, f"cannot be decoded: {error}") from error
