@@ -1,14 +1,14 @@
 """Motion correction of simulated movies beside RELION's own: error, and processor time.
 
-    python benchmarks/motion.py --instruments FOLDER --work FOLDER [--cases 1.3um 0.9um ...] \
-        [--seeds 201 202 ...]
+    python benchmarks/motion.py --instruments FOLDER --work FOLDER \
+        [--cases defocus-1300 defocus-900 ...] [--seeds 201 202 ...]
 
 ``FOLDER`` of the instruments holds an independent simulator (moviesim.py: particles in ice that
 diffuses, damage, CTF, counting noise, a gain reference, hot and dead pixels).  Errors are root mean
 squares in pixels over all frames and 9 x 9 places, the mean over frames taken off at each place.
 RELION's is the least of five settings of patches and grouping, as no one setting is best for all
-movies.  Processor time is of the whole command with both sums, dose-weighted and plain, on one core,
-start of the programs included; RELION's is that of its best setting.  Every movie is a row of
+movies.  Processor time is of the whole command with both sums, dose-weighted and plain, on one
+core, start of the programs included; RELION's is that of its best setting.  Every movie is a row of
 benchmarks/results/motion.csv, in the place of one of the same case and seed.
 """
 
@@ -56,10 +56,10 @@ class Case:
 
 _STRONG = "--epx 2 --local 6 --offmodel 0.7"
 CASES = {
-    "1.3um": Case(f"{_STRONG} --U 13250 --V 12750", (201, 202, 203, 204, 205)),
-    "0.9um": Case(f"{_STRONG} --U 9250 --V 8750", (201, 202, 203, 204, 205)),
+    "defocus-1300": Case(f"{_STRONG} --U 13250 --V 12750", (201, 202, 203, 204, 205)),
+    "defocus-900": Case(f"{_STRONG} --U 9250 --V 8750", (201, 202, 203, 204, 205)),
     "still": Case("--epx 2 --local 0.4 --offmodel 0.15 --U 13250 --V 12750", (401, 402)),
-    "2048": Case(f"{_STRONG} --n 2048 --frames 30 --npart 280 --U 13250 --V 12750", (301, 302)),
+    "large": Case(f"{_STRONG} --n 2048 --frames 30 --npart 280 --U 13250 --V 12750", (301, 302)),
 }
 
 

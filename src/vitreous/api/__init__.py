@@ -2,9 +2,9 @@
 
 ``run_NAME`` takes the configuration that the command's options are made from, reads files and
 writes what the command writes.  NAME is what it wraps: a function on arrays and tables.
-``abinit``, ``refine``, ``reconstruct``, ``ctf_refine``, ``model_check``, ``plan`` and ``demo`` go
-from files to files, so theirs are one and the same.  The verbs of ``vitreous map`` are in
-:mod:`vitreous.api.map`.
+``abinit``, ``refine``, ``reconstruct``, ``ctf_refine``, ``model_check``, ``plan``, ``demo`` and
+``import_data`` (the command ``import``) go from files to files, so theirs are one and the same.
+The verbs of ``vitreous map`` are in :mod:`vitreous.api.map`.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ from vitreous.jobs.simulate import run_simulate, simulate
 from vitreous.particles.files import read_particles, write_particles
 from vitreous.particles.stack import open_images
 from vitreous.particles.symmetry_expansion import expand_symmetry
+from vitreous.preprocessing.frames import Detector
+from vitreous.preprocessing.motion import Exposure, MotionSettings
 from vitreous.preprocessing.motion import correct_motion as motion
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.schedules.class3d.references import Reference, read_reference
@@ -91,13 +93,16 @@ __all__ = [
     "Criteria",
     "CtfRefineConfig",
     "DemoConfig",
+    "Detector",
     "ExpandSymmetryConfig",
+    "Exposure",
     "HalfMaps",
     "ImportConfig",
     "LocalResolutionConfig",
     "Mask",
     "ModelCheckConfig",
     "MotionConfig",
+    "MotionSettings",
     "Plan",
     "PostprocessConfig",
     "ReconstructConfig",

@@ -1,12 +1,14 @@
 """The options of what is done with movies: the command line and its help are made from these."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from vitreous.config.shared import JobOptions, WorkerOptions
+
+_SEVERAL = Parameter(negative=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class OfFiles(JobOptions):
         Files, or patterns in quotes such as 'movies/*.tiff'.
     """
 
-    files: tuple[Path, ...]
+    files: Annotated[tuple[Path, ...], _SEVERAL]
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class OfMovies(JobOptions):
         for the latter.
     """
 
-    movies: tuple[Path, ...]
+    movies: Annotated[tuple[Path, ...], _SEVERAL]
 
 
 @dataclass(frozen=True, kw_only=True)
