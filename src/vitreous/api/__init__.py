@@ -3,9 +3,9 @@
 ``run_NAME`` takes the configuration that the command's options are made from, reads files and
 writes what the command writes.  NAME is what it wraps: a function on arrays and tables.
 ``abinit``, ``refine``, ``reconstruct``, ``ctf_refine`` and ``model_check`` take the options by
-themselves, too, tables and arrays in place of files, and return a :class:`JobResult`.  ``plan`` and
-``demo`` go from files to files, so theirs are one and the same.  The verbs of ``vitreous map`` are
-in :mod:`vitreous.api.map`.
+themselves, too, tables and arrays in place of files, and return a :class:`JobResult`.  ``plan``,
+``demo`` and ``import_data`` (the command ``import``) go from files to files, so theirs are one and
+the same.  The verbs of ``vitreous map`` are in :mod:`vitreous.api.map`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from vitreous.config.maps import (
     ReconstructConfig,
     SymmetryConfig,
 )
+from vitreous.config.movies import ImportConfig, MotionConfig
 from vitreous.config.particles import (
     CheckConfig,
     ConvertConfig,
@@ -55,6 +56,8 @@ from vitreous.jobs.maps.postprocess import judge_half_maps as postprocess
 from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.maps.symmetry import run_symmetry
+from vitreous.jobs.micrographs.import_data import run_import_data
+from vitreous.jobs.micrographs.motion import run_motion
 from vitreous.jobs.particles.convert import run_convert
 from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
 from vitreous.jobs.particles.select import run_select
@@ -67,6 +70,9 @@ from vitreous.jobs.simulate import run_simulate, simulate
 from vitreous.particles.files import read_particles, write_particles
 from vitreous.particles.stack import open_images
 from vitreous.particles.symmetry_expansion import expand_symmetry
+from vitreous.preprocessing.frames import Detector
+from vitreous.preprocessing.motion import Exposure, MotionSettings
+from vitreous.preprocessing.motion import correct_motion as motion
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.schedules.class3d.references import Reference, read_reference
 from vitreous.validate.anisotropy import conical_fsc as anisotropy
@@ -82,6 +88,7 @@ demo = run_demo
 plan = run_plan
 convert = run_convert
 deposit = run_deposit
+import_data = run_import_data
 
 __all__ = [
     "AbinitConfig",
@@ -96,13 +103,18 @@ __all__ = [
     "CtfRefineConfig",
     "DemoConfig",
     "DepositConfig",
+    "Detector",
     "ExpandSymmetryConfig",
+    "Exposure",
     "HalfMaps",
+    "ImportConfig",
     "JobResult",
     "LocalResolutionConfig",
     "MapFile",
     "Mask",
     "ModelCheckConfig",
+    "MotionConfig",
+    "MotionSettings",
     "Plan",
     "PostprocessConfig",
     "ReconstructConfig",
@@ -125,10 +137,12 @@ __all__ = [
     "demo",
     "deposit",
     "expand_symmetry",
+    "import_data",
     "local_resolution",
     "local_window",
     "map",
     "model_check",
+    "motion",
     "open_half_maps",
     "open_images",
     "plan",
@@ -148,8 +162,10 @@ __all__ = [
     "run_demo",
     "run_deposit",
     "run_expand_symmetry",
+    "run_import_data",
     "run_local_resolution",
     "run_model_check",
+    "run_motion",
     "run_plan",
     "run_postprocess",
     "run_reconstruct",

@@ -36,7 +36,7 @@ app = App(
 
 
 _PANELS = {
-    "From micrographs to particles": ("ctf", "pick", "extract"),
+    "From movies to particles": ("import", "motion", "ctf", "pick", "extract"),
     "Particles": ("check", "select", "convert", "expand-symmetry", "subtract"),
     "From particles to maps": (
         *("abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),

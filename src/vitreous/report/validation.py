@@ -11,6 +11,7 @@ from vitreous.io.mrc import read_map
 from vitreous.report import charts, curves, figures, page
 from vitreous.report.chart import colour
 from vitreous.report.micrographs import ctf_estimation_page, extract_page, pick_page
+from vitreous.report.motion import motion_page
 from vitreous.report.optics import ctf_page
 from vitreous.report.report_page import Facts, ReportPage, Result, angstrom, numbers
 from vitreous.report.viewer import Tint, make_tint, make_view, viewer
@@ -338,4 +339,5 @@ PAGES: dict[str, tuple[str, Callable[[Path, Result], ReportPage]]] = {
     "ctf": ("CTF estimation", ctf_estimation_page),
     "pick": ("picking", pick_page),
     "extract": ("extraction", extract_page),
+    "motion": ("motion correction", motion_page),
 }
