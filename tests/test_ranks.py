@@ -122,6 +122,7 @@ JOBS = {
         *("--reference", "truth.mrc", "--classes", "2", "--iterations", "1"),
         *("--resolution-limit", "50"),
     ),
+    "class2d": ("--classes", "5", "--iterations", "4", "--resolution-limit", "50", "--no-check"),
     "abinit": (
         *("--starts", "2", "--initial-iterations", "4", "--between-iterations", "4"),
         *("--final-iterations", "4", "--final-resolution", "50", "--polish-passes", "1"),
@@ -137,14 +138,20 @@ def job(name: str, stack: Path) -> list[str | Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name,others",
-    [("reconstruct", (2, 4)), ("refine", (2,)), ("classify3d", (2,)), ("abinit", (2,))],
+    [
+        ("reconstruct", (2, 4)),
+        ("refine", (2,)),
+        ("classify3d", (2,)),
+        ("class2d", (2,)),
+        ("abinit", (2,)),
+    ],
 )
 def test_jobs_give_the_same_bits_on_any_number_of_ranks(
     name: str, others: tuple[int, ...], stack: Path, tmp_path: Path
 ) -> None:
     for count in (1, *others):
         done(*job(name, stack), "--out", tmp_path / f"{count}", ranks=count)
-    written = sorted((tmp_path / "1").glob("*.mrc")) + sorted((tmp_path / "1").glob("*.star"))
+    written = sorted((tmp_path / "1").glob("*.mrc*")) + sorted((tmp_path / "1").glob("*.star"))
     assert written
     for path in written:
         for count in others:

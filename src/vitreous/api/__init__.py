@@ -12,6 +12,7 @@ from __future__ import annotations
 from vitreous.api import map
 from vitreous.config.abinit import AbinitConfig
 from vitreous.config.classify import Classify3dConfig, Classify3dOptions
+from vitreous.config.classify2d import Class2dConfig, Class2dOptions
 from vitreous.config.ctf import CtfRefineConfig
 from vitreous.config.maps import (
     AnisotropyConfig,
@@ -38,6 +39,7 @@ from vitreous.io.mrc import read_map, write_map
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.check.check import run_check
 from vitreous.jobs.check.preflight import preflight as check
+from vitreous.jobs.class2d.class2d import class2d, run_class2d
 from vitreous.jobs.classify3d.classify3d import classify3d, run_classify3d
 from vitreous.jobs.compare import compare, run_compare
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
@@ -80,6 +82,8 @@ __all__ = [
     "AnisotropyConfig",
     "CheckConfig",
     "Checkpoint",
+    "Class2dConfig",
+    "Class2dOptions",
     "Classify3dConfig",
     "Classify3dOptions",
     "CompareConfig",
@@ -106,6 +110,7 @@ __all__ = [
     "anisotropy",
     "built_in_phantom",
     "check",
+    "class2d",
     "classify3d",
     "compare",
     "ctf_refine",
@@ -127,6 +132,7 @@ __all__ = [
     "run_abinit",
     "run_anisotropy",
     "run_check",
+    "run_class2d",
     "run_classify3d",
     "run_compare",
     "run_ctf_refine",

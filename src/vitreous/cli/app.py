@@ -32,7 +32,7 @@ app = App(
 _PANELS = {
     "Particles": ("check", "select", "expand-symmetry", "subtract"),
     "From particles to maps": (
-        *("abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),
+        *("class2d", "abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),
         "plan",
     ),
     "Maps": (
