@@ -25,6 +25,7 @@ from vitreous.engine.searches.tiles import (
 )
 from vitreous.imaging.polar import PolarGrid
 from vitreous.imaging.project import shift_phase
+from vitreous.math.constants import LOWEST
 from vitreous.ops.angular import analyse, angular_basis, coefficients, psi_matrix
 from vitreous.ops.scratch import Scratch
 from vitreous.ops.threads import side_by_side, workers_on
@@ -127,8 +128,8 @@ def compare(
         Ring samples of one optics group, already moved to their present origins.
     ctf : tensor (images, rings, half)
     allowed : bool tensor (images, classes), optional
-        Classes that need to be tried; the posterior of others is 0.  A tile of images tries the
-        union of its own, so images with similar ones should be neighbours.
+        Classes that are tried; the posterior of others is 0.  A tile of images computes those of
+        all of its own, so images with similar ones should be neighbours.
     """
     refs, device, shifts = trial.classes, images.device, len(trial.shifts)
     log_prior = trial.log_prior - math.log(refs.n_psi * shifts)
@@ -161,6 +162,8 @@ def compare(
             chosen, some = chosen_of(part)
             columns, squared = tile_spectra(images[part], ctf[part], phases, refs.bases, scratch)
             turned, norms = tile_products(some, columns, squared, scratch, "products")
+            if allowed is not None:
+                norms[0, :, : len(chosen)].masked_fill_(~allowed[part][:, chosen], LOWEST)
             estimates = None
             if trial.similarity:
                 estimates = _estimates(weigh(turned, norms, on, back=False), chosen, len(every))
