@@ -14,6 +14,7 @@ from vitreous.api import map
 from vitreous.api.result import JobResult, MapFile, as_function
 from vitreous.config.abinit import AbinitConfig
 from vitreous.config.classify import Classify3dConfig, Classify3dOptions
+from vitreous.config.classify2d import Class2dConfig, Class2dOptions
 from vitreous.config.ctf import CtfRefineConfig
 from vitreous.config.maps import (
     AnisotropyConfig,
@@ -43,6 +44,7 @@ from vitreous.io.mrc import read_map, write_map
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.check.check import run_check
 from vitreous.jobs.check.preflight import preflight as check
+from vitreous.jobs.class2d.class2d import class2d, run_class2d
 from vitreous.jobs.classify3d.classify3d import classify3d, run_classify3d
 from vitreous.jobs.compare import compare, run_compare
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
@@ -95,6 +97,8 @@ __all__ = [
     "AnisotropyConfig",
     "CheckConfig",
     "Checkpoint",
+    "Class2dConfig",
+    "Class2dOptions",
     "Classify3dConfig",
     "Classify3dOptions",
     "CompareConfig",
@@ -130,6 +134,7 @@ __all__ = [
     "anisotropy",
     "built_in_phantom",
     "check",
+    "class2d",
     "classify3d",
     "compare",
     "convert",
@@ -155,6 +160,7 @@ __all__ = [
     "run_abinit",
     "run_anisotropy",
     "run_check",
+    "run_class2d",
     "run_classify3d",
     "run_compare",
     "run_convert",

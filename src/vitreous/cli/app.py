@@ -39,7 +39,7 @@ _PANELS = {
     "From movies to particles": ("import", "motion", "ctf", "pick", "extract"),
     "Particles": ("check", "select", "convert", "expand-symmetry", "subtract"),
     "From particles to maps": (
-        *("abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),
+        *("class2d", "abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),
         *("plan", "submit"),
     ),
     "Maps": (

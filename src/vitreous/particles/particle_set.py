@@ -66,6 +66,8 @@ class ParticleSet:
         From 1.
     posterior : float64
         Of the best pose.
+    class_posterior : float64
+        Of its own class.
     class_posteriors : float64 (particles, classes)
         Of each class.
     noise_posterior, junk_posterior : float64
@@ -119,7 +121,8 @@ class ParticleSet:
     ctf_bfactor, ctf_scale = Field[Reals]("real"), Field[Reals]("real")
     phase_flipped, ctf_multiplied = Field[Truths]("truth"), Field[Truths]("truth")
     half, class_number = Field[Wholes]("whole"), Field[Wholes]("whole")
-    posterior, class_posteriors = Field[Reals]("real"), Field[ManyReals]("real")
+    posterior, class_posterior = Field[Reals]("real"), Field[Reals]("real")
+    class_posteriors = Field[ManyReals]("real")
     noise_posterior, junk_posterior = Field[Reals]("real"), Field[Reals]("real")
     log_likelihood, picking_merit = Field[Reals]("real"), Field[Reals]("real")
     scale, group_scale = Field[Reals]("real"), Field[Reals]("real")

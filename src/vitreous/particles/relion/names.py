@@ -60,6 +60,7 @@ COLUMNS: Mapping[Field[Any], tuple[Column, ...]] = {
         half="rlnRandomSubset",
         class_number="rlnClassNumber",
         posterior="rlnMaxValueProbDistribution",
+        class_posterior="vitreousClassPosterior",
         class_posteriors="vitreousClassPosterior{}",
         noise_posterior="vitreousNoiseProbability",
         junk_posterior="vitreousJunkProbability",
