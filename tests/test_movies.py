@@ -24,7 +24,7 @@ from vitreous.jobs.micrographs.motion import run_motion
 from vitreous.particles.relion.coordinate_lists import read_coordinates
 from vitreous.particles.relion.exposures import read_exposures
 from vitreous.particles.relion.motion import read_tracks
-from vitreous.report.validation import write_validation_report
+from vitreous.report.html import write_report
 
 tifffile = pytest.importorskip("tifffile")
 RNG = np.random.default_rng(5)
@@ -158,7 +158,7 @@ def test_motion_writes_what_relion_reads(job: Path) -> None:
     general = read_star(job / "micrographs" / "a.star")["general"].frame
     assert general["rlnMicrographMovieName"].item() == "a.tif"
     assert float(general["rlnMicrographDoseRate"].item()) == 1.5
-    page = write_validation_report(job).read_text()
+    page = write_report(job).read_text()
     assert "2 movies corrected" in page and "c.mrcs" in page
 
 
@@ -259,9 +259,10 @@ def test_coordinates_are_imported(tmp_path: Path, name: str, write: Callable[[Pa
 
 
 def test_coordinates_of_cryosparc_are_fractions_of_the_micrograph(tmp_path: Path) -> None:
-    kinds = [("location/micrograph_path", "S20"), ("location/center_x_frac", "f4")]
+    kinds = [("uid", "u8"), ("location/micrograph_path", "S20"), ("location/center_x_frac", "f4")]
     kinds += [("location/center_y_frac", "f4"), ("location/micrograph_shape", "u4", (2,))]
-    table = np.array([(b"a/m.mrc", 0.25, 0.5, (40, 80)), (b"a/n.mrc", 0.5, 0.1, (40, 80))], kinds)
+    rows = [(7, b"a/m.mrc", 0.25, 0.5, (40, 80)), (8, b"a/n.mrc", 0.5, 0.1, (40, 80))]
+    table = np.array(rows, kinds)
     with (tmp_path / "picks.cs").open("wb") as file:
         np.save(file, table)
     found = run_import_data(

@@ -11,9 +11,10 @@ from jaxtyping import Float
 from vitreous.errors import InputError
 from vitreous.particles.relion.motion import read_tracks
 from vitreous.report import charts, page
+from vitreous.report.chart import COLOURS
 from vitreous.report.page import plural
 from vitreous.report.report_page import ReportPage, Result
-from vitreous.report.svg import COLOURS, INK, new_figure, styled, svg_text
+from vitreous.report.svg import INK, new_figure, styled, svg_text
 
 _SHOWN = 6
 """Movies whose tracks are shown: those that moved most, and those round the median."""
@@ -124,9 +125,9 @@ def motion_page(folder: Path, result: Result) -> ReportPage:
     ]
     files = {
         "corrected_micrographs.star": "the micrographs, for RELION too",
-        "micrographs/NAME.mrc": "a micrograph, weighted by dose if the dose was known",
-        "micrographs/NAME_noDW.mrc": "its plain sum",
-        "micrographs/NAME.star": "its motion, as RELION's polishing reads it",
+        "micrographs": "of each movie the micrograph (weighted by dose if that was known), its "
+        "plain sum (_noDW) and its motion (.star), as RELION's polishing reads it",
+        "micrographs.jsonl": "what was done, by which --resume goes on",
     }
     title = f"{plural(result['micrographs'], 'movie')} corrected; motion {said}"
     return ReportPage(title, facts, sections, files)

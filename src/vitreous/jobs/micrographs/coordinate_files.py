@@ -10,6 +10,7 @@ import polars as pl
 from jaxtyping import Float
 
 from vitreous.errors import InputError, OptionError
+from vitreous.io.cryosparc import read_cs
 from vitreous.io.regular import require_regular
 from vitreous.particles.image_files import find_file
 from vitreous.particles.relion.coordinate_lists import listed_files, read_coordinates
@@ -79,22 +80,15 @@ def _csv(path: Path) -> dict[str | None, np.ndarray]:
 
 def _cs(path: Path) -> dict[str | None, np.ndarray]:
     """Picks of cryoSPARC: places as fractions of the micrograph's sides."""
-    try:
-        table = np.load(path, allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise InputError(
-            f"cannot be read as a .cs table: {error}",
-            where=path,
-            hint="give picked or extracted particles as cryoSPARC exports them",
-        ) from error
-    missing = [name for name in (*_OF_CS, _SHAPE) if name not in (table.dtype.names or ())]
+    table = read_cs(path)
+    missing = [name for name in (*_OF_CS, _SHAPE) if name not in table]
     if missing:
         raise InputError(
             f"has no column {missing[0]}, which holds places on micrographs",
             where=path,
             hint="give the passthrough file of the picks too, merged into this one",
         )
-    names = np.array([n.decode() if isinstance(n, bytes) else str(n) for n in table[_OF_CS[0]]])
+    names = np.array([name.decode() for name in table[_OF_CS[0]]])
     shape = table[_SHAPE].astype(float)  # rows, columns
     places = np.stack([table[_OF_CS[1]] * shape[:, 1], table[_OF_CS[2]] * shape[:, 0]], -1)
     return {str(name): places[names == name] for name in dict.fromkeys(names)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -263,7 +263,10 @@ def _finish(
         job.path,
         {
             **job_record("motion", config),
-            "input": {"movies": len(tasks), "optics_groups": len(exposures.optics)},
+            "input": {
+                "movies": len(tasks),
+                "optics_groups": [asdict(group) for group in exposures.optics],
+            },
             "micrographs": len(outcome.records),
             "failed": outcome.failures,
             "gain": told,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -196,6 +197,7 @@ def correct_movie(settings: MovieSettings, task: MovieTask) -> dict[str, Any]:
     VitreousError
         For a movie or a gain that cannot be used.
     """
+    began = time.process_time()
     movie = open_movie(task.path, settings.superresolution)
     choice = settings.choice
     if choice.dose is None:
@@ -242,4 +244,5 @@ def correct_movie(settings: MovieSettings, task: MovieTask) -> dict[str, Any]:
         "motion": _accumulated(made.field.whole_curve(), doses, pixel_size),
         "local_amplitude": made.amplitude,
         "defects": len(made.defects),
+        "cpu_s": round(time.process_time() - began, 2),
     }
