@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -290,3 +291,14 @@ def test_errors_measures_distance() -> None:
     field = np.stack([drift(x, y, (t + 0.5) / 5) for t in range(5)])
     assert errors(field, drift, places) == pytest.approx(0)
     assert errors(2 * field, drift, places) > 0.5
+
+
+def test_without_the_extra_one_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.tif").write_bytes(b"II*\0")
+    write_mrc(tmp_path / "b.mrcs", np.ones((3, 8, 8), np.int16))
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(InputError, match=r"need the library tifffile.*vitreous\[movies\]"):
+        open_movie(tmp_path / "a.tif")
+    assert len(open_movie(tmp_path / "b.mrcs")) == 3
