@@ -63,11 +63,12 @@ def free_frames(frames: int) -> SplineModel:
 def curvature(spectra: PatchSpectra, shifts: Float[np.ndarray, "p t 2"]) -> float:
     """Mean second derivative of minus the power by one displacement, near its maximum."""
     rows = spectra.rows
-    turned = turned_back(spectra.real + 1j * spectra.imag, rows, shifts)
-    shared = np.abs(turned.sum(1)) ** 2 - (np.abs(turned) ** 2).sum(1)
-    squared = (2 * np.pi) ** 2 * (rows.x**2 + rows.y[:, None] ** 2) / 2
+    radius = np.hypot(rows.x, rows.y[:, None])
+    steep = PatchSpectra(spectra.real * radius, spectra.imag * radius, rows)
+    power, _ = sum_power(steep, shifts)
+    own = sum(float(np.vdot(part, part)) for part in (steep.real, steep.imag))
     patches, frames = shifts.shape[:2]
-    return max(float((2 * shared * squared).sum()) / (patches * frames), 1e-3)
+    return max((2 * np.pi) ** 2 * (power - own) / (patches * frames), 1e-3)
 
 
 def most_likely(
