@@ -30,17 +30,15 @@ from vitreous.particles.exposures import Exposures
 from vitreous.particles.image_files import find_file
 from vitreous.particles.relion.exposures import write_corrected
 from vitreous.preprocessing.gain import Orientation
+from vitreous.preprocessing.motion import bytes_needed
 from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.runs.micrographs import Outcome, Step, Task, process_micrographs
 from vitreous.runs.record import job_record, write_record
 
 _FOLDER = "micrographs"
 
-_BYTES_A_PIXEL = 60.0
-"""Memory of a movie's images that do not grow with its frames, in bytes a pixel of one frame."""
-
-_BYTES_A_FRAME_PIXEL = 2.5
-"""Memory that does: frames as the file holds them, and what motion is found from."""
+_MOST_FRAMES = 100
+"""Frames reckoned with: those of EER movies are summed to fewer."""
 
 
 def _checked(config: MotionConfig) -> None:
@@ -152,9 +150,8 @@ def _bytes_each(tasks: list[Task], config: MotionConfig) -> float:
             movie = open_movie(task.thing.path, config.superresolution)
         except VitreousError:
             continue
-        frames = min(len(movie), 100)
-        each = movie.dtype.itemsize + _BYTES_A_FRAME_PIXEL
-        return movie.height * movie.width * (frames * each + _BYTES_A_PIXEL)
+        shape = min(len(movie), _MOST_FRAMES), movie.height, movie.width
+        return bytes_needed(shape, movie.dtype.itemsize, task.thing.optics.pixel_size)
     return 0.0
 
 
