@@ -9,6 +9,7 @@ import numpy as np
 
 from vitreous.report import page
 from vitreous.report.directions import DirectionDensity
+from vitreous.report.examples import examples_section
 from vitreous.report.page import plural
 from vitreous.report.progress import duration
 from vitreous.report.record import Record
@@ -16,6 +17,7 @@ from vitreous.report.report_page import ReportPage
 from vitreous.report.search import search_section
 from vitreous.report.sections import (
     class_densities,
+    map_names,
     maps_section,
     particles_section,
 )
@@ -148,7 +150,9 @@ def abinit_page(record: Record) -> ReportPage:
             page.bullets(_points(record, densities)),
             trust_tables(record.result),
         ),
+        examples_section(record),
         particles_section(record, densities),
         search_section(record),
     ]
-    return ReportPage(_outcome(record), _facts(record), sections, _FILES, lead=_lead(record))
+    lead, maps = _lead(record), map_names(record)
+    return ReportPage(_outcome(record), _facts(record), sections, _FILES, lead, maps)

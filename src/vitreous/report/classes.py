@@ -9,11 +9,12 @@ import numpy as np
 
 from vitreous.report import curves, figures, page
 from vitreous.report.chart import colour
+from vitreous.report.examples import examples_section
 from vitreous.report.flow import flow_chart
 from vitreous.report.progress import duration
 from vitreous.report.record import Record
 from vitreous.report.report_page import ReportPage
-from vitreous.report.sections import class_densities, maps_section, particles_section
+from vitreous.report.sections import class_densities, map_names, maps_section, particles_section
 
 _READ_FSC = (
     "How far the two halves of each class's particles agree. Halves share the references and the "
@@ -166,7 +167,8 @@ def classes_page(record: Record) -> ReportPage:
         page.section(
             "How the classes came about", page.cards([_resolution(record), _flow(record)])
         ),
+        examples_section(record),
         particles_section(record, class_densities(record)),
     ]
     title = f"{_classes(len(record.classes))}: {sizes}"
-    return ReportPage(title, _facts(record), sections, _FILES)
+    return ReportPage(title, _facts(record), sections, _FILES, maps=map_names(record))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vitreous.io.atomic import write_text
 from vitreous.report.abinit import abinit_page
+from vitreous.report.chimerax import write_chimerax
 from vitreous.report.classes import classes_page
 from vitreous.report.job_page import render
 from vitreous.report.job_state import FINISHED, state_of
@@ -34,23 +35,30 @@ def _other_page(result: Result) -> ReportPage:
     return ReportPage(f"vitreous {result.get('job', 'job')}: done", [], [], {})
 
 
+def _story(folder: Path, result: Result, job: str) -> ReportPage:
+    """What is particular to the page of a job that has finished."""
+    if job in _SEARCHES:
+        return _SEARCHES[job][1](read_record(folder))
+    return PAGES[job][1](folder, result) if job in PAGES else _other_page(result)
+
+
+def _page(folder: Path, *, write_script: bool) -> str:
+    state = state_of(folder)
+    if state.state != FINISHED:
+        return render(state.folder, state.result, _kind(state.job), unfinished_page(state))
+    story = _story(folder, state.result, state.job)
+    if write_script:
+        write_chimerax(folder, story.maps, story.colouring)
+    return render(folder, state.result, _kind(state.job), story)
+
+
 def build_page(folder: Path) -> str:
     """HTML of the report of the job in a folder, whatever has become of it."""
-    state = state_of(folder)
-    result, job = state.result, state.job
-    if state.state != FINISHED:
-        return render(state.folder, result, _kind(job), unfinished_page(state))
-    if job in _SEARCHES:
-        kind, tell_search = _SEARCHES[job]
-        return render(folder, result, kind, tell_search(read_record(folder)))
-    if job in PAGES:
-        kind, tell = PAGES[job]
-        return render(folder, result, kind, tell(folder, result))
-    return render(folder, result, job, _other_page(result))
+    return _page(folder, write_script=False)
 
 
 def write_report(job_dir: Path) -> Path:
-    """Write ``report.html`` into a job's folder.
+    """Write ``report.html`` into a job's folder, and ``maps.cxc`` where it has maps.
 
     Parameters
     ----------
@@ -67,5 +75,5 @@ def write_report(job_dir: Path) -> Path:
         If ``result.json`` or a map that the page needs is missing or broken.
     """
     path = Path(job_dir) / "report.html"
-    write_text(path, build_page(Path(job_dir)))
+    write_text(path, _page(Path(job_dir), write_script=True))
     return path

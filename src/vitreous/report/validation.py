@@ -137,7 +137,8 @@ def _postprocess(folder: Path, result: Result) -> ReportPage:
         page.section("The sharpened map", map_card(folder / "sharpened_masked.mrc", "the map")),
     ]
     title = f"The halves agree to {angstrom(result['resolution_0143'])} (FSC 0.143)"
-    return ReportPage(title, resolution_facts(result), sections, POSTPROCESSED)
+    maps = ("sharpened_masked.mrc",)
+    return ReportPage(title, resolution_facts(result), sections, POSTPROCESSED, maps=maps)
 
 
 def _local_resolution(folder: Path, result: Result) -> ReportPage:
@@ -194,7 +195,14 @@ def _local_resolution(folder: Path, result: Result) -> ReportPage:
         "locally_filtered.mrc": "the sharpened map, low-passed everywhere at its own resolution",
         "mask.mrc": "the mask",
     }
-    return ReportPage(f"Local resolution: {said}", facts, content, files)
+    return ReportPage(
+        f"Local resolution: {said}",
+        facts,
+        content,
+        files,
+        maps=("locally_filtered.mrc",),
+        colouring="local_resolution.mrc",
+    )
 
 
 def _anisotropy(folder: Path, result: Result) -> ReportPage:
@@ -266,7 +274,7 @@ def _reconstruct(folder: Path, result: Result) -> ReportPage:
     sections = [page.section("The map", map_card(folder / "map.mrc", "the map"))]
     files = {"map.mrc": "the map of all these particles, neither filtered nor sharpened"}
     if "fsc" not in result:
-        return ReportPage(f"Reconstruction of {count}", facts, sections, files)
+        return ReportPage(f"Reconstruction of {count}", facts, sections, files, maps=("map.mrc",))
     found = resolution = angstrom(result["resolution_0143"])
     if not result["halves"]["independent"]:
         found += " between halves that are not independent"
@@ -281,7 +289,9 @@ def _reconstruct(folder: Path, result: Result) -> ReportPage:
         "half1.mrc, half2.mrc": "the maps of the halves, for vitreous postprocess",
         "fsc.xml": "the corrected curve, as EMDB takes it",
     }
-    return ReportPage(f"Reconstruction of {count}: {found}", facts, sections, files)
+    return ReportPage(
+        f"Reconstruction of {count}: {found}", facts, sections, files, maps=("map.mrc",)
+    )
 
 
 def _model_check(folder: Path, result: Result) -> ReportPage:

@@ -19,7 +19,7 @@ from vitreous.runs.lock import lock_name
 from vitreous.runs.log import LOG, read_events
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
-RESULT, _REPORT = "result.json", "report.html"
+RESULT, _REPORT, CHIMERAX = "result.json", "report.html", "maps.cxc"
 UNFINISHED = ".unfinished"
 
 
@@ -63,7 +63,7 @@ def _written(folder: Path) -> set[str]:
     for log in folder.rglob(LOG):
         place = log.parent.relative_to(folder)
         names = (event.get("file") for event in read_events(log) if event.get("event") == "wrote")
-        found |= {str(place / str(name)) for name in (LOG, RESULT, _REPORT, *names)}
+        found |= {str(place / str(name)) for name in (LOG, RESULT, _REPORT, CHIMERAX, *names)}
     return found
 
 
