@@ -6,7 +6,8 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
 PACKAGES = tuple(
-    f"vitreous.{name}" for name in ("math", "imaging", "reconstruct", "validate", "engine.searches")
+    f"vitreous.{name}"
+    for name in ("math", "imaging", "preprocessing", "reconstruct", "validate", "engine.searches")
 )
 """Where numba compiles nothing, and jobs' options play no part."""
 

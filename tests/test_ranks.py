@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from vitreous.config.refine import RefineConfig
 from vitreous.engine.comm import Ranks, exchanged, ranks
 from vitreous.engine.shards import Shards, ShardSums, gather
+from vitreous.engine.work import Work
 from vitreous.jobs.plan.plan import run_plan
 
 PARTICLES = 4200
@@ -92,7 +93,14 @@ def test_a_plan_reckons_with_the_ranks_that_a_job_will_have(stack: Path) -> None
         for count in (1, 2)
     )
     assert shared.images.all == alone.images.all / 2
-    assert shared.assumed[-1] == "memory is that of each of 2 ranks, time that of one alone"
+    assert shared.assumed[-1].startswith("each of 2 ranks has ")
+    assert shared.threads == max(1, alone.threads // 2)
+
+
+@pytest.mark.parametrize("count,share", [(1, 1.0), (2, 0.5), (3, 0.375), (8, 0.125), (16, 0.125)])
+def test_ranks_share_what_is_done_with_images_by_whole_shards(count: int, share: float) -> None:
+    work = Work(products=8.0, voxels=5.0).of_one_rank(Shards.of(100_000, count))
+    assert work == Work(products=8.0 * share, voxels=5.0)
 
 
 def command(*words: str | Path, ranks: int = 1) -> list[str]:
@@ -113,6 +121,21 @@ def done(*words: str | Path, ranks: int = 1) -> None:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     return simulated(folder / "data", PARTICLES, box=16, pixel_size=15.0, snr=1.0).parent
+
+
+@pytest.fixture(scope="session")
+def refined_alone(stack: Path) -> Path:
+    """The refinement of one rank that nothing disturbs."""
+    out = stack.parent / "refined-alone"
+    done(*job("refine", stack), "--out", out)
+    return out
+
+
+def same_bits(one: Path, other: Path) -> None:
+    written = sorted(one.glob("*.mrc")) + sorted(one.glob("*.star"))
+    assert written
+    for path in written:
+        assert (other / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 JOBS = {
@@ -136,19 +159,23 @@ def job(name: str, stack: Path) -> list[str | Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name,others",
-    [("reconstruct", (2, 4)), ("refine", (2,)), ("classify3d", (2,)), ("abinit", (2,))],
+    "name,others", [("reconstruct", (2, 4)), ("classify3d", (2,)), ("abinit", (2,))]
 )
 def test_jobs_give_the_same_bits_on_any_number_of_ranks(
     name: str, others: tuple[int, ...], stack: Path, tmp_path: Path
 ) -> None:
     for count in (1, *others):
         done(*job(name, stack), "--out", tmp_path / f"{count}", ranks=count)
-    written = sorted((tmp_path / "1").glob("*.mrc")) + sorted((tmp_path / "1").glob("*.star"))
-    assert written
-    for path in written:
-        for count in others:
-            assert (tmp_path / f"{count}" / path.name).read_bytes() == path.read_bytes(), path.name
+    for count in others:
+        same_bits(tmp_path / "1", tmp_path / f"{count}")
+
+
+@pytest.mark.slow
+def test_a_refinement_gives_the_same_bits_on_two_ranks(
+    stack: Path, refined_alone: Path, tmp_path: Path
+) -> None:
+    done(*job("refine", stack), "--out", tmp_path / "job", ranks=2)
+    same_bits(refined_alone, tmp_path / "job")
 
 
 def children(pid: int) -> list[int]:
@@ -159,11 +186,9 @@ def children(pid: int) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_is_killed_ends_the_job_which_then_goes_on(
-    rank: int, stack: Path, tmp_path: Path
+    rank: int, stack: Path, refined_alone: Path, tmp_path: Path
 ) -> None:
-    words = job("refine", stack)
-    done(*words, "--out", tmp_path / "whole")
-    out = tmp_path / "killed"
+    words, out = job("refine", stack), tmp_path / "killed"
     process = subprocess.Popen(
         command(*words, "--out", out, ranks=2), stderr=subprocess.PIPE, text=True
     )
@@ -176,8 +201,27 @@ def test_a_rank_that_is_killed_ends_the_job_which_then_goes_on(
     assert f"error: rank {rank} was ended by SIGKILL" in said
     assert "Traceback" not in said
     done(*words, "--out", out, "--resume", ranks=4)
-    for name in ("map.mrc", "half1.mrc", "particles.star"):
-        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    same_bits(refined_alone, out)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_ranks_again_which_go_on(
+    stack: Path, refined_alone: Path, tmp_path: Path
+) -> None:
+    words, out = job("refine", stack), tmp_path / "restarted"
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+    options = ("--max-restarts", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0")
+    process = subprocess.Popen(
+        (*torchrun, *options, "-m", "vitreous", *words, "--threads", "1", "--out", out),
+        stderr=subprocess.PIPE,
+    )
+    while not (out / "checkpoint.safetensors").is_file():
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.kill(sorted(children(process.pid))[-1], signal.SIGKILL)
+    process.communicate(timeout=300)
+    assert process.returncode == 0
+    same_bits(refined_alone, out)
 
 
 @pytest.mark.slow

@@ -6,7 +6,17 @@ import os
 import sys
 from contextlib import suppress
 
-from vitreous.cli import ctf, maps, particles, plan, projects, search, volumes
+from vitreous.cli import (
+    ctf,
+    maps,
+    micrographs,
+    particles,
+    plan,
+    projects,
+    search,
+    submit,
+    volumes,
+)
 from vitreous.cli.app import app, arrange_commands
 from vitreous.cli.failures import BAD_INPUT, interruption_line, line_of, number_of
 from vitreous.errors import RankLostError
@@ -19,10 +29,12 @@ __all__ = [
     "ctf",
     "main",
     "maps",
+    "micrographs",
     "particles",
     "plan",
     "projects",
     "search",
+    "submit",
     "volumes",
 ]
 

@@ -14,7 +14,13 @@ from cyclopts import App, Group
 from vitreous import __version__
 from vitreous.errors import Interrupted, OptionError
 from vitreous.report.terminal import Terminal, print_lines
-from vitreous.runs.ranks import count_of_ranks, is_first_rank, joined_ranks, own_folder
+from vitreous.runs.ranks import (
+    count_of_ranks,
+    is_first_rank,
+    joined_ranks,
+    own_folder,
+    restarted,
+)
 
 if TYPE_CHECKING:
     from vitreous.runs.folder import OnEvent
@@ -30,10 +36,11 @@ app = App(
 
 
 _PANELS = {
+    "From micrographs to particles": ("extract",),
     "Particles": ("check", "select", "expand-symmetry", "subtract"),
     "From particles to maps": (
         *("abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),
-        "plan",
+        *("plan", "submit"),
     ),
     "Maps": (
         *("postprocess", "local-resolution", "anisotropy", "symmetry", "compare", "model-check"),
@@ -103,7 +110,7 @@ def _on_ranks(run: Callable[[Options, OnEvent], Path], config: Options) -> Path:
         raise OptionError(
             "this command does not run on several ranks", hint="start it without torchrun"
         )
-    with joined_ranks(), own_folder(config) as own, progress() as on_event:
+    with joined_ranks(), own_folder(restarted(config)) as own, progress() as on_event:
         job = run(own, on_event)
     if not is_first_rank():
         sys.exit(0)

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from vitreous.config.shared import CtfOptions, FolderOptions, OfParticles, SearchOptions
+from vitreous.config.shared import (
+    CtfOptions,
+    FolderOptions,
+    OfParticles,
+    SearchOptions,
+    WriteOptions,
+)
 from vitreous.math.group_names import is_polyhedral
 
 Effort = Literal["low", "normal", "high"]
@@ -15,7 +21,7 @@ EFFORTS: Final = get_args(Effort)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AbinitConfig(FolderOptions, CtfOptions, SearchOptions, OfParticles):
+class AbinitConfig(WriteOptions, FolderOptions, CtfOptions, SearchOptions, OfParticles):
     """One or several first maps from particles in unknown orientations.
 
     Attributes

@@ -8,7 +8,13 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from vitreous.config.shared import CtfOptions, FolderOptions, OfParticles, SearchOptions
+from vitreous.config.shared import (
+    CtfOptions,
+    FolderOptions,
+    OfParticles,
+    SearchOptions,
+    WriteOptions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +132,7 @@ class _FromTo(OfParticles):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classify3dConfig(FolderOptions, Classify3dOptions, _FromTo):
+class Classify3dConfig(WriteOptions, FolderOptions, Classify3dOptions, _FromTo):
     """Particles sorted among several maps, made from one reference or from one each.
 
     Attributes

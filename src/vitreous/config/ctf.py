@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from vitreous.config.shared import DeviceOptions, OfParticles
+from vitreous.config.shared import DeviceOptions, OfParticles, WriteOptions
 
 
 @dataclass(frozen=True)
-class CtfRefineConfig(DeviceOptions, OfParticles):
+class CtfRefineConfig(WriteOptions, DeviceOptions, OfParticles):
     """Defocus, aberrations and magnification of particles, refined against their map.
 
     Attributes
     ----------
     particles : Path
-        Particle STAR file of a finished refinement, with orientations (RELION 3.1 or 5; of
-        RELION 3.0 for --defocus and --astigmatism only).
+        Particles (STAR, .cs or .csg) of a finished refinement, with orientations (STAR of RELION
+        3.1 or 5; of RELION 3.0 for --defocus and --astigmatism only).
     out : Path
         Folder for the results.
     half1 : Path, optional

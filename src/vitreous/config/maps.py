@@ -224,7 +224,8 @@ class ReconstructConfig(CtfOptions, RankOptions, DeviceOptions, OfParticles):
     Attributes
     ----------
     particles : Path
-        Particle STAR file with poses (RELION 3.0, 3.1 or 5).
+        Particles with poses: a STAR file (RELION 3.0, 3.1 or 5), or a .cs or .csg file
+        (cryoSPARC).
     out : Path
         Folder for map.mrc, half1.mrc, half2.mrc, their FSC and a report.
     halves : str

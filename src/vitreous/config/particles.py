@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.config.shared import DeviceOptions, JobOptions, OfParticles
+from vitreous.config.shared import DeviceOptions, OfParticles, WriteOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Criteria:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectConfig(Criteria, OfParticles):
+class SelectConfig(WriteOptions, Criteria, OfParticles):
     """Some particles of a table, with all their columns.
 
     Classes are chosen first; then the steps are taken in the order of the criteria, each on what
@@ -72,7 +72,7 @@ class SelectConfig(Criteria, OfParticles):
     Attributes
     ----------
     out : Path
-        STAR file for the particles kept; a JSON file of the same name tells what was done.
+        STAR or .cs file for the particles kept; a JSON file of the same name tells what was done.
     classes : str, optional
         Classes to keep, such as 1,3 or 1-4.
     auto : bool
@@ -98,17 +98,17 @@ class SelectConfig(Criteria, OfParticles):
 
 
 @dataclass(frozen=True)
-class ExpandSymmetryConfig(JobOptions):
+class ExpandSymmetryConfig(WriteOptions, OfParticles):
     """Every particle once for each pose that a symmetric map cannot tell from its own.
 
     Attributes
     ----------
     particles : Path
-        Particle STAR file with poses found under the symmetry.
+        Particles (STAR, .cs or .csg) with poses found under the symmetry.
     symmetry : str
         Point group: Cn, Dn, T, O, I, I1 to I4, its axes as RELION lays them.
     out : Path
-        STAR file for the expanded particles.
+        STAR or .cs file for the expanded particles.
     overwrite : bool
         Replace a file that is there already.
     """
@@ -163,7 +163,7 @@ class _Subtracted(DeviceOptions, OfParticles):
     Attributes
     ----------
     particles : Path
-        Particle STAR file with poses.
+        Particles (STAR, .cs or .csg) with poses.
     out : Path
         Folder for particles.star and particles.mrcs.
     map : Path, optional
@@ -180,7 +180,7 @@ class _Subtracted(DeviceOptions, OfParticles):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubtractConfig(SubtractOptions, _Subtracted):
+class SubtractConfig(WriteOptions, SubtractOptions, _Subtracted):
     """Particle images less the projections of a part of the map.
 
     Attributes
@@ -202,7 +202,7 @@ class CheckConfig(DeviceOptions, OfParticles):
     Attributes
     ----------
     particles : Path
-        Particle STAR file (RELION 3.0, 3.1 or 5).
+        Particles: a STAR file (RELION 3.0, 3.1 or 5), or a .cs or .csg file (cryoSPARC).
     out : Path, optional
         JSON file for the findings and estimates.
     resolution : float

@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.config.shared import CtfOptions, FolderOptions, OfParticles, RunOptions
+from vitreous.config.shared import (
+    CtfOptions,
+    FolderOptions,
+    OfParticles,
+    RunOptions,
+    WriteOptions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefineConfig(FolderOptions, CtfOptions, RunOptions, OfParticles):
+class RefineConfig(WriteOptions, FolderOptions, CtfOptions, RunOptions, OfParticles):
     """Refine a map and all poses from two halves of the particles that never meet.
 
     Attributes

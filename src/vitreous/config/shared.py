@@ -60,6 +60,19 @@ class DeviceOptions(ThreadOptions):
     device: Annotated[str, _RUN] = "auto"
 
 
+@dataclass(frozen=True, kw_only=True)
+class WriteOptions:
+    """What particles are written as.
+
+    Attributes
+    ----------
+    write : str
+        star writes a STAR file for RELION; star,cs a .cs file for cryoSPARC beside it.
+    """
+
+    write: Annotated[Literal["star", "star,cs"], _RUN] = "star"
+
+
 @dataclass(frozen=True)
 class OfParticles(JobOptions):
     """What comes first on the command line: it must be the last base of a configuration.
@@ -67,7 +80,8 @@ class OfParticles(JobOptions):
     Attributes
     ----------
     particles : Path
-        Particle STAR file (RELION 3.0, 3.1 or 5).
+        Particles: a STAR file (RELION 3.0, 3.1 or 5), or a .cs or .csg file (cryoSPARC); what a
+        job passed through is read from the file beside it.
     """
 
     particles: Path
@@ -154,3 +168,17 @@ class FolderOptions:
 
     overwrite: Annotated[bool, _RUN] = False
     resume: Annotated[bool, _RUN] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(FolderOptions):
+    """How many micrographs are worked on at a time, and what becomes of a folder that exists.
+
+    Attributes
+    ----------
+    workers : int, optional
+        Processes, each with a micrograph and a core of its own; by default as many as there are
+        cores, or as fit in memory.
+    """
+
+    workers: Annotated[int | None, _RUN] = None

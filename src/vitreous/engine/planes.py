@@ -10,11 +10,10 @@ from torch import Tensor
 
 from vitreous.engine.images import CtfMode, Frame, GroupBox, OnEvent, aberration_phase
 from vitreous.engine.reader import ImageReader, TransferFunctions, Transform
-from vitreous.engine.shards import Shards, gather
-from vitreous.engine.transforms import ImageTransforms
+from vitreous.engine.transforms import ImageTransforms, read_transforms
 from vitreous.imaging.project import image_frequencies
 from vitreous.math.fourier import plane_frequencies, to_fourier
-from vitreous.particles.loader import Room, TransformCache
+from vitreous.particles.loader import Room
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
 
@@ -103,18 +102,18 @@ def load_planes(
         For an image that cannot be read or holds NaN or one value only, naming its row.
     """
     plane, reader = half_plane(frame.polar.rings), ImageReader(table, source, frame)
-    shape = (len(plane.points),)
-    make = reader.transformed(shape, lambda number: _to_plane(reader, plane, number))
-    room = room or Room()
-    shards = Shards.of(len(table)) if room.spread else Shards(len(table))
-    kept = TransformCache(shards.own_rows, shape, make, room, device)
-    power = torch.zeros(len(table), frame.polar.rings)
-    for rows, values in reader.loaded(make, shards.own_rows, kept, on_event):
-        power[torch.from_numpy(rows)] = plane.mean(torch.view_as_real(values).square().sum(-1))
-    gather(shards, torch.arange(len(table)), [power])
+    kept, power, shards = read_transforms(
+        reader,
+        (len(plane.points),),
+        lambda number: _to_plane(reader, plane, number),
+        lambda samples: plane.mean(torch.view_as_real(samples).square().sum(-1)),
+        device,
+        room or Room(),
+        on_event,
+    )
     points = (plane.points / frame.field).to(device)
     transfer = TransferFunctions(reader, points, plane.shell, mode)
-    own = kept, transfer, power.to(device), reader.group, frame.mask_share
+    own = kept, transfer, power, reader.group, frame.mask_share
     return PlaneImages(*own, None, shards, plane.to(device))
 
 

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from vitreous.engine.images import CtfMode, Frame, OnEvent, aberration_phase
 from vitreous.engine.reader import ImageReader, TransferFunctions, Transform
-from vitreous.engine.shards import Shards, gather
-from vitreous.engine.transforms import ImageTransforms
+from vitreous.engine.transforms import ImageTransforms, read_transforms
 from vitreous.imaging.polar import PolarGrid, polar_matrix, to_polar
 from vitreous.ops.angular import thinned
-from vitreous.particles.loader import Room, TransformCache
+from vitreous.particles.loader import Room
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
 
@@ -57,18 +56,19 @@ def load_rings(
         For an image that cannot be read or holds NaN or one value only, naming its row.
     """
     polar, reader = frame.polar, ImageReader(table, source, frame)
-    make = reader.transformed((polar.rings, polar.half), lambda number: _to_rings(reader, number))
-    room = room or Room()
-    shards = Shards.of(len(table)) if room.spread else Shards(len(table))
-    kept = TransformCache(shards.own_rows, (polar.rings, polar.half), make, room, device)
-    power = torch.zeros(len(table), polar.rings)
-    for rows, values in reader.loaded(make, shards.own_rows, kept, on_event):
-        power[torch.from_numpy(rows)] = (values.abs() ** 2).mean(dim=2)
-    gather(shards, torch.arange(len(table)), [power])
+    kept, power, shards = read_transforms(
+        reader,
+        (polar.rings, polar.half),
+        lambda number: _to_rings(reader, number),
+        lambda samples: (samples.abs() ** 2).mean(dim=2),
+        device,
+        room or Room(),
+        on_event,
+    )
     points = (polar.points() / frame.field).reshape(-1, 2).to(device)
     ring = torch.arange(polar.rings).repeat_interleave(polar.half)
     transfer = TransferFunctions(reader, points, ring, mode)
-    own = kept, transfer, power.to(device), reader.group, frame.mask_share
+    own = kept, transfer, power, reader.group, frame.mask_share
     return RingImages(*own, None, shards, polar)
 
 

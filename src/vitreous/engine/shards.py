@@ -73,7 +73,11 @@ class Shards:
     @property
     def own_rows(self) -> range:
         """Rows of this rank's shards, which follow each other."""
-        own = self.own
+        return self.rows_of(self.here.rank)
+
+    def rows_of(self, rank: int) -> range:
+        """Rows of a rank's shards."""
+        own = Ranks(rank, self.here.size).own(self.count)
         if not own:
             return range(0)
         first, end = (-(-n * self.particles // self.count) for n in (own[0], own[-1] + 1))
@@ -193,6 +197,14 @@ def placed(
             held[member.to(held.device)] = getattr(part, field.name).to(held)
     gather(shards, rows, [getattr(blank, field.name) for field in fields(blank)])
     return blank
+
+
+def gather_all(shards: Shards, values: Tensor) -> None:
+    """Fill rows of all particles on all ranks, in place; each rank has filled its own."""
+    if shards.here.size > 1:
+        for rank in range(shards.here.size):
+            rows = shards.rows_of(rank)
+            sent(values[rows.start : rows.stop], rank)
 
 
 def gather(

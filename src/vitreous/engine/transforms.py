@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from vitreous.engine.reader import TransferFunctions
-from vitreous.engine.shards import Shards
-from vitreous.particles.loader import TransformCache
+from vitreous.engine.comm import exchanged, ranks
+from vitreous.engine.images import OnEvent
+from vitreous.engine.reader import ImageReader, TransferFunctions, Transform
+from vitreous.engine.shards import Shards, gather_all
+from vitreous.particles.loader import Room, TransformCache
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,56 @@ class ImageTransforms:
     def with_group_scales(self, scale: Float[Tensor, " g"]) -> Self:
         """The same with the contrast of their optics groups; as they are, if there is one alone."""
         return replace(self, scale=scale.cpu()[self.group]) if len(scale) > 1 else self
+
+
+def read_transforms(
+    reader: ImageReader,
+    shape: tuple[int, ...],
+    transform: Callable[[int], Transform],
+    power_of: Callable[[Complex[Tensor, "b ..."]], Float[Tensor, "b shells"]],
+    device: torch.device,
+    room: Room,
+    on_event: OnEvent,
+) -> tuple[TransformCache, Float[Tensor, "n shells"], Shards]:
+    """Read every particle once, and keep its transform as far as there is room.
+
+    Parameters
+    ----------
+    reader : ImageReader
+    shape : tuple of int
+        Of one transform.
+    transform : callable
+        From the number of an optics group, what its images are transformed by.
+    power_of : callable
+        Mean power on rings or shells of some transforms.
+    device, room, on_event
+
+    Returns
+    -------
+    TransformCache
+    tensor (particles, shells)
+        Their power, on the device.
+    Shards
+        How passes over them are divided.
+
+    Raises
+    ------
+    InputError
+        For an image that cannot be read or holds NaN or one value only, naming its row.
+    """
+    make, count = reader.transformed(shape, transform), len(reader.group)
+    spread = Shards.of(count)
+    shards = spread if room.spread else Shards(count)
+    kept = TransformCache(shards.own_rows, shape, make, room, device)
+    # Where each rank keeps all of them, each reads its share and has the others from other ranks.
+    read = spread if all(exchanged([kept.holds_all] * ranks().size)) else shards
+    power = torch.zeros(count, reader.frame.polar.rings)
+    for rows, values in reader.loaded(make, read.own_rows, kept, on_event):
+        power[torch.from_numpy(rows)] = power_of(values)
+    gather_all(read, power)
+    if read is not shards:
+        gather_all(read, kept.held)
+    return kept, power.to(device), shards
 
 
 def _first_noise(power: Float[Tensor, "g rings"]) -> Float[Tensor, "g rings"]:

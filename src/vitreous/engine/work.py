@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from vitreous.engine.images import Frame
 from vitreous.engine.pass_ import PADDING
+from vitreous.engine.shards import Shards
 from vitreous.imaging.project import cube_side
 from vitreous.particles.particle_set import ParticleSet
+
+_SHARED = ("pixels", "polar", "products", "slices", "derivatives", "placed")
+"""Operations on images, which ranks share; each rank does the others all by itself."""
 
 _BESIDE_RINGS = 14
 """Rings that the work on one orientation of an image is worth which does not depend on them:
@@ -72,6 +76,11 @@ class Work:
     def times(self, count: float) -> Work:
         """The same done so often."""
         return Work(*(count * getattr(self, f.name) for f in fields(self)))
+
+    def of_one_rank(self, shards: Shards) -> Work:
+        """What the rank does that has most of the particles' shards."""
+        share = len(shards.own) / shards.count
+        return replace(self, **{name: share * getattr(self, name) for name in _SHARED})
 
     def seconds(self, speeds: Work) -> float:
         """Time that it takes where one of each operation takes ``speeds``."""

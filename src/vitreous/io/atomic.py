@@ -20,9 +20,9 @@ _TEMPORARY = re.compile(r"\..+\.\d+\.part")
 
 
 @contextmanager
-def announcing(announce: Announce) -> Iterator[None]:
-    """Tell ``announce`` of every file that is written within the block."""
-    token = _announce.set(announce)
+def announcing(tell: Announce) -> Iterator[None]:
+    """Tell ``tell`` of every file that is written within the block."""
+    token = _announce.set(tell)
     try:
         yield
     finally:
@@ -64,11 +64,16 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def announce(target: Path) -> None:
+    """Tell whoever asked to be told that a file is about to appear under its name."""
+    tell = _announce.get()
+    if tell is not None:
+        tell(target)
+
+
 def move(path: Path, target: Path) -> None:
     """Give a file that is whole the name ``target``."""
-    announce = _announce.get()
-    if announce is not None:
-        announce(target)
+    announce(target)
     path.replace(target)
 
 

@@ -196,6 +196,32 @@ def write_map(
             file.nstart = tuple(int(step) for step in start.round())
 
 
+def read_micrograph(path: Path | str) -> Float[np.ndarray, "y x"]:
+    """Read a file of one image as float32.
+
+    Raises
+    ------
+    InputError
+        As :func:`load`, and for several sections or values that are not finite.
+    """
+
+    def one_section(header: MrcHeader) -> None:
+        if header.shape[0] != 1:
+            raise InputError(
+                f"holds {header.shape[0]} sections, expected a micrograph of one",
+                where=path,
+                hint="align the frames of a movie first with vitreous motion",
+            )
+
+    header, stored = load(path, one_section)
+    image = in_order(header, stored)[0]
+    if not np.isfinite(image).all():
+        raise InputError(
+            "holds NaN or infinite values", where=path, hint="make the micrograph again"
+        )
+    return image
+
+
 @dataclass(frozen=True)
 class StackFile:
     """An image stack on disk; nothing but the header is read before :meth:`read`."""
@@ -255,11 +281,12 @@ def open_stack(path: Path | str) -> StackFile:
 
 
 class StackWriter:
-    """Fills a new float32 stack batch by batch; made by :func:`stack_writer`."""
+    """Fills a new stack batch by batch; made by :func:`stack_writer`."""
 
-    def __init__(self, file: BinaryIO, shape: tuple[int, int, int]):
+    def __init__(self, file: BinaryIO, shape: tuple[int, int, int], dtype: str):
         self._file = file
         self._shape = shape
+        self._dtype = dtype
         self.written = 0
 
     def append(self, images: Float[np.ndarray, "m y x"]) -> None:
@@ -273,14 +300,18 @@ class StackWriter:
         self.written += len(images)
         if images.shape[1:] != self._shape[1:] or self.written > self._shape[0]:
             raise ValueError(f"{images.shape} after {self.written} of {self._shape}")
-        self._file.write(np.ascontiguousarray(images, dtype="<f4").data)
+        self._file.write(np.ascontiguousarray(images, dtype=self._dtype).data)
 
 
-def _stack_header(box: int, n_images: int, pixel_size: float) -> bytes:
-    """Header of a stack of float32 images whose greatest and least values are not known."""
+_MODES = {"<f4": 2, "<f2": 12}
+"""Numbers that stacks are written in, and MRC's modes of them."""
+
+
+def _stack_header(box: int, n_images: int, pixel_size: float, mode: int) -> bytes:
+    """Header of a stack of images whose greatest and least values are not known."""
     header = np.zeros((), dtype=HEADER_DTYPE)
     header["nx"] = header["ny"] = header["mx"] = header["my"] = box
-    header["nz"], header["mz"], header["mode"] = n_images, 1, 2
+    header["nz"], header["mz"], header["mode"] = n_images, 1, mode
     header["cella"] = (box * pixel_size, box * pixel_size, pixel_size)
     header["cellb"] = (90, 90, 90)
     header["mapc"], header["mapr"], header["maps"] = 1, 2, 3
@@ -292,14 +323,18 @@ def _stack_header(box: int, n_images: int, pixel_size: float) -> bytes:
 
 @contextmanager
 def stack_writer(
-    path: Path | str, box: int, n_images: int, pixel_size: float
+    path: Path | str, box: int, n_images: int, pixel_size: float, *, float16: bool = False
 ) -> Iterator[StackWriter]:
-    """Open a new stack for streaming; it appears under its name when the block is done."""
+    """Open a new stack for streaming; it appears under its name when the block is done.
+
+    Numbers are written as float32, or as float16: half the space.
+    """
+    dtype = "<f2" if float16 else "<f4"
     with atomic_path(path) as temporary:
         # Plain writes: on a full disk a memory map would end the program without a word.
         with temporary.open("wb") as file:
-            file.write(_stack_header(box, n_images, pixel_size))
-            writer = StackWriter(file, (n_images, box, box))
+            file.write(_stack_header(box, n_images, pixel_size, _MODES[dtype]))
+            writer = StackWriter(file, (n_images, box, box), dtype)
             yield writer
         if writer.written != n_images:
             raise ValueError(f"{writer.written} images were written of {n_images}")

@@ -75,6 +75,9 @@ class Carried(Protocol):
     ) -> Self:
         """Columns with some attributes of optics groups, given by their index in ``group``."""
 
+    def with_corrections(self, *, flipped: bool, multiplied: bool) -> Self:
+        """Columns that say of all images what was done about their CTF."""
+
     def without(self, *fields: Field[Any]) -> Self:
         """All but the columns of some fields."""
 

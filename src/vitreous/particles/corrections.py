@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,21 @@ def ctf_state(carried: Carried, count: int, path: Path) -> CtfState:
     scale = _unless(carried, ParticleSet.ctf_scale, 1.0)
     bfactor = _unless(carried, ParticleSet.ctf_bfactor, 0.0)
     return CtfState(flipped, multiplied, scale, bfactor)
+
+
+def defaulted_defocus(carried: Carried) -> dict[Field[Any], np.ndarray]:
+    """Defocus and phase shift of all particles, as far as the CTF needs them; empty without any."""
+    u = carried.read(ParticleSet.defocus_u)
+    if u is None:
+        return {}
+    defaults: dict[Field[Any], np.ndarray] = {
+        ParticleSet.defocus_v: u,
+        ParticleSet.defocus_angle: np.zeros(len(u)),
+        ParticleSet.phase_shift: np.zeros(len(u)),
+    }
+    read = {field: carried.read(field) for field in defaults}
+    others = {f: default if (v := read[f]) is None else v for f, default in defaults.items()}
+    return {ParticleSet.defocus_u: u, **others}
 
 
 def correction_notes(carried: Carried, state: CtfState) -> tuple[str, ...]:

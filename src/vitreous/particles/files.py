@@ -10,6 +10,12 @@ import polars as pl
 from jaxtyping import Int
 
 from vitreous.particles.carried import Carried
+from vitreous.particles.conversion import as_cryosparc, as_relion
+from vitreous.particles.cryosparc.files import (
+    SUFFIXES,
+    read_cryosparc,
+    read_cryosparc_columns,
+)
 from vitreous.particles.fields import Field
 from vitreous.particles.image_files import ImageFiles, names_in
 from vitreous.particles.optics import OpticsGroup
@@ -17,12 +23,17 @@ from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.relion.files import new_relion, read_relion, read_relion_columns
 
 
+def _is_cryosparc(path: Path) -> bool:
+    return path.suffix.casefold() in SUFFIXES
+
+
 def read_particles(path: Path | str, *, need_images: bool = True) -> ParticleSet:
-    """Read a particle STAR file of RELION 3.0, 3.1 or 5.
+    """Read a particle STAR file of RELION 3.0, 3.1 or 5, or a .cs or .csg file of cryoSPARC.
 
     Parameters
     ----------
     path : Path
+        What a passthrough file beside a .cs file holds is read with it.
     need_images : bool
         Require the image files to be there.
 
@@ -32,7 +43,9 @@ def read_particles(path: Path | str, *, need_images: bool = True) -> ParticleSet
         For a table without particles or image names, cells that do not parse, unknown optics
         groups, image files that are not there, and images that are no single projections.
     """
-    return read_relion(Path(path), need_images=need_images)
+    path = Path(path)
+    read = read_cryosparc if _is_cryosparc(path) else read_relion
+    return read(path, need_images=need_images)
 
 
 def read_columns(path: Path | str, *fields: Field[Any]) -> Carried:
@@ -45,7 +58,10 @@ def read_columns(path: Path | str, *fields: Field[Any]) -> Carried:
     InputError
         For a file that cannot be read.
     """
-    return read_relion_columns(Path(path), *fields)
+    path = Path(path)
+    if _is_cryosparc(path):
+        return read_cryosparc_columns(path)
+    return read_relion_columns(path, *fields)
 
 
 def new_particles(
@@ -61,8 +77,29 @@ def image_names(particles: ParticleSet, folder: Path) -> pl.Series:
     return names_in(folder, names, particles.files)
 
 
-def write_particles(path: Path | str, particles: ParticleSet) -> None:
-    """Write particles whose images are found from their new place, here and by RELION."""
-    path = Path(path)
-    names = image_names(particles, path.parent)
-    particles.with_fields(image_name=names).written.write(path)
+def _write(path: Path, particles: ParticleSet) -> None:
+    placed = particles.with_fields(image_name=image_names(particles, path.parent))
+    convert = as_cryosparc if _is_cryosparc(path) else as_relion
+    convert(placed, path).written.write(path)
+
+
+def formats_beside(path: Path, write: str) -> list[Path]:
+    """Files that particles are written to: ``path``, and those that ``--write`` asks for beside."""
+    others = [path.with_suffix(f".{name}") for name in write.split(",") if name != "star"]
+    return list(dict.fromkeys([path, *others]))
+
+
+def write_particles(path: Path | str, particles: ParticleSet, *, write: str = "star") -> None:
+    """Write particles whose images are found from their new place.
+
+    A name that ends in .cs makes a file of cryoSPARC, any other a STAR file of RELION.
+
+    Parameters
+    ----------
+    path : Path
+    particles : ParticleSet
+    write : {"star", "star,cs"}
+        With cs among them a file of that format is written beside it, too.
+    """
+    for one in formats_beside(Path(path), write):
+        _write(one, particles)

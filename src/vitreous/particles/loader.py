@@ -89,6 +89,16 @@ class TransformCache:
         self._make = make
         self.device = device
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether memory has room for all particles of its own."""
+        return len(self._kept) == len(self._own)
+
+    @property
+    def held(self) -> Complex[Tensor, "m ..."]:
+        """Rows of the first particles of its own, which memory has room for."""
+        return self._kept
+
     def put(self, rows: Int[np.ndarray, " n"], values: Complex[Tensor, "n ..."]) -> None:
         """Keep the rows of some particles of its own, if there is room for them."""
         places = rows - self._own.start

@@ -94,6 +94,10 @@ class ParticleSet:
         Point of the map that it was centred on, angstrom.
     symmetry_operator : int64
         Number, from 1, of the copy of an expanded particle.
+    image_sign : float64
+        -1 where the image is dark on light: its pixels are multiplied by it.
+    uid : text
+        Whole number by which cryoSPARC knows the particle.
     """
 
     path: Path
@@ -125,6 +129,7 @@ class ParticleSet:
     shift_x, shift_y = Field[Wholes]("whole"), Field[Wholes]("whole")
     centre_x, centre_y = Field[Reals]("real"), Field[Reals]("real")
     centre_z, symmetry_operator = Field[Reals]("real"), Field[Wholes]("whole")
+    image_sign, uid = Field[Reals]("real"), Field[Texts]("text")
 
     def __len__(self) -> int:
         """Return the number of particles."""
@@ -217,6 +222,7 @@ class ParticleSet:
             Naming the columns that are missing.
         """
         missing = [self.called(field) for field in fields if not self.has(field)]
+        missing = list(dict.fromkeys(missing))  # a column may hold several
         if missing:
             plural = "s" if len(missing) > 1 else ""
             raise InputError(f"no column{plural} {', '.join(missing)}", where=self.path, hint=hint)
@@ -278,6 +284,15 @@ class ParticleSet:
         optics = tuple(groups.get(place, old) for place, old in enumerate(self.optics))
         carried = self.carried.with_optics(groups, self.group, names)
         return replace(self, optics=optics, carried=carried)
+
+    def with_corrections(self, *, flipped: bool, multiplied: bool) -> ParticleSet:
+        """Set whose images have all had this done about their CTF."""
+        everywhere = np.ones(len(self), dtype=bool)
+        state = replace(
+            self.state, flipped=flipped & everywhere, premultiplied=multiplied & everywhere
+        )
+        carried = self.carried.with_corrections(flipped=flipped, multiplied=multiplied)
+        return replace(self, carried=carried, state=state)
 
     def with_boxes(self, boxes: Mapping[int, int]) -> ParticleSet:
         """Set whose optics groups (their numbers) have these boxes, pixels."""

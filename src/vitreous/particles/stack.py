@@ -18,10 +18,19 @@ from vitreous.particles.particle_set import ParticleSet
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A table's image stacks, open but unread."""
+    """A table's image stacks, open but unread.
+
+    Attributes
+    ----------
+    table : ParticleSet
+    stacks : tuple of StackFile
+    sign : array (particles,) or None
+        1, or -1 for images that are dark on light; None if none is.
+    """
 
     table: ParticleSet
     stacks: tuple[StackFile, ...]
+    sign: Float[np.ndarray, " n"] | None = None
 
     def of(self, table: ParticleSet) -> ImageSource:
         """The same stacks as another table of them has its images there.
@@ -37,7 +46,7 @@ class ImageSource:
                 where=table.path,
                 hint="open the images of this table",
             )
-        return replace(self, table=table)
+        return replace(self, table=table, sign=_signs(table))
 
     def read(self, rows: np.ndarray) -> Float[np.ndarray, "m box box"]:
         """Images of these rows, float32, in the order asked.
@@ -72,6 +81,8 @@ class ImageSource:
         for number in np.unique(stack_of):
             here = stack_of == number
             images[here] = self.stacks[number].read(self.table.index_in_stack[rows[here]], lines)
+        if self.sign is not None:
+            images *= self.sign[rows, None, None].astype(np.float32)
         return images
 
     def _check_values(self, rows: np.ndarray, images: np.ndarray) -> None:
@@ -86,6 +97,23 @@ class ImageSource:
                     where=self.table.path,
                     hint="remove the particle or extract it again",
                 )
+
+
+def _signs(table: ParticleSet) -> Float[np.ndarray, " n"] | None:
+    """What the images' pixels are multiplied by, so that particles are white; None for 1."""
+    sign = table.image_sign
+    if sign is None or (sign == 1).all():
+        return None
+    odd = np.abs(sign) != 1
+    if odd.any():
+        row = int(odd.argmax())
+        raise InputError(
+            f"{table.row_name(row)} has {sign[row]:g} in the column "
+            f"{table.called(ParticleSet.image_sign)}, expected 1 or -1",
+            where=table.path,
+            hint="mend that cell, or leave the column out",
+        )
+    return sign
 
 
 def open_images(table: ParticleSet) -> ImageSource:
@@ -127,7 +155,7 @@ def open_images(table: ParticleSet) -> ImageSource:
             where=table.path,
             hint=f"mend {table.carried.called_in_optics('box')} or extract the particles again",
         )
-    return ImageSource(table, stacks)
+    return ImageSource(table, stacks, _signs(table))
 
 
 def normalise(images: Float[Tensor, "m n n"], radius: float) -> Float[Tensor, "m n n"]:

@@ -10,6 +10,7 @@ import numpy as np
 from vitreous.io.mrc import read_map
 from vitreous.report import charts, curves, figures, page
 from vitreous.report.chart import colour
+from vitreous.report.micrographs import extract_page
 from vitreous.report.optics import ctf_page
 from vitreous.report.report_page import Facts, ReportPage, Result, angstrom, numbers
 from vitreous.report.viewer import Tint, make_tint, make_view, viewer
@@ -344,4 +345,5 @@ PAGES: dict[str, tuple[str, Callable[[Path, Result], ReportPage]]] = {
     "reconstruct": ("reconstruction", _reconstruct),
     "model-check": ("model against map", _model_check),
     "ctf-refine": ("CTF refinement", ctf_page),
+    "extract": ("extraction", extract_page),
 }

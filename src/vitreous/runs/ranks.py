@@ -124,6 +124,21 @@ def own_folder(config: Any) -> Iterator[Any]:
         yield replace(config, out=out, overwrite=False)
 
 
+def restarted(config: Any) -> Any:
+    """A job's options when torchrun starts its ranks again: to go on, or to begin anew.
+
+    What the folder holds then is this job's, as the first start refused a folder in use.
+    """
+    if not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
+        return config
+    from vitreous.runs.replacement import has_checkpoint, unfinished
+
+    folders = (unfinished(config.out), config.out)
+    if hasattr(config, "resume") and any(map(has_checkpoint, folders)):
+        return replace(config, resume=True)
+    return replace(config, overwrite=True)
+
+
 def local_ranks() -> int:
     """How many ranks share this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if count_of_ranks() > 1 else 1

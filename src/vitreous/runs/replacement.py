@@ -19,6 +19,9 @@ from vitreous.runs.lock import lock_name
 from vitreous.runs.log import LOG, read_events
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+MICROGRAPHS = "micrographs.jsonl"
+"""Records of the micrographs that are done, which a job goes on from."""
+
 RESULT, _REPORT, CHIMERAX = "result.json", "report.html", "maps.cxc"
 UNFINISHED = ".unfinished"
 
@@ -36,7 +39,7 @@ def _before(out: Path) -> Path:
 
 def has_checkpoint(folder: Path) -> bool:
     """Whether a job can be resumed in a folder."""
-    return any((folder / name).is_file() for name in (CHECKPOINT, PREVIOUS))
+    return any((folder / name).is_file() for name in (CHECKPOINT, PREVIOUS, MICROGRAPHS))
 
 
 def is_finished(folder: Path) -> bool:

@@ -132,7 +132,8 @@ def write_results(result: AbinitResult) -> None:
     config, out, chosen, frame = inputs.config, inputs.folder, final.chosen, final.context.frame
     for number, volume in enumerate(inputs.full_size(final.ended.polished.maps), 1):
         write_map(out / f"class{number:03d}.mrc", volume, inputs.grid.pixel_size)
-    write_particles(out / "particles.star", posed_table(inputs.table, found, found.classes))
+    posed = posed_table(inputs.table, found, found.classes)
+    write_particles(out / "particles.star", posed, write=config.write)
     resolution = frame.field / frame.rings_at(final.context.config.ends_at)
     alike = final.alike
     not_reproduced = final.judgement.evidence.not_reproduced

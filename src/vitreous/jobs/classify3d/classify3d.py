@@ -353,7 +353,7 @@ def run_classify3d(config: Classify3dConfig, on_event: OnEvent = ignore) -> Path
     with job_folder("classify3d", config, on_event, context.table.stacks) as job:
         checkpoint = Checkpoint(job.path / CHECKPOINT, config, config.resume)
         found = _classified(context, checkpoint, job.tell)
-        write_classified(job.path, found)
+        write_classified(job.path, found, config.write)
         timings = {**found.record["timings"], "total_s": round(time.monotonic() - began, 3)}
         record = {**job_record("classify3d", config), **found.record, "timings": timings}
         write_record(job.path, record)

@@ -100,9 +100,12 @@ class Classified3d(ClassMaps):
         return self.frame.pixel_size
 
 
-def write_classified(out: Path, found: Classified3d) -> None:
-    """Write particles.star and the maps, half-maps and FSC of every class on the maps' grid."""
-    write_particles(out / "particles.star", found.table)
+def write_classified(out: Path, found: Classified3d, write_as: str) -> None:
+    """Write particles.star and the maps, half-maps and FSC of every class on the maps' grid.
+
+    ``write_as`` is what --write asks for.
+    """
+    write_particles(out / "particles.star", found.table, write=write_as)
     frame, box = found.frame, found.frame.grid.box
     pixel_size = frame.field / box
     frequency = shell_frequency(frame.box, frame.pixel_size)

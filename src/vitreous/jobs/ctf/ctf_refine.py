@@ -66,7 +66,7 @@ def _refine_into(
         context, found["astigmatism"] = refine_astigmatism(context, micrograph, on_event)
     if config.defocus or config.astigmatism:
         write_changes(job.path, before, context.table)
-    write_particles(job.path / "particles.star", written_table(context, config))
+    write_particles(job.path / "particles.star", written_table(context, config), write=config.write)
     write_record(
         job.path,
         {

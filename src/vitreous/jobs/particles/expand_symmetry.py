@@ -8,7 +8,7 @@ from pathlib import Path
 from vitreous.config.particles import ExpandSymmetryConfig
 from vitreous.errors import OptionError
 from vitreous.math.group_names import normalise_name
-from vitreous.particles.files import read_particles, write_particles
+from vitreous.particles.files import formats_beside, read_particles, write_particles
 from vitreous.particles.groups import image_numbers
 from vitreous.particles.symmetry_expansion import expand_symmetry
 from vitreous.runs.folder import OnEvent, ignore
@@ -60,7 +60,8 @@ def run_expand_symmetry(config: ExpandSymmetryConfig, on_event: OnEvent = ignore
         raise OptionError(
             "C1 has one pose for each particle", where="--symmetry", hint="name the map's group"
         )
-    spared(config.out, inputs_of(config), config.overwrite)
+    for path in formats_beside(config.out, config.write):
+        spared(path, inputs_of(config), config.overwrite)
     table = read_particles(config.particles, need_images=False)
     spare_inputs(config.out, table.stacks)
     twice = len(repeats(image_numbers(table).tolist()))
@@ -70,7 +71,7 @@ def run_expand_symmetry(config: ExpandSymmetryConfig, on_event: OnEvent = ignore
         else ()
     )
     expanded = expand_symmetry(table, group)
-    write_particles(config.out, expanded)
+    write_particles(config.out, expanded, write=config.write)
     result = Expansion(config.out, group, len(table), len(expanded), warnings)
     on_event({"event": "expanded", "particles": result.particles, "rows": result.rows})
     return result

@@ -17,7 +17,7 @@ from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
 from vitreous.jobs.particles.classes import read_classes
 from vitreous.jobs.particles.steps import Step, select
-from vitreous.particles.files import read_particles, write_particles
+from vitreous.particles.files import formats_beside, read_particles, write_particles
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.selection import class_numbers, parts
 from vitreous.runs.folder import OnEvent, ignore
@@ -38,7 +38,7 @@ class Selection:
     ranking : tuple of ClassQuality
         Of the classes, the best first; empty without ``auto``.
     outputs : tuple of Path
-        STAR files.
+        STAR files, and .cs files.
     record : Path
         The same as JSON.
     warnings : tuple of str
@@ -181,11 +181,12 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
         ranking, chosen = _good_classes(config, table)
     kept = select(table, config, chosen)
     outputs = dict(_split(config, kept.table))
-    for path in [record, *outputs]:
+    written = [one for path in outputs for one in formats_beside(path, config.write)]
+    for path in [record, *written]:
         spared(path, [*inputs, *table.stacks], config.overwrite)
     for path, part in outputs.items():
-        write_particles(path, part)
-    result = Selection(kept.steps, ranking, tuple(outputs), record, kept.warnings)
+        write_particles(path, part, write=config.write)
+    result = Selection(kept.steps, ranking, tuple(written), record, kept.warnings)
     on_event({"event": "selected", **asdict(result)})
     write_text(
         record,

@@ -96,7 +96,8 @@ def _subtract(
 ) -> Subtracted:
     found = begun(task, job.tell)
     warnings += found.warnings
-    write_particles(job.path / "particles.star", _written(found, job, config.out))
+    written = _written(found, job, config.out)
+    write_particles(job.path / "particles.star", written, write=config.write)
     boxes = [group.box for group in found.table.optics]
     record = {
         **job_record("subtract", config),
@@ -147,7 +148,7 @@ def _open_to_revert(config: SubtractConfig) -> Work:
 def _revert(
     config: SubtractConfig, table: ParticleSet, warnings: tuple[str, ...], job: JobFolder
 ) -> Subtracted:
-    write_particles(job.path / "particles.star", table)
+    write_particles(job.path / "particles.star", table, write=config.write)
     record = {**job_record("subtract", config), "scales": [], "warnings": warnings}
     write_record(job.path, record)
     return Subtracted(config.out / "particles.star", {}, warnings)

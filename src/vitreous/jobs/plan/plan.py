@@ -17,6 +17,7 @@ from vitreous.engine.work import Work
 from vitreous.jobs.plan import abinit, classify3d, reconstruct, refine
 from vitreous.jobs.plan.counted import Counted
 from vitreous.jobs.plan.speeds import speeds_on
+from vitreous.ops.threads import limited_to
 from vitreous.particles.loader import KEPT_BYTES, SCRATCH_BYTES
 from vitreous.runs.options import deterministic_on, device_for, on_its_threads
 
@@ -144,9 +145,17 @@ def planned(job: str, counted: Counted, speeds: Work) -> Plan:
     )
 
 
-def _of_ranks(count: int) -> tuple[str, ...]:
+def _of_ranks(count: int, device: torch.device) -> tuple[str, ...]:
     """What the figures are of where several ranks will share the job."""
-    return (f"memory is that of each of {count} ranks, time that of one alone",) * (count > 1)
+    own = "a GPU" if device.type != "cpu" else f"{torch.get_num_threads()} of this machine's cores"
+    return (f"each of {count} ranks has {own}; memory is that of one of them",) * (count > 1)
+
+
+def _threads_of_rank(config: Planned, device: torch.device) -> int | None:
+    """Cores of each rank where ranks share those of this machine; None for all."""
+    if device.type != "cpu" or config.threads is not None or config.ranks == 1:
+        return None
+    return max(1, torch.get_num_threads() // config.ranks)
 
 
 def counter_of(config: Planned) -> tuple[str, Callable[[Any], Counted]]:
@@ -179,7 +188,9 @@ def run_plan(config: Planned) -> Plan:
         As the job would, for input, options or output that cannot be used.
     """
     job, count = counter_of(config)
-    with deterministic_on(device_for(config.device)):
+    device = device_for(config.device)
+    with deterministic_on(device), limited_to(_threads_of_rank(config, device)):
         counted = count(config)
         plan = planned(job, counted, speeds_on(counted.device))
-    return replace(plan, assumed=(*plan.assumed, *_of_ranks(config.ranks)))
+        told = _of_ranks(config.ranks, counted.device)
+    return replace(plan, assumed=(*plan.assumed, *told))

@@ -6,6 +6,7 @@ from vitreous.config.maps import ReconstructConfig
 from vitreous.engine.free_memory import free_memory
 from vitreous.engine.memory import ON_HOST, MemoryPlan
 from vitreous.engine.searches.tiles import Tiling
+from vitreous.engine.shards import Shards
 from vitreous.engine.work import Work
 from vitreous.imaging.project import cube_side
 from vitreous.jobs.maps.curvature import trials
@@ -33,8 +34,9 @@ def counted(config: ReconstructConfig) -> Counted:
     maps, ways = 2 * particles.maps - 1, len(trials(config, grid))
     slices = len(half_plane(grid.box, grid.radius)) * (2 if config.ewald else 1)
     judged = float(grid.box**3) if particles.half is not None else 0.0
+    shards = Shards.of(count, config.ranks)
     stages = {
-        "inserting": Work(placed=float(count * slices * turns)).times(ways),
+        "inserting": Work(placed=float(count * slices * turns)).of_one_rank(shards).times(ways),
         "solving": Work(solved=float(maps * side**2 * (side // 2 + 1))).times(ways),
         "maps judged": Work(judged=judged).times(ways),
     }

@@ -53,7 +53,7 @@ def _write_particles(context: RunContext, state: RefineState, out: Path) -> None
     )
     if context.config.per_particle_scale or len(context.table.optics) > 1:
         posed = posed.with_fields(scale=state.scale.double().numpy())
-    write_particles(out / "particles.star", posed)
+    write_particles(out / "particles.star", posed, write=context.config.write)
 
 
 @dataclass(frozen=True)

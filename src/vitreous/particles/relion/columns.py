@@ -16,7 +16,7 @@ from vitreous.io.star import StarBlock, write_star
 from vitreous.particles.columns import as_cells, numbers, truths, whole_numbers
 from vitreous.particles.fields import Field, Kind, Reals, Values
 from vitreous.particles.optics import OpticsGroup
-from vitreous.particles.relion.names import COLUMNS, CTF_COLUMNS, OPTICS, Column
+from vitreous.particles.relion.names import COLUMNS, CORRECTED, CTF_COLUMNS, OPTICS, Column
 from vitreous.particles.relion.optics import block_with_optics, stated_pixel_sizes
 
 _READERS: Mapping[Kind, Callable[[StarBlock, str, Path], Any]] = {
@@ -204,6 +204,16 @@ class RelionColumns:
         rows = dict(zip(places.tolist(), self.row[first].tolist(), strict=True))
         refined = {rows[place]: one for place, one in groups.items() if place in rows}
         return replace(self, optics=block_with_optics(self.optics, refined, names))
+
+    def with_corrections(self, *, flipped: bool, multiplied: bool) -> RelionColumns:
+        """Columns that say of all images what was done about their CTF, in the optics block."""
+        said = {CORRECTED["flip"]: flipped, CORRECTED["multiply"]: multiplied}
+        true = [pl.lit("1").alias(name) for name, done in said.items() if done]
+        *others, told = (b.with_frame(b.frame.drop(said, strict=False)) for b in self.blocks)
+        told = told.with_frame(told.frame.with_columns(true))
+        if self.optics is None:
+            return replace(self, particles=told)
+        return replace(self, particles=others[0], optics=told)
 
     def without(self, *fields: Field[Any]) -> RelionColumns:
         """All but the columns of some fields."""

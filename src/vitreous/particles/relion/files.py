@@ -14,7 +14,7 @@ from jaxtyping import Int
 from vitreous.errors import InputError
 from vitreous.io.star import StarBlock, read_star
 from vitreous.particles.columns import as_cells
-from vitreous.particles.corrections import correction_notes, ctf_state
+from vitreous.particles.corrections import correction_notes, ctf_state, defaulted_defocus
 from vitreous.particles.ctf_state import CtfState
 from vitreous.particles.fields import Field
 from vitreous.particles.image_files import ImageFiles, read_image_files
@@ -60,21 +60,6 @@ def _particles_block(blocks: Mapping[str, StarBlock], path: Path) -> StarBlock:
     return block
 
 
-def _defocus(columns: RelionColumns) -> dict[Field[Any], np.ndarray]:
-    """Defocus and phase shift of all particles, as far as the CTF needs them; empty without any."""
-    u = columns.read(ParticleSet.defocus_u)
-    if u is None:
-        return {}
-    defaults: dict[Field[Any], np.ndarray] = {
-        ParticleSet.defocus_v: u,
-        ParticleSet.defocus_angle: np.zeros(len(u)),
-        ParticleSet.phase_shift: np.zeros(len(u)),
-    }
-    read = {field: columns.read(field) for field in defaults}
-    others = {f: default if (v := read[f]) is None else v for f, default in defaults.items()}
-    return {ParticleSet.defocus_u: u, **others}
-
-
 def read_relion(path: Path, *, need_images: bool) -> ParticleSet:
     """Read a STAR file: :func:`vitreous.particles.files.read_particles`."""
     blocks = read_star(path)
@@ -97,7 +82,7 @@ def read_relion(path: Path, *, need_images: bool) -> ParticleSet:
         grouped.group,
         files,
         state,
-        _defocus(columns),
+        defaulted_defocus(columns),
         notes=(*grouped.notes, *correction_notes(columns, state)),
     )
     return replace(particles, carried=replace(columns, pixel_sizes=particles.pixel_sizes))

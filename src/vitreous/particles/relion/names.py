@@ -83,10 +83,18 @@ COLUMNS: Mapping[Field[Any], tuple[Column, ...]] = {
         centre_y="vitreousCentreY",
         centre_z="vitreousCentreZ",
         symmetry_operator="vitreousSymmetryOperator",
+        image_sign="vitreousImageSign",
+        uid="vitreousUid",
     ),
 }
 """Columns of each field: the first there is read. The first is written in RELION 3.1's layout, the
 last in that of 3.0."""
+
+CORRECTED = {
+    "flip": COLUMNS[ParticleSet.phase_flipped][0].name,
+    "multiply": COLUMNS[ParticleSet.ctf_multiplied][0].name,
+}
+"""Columns, 1 where this was done about the CTF in the images."""
 
 IMAGE_NAME = COLUMNS[ParticleSet.image_name][0].name
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from vitreous.config.abinit import AbinitConfig
+from vitreous.engine.comm import Ranks
 from vitreous.engine.folds import FOLDS
 from vitreous.engine.images import Frame, finer_frame
 from vitreous.engine.mini_batches import Step
 from vitreous.engine.pose_refinement import REACH
 from vitreous.engine.searches.local import ball_lattice
+from vitreous.engine.shards import Shards
 from vitreous.engine.work import (
     Work,
     local_pass,
@@ -70,6 +72,10 @@ class AbinitScope:
         orientations = orientations_at(step, self.operators)
         return ring_pass(images, orientations, self.frame.rings_at(resolution), maps)
 
+    def of_one_rank(self, starts: int) -> int:
+        """Starts of the rank that has most of them."""
+        return len(Ranks(0, self.config.ranks).own(starts))
+
     def step(self, step: Step, maps: int) -> Work:
         """A mini-batch; maps that are recentred are solved twice."""
         return self.searched(step.batch, step.resolution, maps)
@@ -90,7 +96,7 @@ def _iterations(scope: AbinitScope) -> tuple[Work, int]:
     for part in plan:
         own = _summed([scope.step(step, classes) for step in steps[part.since : part.until]])
         compared = scope.searched(held, steps[part.until - 1].resolution, classes)
-        found = found + (own + compared).times(part.contenders)
+        found = found + (own + compared).times(scope.of_one_rank(part.contenders))
     return found, plan[-1].contenders
 
 
@@ -132,13 +138,14 @@ def stage_work(scope: AbinitScope) -> dict[str, Work]:
     table, classes = scope.table, scope.config.classes
     iterations, finished = _iterations(scope)
     pairs = finished * (finished - 1) // 2
+    shards = Shards.of(len(table), scope.config.ranks)
     trials = scope.searched(held_out_count(len(table)), scope.config.ends_at, classes)
     laid = Work(alignments=2 * pairs * classes**2 + (finished > 1))
     return {
-        "reading": read_on_rings(len(table), mean_box(table), scope.frame),
+        "reading": read_on_rings(len(table), mean_box(table), scope.frame).of_one_rank(shards),
         "iterations": iterations,
-        "classes split": _split(scope).times(finished),
+        "classes split": _split(scope).times(scope.of_one_rank(finished)),
         "starts compared": trials.times(finished) + laid,
-        "last passes": _last_passes(scope),
-        "poses polished": _polished(scope),
+        "last passes": _last_passes(scope).of_one_rank(shards),
+        "poses polished": _polished(scope).of_one_rank(shards),
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vitreous.config.classify import Classify3dOptions
 from vitreous.engine.folds import FOLDS
 from vitreous.engine.images import Frame
+from vitreous.engine.shards import Shards
 from vitreous.engine.sorting import MARCH
 from vitreous.engine.work import (
     Work,
@@ -98,4 +99,6 @@ def stage_work(scope: ClassScope) -> dict[str, Work]:
     laid = 0 if scope.references == 1 or scope.operators > 1 else scope.classes - 1
     box = float(scope.frame.box**3)
     judged = Work(judged=scope.classes * box, alignments=float(laid))
-    return {**stages, "maps judged": judged}
+    shards = Shards.of(len(scope.table), scope.options.ranks)
+    shared = {name: work.of_one_rank(shards) for name, work in stages.items()}
+    return {**shared, "maps judged": judged}

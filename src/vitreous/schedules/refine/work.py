@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vitreous.engine.images import Frame
 from vitreous.engine.searches.local import ball_lattice
+from vitreous.engine.shards import Shards
 from vitreous.engine.work import (
     Work,
     half_plane_samples,
@@ -92,6 +93,8 @@ def stage_work(begun: Begun) -> dict[str, Work]:
         read + _round_places(context, count, shells)
     ).times(local)
     stages["last pass"] = read + _last(context, count)
+    shards = Shards.of(count, context.config.ranks)
+    stages = {name: work.of_one_rank(shards) for name, work in stages.items()}
     own = float(context.grid.box**3)
     stages["maps judged"] = Work(judged=2 * own, alignments=1.0)
     return stages

@@ -1,0 +1,1 @@
+"""Particle images cut out of micrographs: ``vitreous extract``."""

@@ -1,0 +1,1 @@
+"""From movies to particles: one module for each command."""

@@ -1,0 +1,1 @@
+"""Particle sets from cryoSPARC's .cs files, and back: the one place of its names."""
