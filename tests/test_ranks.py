@@ -132,7 +132,7 @@ def refined_alone(stack: Path) -> Path:
 
 
 def same_bits(one: Path, other: Path) -> None:
-    written = sorted(one.glob("*.mrc")) + sorted(one.glob("*.star"))
+    written = sorted(one.glob("*.mrc*")) + sorted(one.glob("*.star"))
     assert written
     for path in written:
         assert (other / path.name).read_bytes() == path.read_bytes(), path.name
@@ -145,6 +145,7 @@ JOBS = {
         *("--reference", "truth.mrc", "--classes", "2", "--iterations", "1"),
         *("--resolution-limit", "50"),
     ),
+    "class2d": ("--classes", "5", "--iterations", "4", "--resolution-limit", "50", "--no-check"),
     "abinit": (
         *("--starts", "2", "--initial-iterations", "4", "--between-iterations", "4"),
         *("--final-iterations", "4", "--final-resolution", "50", "--polish-passes", "1"),
@@ -159,7 +160,8 @@ def job(name: str, stack: Path) -> list[str | Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name,others", [("reconstruct", (2, 4)), ("classify3d", (2,)), ("abinit", (2,))]
+    "name,others",
+    [("reconstruct", (2, 4)), ("classify3d", (2,)), ("class2d", (2,)), ("abinit", (2,))],
 )
 def test_jobs_give_the_same_bits_on_any_number_of_ranks(
     name: str, others: tuple[int, ...], stack: Path, tmp_path: Path

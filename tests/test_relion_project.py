@@ -49,6 +49,7 @@ JOBS = {
     "--mask-diameter 190",
     "classify3d": f"{PARTICLES} --reference truth.mrc --classes 2 --no-align --iterations 2 "
     "--no-check --mask-diameter 190",
+    "class2d": f"{PARTICLES} --classes 4 --iterations 3 --no-check --mask-diameter 190",
     "ctf-refine": f"{PARTICLES} --map truth.mrc --defocus --lowest-resolution 60",
     "subtract": f"{PARTICLES} --map truth.mrc --mask keep.mrc",
     "select": f"{PARTICLES} --random 100",

@@ -29,7 +29,7 @@ from vitreous.runs.options import on_its_threads
 MAPS = {"refine": "--reference a.mrc", "classify3d": "--reference a.mrc b.mrc"}
 
 
-@pytest.mark.parametrize("command", ["abinit", "classify3d", "refine", "reconstruct"])
+@pytest.mark.parametrize("command", ["abinit", "class2d", "classify3d", "refine", "reconstruct"])
 def test_inherited_options_are_read(command: str) -> None:
     line = f"{command} p.star {MAPS.get(command, '')} --out job --phase-flipped"
     _, bound, _ = app.parse_args(line, exit_on_error=False)

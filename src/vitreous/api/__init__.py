@@ -3,9 +3,9 @@
 ``run_NAME`` takes the configuration that the command's options are made from, reads files and
 writes what the command writes.  NAME is what it wraps: a function on arrays and tables.
 ``abinit``, ``refine``, ``reconstruct``, ``ctf_refine`` and ``model_check`` take the options by
-themselves, too, tables and arrays in place of files, and return a :class:`JobResult`.  ``plan`` and
-``demo`` go from files to files, so theirs are one and the same.  The verbs of ``vitreous map`` are
-in :mod:`vitreous.api.map`.
+themselves, too, tables and arrays in place of files, and return a :class:`JobResult`.  ``plan``,
+``demo`` and ``import_data`` (the command ``import``) go from files to files, so theirs are one and
+the same.  The verbs of ``vitreous map`` are in :mod:`vitreous.api.map`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ from vitreous.api import map
 from vitreous.api.result import JobResult, MapFile, as_function
 from vitreous.config.abinit import AbinitConfig
 from vitreous.config.classify import Classify3dConfig, Classify3dOptions
+from vitreous.config.classify2d import Class2dConfig, Class2dOptions
 from vitreous.config.ctf import CtfRefineConfig
 from vitreous.config.maps import (
     AnisotropyConfig,
     CompareConfig,
+    DepositConfig,
     LocalResolutionConfig,
     ModelCheckConfig,
     PostprocessConfig,
     ReconstructConfig,
     SymmetryConfig,
 )
+from vitreous.config.movies import ImportConfig, MotionConfig
 from vitreous.config.particles import (
     CheckConfig,
+    ConvertConfig,
     Criteria,
     ExpandSymmetryConfig,
     SelectConfig,
@@ -40,11 +44,13 @@ from vitreous.io.mrc import read_map, write_map
 from vitreous.jobs.abinit.abinit import run_abinit
 from vitreous.jobs.check.check import run_check
 from vitreous.jobs.check.preflight import preflight as check
+from vitreous.jobs.class2d.class2d import class2d, run_class2d
 from vitreous.jobs.classify3d.classify3d import classify3d, run_classify3d
 from vitreous.jobs.compare import compare, run_compare
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
 from vitreous.jobs.demo import run_demo
 from vitreous.jobs.maps.anisotropy import run_anisotropy
+from vitreous.jobs.maps.deposit import run_deposit
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask, open_half_maps
 from vitreous.jobs.maps.local_resolution import local_resolution, run_local_resolution
 from vitreous.jobs.maps.model_check import run_model_check
@@ -52,6 +58,9 @@ from vitreous.jobs.maps.postprocess import judge_half_maps as postprocess
 from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.jobs.maps.reconstruct import run_reconstruct
 from vitreous.jobs.maps.symmetry import run_symmetry
+from vitreous.jobs.micrographs.import_data import run_import_data
+from vitreous.jobs.micrographs.motion import run_motion
+from vitreous.jobs.particles.convert import run_convert
 from vitreous.jobs.particles.expand_symmetry import run_expand_symmetry
 from vitreous.jobs.particles.select import run_select
 from vitreous.jobs.particles.steps import select
@@ -63,6 +72,9 @@ from vitreous.jobs.simulate import run_simulate, simulate
 from vitreous.particles.files import read_particles, write_particles
 from vitreous.particles.stack import open_images
 from vitreous.particles.symmetry_expansion import expand_symmetry
+from vitreous.preprocessing.frames import Detector
+from vitreous.preprocessing.motion import Exposure, MotionSettings
+from vitreous.preprocessing.motion import correct_motion as motion
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.schedules.class3d.references import Reference, read_reference
 from vitreous.validate.anisotropy import conical_fsc as anisotropy
@@ -76,25 +88,37 @@ refine = as_function(run_refine, RefineConfig)
 ctf_refine = as_function(run_ctf_refine, CtfRefineConfig)
 demo = run_demo
 plan = run_plan
+convert = run_convert
+deposit = run_deposit
+import_data = run_import_data
 
 __all__ = [
     "AbinitConfig",
     "AnisotropyConfig",
     "CheckConfig",
     "Checkpoint",
+    "Class2dConfig",
+    "Class2dOptions",
     "Classify3dConfig",
     "Classify3dOptions",
     "CompareConfig",
+    "ConvertConfig",
     "Criteria",
     "CtfRefineConfig",
     "DemoConfig",
+    "DepositConfig",
+    "Detector",
     "ExpandSymmetryConfig",
+    "Exposure",
     "HalfMaps",
+    "ImportConfig",
     "JobResult",
     "LocalResolutionConfig",
     "MapFile",
     "Mask",
     "ModelCheckConfig",
+    "MotionConfig",
+    "MotionSettings",
     "Plan",
     "PostprocessConfig",
     "ReconstructConfig",
@@ -110,15 +134,20 @@ __all__ = [
     "anisotropy",
     "built_in_phantom",
     "check",
+    "class2d",
     "classify3d",
     "compare",
+    "convert",
     "ctf_refine",
     "demo",
+    "deposit",
     "expand_symmetry",
+    "import_data",
     "local_resolution",
     "local_window",
     "map",
     "model_check",
+    "motion",
     "open_half_maps",
     "open_images",
     "plan",
@@ -131,13 +160,18 @@ __all__ = [
     "run_abinit",
     "run_anisotropy",
     "run_check",
+    "run_class2d",
     "run_classify3d",
     "run_compare",
+    "run_convert",
     "run_ctf_refine",
     "run_demo",
+    "run_deposit",
     "run_expand_symmetry",
+    "run_import_data",
     "run_local_resolution",
     "run_model_check",
+    "run_motion",
     "run_plan",
     "run_postprocess",
     "run_reconstruct",

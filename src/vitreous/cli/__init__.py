@@ -8,8 +8,10 @@ from contextlib import suppress
 
 from vitreous.cli import (
     ctf,
+    external,
     maps,
     micrographs,
+    movies,
     particles,
     plan,
     projects,
@@ -27,9 +29,11 @@ from vitreous.runs.ranks import SHORT_FORM, count_of_ranks, is_first_rank, speak
 __all__ = [
     "app",
     "ctf",
+    "external",
     "main",
     "maps",
     "micrographs",
+    "movies",
     "particles",
     "plan",
     "projects",

@@ -36,20 +36,22 @@ app = App(
 
 
 _PANELS = {
-    "From micrographs to particles": ("extract",),
-    "Particles": ("check", "select", "expand-symmetry", "subtract"),
+    "From movies to particles": ("import", "motion", "ctf", "pick", "extract"),
+    "Particles": ("check", "select", "convert", "expand-symmetry", "subtract"),
     "From particles to maps": (
-        *("abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),
+        *("class2d", "abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),
         *("plan", "submit"),
     ),
     "Maps": (
         *("postprocess", "local-resolution", "anisotropy", "symmetry", "compare", "model-check"),
+        "deposit",
         "map",
     ),
     "Jobs and projects": (
         *("project", "rerun", "watch", "report", "serve"),
         *("clean", "archive"),
     ),
+    "Beside other programs": ("external",),
     "To try things out": ("demo", "simulate"),
 }
 """All commands in the order of the work."""
@@ -139,7 +141,10 @@ def reported(write: Callable[[Path], Path], job: Path) -> str:
     Interrupted
         Which tells that the job itself had come to its end.
     """
+    from vitreous.report.chimerax import write_chimerax
+
     try:
+        write_chimerax(job)
         return f"Report: {write(job)}"
     except Interrupted as error:
         from vitreous.runs.replacement import has_checkpoint

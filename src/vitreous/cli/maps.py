@@ -11,6 +11,7 @@ from vitreous.cli.app import angstrom, app, finished, progress, ran
 from vitreous.config.maps import (
     AnisotropyConfig,
     CompareConfig,
+    DepositConfig,
     LocalResolutionConfig,
     ModelCheckConfig,
     PostprocessConfig,
@@ -180,4 +181,16 @@ def model_check(config: Annotated[ModelCheckConfig, Parameter(name="*")]) -> Non
         ),
         *(f"Chain {row['chain']}: {row['correlation'] or 0:.3f}" for row in found["chains"]),
         f"Model: {job / found['fitted']}",
+    )
+
+
+@app.command
+def deposit(config: Annotated[DepositConfig, Parameter(name="*")]) -> None:
+    """Gather what EMDB asks for: map, half-maps, mask, FSC and a table of answers."""
+    from vitreous.jobs.maps.deposit import run_deposit
+
+    result = run_deposit(config)
+    print_lines(
+        *(f"Warning: the job left no {name}." for name in result.missing),
+        *(str(path) for path in result.files),
     )

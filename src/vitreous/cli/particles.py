@@ -13,6 +13,7 @@ from vitreous.cli.app import app, progress
 from vitreous.cli.failures import BAD_INPUT
 from vitreous.config.particles import (
     CheckConfig,
+    ConvertConfig,
     ExpandSymmetryConfig,
     SelectConfig,
     SubtractConfig,
@@ -72,6 +73,19 @@ def select(config: Annotated[SelectConfig, Parameter(name="*")]) -> None:
         *(f"Warning: {warning}" for warning in result.warnings),
         *(f"Particles: {path}" for path in result.outputs),
         f"Record: {result.record}",
+    )
+
+
+@app.command
+def convert(config: Annotated[ConvertConfig, Parameter(name="*")]) -> None:
+    """Convert particles between RELION, cryoSPARC, cisTEM, FREALIGN and EMAN2, without loss."""
+    from vitreous.jobs.particles.convert import run_convert
+
+    result = run_convert(config)
+    print_lines(
+        *(f"Warning: {note}" for note in result.notes),
+        f"{result.particles:,} particles: {result.path}",
+        *([] if result.side is None else [f"What the format has no columns for: {result.side}"]),
     )
 
 

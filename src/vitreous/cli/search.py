@@ -19,6 +19,7 @@ from vitreous.cli.app import (
 )
 from vitreous.config.abinit import AbinitConfig
 from vitreous.config.classify import Classify3dConfig
+from vitreous.config.classify2d import Class2dConfig
 from vitreous.config.refine import RefineConfig
 from vitreous.config.simulate import DemoConfig
 from vitreous.report.terminal import print_lines, print_view
@@ -70,6 +71,23 @@ def refine(config: Annotated[RefineConfig, Parameter(name="*")]) -> None:
         f"B-factor: {found['bfactor']:.1f} A^2 ({found['bfactor_source']})",
         f"Maps: {job / 'map.mrc'}, {job / 'sharpened.mrc'}",
     )
+
+
+@app.command
+def class2d(config: Annotated[Class2dConfig, Parameter(name="*")]) -> None:
+    """Sort particles among class averages, and say which are worth keeping."""
+    from vitreous.jobs.class2d.class2d import run_class2d
+
+    job, found = ran(run_class2d, config)
+    table = Table("class", "particles", "share", "FSC 0.5", "score", "", title="Class averages")
+    for entry in found["classes"]:
+        cells = (f"{entry['particles']:,}", f"{entry['fraction']:.1%}")
+        verdict = f"{entry['decision']}: {entry['reason']}"
+        limit = angstrom(entry["resolution"])
+        table.add_row(str(entry["class"]), *cells, limit, f"{entry['score']:.2f}", verdict)
+    print_view(table)
+    places = (f"Averages: {job / 'class_averages.mrcs'}", f"Particles: {job / 'particles.star'}")
+    print_lines(*warning_lines(found), *places)
 
 
 @app.command

@@ -182,6 +182,39 @@ class SymmetryConfig(DeviceOptions, _OneMap):
 
 
 @dataclass(frozen=True)
+class _OneJob(JobOptions):
+    """What comes first on the command line.
+
+    Attributes
+    ----------
+    job : Path
+        Folder of a finished refinement or reconstruction.
+    """
+
+    job: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepositConfig(_OneJob):
+    """A set of files for EMDB.
+
+    Attributes
+    ----------
+    out : Path
+        Folder for the set.
+    more : tuple of Path
+        Folders of other jobs on the same map, such as vitreous postprocess: for what the first
+        lacks; may be given several times.
+    overwrite : bool
+        Replace files that are there already.
+    """
+
+    out: Path
+    more: tuple[Path, ...] = ()
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
 class _MapAndTruth(JobOptions):
     """What comes first on the command line.
 

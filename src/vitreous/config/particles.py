@@ -34,6 +34,11 @@ class Criteria:
         Angstrom a pixel of the coordinates; by default as the table says.
     origins_to_coordinates : bool
         Move the whole pixels of the origins into the coordinates, for a new extraction.
+    even_views : float, optional
+        Cut crowded views down to what this share of the views has at most, 0.5 for the median; the
+        particles of the highest posterior or figure of merit are kept.
+    symmetry : str
+        Point group of the map, for --even-views.
     max_per_class : int, optional
         Most particles a class, chosen at random.
     random : int, optional
@@ -55,6 +60,8 @@ class Criteria:
     min_distance: float | None = None
     coordinate_pixel_size: float | None = None
     origins_to_coordinates: bool = False
+    even_views: float | None = None
+    symmetry: str = "C1"
     max_per_class: int | None = None
     random: int | None = None
     halves: Literal["random", "micrograph", "filament"] | None = None
@@ -66,13 +73,24 @@ class Criteria:
 class SelectConfig(WriteOptions, Criteria, OfParticles):
     """Some particles of a table, with all their columns.
 
-    Classes are chosen first; then the steps are taken in the order of the criteria, each on what
-    the last one left.
+    First come those that other tables have or have not; then classes are chosen; then the steps are
+    taken in the order of the criteria, each on what the last one left.
 
     Attributes
     ----------
     out : Path
         STAR or .cs file for the particles kept; a JSON file of the same name tells what was done.
+    and_ : tuple of Path
+        Other particles: keep those that are in them, too; may be given several times.
+    not_ : tuple of Path
+        Other particles: leave out those that are in them.
+    join : tuple of Path
+        Other particles: add those that are not there yet.
+    match : str
+        How particles are known to be the same: image, by the image file and number; or place, by
+        the micrograph's name and the coordinates.
+    match_distance : float
+        Most angstrom between places that are one.
     classes : str, optional
         Classes to keep, such as 1,3 or 1-4.
     auto : bool
@@ -89,11 +107,60 @@ class SelectConfig(WriteOptions, Criteria, OfParticles):
     """
 
     out: Path
+    and_: tuple[Path, ...] = ()
+    not_: tuple[Path, ...] = ()
+    join: tuple[Path, ...] = ()
+    match: Literal["image", "place"] = "image"
+    match_distance: float = 20.0
     classes: str | None = None
     auto: bool = False
     min_score: float = 0.5
     classes_from: Path | None = None
     split: int | Literal["class"] | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig(OfParticles):
+    """The same particles in another format.
+
+    Attributes
+    ----------
+    particles : Path
+        RELION's STAR (3.0, 3.1 or 5), cryoSPARC's .cs or .csg, cisTEM's .star or FREALIGN's .par,
+        EMAN2's .lst or .hdf.
+    out : Path
+        File whose name ends in .star, .cs or .par.
+    layout : str
+        Of a STAR file: 3.1 with optics groups, which RELION 4 and 5 have as well; 3.0; or cistem.
+    cs_layout : str
+        Of a .cs file: npy, or the compressed stream.
+    invert_y : bool
+        Count y from the other side of the micrographs.
+    picture : Path, optional
+        PNG file for one micrograph with the particles' places on it, as they are and with y
+        inverted, to see which is right.
+    stack : Path, optional
+        Image stack of a .par file, which names none.
+    pixel_size : float, optional
+        Angstrom a pixel of the images, of a .par file.
+    side : Path, optional
+        Side table of an earlier conversion; by default that beside the particles.
+    no_side : bool
+        Neither read nor write a side table.
+    overwrite : bool
+        Replace files that are there already.
+    """
+
+    out: Path
+    layout: Literal["3.1", "3.0", "cistem"] = "3.1"
+    cs_layout: Literal["npy", "stream"] = "npy"
+    invert_y: bool = False
+    picture: Path | None = None
+    stack: Path | None = None
+    pixel_size: float | None = None
+    side: Path | None = None
+    no_side: bool = False
     overwrite: bool = False
 
 

@@ -80,8 +80,9 @@ class OfParticles(JobOptions):
     Attributes
     ----------
     particles : Path
-        Particles: a STAR file (RELION 3.0, 3.1 or 5), or a .cs or .csg file (cryoSPARC); what a
-        job passed through is read from the file beside it.
+        Particles: a STAR file (RELION 3.0, 3.1 or 5), a .cs or .csg file (cryoSPARC), or a job's
+        folder, which stands for its last iteration.  What a cryoSPARC job passed through is read
+        from the file beside it.
     """
 
     particles: Path

@@ -150,7 +150,7 @@ def posed_table(
     table: ParticleSet, found: ParticleAssignments, classes: Int[np.ndarray, " n"]
 ) -> ParticleSet:
     """Table with the poses and classes (from 1) of all particles, and what is known of them."""
-    return table.with_fields(
+    return table.without(ParticleSet.class_posterior).with_fields(
         **Poses(found.angles, found.origins).fields,
         class_number=classes,
         posterior=found.probability,

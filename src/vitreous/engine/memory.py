@@ -233,6 +233,34 @@ def search_memory(
     return MemoryPlan(parts, free, tiling, images, options.scratch)
 
 
+def class2d_memory(
+    options: SearchOptions, classes: int, table: ParticleSet, frame: Frame, device: torch.device
+) -> MemoryPlan:
+    """Reckon what a search of so many class averages holds."""
+    free, polar, workers = usable(options, device), frame.polar, workers_on(device)
+    tile = TILE_SCORES if device.type == "cpu" else min(_LARGEST_TILE, (free or 0) // 200)
+    samples = polar.rings * polar.half
+    largest_box = max(group.box for group in table.optics)
+    shards = Shards.of(len(table), options.ranks)
+    coefficients = classes * 2.5 * sum(band + 1 for band in polar.bands)
+    parts = {
+        "libraries and tables": max(_LIBRARIES, held_memory()),
+        "compiled code": _COMPILED,
+        # as a search of all orientations has them; the matrix is kept for the averages, too
+        "reading": 4.0 * (READ_BATCH * 6 * largest_box**2 + 6 * samples * frame.box**2),
+        "portion": 36.0 * min(len(table), GATHERED) * samples,
+        # averages, running sums, those of a pass, and copies on the way to pixels
+        "classes": 12.0 * (8 + shards.sums_at_once) * classes * (samples + frame.box**2)
+        + 4.0 * (8 + 3 * (workers + 1)) * coefficients,
+        # posteriors of both last passes, and the classes that are tried
+        "assignments": 14.0 * len(table) * classes,
+        "products": 8.0 * tile * workers,
+    }
+    images = {IMAGES: 8.0 * len(shards.own_rows) * samples}
+    tiling = Tiling(tile, product_dtype(device, options.precision))
+    return MemoryPlan(parts, free, tiling, images, options.scratch)
+
+
 def refine_plan(
     options: MemoryOptions,
     table: ParticleSet,

@@ -186,10 +186,10 @@ def search_pass(
     lattice, cosets = lattice_cosets(operators)
     sums = ShardSums(shards, partial(_no_sums, len(maps), places.rings, len(noise), device))
     found: list[tuple[Tensor, PoseEstimates]] = []
-    portions = ahead(
-        _portions(shards, index, images.group), lambda portion: images.at(index[portion[2]], polar)
+    gathered = ahead(
+        portions(shards, index, images.group), lambda portion: images.at(index[portion[2]], polar)
     )
-    for (shard, number, member), (samples, ctf) in portions:
+    for (shard, number, member), (samples, ctf) in gathered:
         centring = shift_phase(polar.points(device), origins[member], frame.box)
         spectrum = noise[number, : places.rings]
         best, part = expectation(
@@ -224,7 +224,7 @@ def search_pass(
     return PassResult(best, made, whole.residual, whole.count, whole.fit)
 
 
-def _portions(
+def portions(
     shards: Shards, index: Int[Tensor, " b"], groups: Int[Tensor, " n"]
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Shard, optics group and places of every portion of particles that is gathered at once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int
 
-from vitreous.io.mrc import read_header
+from vitreous.particles.corrections import defaulted_defocus
 from vitreous.particles.cryosparc.columns import CryosparcColumns
-from vitreous.particles.cryosparc.optics import optics_columns
+from vitreous.particles.cryosparc.optics import optics_columns, optics_groups
 from vitreous.particles.cryosparc.values import mixed
 from vitreous.particles.fields import Field
-from vitreous.particles.image_files import file_part, find_file
+from vitreous.particles.image_files import file_part
+from vitreous.particles.micrographs import micrograph_sides
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.relion.columns import RelionColumns
@@ -42,6 +44,16 @@ def held_fields(particles: ParticleSet) -> Iterator[tuple[str, Any]]:
     for field in FIELDS:
         if particles.has(field):
             yield field.name, particles.of_field(field)
+
+
+def settled(particles: ParticleSet) -> ParticleSet:
+    """The same particles as a file would give them back: all fields are read from the columns."""
+    carried = particles.written
+    values = defaulted_defocus(carried)
+    if isinstance(carried, CryosparcColumns):
+        optics, group = optics_groups(carried.columns, particles.path)
+        particles = replace(particles, optics=optics, group=group)
+    return replace(particles, carried=carried, values=values, changed=())
 
 
 def _aberrations(optics: tuple[OpticsGroup, ...]) -> list[str]:
@@ -74,7 +86,7 @@ def _hashed(name: str) -> np.uint64:
     )
 
 
-def _uids(particles: ParticleSet) -> Int[np.ndarray, " n"]:
+def uids_of(particles: ParticleSet) -> Int[np.ndarray, " n"]:
     """Numbers that cryoSPARC may know the particles by: their own, or made of the images' names.
 
     An image has the same in every table, as long as its file has the same name; rows that repeat
@@ -139,45 +151,30 @@ def _pose_columns(particles: ParticleSet) -> dict[str, np.ndarray]:
     }
 
 
-def _header_shape(name: str, star: Path) -> tuple[int, int] | None:
-    """Rows and columns of a micrograph, as its header says; None if it is not at hand."""
-    path = find_file(name, star) if name.endswith((".mrc", ".mrcs")) else None
-    if path is None:
-        return None
-    shape = read_header(path).shape
-    return shape[-2], shape[-1]
-
-
-def _location_columns(
-    particles: ParticleSet, shape: tuple[int, int] | None
-) -> dict[str, np.ndarray]:
-    count, micrograph = len(particles), particles.micrograph
-    columns = {"location/exp_group_id": np.zeros(count, np.uint32)}
-    names = [] if micrograph is None else micrograph.unique(maintain_order=True).to_list()
-    shapes = [shape or _header_shape(name, particles.path) for name in names] or [shape]
-    place = np.zeros(count, np.int64)
+def _location_columns(particles: ParticleSet) -> dict[str, np.ndarray]:
+    """What cryoSPARC expects of every place beside what fields tell."""
+    columns = {"location/exp_group_id": np.zeros(len(particles), np.uint32)}
+    micrograph, sides = particles.micrograph, micrograph_sides(particles)
     if micrograph is not None:
-        place = micrograph.replace_strict(names, range(len(names))).to_numpy()
-        columns["location/micrograph_uid"] = np.array([_hashed(name) for name in names])[place]
-    known = [one for one in shapes if one is not None]
-    if len(known) == len(shapes):
-        columns["location/micrograph_shape"] = np.array(known, np.uint32)[place]
+        names = micrograph.unique(maintain_order=True)
+        place = micrograph.replace_strict(names, range(len(names)), return_dtype=pl.Int64)
+        columns["location/micrograph_uid"] = np.array([_hashed(n) for n in names])[place.to_numpy()]
+    if sides is not None:
+        columns["location/micrograph_shape"] = sides[:, ::-1].astype(np.uint32)
     return columns
 
 
-def as_cryosparc(
-    particles: ParticleSet, path: Path, micrograph_shape: tuple[int, int] | None = None
-) -> ParticleSet:
+def as_cryosparc(particles: ParticleSet, path: Path) -> ParticleSet:
     """The same particles with cryoSPARC's columns.
+
+    Places on micrographs are fractions of their sides; where neither the particles nor the
+    micrographs' headers tell these, places stay in pixels, in columns of our own.
 
     Parameters
     ----------
     particles : ParticleSet
     path : Path
         Of the file that is to be.
-    micrograph_shape : tuple of int, optional
-        Rows and columns of the micrographs, which places are given as fractions of; without it they
-        stay in pixels, in columns of our own.
 
     Raises
     ------
@@ -187,14 +184,14 @@ def as_cryosparc(
     if isinstance(particles.carried, CryosparcColumns):
         return particles
     fields = dict(held_fields(particles))
-    columns = {"uid": _uids(particles), **_image_columns(particles)}
+    columns = {"uid": uids_of(particles), **_image_columns(particles)}
     fields.pop("uid", None)
     if "defocus_u" in fields:
         columns |= _ctf_columns(len(particles))
     if {"rot", "tilt", "psi"} & set(fields):
         columns |= _pose_columns(particles)
     if {"micrograph", "x"} & set(fields):
-        columns |= _location_columns(particles, micrograph_shape)
+        columns |= _location_columns(particles)
     carried = CryosparcColumns(path, columns)
     told = (*_TOLD, *_aberrations(particles.optics), "beam_tilt", "mag_matrix")
     for name in dict.fromkeys(told):  # one at a time: groups may have lists of different lengths

@@ -18,6 +18,7 @@ from vitreous.particles.cryosparc.files import (
 )
 from vitreous.particles.fields import Field
 from vitreous.particles.image_files import ImageFiles, names_in
+from vitreous.particles.job_folders import particles_file
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.relion.files import new_relion, read_relion, read_relion_columns
@@ -33,7 +34,8 @@ def read_particles(path: Path | str, *, need_images: bool = True) -> ParticleSet
     Parameters
     ----------
     path : Path
-        What a passthrough file beside a .cs file holds is read with it.
+        What a passthrough file beside a .cs file holds is read with it; a job's folder stands for
+        the particles of its last iteration.
     need_images : bool
         Require the image files to be there.
 
@@ -43,7 +45,7 @@ def read_particles(path: Path | str, *, need_images: bool = True) -> ParticleSet
         For a table without particles or image names, cells that do not parse, unknown optics
         groups, image files that are not there, and images that are no single projections.
     """
-    path = Path(path)
+    path = particles_file(Path(path))
     read = read_cryosparc if _is_cryosparc(path) else read_relion
     return read(path, need_images=need_images)
 
@@ -58,7 +60,7 @@ def read_columns(path: Path | str, *fields: Field[Any]) -> Carried:
     InputError
         For a file that cannot be read.
     """
-    path = Path(path)
+    path = particles_file(Path(path))
     if _is_cryosparc(path):
         return read_cryosparc_columns(path)
     return read_relion_columns(path, *fields)
@@ -77,10 +79,16 @@ def image_names(particles: ParticleSet, folder: Path) -> pl.Series:
     return names_in(folder, names, particles.files)
 
 
+def placed(particles: ParticleSet, folder: Path) -> ParticleSet:
+    """Particles whose images are found from a table in another folder."""
+    names = image_names(particles, folder)
+    same = names.equals(particles.required(ParticleSet.image_name, ""))
+    return particles if same else particles.with_fields(image_name=names)
+
+
 def _write(path: Path, particles: ParticleSet) -> None:
-    placed = particles.with_fields(image_name=image_names(particles, path.parent))
     convert = as_cryosparc if _is_cryosparc(path) else as_relion
-    convert(placed, path).written.write(path)
+    convert(placed(particles, path.parent), path).written.write(path)
 
 
 def formats_beside(path: Path, write: str) -> list[Path]:

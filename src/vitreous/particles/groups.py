@@ -71,7 +71,7 @@ class Grouping:
     sizes: Int[np.ndarray, " g"]
 
 
-def _identity(path: Path) -> str:
+def file_identity(path: Path) -> str:
     """The same for all paths to one file."""
     try:
         found = path.stat()
@@ -80,18 +80,23 @@ def _identity(path: Path) -> str:
     return f"{found.st_dev}:{found.st_ino}"
 
 
+def original_images(table: ParticleSet) -> ParticleSet:
+    """Table with the images of before a subtraction, where it tells them."""
+    before, now = table.original_image, table.image_name
+    if before is None or now is None:
+        return table
+    known = before.str.contains("@").fill_null(False)  # joined tables may lack some
+    return table.with_images(before.zip_with(known, now.cast(pl.String)), need_images=False)
+
+
 def image_numbers(table: ParticleSet) -> Int[np.ndarray, " n"]:
     """Number, from 0, of the image that each particle shows.
 
     Particles show one image if their names lead to one place in one file, however written. After
     a subtraction it is the image before it, whose noise is still there.
     """
-    before, now = table.original_image, table.image_name
-    if before is not None and now is not None:
-        known = before.str.contains("@").fill_null(False)  # joined tables may lack some
-        originals = before.zip_with(known, now.cast(pl.String))
-        table = table.with_images(originals, need_images=False)
-    _, file = np.unique([_identity(stack) for stack in table.stacks], return_inverse=True)
+    table = original_images(table)
+    _, file = np.unique([file_identity(stack) for stack in table.stacks], return_inverse=True)
     index = table.index_in_stack.astype(np.int64)
     place = file[table.stack_of] * (int(index.max()) + 1) + index
     return np.unique(place, return_inverse=True)[1]

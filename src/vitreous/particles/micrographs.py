@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+import polars as pl
+from jaxtyping import Float, Int
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import read_header
@@ -94,6 +95,51 @@ def coordinate_pixels(table: ParticleSet) -> CoordinatePixels:
             source = "as the images"
         sources[source] = None
     return CoordinatePixels(sizes, tuple(sources), doubt)
+
+
+def micrograph_sides(table: ParticleSet) -> Int[np.ndarray, "n 2"] | None:
+    """Width and height in pixels of each particle's micrograph; None where nothing tells them.
+
+    The table tells them, or else the headers of the micrographs, if all are at hand.
+    """
+    width, height = table.micrograph_width, table.micrograph_height
+    if width is not None and height is not None:
+        return np.stack([width, height], axis=1)
+    micrograph = table.micrograph
+    if micrograph is None:
+        return None
+    names = micrograph.unique(maintain_order=True)
+    sides = [_header_sides(name, table) for name in names]
+    if any(side is None for side in sides):
+        return None
+    place = micrograph.replace_strict(names, range(len(names)), return_dtype=pl.Int64)
+    return np.array(sides, np.int64)[place.to_numpy()]
+
+
+def _header_sides(name: str, table: ParticleSet) -> tuple[int, int] | None:
+    path = find_file(name, table.path) if name.endswith((".mrc", ".mrcs")) else None
+    if path is None:
+        return None
+    shape = read_header(path).shape
+    return shape[-1], shape[-2]
+
+
+def with_y_inverted(table: ParticleSet) -> ParticleSet:
+    """Table with places counted from the other horizontal side of the micrographs.
+
+    Raises
+    ------
+    InputError
+        Without places, or where nothing tells the micrographs' height.
+    """
+    xy, sides = read_coordinates(table), micrograph_sides(table)
+    if sides is None:
+        raise InputError(
+            "y cannot be inverted: the height of the micrographs is not known",
+            where=table.path,
+            hint="put the micrographs where the table says",
+        )
+    return table.with_fields(y=np.round(sides[:, 1] - xy[:, 1], 6))
 
 
 def positions(table: ParticleSet, pixel_sizes: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:

@@ -66,6 +66,8 @@ class ParticleSet:
         From 1.
     posterior : float64
         Of the best pose.
+    class_posterior : float64
+        Of its own class.
     class_posteriors : float64 (particles, classes)
         Of each class.
     noise_posterior, junk_posterior : float64
@@ -88,6 +90,8 @@ class ParticleSet:
         Place in pixels of the micrograph.
     micrograph_pixel_size, movie_pixel_size : float64
         Angstrom.
+    micrograph_width, micrograph_height : int64
+        Pixels of the micrograph along x and y.
     shift_x, shift_y : int64
         Whole pixels that the image was moved by.
     centre_x, centre_y, centre_z : float64
@@ -117,7 +121,8 @@ class ParticleSet:
     ctf_bfactor, ctf_scale = Field[Reals]("real"), Field[Reals]("real")
     phase_flipped, ctf_multiplied = Field[Truths]("truth"), Field[Truths]("truth")
     half, class_number = Field[Wholes]("whole"), Field[Wholes]("whole")
-    posterior, class_posteriors = Field[Reals]("real"), Field[ManyReals]("real")
+    posterior, class_posterior = Field[Reals]("real"), Field[Reals]("real")
+    class_posteriors = Field[ManyReals]("real")
     noise_posterior, junk_posterior = Field[Reals]("real"), Field[Reals]("real")
     log_likelihood, picking_merit = Field[Reals]("real"), Field[Reals]("real")
     scale, group_scale = Field[Reals]("real"), Field[Reals]("real")
@@ -126,6 +131,7 @@ class ParticleSet:
     micrograph, filament = Field[Texts]("text"), Field[Texts]("text")
     x, y = Field[Reals]("real"), Field[Reals]("real")
     micrograph_pixel_size, movie_pixel_size = Field[Reals]("real"), Field[Reals]("real")
+    micrograph_width, micrograph_height = Field[Wholes]("whole"), Field[Wholes]("whole")
     shift_x, shift_y = Field[Wholes]("whole"), Field[Wholes]("whole")
     centre_x, centre_y = Field[Reals]("real"), Field[Reals]("real")
     centre_z, symmetry_operator = Field[Reals]("real"), Field[Wholes]("whole")

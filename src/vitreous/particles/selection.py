@@ -92,7 +92,8 @@ def pose_posterior(table: ParticleSet) -> Float[np.ndarray, " n"]:
 def class_posterior(table: ParticleSet) -> Float[np.ndarray, " n"]:
     """Posterior of the class that each particle is in, as ``vitreous abinit`` writes it.
 
-    Noise is the class after the last of those with a map, and other junk the one after that.
+    2D classification writes it as such; else it is taken from those of all classes: noise is the
+    class after the last of those with a map, and other junk the one after that.
 
     Raises
     ------
@@ -100,6 +101,9 @@ def class_posterior(table: ParticleSet) -> Float[np.ndarray, " n"]:
         Without these posteriors, as where a search had one class only.
     """
     hint = "give particles that vitreous sorted into several classes"
+    own = table.of_field(ParticleSet.class_posterior)
+    if own is not None:
+        return own
     classes = class_numbers(table)
     posterior = np.empty(len(table))
     by_map = table.class_posteriors

@@ -17,7 +17,6 @@ from vitreous.report.report_page import ReportPage
 from vitreous.report.search import search_section
 from vitreous.report.sections import (
     class_densities,
-    map_names,
     maps_section,
     particles_section,
 )
@@ -154,5 +153,4 @@ def abinit_page(record: Record) -> ReportPage:
         particles_section(record, densities),
         search_section(record),
     ]
-    lead, maps = _lead(record), map_names(record)
-    return ReportPage(_outcome(record), _facts(record), sections, _FILES, lead, maps)
+    return ReportPage(_outcome(record), _facts(record), sections, _FILES, lead=_lead(record))

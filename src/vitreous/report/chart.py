@@ -166,8 +166,8 @@ class Chart:
 
     def svg(self) -> str:
         """HTML of the chart, under a key of what has a name."""
-        shown: tuple[Line | Area, ...] = (*self.lines, *self.areas)
-        xs = _all([one.x for one in shown])
+        drawn: list[Line | Area] = [*self.lines, *self.areas]
+        xs = _all([one.x for one in drawn])
         ys = _all([*(o.y for o in self.lines), *(v for a in self.areas for v in (a.low, a.high))])
         x, y = self.x.fitted(xs), self.y.fitted(ys)
         width, height = self.size
@@ -193,7 +193,7 @@ class Chart:
             "x": _apart([(at(v, _end(y))[0], word) for v, word in x.ticks or ()]),
             "y": [(at(_end(x), v)[1], word) for v, word in y.ticks or ()],
         }
-        named = [(one.name, one.colour) for one in shown if one.name]
+        named = [(one.name, one.colour) for one in drawn if one.name]
         return part("chart", self, (x, y), frame, marks, ticks, named if len(named) > 1 else [])
 
 

@@ -14,7 +14,7 @@ from vitreous.report.flow import flow_chart
 from vitreous.report.progress import duration
 from vitreous.report.record import Record
 from vitreous.report.report_page import ReportPage
-from vitreous.report.sections import class_densities, map_names, maps_section, particles_section
+from vitreous.report.sections import class_densities, maps_section, particles_section
 
 _READ_FSC = (
     "How far the two halves of each class's particles agree. Halves share the references and the "
@@ -171,4 +171,4 @@ def classes_page(record: Record) -> ReportPage:
         particles_section(record, class_densities(record)),
     ]
     title = f"{_classes(len(record.classes))}: {sizes}"
-    return ReportPage(title, _facts(record), sections, _FILES, maps=map_names(record))
+    return ReportPage(title, _facts(record), sections, _FILES)

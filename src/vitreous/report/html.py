@@ -7,7 +7,6 @@ from pathlib import Path
 
 from vitreous.io.atomic import write_text
 from vitreous.report.abinit import abinit_page
-from vitreous.report.chimerax import write_chimerax
 from vitreous.report.classes import classes_page
 from vitreous.report.job_page import render
 from vitreous.report.job_state import FINISHED, state_of
@@ -42,23 +41,17 @@ def _story(folder: Path, result: Result, job: str) -> ReportPage:
     return PAGES[job][1](folder, result) if job in PAGES else _other_page(result)
 
 
-def _page(folder: Path, *, write_script: bool) -> str:
+def build_page(folder: Path) -> str:
+    """HTML of the report of the job in a folder, whatever has become of it."""
     state = state_of(folder)
     if state.state != FINISHED:
         return render(state.folder, state.result, _kind(state.job), unfinished_page(state))
     story = _story(folder, state.result, state.job)
-    if write_script:
-        write_chimerax(folder, story.maps, story.colouring)
     return render(folder, state.result, _kind(state.job), story)
 
 
-def build_page(folder: Path) -> str:
-    """HTML of the report of the job in a folder, whatever has become of it."""
-    return _page(folder, write_script=False)
-
-
 def write_report(job_dir: Path) -> Path:
-    """Write ``report.html`` into a job's folder, and ``maps.cxc`` where it has maps.
+    """Write ``report.html`` into a job's folder.
 
     Parameters
     ----------
@@ -75,5 +68,5 @@ def write_report(job_dir: Path) -> Path:
         If ``result.json`` or a map that the page needs is missing or broken.
     """
     path = Path(job_dir) / "report.html"
-    write_text(path, _page(Path(job_dir), write_script=True))
+    write_text(path, build_page(Path(job_dir)))
     return path

@@ -149,5 +149,4 @@ def refine_page(record: Record) -> ReportPage:
     ]
     found = angstrom(result["resolution_0143"])
     title = f"{str(result['verdict']).capitalize()}: the halves agree to {found} (FSC 0.143)"
-    maps = ("sharpened_masked.mrc", "map.mrc")
-    return ReportPage(title, _facts(record), sections, _FILES, maps=maps)
+    return ReportPage(title, _facts(record), sections, _FILES)

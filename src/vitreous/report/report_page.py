@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,10 +31,6 @@ class ReportPage:
         What each file is, by names or patterns such as ``class*.mrc``.
     lead : str
         What a reader must know first, in a sentence or two.
-    maps : sequence of str
-        Files that ChimeraX is to open.
-    colouring : str
-        Map whose values colour the first of them there.
     """
 
     title: str
@@ -43,8 +38,6 @@ class ReportPage:
     sections: list[str]
     files: dict[str, str]
     lead: str = ""
-    maps: Sequence[str] = ()
-    colouring: str = ""
 
 
 def angstrom(value: float | None) -> str:

@@ -102,11 +102,6 @@ def maps_section(record: Record) -> str:
     return page.section("Maps, class by class", guide, page.link_views(), page.cards(found))
 
 
-def map_names(record: Record) -> list[str]:
-    """Files of the classes' maps."""
-    return [str(entry["map"]) for entry in record.classes if entry.get("map")]
-
-
 def class_densities(record: Record) -> dict[int, DirectionDensity]:
     """Density of viewing directions of each class that has particles."""
     if record.poses is None:

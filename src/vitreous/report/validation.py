@@ -10,7 +10,8 @@ import numpy as np
 from vitreous.io.mrc import read_map
 from vitreous.report import charts, curves, figures, page
 from vitreous.report.chart import colour
-from vitreous.report.micrographs import extract_page
+from vitreous.report.micrographs import ctf_estimation_page, extract_page, pick_page
+from vitreous.report.motion import motion_page
 from vitreous.report.optics import ctf_page
 from vitreous.report.report_page import Facts, ReportPage, Result, angstrom, numbers
 from vitreous.report.viewer import Tint, make_tint, make_view, viewer
@@ -138,8 +139,7 @@ def _postprocess(folder: Path, result: Result) -> ReportPage:
         page.section("The sharpened map", map_card(folder / "sharpened_masked.mrc", "the map")),
     ]
     title = f"The halves agree to {angstrom(result['resolution_0143'])} (FSC 0.143)"
-    maps = ("sharpened_masked.mrc",)
-    return ReportPage(title, resolution_facts(result), sections, POSTPROCESSED, maps=maps)
+    return ReportPage(title, resolution_facts(result), sections, POSTPROCESSED)
 
 
 def _local_resolution(folder: Path, result: Result) -> ReportPage:
@@ -196,14 +196,7 @@ def _local_resolution(folder: Path, result: Result) -> ReportPage:
         "locally_filtered.mrc": "the sharpened map, low-passed everywhere at its own resolution",
         "mask.mrc": "the mask",
     }
-    return ReportPage(
-        f"Local resolution: {said}",
-        facts,
-        content,
-        files,
-        maps=("locally_filtered.mrc",),
-        colouring="local_resolution.mrc",
-    )
+    return ReportPage(f"Local resolution: {said}", facts, content, files)
 
 
 def _anisotropy(folder: Path, result: Result) -> ReportPage:
@@ -275,7 +268,7 @@ def _reconstruct(folder: Path, result: Result) -> ReportPage:
     sections = [page.section("The map", map_card(folder / "map.mrc", "the map"))]
     files = {"map.mrc": "the map of all these particles, neither filtered nor sharpened"}
     if "fsc" not in result:
-        return ReportPage(f"Reconstruction of {count}", facts, sections, files, maps=("map.mrc",))
+        return ReportPage(f"Reconstruction of {count}", facts, sections, files)
     found = resolution = angstrom(result["resolution_0143"])
     if not result["halves"]["independent"]:
         found += " between halves that are not independent"
@@ -290,9 +283,7 @@ def _reconstruct(folder: Path, result: Result) -> ReportPage:
         "half1.mrc, half2.mrc": "the maps of the halves, for vitreous postprocess",
         "fsc.xml": "the corrected curve, as EMDB takes it",
     }
-    return ReportPage(
-        f"Reconstruction of {count}: {found}", facts, sections, files, maps=("map.mrc",)
-    )
+    return ReportPage(f"Reconstruction of {count}: {found}", facts, sections, files)
 
 
 def _model_check(folder: Path, result: Result) -> ReportPage:
@@ -345,5 +336,8 @@ PAGES: dict[str, tuple[str, Callable[[Path, Result], ReportPage]]] = {
     "reconstruct": ("reconstruction", _reconstruct),
     "model-check": ("model against map", _model_check),
     "ctf-refine": ("CTF refinement", ctf_page),
+    "ctf": ("CTF estimation", ctf_estimation_page),
+    "pick": ("picking", pick_page),
     "extract": ("extraction", extract_page),
+    "motion": ("motion correction", motion_page),
 }

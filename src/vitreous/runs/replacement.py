@@ -22,7 +22,7 @@ CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensor
 MICROGRAPHS = "micrographs.jsonl"
 """Records of the micrographs that are done, which a job goes on from."""
 
-RESULT, _REPORT, CHIMERAX = "result.json", "report.html", "maps.cxc"
+RESULT, _REPORT = "result.json", "report.html"
 UNFINISHED = ".unfinished"
 
 
@@ -66,7 +66,7 @@ def _written(folder: Path) -> set[str]:
     for log in folder.rglob(LOG):
         place = log.parent.relative_to(folder)
         names = (event.get("file") for event in read_events(log) if event.get("event") == "wrote")
-        found |= {str(place / str(name)) for name in (LOG, RESULT, _REPORT, CHIMERAX, *names)}
+        found |= {str(place / str(name)) for name in (LOG, RESULT, _REPORT, *names)}
     return found
 
 

@@ -259,11 +259,14 @@ def expectation(
     for _, sums in results[1:]:
         total = total.plus(sums)
     best = joined(by_tile)
-    return best, _on_rings(refs, images, best.particle_probability, total)
+    return best, sums_on_rings(refs, images, best.particle_probability, total)
 
 
-def _on_rings(refs: References, images: Tensor, share: Tensor, sums: TileSums) -> RingSums:
-    """Sums as ring samples, and the residuals that follow from them."""
+def sums_on_rings(refs: References, images: Tensor, share: Tensor, sums: TileSums) -> RingSums:
+    """Sums of tiles as ring samples, and the residuals that follow from them.
+
+    ``share`` is each image's probability to be a particle.
+    """
     rings = refs.polar.rings
     data = [turned_back(part, basis) for part, basis in zip(sums.data, refs.bases, strict=True)]
     weight = turned_back(sums.weight, refs.bases[0])

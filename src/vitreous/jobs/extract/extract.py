@@ -17,6 +17,7 @@ from vitreous.jobs.extract.cutting import Cutting, cut_micrograph, extraction_of
 from vitreous.jobs.extract.picked import picked_particles
 from vitreous.jobs.extract.refined import refined_particles
 from vitreous.jobs.extract.source import Images, Source
+from vitreous.jobs.micrographs.inputs import file_names, stamp_of
 from vitreous.jobs.micrographs.workers import workers_for
 from vitreous.particles.image_files import ImageFiles
 from vitreous.particles.relion.micrograph_table import MicrographTable, read_micrographs
@@ -65,30 +66,17 @@ def _check(config: ExtractConfig) -> None:
             raise OptionError(what, where=option, hint="see vitreous extract --help")
 
 
-def stack_names(table: MicrographTable) -> list[str]:
-    """Name of each micrograph's stack: its own, or with its row where that is another's too."""
-    stems = [Path(name).stem for name in table.names]
-    taken: set[str] = set()
-    names = []
-    for row, stem in enumerate(stems, 1):
-        name = f"{stem}_{row}" if stem in taken else stem
-        taken.add(name)
-        names.append(f"{STACKS}/{name}.mrcs")
-    return names
-
-
 def _stamp(work: Cutting) -> str:
     """What a record of a former run is known by to be of the same input."""
-    image = work.micrograph
-    size = image.stat().st_size if image.is_file() else 0
-    return f"{size} {hashlib.sha256(work.xy.tobytes()).hexdigest()[:16]}"
+    return f"{stamp_of(work.micrograph)} {hashlib.sha256(work.xy.tobytes()).hexdigest()[:16]}"
 
 
 def _tasks(
     config: ExtractConfig, table: MicrographTable, source: Source, folder: Path
 ) -> dict[int, Task]:
     """The work on each micrograph that has particles, by its row."""
-    names, tasks = stack_names(table), {}
+    names = [f"{STACKS}/{name}.mrcs" for name in file_names(table)]
+    tasks = {}
     order = np.argsort(source.micrograph, kind="stable")
     rows, starts = np.unique(source.micrograph[order], return_index=True)
     for row, own in zip(rows.tolist(), np.split(order, starts[1:]), strict=True):

@@ -16,20 +16,18 @@ from vitreous.jobs.extract.source import Images
 from vitreous.particles.columns import as_cells, numbers
 from vitreous.particles.image_files import name_from, names_in, project_root
 from vitreous.particles.particle_set import ParticleSet
-from vitreous.particles.relion.coordinates import Coordinates, X, Y, read_coordinates
-from vitreous.particles.relion.micrograph_table import NAME, VERDICT, MicrographTable
+from vitreous.particles.relion.coordinates import MERIT, Coordinates, X, Y, read_coordinates
+from vitreous.particles.relion.micrograph_table import DEFOCUS, NAME, VERDICT, MicrographTable
 from vitreous.particles.relion.names import COLUMNS, CORRECTED, DIMENSIONS, OPTICS
 
 _CTF = (
-    *("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift"),
+    *DEFOCUS,
     *("rlnCtfBfactor", "rlnCtfScalefactor", "rlnCtfFigureOfMerit", "rlnCtfMaxResolution"),
 )
 """Columns of micrographs that particles inherit, beside our own."""
 
 _OURS = "vitreous"
-_DEFOCUS = _CTF[:4]
 _IMAGE, (_GROUP,) = COLUMNS[ParticleSet.image_name][0].name, OPTICS["number"]
-_MERIT = COLUMNS[ParticleSet.picking_merit][0].name
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,10 @@ class PickedParticles:
 
     def defocus(self, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m 4"]:
         """U, V, angle and phase shift of the micrographs that particles are on."""
-        u, v, angle, phase = (self.table.numbers(column) for column in _DEFOCUS)
+        u, v, angle, phase = (self.table.numbers(column) for column in DEFOCUS)
         if u is None:
             raise InputError(
-                f"no column _{_DEFOCUS[0]}",
+                f"no column _{DEFOCUS[0]}",
                 where=self.table.path,
                 hint="give the micrographs_ctf.star of vitreous ctf, or use --ctf keep",
             )
@@ -93,11 +91,11 @@ def _kept(
     """Rows of the particles that are taken, and why others are not."""
     kept, said = np.ones(len(found.frame), dtype=bool), list[str]()
     if config.min_merit is not None:
-        if _MERIT not in found.frame.columns:
+        if MERIT not in found.frame.columns:
             raise InputError(
-                f"no column _{_MERIT}", where=config.coordinates, hint="leave out --min-merit"
+                f"no column _{MERIT}", where=config.coordinates, hint="leave out --min-merit"
             )
-        merit = numbers(StarBlock("", found.frame), _MERIT, config.coordinates or table.path)
+        merit = numbers(StarBlock("", found.frame), MERIT, config.coordinates or table.path)
         kept &= merit >= config.min_merit
     if table.has(VERDICT) and not config.take_rejected:
         rejected = np.array(table.rows.frame[VERDICT] == "reject")

@@ -16,6 +16,7 @@ from vitreous.errors import InputError, OptionError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
 from vitreous.jobs.particles.classes import read_classes
+from vitreous.jobs.particles.set_algebra import combined
 from vitreous.jobs.particles.steps import Step, select
 from vitreous.particles.files import formats_beside, read_particles, write_particles
 from vitreous.particles.particle_set import ParticleSet
@@ -73,6 +74,7 @@ def class_list(text: str, option: str = "--classes") -> list[int]:
 
 _CHOICES = (
     *("classes", "where", "min_posterior", "min_class_posterior", "min_distance"),
+    *("and_", "not_", "join", "even_views"),
     *("max_per_class", "random", "halves", "regroup", "split", "recentre"),
 )
 """Options that are asked for by being given; the others are switches or go with these."""
@@ -80,7 +82,9 @@ _CHOICES = (
 
 def _check(config: SelectConfig) -> None:
     asked = any(getattr(config, name) not in (None, ()) for name in _CHOICES)
-    shares = (config.min_posterior, config.min_class_posterior, config.min_score)
+    shares = (
+        *(config.min_posterior, config.min_class_posterior, config.min_score, config.even_views),
+    )
     whole = (config.max_per_class, config.regroup)
     lengths = (config.min_distance, config.coordinate_pixel_size)
     for bad, what, option in (
@@ -92,8 +96,8 @@ def _check(config: SelectConfig) -> None:
         (config.auto and config.classes is not None, "both choose classes", "--auto, --classes"),
         (
             any(share is not None and not 0 <= share <= 1 for share in shares),
-            "a posterior or score lies outside 0 to 1",
-            "--min-posterior, --min-class-posterior, --min-score",
+            "a posterior, score or share lies outside 0 to 1",
+            "--min-posterior, --min-class-posterior, --min-score, --even-views",
         ),
         (
             any(count is not None and count < 1 for count in whole),
@@ -104,6 +108,11 @@ def _check(config: SelectConfig) -> None:
             any(size is not None and not (math.isfinite(size) and size > 0) for size in lengths),
             "not more than 0 A",
             "--min-distance, --coordinate-pixel-size",
+        ),
+        (
+            not (math.isfinite(config.match_distance) and config.match_distance >= 0),
+            "not a distance",
+            "--match-distance",
         ),
         (
             config.recentre is not None and not all(map(math.isfinite, config.recentre)),
@@ -174,7 +183,8 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
     inputs = [*inputs_of(config), config.particles.with_name(RESULT)]
     for path in [record] + ([config.out] if config.split is None else []):
         spared(path, inputs, config.overwrite)
-    table = read_particles(config.particles, need_images=False)
+    before = combined(read_particles(config.particles, need_images=False), config)
+    table = before.table
     ranking: tuple[ClassQuality, ...] = ()
     chosen = [] if config.classes is None else class_list(config.classes)
     if config.auto:
@@ -186,7 +196,13 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
         spared(path, [*inputs, *table.stacks], config.overwrite)
     for path, part in outputs.items():
         write_particles(path, part, write=config.write)
-    result = Selection(kept.steps, ranking, tuple(written), record, kept.warnings)
+    result = Selection(
+        (*before.steps, *kept.steps[1:]),
+        ranking,
+        tuple(written),
+        record,
+        (*before.warnings, *kept.warnings),
+    )
     on_event({"event": "selected", **asdict(result)})
     write_text(
         record,

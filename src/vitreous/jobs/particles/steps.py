@@ -12,6 +12,7 @@ import polars as pl
 from vitreous.config.particles import Criteria
 from vitreous.errors import InputError
 from vitreous.jobs.particles.classes import scale_corrections
+from vitreous.math.symmetry import point_group
 from vitreous.particles.groups import dealt_halves, regrouped
 from vitreous.particles.micrographs import (
     CoordinatePixels,
@@ -33,6 +34,7 @@ from vitreous.particles.selection import (
     where,
 )
 from vitreous.validate.particles.duplicates import redundant
+from vitreous.validate.particles.even_views import evened, view_numbers
 
 _AT_OLD_POSES = (
     "the poses were found before these halves were dealt: refine the particles (vitreous refine) "
@@ -87,7 +89,7 @@ def _filters(criteria: Criteria, classes: Collection[int]) -> Iterator[tuple[str
         yield words, _keeping(lambda table: class_posterior(table) >= surest)
 
 
-def _pixels(criteria: Criteria, table: ParticleSet) -> CoordinatePixels:
+def pixels_of_places(criteria: Criteria, table: ParticleSet) -> CoordinatePixels:
     """Pixel sizes of the coordinates, which must be known to move or compare them."""
     given = criteria.coordinate_pixel_size
     if given is not None:
@@ -111,18 +113,36 @@ def _apart(table: ParticleSet, pixels: CoordinatePixels, distance: float) -> np.
 def _places(criteria: Criteria, table: ParticleSet) -> Iterator[tuple[str, Change]]:
     point, distance = criteria.recentre, criteria.min_distance
     placed = distance is not None or criteria.origins_to_coordinates
-    used = f" ({_pixels(criteria, table).words})" if placed else ""
+    used = f" ({pixels_of_places(criteria, table).words})" if placed else ""
     if point is not None:
         words = f"centred on {', '.join(f'{x:g}' for x in point)} A"
         yield words, lambda table: recentred(table, np.array(point))
     if distance is not None:
         words = f"{distance:g} A apart{used}"
-        yield words, _keeping(lambda table: _apart(table, _pixels(criteria, table), distance))
+        yield (
+            words,
+            _keeping(lambda table: _apart(table, pixels_of_places(criteria, table), distance)),
+        )
     if criteria.origins_to_coordinates:
         yield (
             f"origins moved into coordinates{used}",
-            lambda table: origins_to_coordinates(table, _pixels(criteria, table).sizes),
+            lambda table: origins_to_coordinates(table, pixels_of_places(criteria, table).sizes),
         )
+
+
+def _even(table: ParticleSet, criteria: Criteria) -> np.ndarray:
+    """Rows of which no view is crowded."""
+    assert criteria.even_views is not None
+    hint = "give particles with poses, as a refinement writes them"
+    rot, tilt = (table.required(field, hint) for field in ANGLES[:2])
+    view = view_numbers(rot, tilt, point_group(criteria.symmetry))
+    return evened(view, merit(table), criteria.even_views, criteria.seed)
+
+
+def _views(criteria: Criteria) -> Iterator[tuple[str, Change]]:
+    if criteria.even_views is not None:
+        words = f"views evened out to the share {criteria.even_views:g}"
+        yield words, _keeping(lambda table: _even(table, criteria))
 
 
 def _limits(criteria: Criteria) -> Iterator[tuple[str, Change]]:
@@ -141,6 +161,7 @@ def _row_steps(
     """Steps that choose particles, or change where they are centred, by name."""
     yield from _filters(criteria, classes)
     yield from _places(criteria, table)
+    yield from _views(criteria)
     yield from _limits(criteria)
 
 

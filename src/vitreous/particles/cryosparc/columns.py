@@ -49,9 +49,14 @@ _TOGETHER: Mapping[Field[Any], tuple[str, ...]] = {
     **dict.fromkeys(_ORIGIN, (SHIFT,)),
     ParticleSet.x: (X, MICROGRAPH_SHAPE),
     ParticleSet.y: (Y, MICROGRAPH_SHAPE),
+    ParticleSet.micrograph_width: (MICROGRAPH_SHAPE,),
+    ParticleSet.micrograph_height: (MICROGRAPH_SHAPE,),
     ParticleSet.image_name: (PATH, INDEX),
 }
 """Columns that hold a field, or several, together."""
+
+_SIDES = (ParticleSet.micrograph_height, ParticleSet.micrograph_width)
+"""In the order of the column that holds them."""
 
 _OWN = "vitreous/{}"
 """Column of a field that cryoSPARC has none for."""
@@ -59,7 +64,7 @@ _OWN = "vitreous/{}"
 
 def _expected(field: Field[Any], values: np.ndarray) -> str | None:
     """What a column should hold instead; None if a field can be read from it."""
-    width = {**dict.fromkeys(_ANGLES, 3), **dict.fromkeys(_ORIGIN, 2)}.get(field)
+    width = {**dict.fromkeys(_ANGLES, 3), **dict.fromkeys((*_ORIGIN, *_SIDES), 2)}.get(field)
     if width is not None:
         return None if values.shape[1:] == (width,) else f"{width} numbers a row"
     if field.kind == "text":
@@ -104,6 +109,12 @@ class CryosparcColumns:
         """Whether values of optics groups can be written: always, as each row has its own."""
         return True
 
+    @property
+    def _undivided(self) -> bool:
+        """Whether all particles are in one half, as before cryoSPARC deals them."""
+        column = COLUMNS[ParticleSet.half][0].name
+        return column in self.columns and len(np.unique(self.columns[column])) < 2
+
     def _column(self, field: Field[Any]) -> Column | None:
         """The one column that holds a field; None if there is none, or it takes several."""
         own = _OWN.format(field.name)
@@ -135,6 +146,8 @@ class CryosparcColumns:
         """Whether the file has a field."""
         if field is ParticleSet.class_posteriors:
             return class_posteriors(self.columns) is not None
+        if field is ParticleSet.half and self._undivided:
+            return False
         if self._column(field) is not None:
             return True
         return field in _TOGETHER and all(name in self.columns for name in _TOGETHER[field])
@@ -192,7 +205,7 @@ class CryosparcColumns:
         values = self._sound(column.name, field)
         if field.kind == "text":
             if values.dtype.kind == "S":
-                return self._texts(lambda: texts(values), column.name)
+                return self._texts(lambda: texts(values), column.name).str.strip_prefix(">")
             return pl.Series(values).cast(pl.String)
         if field.kind == "whole":
             return values.astype(np.int64) + int(column.offset)
@@ -209,6 +222,8 @@ class CryosparcColumns:
             return rounded(angles_of(values)[:, _ANGLES.index(field)])
         if field in _ORIGIN:
             return rounded(values[:, _ORIGIN.index(field)] * self._shift_pixels())
+        if field in _SIDES:
+            return values[:, _SIDES.index(field)].astype(np.int64)
         return rounded(values.astype(np.float64) * self._micrograph_side(field))
 
     def _shift_pixels(self) -> Float[np.ndarray, " n"]:
@@ -252,8 +267,10 @@ class CryosparcColumns:
             new[POSE] = pose_of(self._stacked(_ANGLES, values))
         if any(field in values for field in _ORIGIN):
             new |= self._shifts(self._stacked(_ORIGIN, values))
+        if any(field in values for field in _SIDES):
+            new[MICROGRAPH_SHAPE] = self._stacked(_SIDES, values).astype(np.uint32)
         if any(field in values for field in _PLACE):
-            new |= self._places(values)
+            new |= replace(self, columns={**self.columns, **new})._places(values)
         if ParticleSet.image_name in values:
             new |= _image_columns(values[ParticleSet.image_name])
         for field, given in values.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,19 +36,23 @@ def _require_images(columns: dict[str, np.ndarray], path: Path) -> None:
 def read_cryosparc(path: Path, *, need_images: bool) -> ParticleSet:
     """Read a .cs or .csg file: :func:`vitreous.particles.files.read_particles`."""
     table = read_joined(path)
-    _require_images(table.columns, path)
-    columns = CryosparcColumns(path, with_best_class(table.columns))
+    particles = cryosparc_set(table.columns, path, need_images=need_images)
+    if len(table.files) == 1:
+        return particles
+    joined = f"Joined by uid with {', '.join(file.name for file in table.files[1:])}."
+    return replace(particles, notes=(joined, *particles.notes))
+
+
+def cryosparc_set(read: dict[str, np.ndarray], path: Path, *, need_images: bool) -> ParticleSet:
+    """Particles of a file's columns."""
+    _require_images(read, path)
+    columns = CryosparcColumns(path, with_best_class(read))
     names = columns.read(ParticleSet.image_name)
     assert names is not None
     files = read_image_files(names, path, PATH, needed=need_images)
     optics, group = optics_groups(columns.columns, path)
     state = ctf_state(columns, len(group), path)
-    joined = (
-        f"Joined by uid with {', '.join(file.name for file in table.files[1:])}."
-        if len(table.files) > 1
-        else ""
-    )
-    notes = (*filter(None, [joined]), *optics_notes(columns.columns))
+    notes = tuple(optics_notes(columns.columns))
     values = defaulted_defocus(columns)
     return ParticleSet(path, columns, optics, group, files, state, values, notes=notes)
 

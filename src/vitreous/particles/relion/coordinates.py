@@ -18,7 +18,10 @@ from vitreous.particles.relion.micrograph_table import NAME, MicrographTable
 from vitreous.particles.relion.names import COLUMNS
 
 X, Y = (COLUMNS[field][0].name for field in (ParticleSet.x, ParticleSet.y))
-_LIST = "rlnMicrographCoordinates"
+MERIT = COLUMNS[ParticleSet.picking_merit][0].name
+LIST = "rlnMicrographCoordinates"
+"""Column of coordinate files, in a list of them."""
+
 _HELICAL = "rlnHelical"
 
 
@@ -93,7 +96,7 @@ def row_named(rows: Mapping[str, int], name: str) -> int | None:
 def _listed(block: StarBlock, path: Path, table: MicrographTable) -> Iterator[tuple[int, Path]]:
     """Rows of micrographs, and the coordinate files that a list has for them."""
     row_of = rows_by_name(table)
-    for name, file in block.frame.select(NAME, _LIST).iter_rows():
+    for name, file in block.frame.select(NAME, LIST).iter_rows():
         row = row_named(row_of, name)
         if row is not None:
             yield row, find_file(file, path) or Path(file)
@@ -172,12 +175,12 @@ def read_coordinates(path: Path, table: MicrographTable) -> Coordinates:
         columns = set(block.frame.columns)
         if {NAME, X, Y} <= columns and len(block.frame):
             return _in_one_table(block, path, table)
-        if {NAME, _LIST} <= columns:
+        if {NAME, LIST} <= columns:
             return _in_files(_listed(block, path, table), path)
     if len(table) == 1 and any({X, Y} <= set(block.frame.columns) for block in blocks):
         return _in_files(iter([(0, path)]), path)
     raise InputError(
-        f"no coordinates: no block with _{NAME}, _{X} and _{Y}, nor with _{NAME} and _{_LIST}",
+        f"no coordinates: no block with _{NAME}, _{X} and _{Y}, nor with _{NAME} and _{LIST}",
         where=path,
         hint="give the picks of vitreous pick, or RELION's autopick.star",
     )

@@ -29,6 +29,11 @@ _BLOCKS = ("particles", "images", "")
 """Names of the block of particles, the first there counts."""
 
 
+def has_images(block: StarBlock) -> bool:
+    """Whether a table names images as RELION does."""
+    return IMAGE_NAME in block.frame.columns
+
+
 def _best_named(blocks: Iterable[StarBlock], names: Sequence[str]) -> StarBlock | None:
     """The block with the first of these names; programs differ in capitals."""
     found = [block for block in blocks if block.name.casefold() in names]
@@ -62,7 +67,11 @@ def _particles_block(blocks: Mapping[str, StarBlock], path: Path) -> StarBlock:
 
 def read_relion(path: Path, *, need_images: bool) -> ParticleSet:
     """Read a STAR file: :func:`vitreous.particles.files.read_particles`."""
-    blocks = read_star(path)
+    return relion_set(read_star(path), path, need_images=need_images)
+
+
+def relion_set(blocks: Mapping[str, StarBlock], path: Path, *, need_images: bool) -> ParticleSet:
+    """Particles of a STAR file's blocks."""
     block = _particles_block(blocks, path)
     optics_block = _best_named((b for b in blocks.values() if b is not block), ["optics"])
     files = read_image_files(block.frame[IMAGE_NAME], path, f"_{IMAGE_NAME}", needed=need_images)

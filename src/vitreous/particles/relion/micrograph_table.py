@@ -20,6 +20,8 @@ from vitreous.particles.relion.optics import optics_cells, optics_from_block, op
 
 NAME = "rlnMicrographName"
 
+DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift")
+
 VERDICT = "vitreousCtfVerdict"
 """Column of what the fit of its CTF says of a micrograph: keep, doubtful or reject."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import polars as pl
 from jaxtyping import Float
 
 from vitreous.errors import InputError
-from vitreous.io.star import StarBlock, read_star
+from vitreous.io.star import StarBlock, read_star, write_star
 from vitreous.particles.columns import numbers, numbers_if_any
 from vitreous.particles.fields import Field
+from vitreous.particles.grid import Grid
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.relion.columns import RelionColumns
 from vitreous.particles.relion.names import COLUMNS
@@ -100,3 +101,55 @@ def model_group_scales(model: Path, particles: ParticleSet) -> Float[np.ndarray,
             found = own.replace_strict(of, default=None, return_dtype=pl.Float64)
             return None if found.null_count() else found.to_numpy()
     return None
+
+
+@dataclass(frozen=True)
+class AverageRow:
+    """A class average as a model.star tells of it.
+
+    Attributes
+    ----------
+    image : str
+        NUMBER@FILE.
+    share : float
+        Of the particles.
+    resolution : float or None
+        Angstrom; None if there is none.
+    """
+
+    image: str
+    share: float
+    resolution: float | None
+
+
+_NO_RESOLUTION, _NO_ACCURACY = 999.0, 999.0
+
+
+def write_class_model(
+    path: Path, averages: Sequence[AverageRow], grid: Grid, tau2_fudge: float
+) -> None:
+    """Write class averages as RELION's 2D classification does, for its Subset selection."""
+    limits = [row.resolution for row in averages]
+    known = [limit for limit in limits if limit is not None]
+    general = {
+        "rlnReferenceDimensionality": "2",
+        "rlnDataDimensionality": "2",
+        "rlnOriginalImageSize": str(grid.box),
+        "rlnCurrentResolution": f"{min(known, default=_NO_RESOLUTION):.6f}",
+        "rlnCurrentImageSize": str(grid.box),
+        "rlnPixelSize": f"{grid.pixel_size:.6f}",
+        "rlnNrClasses": str(len(averages)),
+        "rlnNrBodies": "1",
+        "rlnTau2FudgeFactor": f"{tau2_fudge:.6f}",
+    }
+    accuracy = [f"{_NO_ACCURACY:.6f}"] * len(averages)
+    classes = {
+        "rlnReferenceImage": [row.image for row in averages],
+        "rlnClassDistribution": [f"{row.share:.6f}" for row in averages],
+        "rlnAccuracyRotations": accuracy,
+        "rlnAccuracyTranslationsAngst": accuracy,
+        "rlnEstimatedResolution": [f"{limit or _NO_RESOLUTION:.6f}" for limit in limits],
+        "rlnOverallFourierCompleteness": ["1.000000"] * len(averages),
+    }
+    first = StarBlock("model_general", pl.DataFrame({n: [v] for n, v in general.items()}), False)
+    write_star(path, [first, StarBlock("model_classes", pl.DataFrame(classes))])

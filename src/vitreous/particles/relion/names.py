@@ -60,6 +60,7 @@ COLUMNS: Mapping[Field[Any], tuple[Column, ...]] = {
         half="rlnRandomSubset",
         class_number="rlnClassNumber",
         posterior="rlnMaxValueProbDistribution",
+        class_posterior="vitreousClassPosterior",
         class_posteriors="vitreousClassPosterior{}",
         noise_posterior="vitreousNoiseProbability",
         junk_posterior="vitreousJunkProbability",
@@ -77,6 +78,8 @@ COLUMNS: Mapping[Field[Any], tuple[Column, ...]] = {
         y="rlnCoordinateY",
         micrograph_pixel_size="rlnMicrographPixelSize",
         movie_pixel_size="rlnMicrographOriginalPixelSize",
+        micrograph_width="vitreousMicrographWidth",
+        micrograph_height="vitreousMicrographHeight",
         shift_x="vitreousShiftX",
         shift_y="vitreousShiftY",
         centre_x="vitreousCentreX",
@@ -128,3 +131,65 @@ TILT_STACKS, DIMENSIONS, MIRRORED = (
 )
 OF_SUBTOMOGRAMS = ("rlnTomoName", "rlnTomoVisibleFrames", "rlnCtfImage")
 """Columns that tables of subtomograms have."""
+
+EXPOSURE_NAMES = {"movies": "rlnMicrographMovieName", "micrographs": "rlnMicrographName"}
+"""Column of the files' names in the blocks data_movies and data_micrographs."""
+
+EXPOSURE_OPTICS: Mapping[str, tuple[str, ...]] = {
+    "name": OPTICS["name"],
+    "pixel_size": ("rlnMicrographOriginalPixelSize",),
+    "voltage": OPTICS["voltage"],
+    "cs": OPTICS["cs"],
+    "amplitude_contrast": OPTICS["amplitude_contrast"],
+    "beam_tilt": OPTICS["beam_tilt"],
+    "micrograph_pixel_size": ("rlnMicrographPixelSize",),
+    "mtf": ("rlnMtfFileName",),
+    "gain": ("rlnMicrographGainName",),
+    "dose": ("vitreousDosePerFrame",),
+}
+"""Columns of each attribute of the optics of movies and micrographs."""
+
+CORRECTED_MICROGRAPHS = {
+    "name": "rlnMicrographName",
+    "plain": "rlnMicrographNameNoDW",
+    "odd": "rlnMicrographNameOdd",
+    "even": "rlnMicrographNameEven",
+    "metadata": "rlnMicrographMetadata",
+    "total": "rlnAccumMotionTotal",
+    "early": "rlnAccumMotionEarly",
+    "late": "rlnAccumMotionLate",
+}
+"""Columns of corrected_micrographs.star."""
+
+MOTION_GENERAL = {
+    "width": "rlnImageSizeX",
+    "height": "rlnImageSizeY",
+    "frames": "rlnImageSizeZ",
+    "movie": "rlnMicrographMovieName",
+    "gain": "rlnMicrographGainName",
+    "defects": "rlnMicrographDefectFile",
+    "binning": "rlnMicrographBinning",
+    "pixel_size": "rlnMicrographOriginalPixelSize",
+    "dose": "rlnMicrographDoseRate",
+    "before": "rlnMicrographPreExposure",
+    "voltage": "rlnVoltage",
+    "first_frame": "rlnMicrographStartFrame",
+    "fraction": "rlnEERGrouping",
+    "upsampling": "rlnEERUpsampling",
+    "model": "rlnMotionModelVersion",
+}
+"""Rows of data_general in the STAR file of a movie's motion."""
+
+MOTION_COLUMNS = {
+    "frame": "rlnMicrographFrameNumber",
+    "shift_x": "rlnMicrographShiftX",
+    "shift_y": "rlnMicrographShiftY",
+    "x": "rlnCoordinateX",
+    "y": "rlnCoordinateY",
+    "index": "rlnMotionModelCoeffsIdx",
+    "coefficient": "rlnMotionModelCoeff",
+}
+"""Columns of its other blocks."""
+
+COORDINATE_FILES = {"micrograph": "rlnMicrographName", "file": "rlnMicrographCoordinates"}
+"""Columns of data_coordinate_files, which lists a file of coordinates for each micrograph."""

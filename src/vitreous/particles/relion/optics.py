@@ -271,7 +271,7 @@ def optics_cells(group: OpticsGroup, names: Iterable[str]) -> dict[str, str]:
     return cells
 
 
-_NEUTRAL = {_MAG[0]: "1.0", _MAG[3]: "1.0", _ZERNIKE[0]: "[0,0,0,0,0,0]"}
+NEUTRAL = {_MAG[0]: "1.0", _MAG[3]: "1.0", _ZERNIKE[0]: "[0,0,0,0,0,0]"}
 """What groups without particles get in new columns; 0 in the others."""
 
 
@@ -286,7 +286,7 @@ def block_with_optics(
     written = [name for name in names if name != "box" or _BOX in frame.columns]
     cells = {row: optics_cells(group, written) for row, group in groups.items()}
     for name in next(iter(cells.values()), {}):
-        default = pl.Series([_NEUTRAL.get(name, "0.0")] * len(frame))
+        default = pl.Series([NEUTRAL.get(name, "0.0")] * len(frame))
         old = frame[name] if name in frame.columns else default
         new = [cells[row][name] if row in cells else cell for row, cell in enumerate(old)]
         frame = frame.with_columns(pl.Series(name, new))

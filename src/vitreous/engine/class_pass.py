@@ -1,0 +1,218 @@
+"""One pass of 2D classification over some particles: what it finds, and the sums of its M-step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Complex, Float, Int
+from torch import Tensor
+
+from vitreous.engine.class_averages import ClassSums, no_class_sums
+from vitreous.engine.images import Frame
+from vitreous.engine.pass_ import portions
+from vitreous.engine.rings import RingImages
+from vitreous.engine.searches.classes import (
+    ClassEstimates,
+    ClassTrial,
+    class_references,
+    compare,
+    no_class_estimates,
+)
+from vitreous.engine.searches.fixed import compare_at_poses, turned
+from vitreous.engine.searches.grid import RingSums
+from vitreous.engine.searches.tiles import Tiling
+from vitreous.engine.shards import ShardSums, placed
+from vitreous.imaging.polar import PolarGrid
+from vitreous.imaging.project import shift_phase
+from vitreous.particles.loader import ahead
+
+
+@dataclass(frozen=True)
+class ClassModel:
+    """What images are compared with.
+
+    Attributes
+    ----------
+    averages : complex tensor (classes, rings, half)
+        On all rings of the frame.
+    noise : tensor (groups, rings)
+        Expected noise power at a frequency of the unmasked images.
+    scale : tensor (groups,)
+        Contrast of the optics groups' images beside each other.
+    class_priors : tensor (classes,)
+    """
+
+    averages: Complex[Tensor, "k rings half"]
+    noise: Float[Tensor, "g rings"]
+    scale: Float[Tensor, " g"]
+    class_priors: Float[Tensor, " k"]
+
+
+@dataclass(frozen=True)
+class InPlane:
+    """Where a pass looks.
+
+    Attributes
+    ----------
+    n_psi : int
+        Equally spaced in-plane angles, from 0.
+    shifts : tensor (shifts, 2)
+        Working pixels.
+    rings : int
+        Rings used.
+    """
+
+    n_psi: int
+    shifts: Float[Tensor, "t 2"]
+    rings: int
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is known of each particle of the table before a pass.
+
+    Attributes
+    ----------
+    origins : tensor (particles, 2)
+        Shifts already applied, working pixels: others are tried round them.
+    psi : tensor (particles,), optional
+        In-plane angles in radians that particles keep, as they do their origins.
+    allowed : bool tensor (particles, classes), optional
+        Classes to try; all by default.
+    """
+
+    origins: Float[Tensor, "n 2"]
+    psi: Float[Tensor, " n"] | None = None
+    allowed: Bool[Tensor, "n k"] | None = None
+
+    def placed(
+        self, rows: Int[Tensor, " m"], samples: Tensor, ctf: Tensor, polar: PolarGrid, box: int
+    ) -> tuple[Complex[Tensor, "m rings half"], Float[Tensor, "m rings half"]]:
+        """Ring samples and CTFs of these particles, moved and turned as far as it is known."""
+        device = samples.device
+        phase = shift_phase(polar.points(device), self.origins[rows].to(device), box)
+        if self.psi is None:
+            return samples * phase, ctf
+        psi = self.psi[rows].to(device)
+        return turned(samples * phase, psi), turned(ctf.to(samples.dtype), psi).real
+
+
+@dataclass(frozen=True)
+class ClassSearch:
+    """The particles of a classification, and how they are compared with classes.
+
+    Attributes
+    ----------
+    images : RingImages
+    frame : Frame
+    device : torch.device
+    tiling : Tiling
+    """
+
+    images: RingImages
+    frame: Frame
+    device: torch.device
+    tiling: Tiling
+
+    def inner(self, rings: int) -> PolarGrid:
+        """The first rings, with the angles that all have: sums of every pass lie on these."""
+        polar = self.frame.polar
+        return PolarGrid(polar.n_angles, polar.bands[:rings])
+
+
+@dataclass(frozen=True)
+class ClassPass:
+    """What a pass found.
+
+    Attributes
+    ----------
+    found : ClassEstimates
+        In the order of the particles given.
+    sums : ClassSums
+    """
+
+    found: ClassEstimates
+    sums: ClassSums
+
+
+def psi_count(step: float) -> int:
+    """How many in-plane angles lie a step in degrees apart, or somewhat less.
+
+    A multiple of four, as the compiled kernel wants it.
+    """
+    return 4 * math.ceil(90 / step - 1e-6)
+
+
+def class_pass(
+    search: ClassSearch,
+    model: ClassModel,
+    places: InPlane,
+    index: Int[Tensor, " b"],
+    given: Given,
+    similarity: float = 0.0,
+) -> ClassPass:
+    """Compare some particles with all classes at every in-plane angle and shift.
+
+    Parameters
+    ----------
+    index : integer tensor (particles,)
+        Rows of the table.  Where ``given.allowed`` leaves classes out, those of a class should be
+        neighbours.
+    similarity : float
+        Class similarity.
+    """
+    polar, device, shards = search.inner(places.rings), search.device, search.images.shards
+    groups, averages = len(model.noise), model.averages[:, : places.rings]
+    images = search.images.with_group_scales(model.scale)
+    priors = model.class_priors.clamp(min=1e-6).log()
+    refs = class_references(averages, places.n_psi, polar) if given.psi is None else None
+    classes, rings, half = model.averages.shape
+    sums = ShardSums(
+        shards, partial(no_class_sums, (classes, rings, half), places.rings, groups, device)
+    )
+
+    def compared(rows: Tensor, samples: Tensor, ctf: Tensor, noise: Tensor) -> _Compared:
+        centred, ctf = given.placed(rows, samples, ctf, polar, search.frame.box)
+        if refs is None:
+            return compare_at_poses(averages, centred, ctf, noise, priors, polar)
+        trial = ClassTrial(
+            refs, noise, places.shifts, search.frame.box, priors, search.tiling, similarity
+        )
+        allowed = None if given.allowed is None else given.allowed[rows].to(device)
+        return compare(trial, centred, ctf, allowed)
+
+    def parts() -> Iterator[tuple[Tensor, ClassEstimates]]:
+        gathered = ahead(
+            portions(shards, index, images.group),
+            lambda portion: images.at(index[portion[2]], polar),
+        )
+        for (shard, number, member), (samples, ctf) in gathered:
+            spectrum = model.noise[number, : places.rings]
+            estimates, part = compared(index[member], samples, ctf, spectrum)
+            _add(sums.of(shard), part, number, spectrum, images.mask_share)
+            yield member, estimates
+
+    blank = no_class_estimates(len(index), len(model.averages), device)
+    found = placed(shards, index, parts(), blank)
+    return ClassPass(found, sums.total())
+
+
+_Compared = tuple[ClassEstimates, RingSums]
+
+
+def _add(
+    total: ClassSums, part: RingSums, number: int, noise: Float[Tensor, " rings"], share: float
+) -> None:
+    """Add what was found of some particles of an optics group."""
+    rings = len(noise)
+    over = (1 / (noise * share))[:, None]
+    total.data[:, :rings] += part.data * over
+    total.weight[:, :rings] += part.weight * over
+    total.residual[number] += part.residual
+    total.count[number] += part.count
+    radii = torch.arange(rings, device=noise.device) + 0.5
+    total.fit[number] += torch.stack([part.product, part.power]) @ (radii / noise)

@@ -1,0 +1,1 @@
+"""The job of 2D classification."""

@@ -1,0 +1,1 @@
+"""The CTF of every micrograph: ``vitreous ctf`` (:mod:`vitreous.jobs.ctf` refines particles')."""

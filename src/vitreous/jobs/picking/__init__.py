@@ -1,0 +1,1 @@
+"""Particles found on micrographs: ``vitreous pick``."""

@@ -1,0 +1,126 @@
+"""The threshold of a score, from decoys: what the same search finds where no particle can be.
+
+Peaks of the micrograph with its contrast inverted are as many, and as high, as those of noise.
+The share of false picks above a threshold is the number of decoys above it over that of picks:
+Elias & Gygi, Nature Methods 4, 207 (2007), of peptides.  Round a particle, though, the CTF draws a
+rim of the other contrast, which scores as no noise does: decoys beside a pick that outscores them
+do not count, nor does the area there.  Noise scores alike on all micrographs, so the density of
+decoys is that of all of them; the picks are each micrograph's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from vitreous.preprocessing.picking.peaks import Peaks
+
+_LEAST_LEFT = 0.05
+"""Share of the area that is left to decoys, at least."""
+
+_THRESHOLDS = 256
+"""Scores at which the density of decoys is counted."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Picks and decoys of one micrograph.
+
+    Attributes
+    ----------
+    scores : array (picks,)
+        The highest first.
+    left : array (picks,)
+        Share of the area beyond the reach of picks that score as high as each or higher.
+    decoys : array (decoys,)
+        Scores of those that have no better pick within reach, the lowest first.
+    area : float
+        That was searched, square angstrom.
+    """
+
+    scores: Float[np.ndarray, " n"]
+    left: Float[np.ndarray, " n"]
+    decoys: Float[np.ndarray, " m"]
+    area: float
+
+
+def _first_near(
+    picks: Peaks, allowed: Bool[np.ndarray, "h w"], reach: float
+) -> Float[np.ndarray, "h w"]:
+    """The best pick within reach of every pixel, by its place among all; infinity without one."""
+    first = np.full(allowed.shape, np.inf)
+    height, width = first.shape
+    radius = int(np.ceil(reach))
+    for number in range(len(picks) - 1, -1, -1):  # the best comes last, over the others
+        x, y = np.round(picks.places[number]).astype(int)
+        rows = np.arange(max(0, y - radius), min(height, y + radius + 1))
+        columns = np.arange(max(0, x - radius), min(width, x + radius + 1))
+        near = np.hypot(rows[:, None] - y, columns - x) <= reach
+        first[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][near] = number
+    return first
+
+
+def evidence(
+    picks: Peaks, decoys: Peaks, allowed: Bool[np.ndarray, "h w"], reach: float, pixel: float
+) -> Evidence:
+    """Decoys of a micrograph that count, and the area that they may lie in.
+
+    Parameters
+    ----------
+    picks, decoys : Peaks
+        The highest scores first.
+    allowed : bool array (y, x)
+        Where they were looked for.
+    reach : float
+        Pixels from a particle's centre to beyond its rim.
+    pixel : float
+        Angstrom.
+    """
+    first = _first_near(picks, allowed, reach)
+    covered = np.bincount(first[allowed & np.isfinite(first)].astype(int), minlength=len(picks))
+    left = np.maximum(1 - np.cumsum(covered) / max(allowed.sum(), 1), _LEAST_LEFT)
+    places = np.round(decoys.places).astype(int)
+    x, y = np.clip(places, 0, np.array(first.shape[::-1]) - 1).T
+    best = first[y, x]
+    better = np.append(picks.scores, -np.inf)[np.minimum(best, len(picks)).astype(int)]
+    apart = decoys.scores[better <= decoys.scores]
+    return Evidence(
+        picks.scores, left[: len(picks)], np.sort(apart), float(allowed.sum()) * pixel**2
+    )
+
+
+def _left_at(found: Evidence, thresholds: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
+    above = np.searchsorted(-found.scores, -thresholds, side="right")
+    return np.concatenate([[1.0], found.left])[above]
+
+
+def _density(
+    found: Sequence[Evidence], thresholds: Float[np.ndarray, " t"]
+) -> Float[np.ndarray, " t"]:
+    """Decoys above thresholds for each square angstrom; one more than are found is counted."""
+    above, area = np.ones(len(thresholds)), np.zeros(len(thresholds))
+    for one in found:
+        above += len(one.decoys) - np.searchsorted(one.decoys, thresholds, side="left")
+        area += one.area * _left_at(one, thresholds)
+    return above / np.maximum(area, 1.0)
+
+
+def false_discovery_rates(found: Sequence[Evidence]) -> list[Float[np.ndarray, " n"]]:
+    """Share of false ones among picks that score as high or higher on the same micrograph.
+
+    Like a P-value it does not rise with the score: a pick's is the least at which it is taken.
+    """
+    every = np.concatenate([one.scores for one in found])
+    if not len(every):
+        return [np.zeros(0) for _ in found]
+    thresholds = np.unique(np.quantile(every, np.linspace(0, 1, _THRESHOLDS)))
+    density = _density(found, thresholds)
+    rates = []
+    for one in found:
+        expected = np.interp(one.scores, thresholds, density) * one.area
+        share = np.minimum(expected / np.arange(1, len(one.scores) + 1), 1)
+        rates.append(np.minimum.accumulate(share[::-1])[::-1])
+    return rates

@@ -1,0 +1,85 @@
+"""Correlation of a micrograph with references at every place, under local normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import fft
+
+_TOGETHER = 16
+"""References transformed at a time."""
+
+_LEAST = 0.05
+"""Local variance over the micrograph's below which nothing is a particle."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The best reference at every place.
+
+    Attributes
+    ----------
+    score : array (y, x)
+        A correlation coefficient, or what blobs have in its place.
+    reference : int array (y, x)
+        Index of the best one.
+    """
+
+    score: Float[np.ndarray, "h w"]
+    reference: Int[np.ndarray, "h w"]
+
+
+def _spread(
+    references: Float[np.ndarray, "k b b"], shape: tuple[int, int]
+) -> Float[np.ndarray, "k h w"]:
+    """References in an empty field, their centres on its first pixel."""
+    box = references.shape[-1]
+    field = np.zeros((len(references), *shape), dtype=np.float32)
+    field[:, :box, :box] = references
+    return np.roll(field, (-(box // 2), -(box // 2)), axis=(1, 2))
+
+
+def _batches(count: int) -> Iterator[slice]:
+    yield from (slice(first, first + _TOGETHER) for first in range(0, count, _TOGETHER))
+
+
+def match(
+    image: Float[np.ndarray, "h w"],
+    references: Float[np.ndarray, "k b b"],
+    mask: Float[np.ndarray, "b b"],
+) -> Matches:
+    """Correlate every place with every reference, mean and variance taken within the mask.
+
+    Roseman, Ultramicroscopy 94, 225 (2003): numerator and local statistics are correlations, each
+    by one transform.
+
+    Parameters
+    ----------
+    image : array (y, x)
+    references : array (references, box, box)
+    mask : array (box, box)
+        0 or 1.
+    """
+    shape, inside = image.shape, mask > 0
+    count = float(inside.sum())
+    transform, square = fft.rfft2(image), fft.rfft2(image**2)
+    window = np.conj(fft.rfft2(_spread(mask[None], shape)[0]))
+    mean = fft.irfft2(transform * window, s=shape) / count
+    variance = fft.irfft2(square * window, s=shape) / count - mean**2
+    deviation = np.sqrt(np.maximum(variance, _LEAST * float(image.var())))
+    score = np.full(shape, -np.inf, dtype=np.float32)
+    best = np.zeros(shape, dtype=np.int64)
+    for some in _batches(len(references)):
+        part = references[some] - references[some][:, inside].mean(axis=1)[:, None, None]
+        part = part * mask
+        part = part / np.sqrt((part**2).sum(axis=(1, 2), keepdims=True))
+        spectra = np.conj(fft.rfft2(_spread(part, shape)))
+        found = fft.irfft2(transform * spectra, s=shape)
+        which = found.argmax(axis=0)
+        top = np.take_along_axis(found, which[None], axis=0)[0]
+        better = top > score
+        score[better], best[better] = top[better], which[better] + some.start
+    return Matches(score / (deviation * np.sqrt(count)), best)

@@ -1,0 +1,209 @@
+"""Online EM: class averages after each mini-batch of particles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Complex, Int
+from torch import Tensor
+
+from vitreous.config.classify2d import Class2dOptions
+from vitreous.engine.class_averages import averaged, centre_of_density, shifted, signal_power
+from vitreous.engine.class_pass import ClassPass, class_pass
+from vitreous.engine.images import Frame
+from vitreous.engine.loop import Iteration, run
+from vitreous.engine.pass_ import renewed_noise, renewed_scale
+from vitreous.runs.folder import OnEvent
+from vitreous.schedules.class2d.context import Class2dContext
+from vitreous.schedules.class2d.starved import begun_anew
+from vitreous.schedules.class2d.state import ClassState
+
+_FIRST = 20
+"""Most particles that each class begins with the mean of."""
+
+_DETAILS = 8
+"""Details across the mask that the first iterations compare."""
+
+_GROWING = 0.6
+"""Part of the iterations in which detail grows, and class similarity falls to 0."""
+
+_FIRST_STEP, _LAST_STEP = 0.5, 0.15
+"""Step sizes of stepwise EM at the first iterations, and from then on."""
+
+_FIRST_BATCH = 0.25
+"""Size of the first mini-batch, over that of the last."""
+
+_NOISE_RATE = 0.5
+"""Share of the noise spectra and contrasts renewed by each mini-batch."""
+
+
+@dataclass(frozen=True)
+class BatchStep:
+    """One iteration.
+
+    Attributes
+    ----------
+    first : int
+        Particles of the mini-batches before it.
+    batch : int
+        Particles.
+    resolution : float
+        Angstrom.
+    forget : float
+        Share of the running sums that is dropped before the batch's are added (Cappe & Moulines,
+        J. R. Stat. Soc. B 71, 593 (2009), equation 12).
+    similarity : float
+        Class similarity.
+    renew : bool
+        Begin starved classes anew afterwards.
+    """
+
+    first: int
+    batch: int
+    resolution: float
+    forget: float
+    similarity: float
+    renew: bool
+
+
+def batch_steps(options: Class2dOptions, classes: int, frame: Frame) -> list[BatchStep]:
+    """All iterations: batches grow, detail grows, class similarity falls."""
+    count, finest = options.iterations, options.resolution_limit
+    coarsest = max(2 * frame.mask_radius * frame.pixel_size / _DETAILS, finest)
+    steps, first = [], 0
+    for number in range(count):
+        part = number / max(count - 1, 1)
+        grown = min(part / _GROWING, 1.0)
+        batch = round(
+            classes * options.batch_per_class * (_FIRST_BATCH + (1 - _FIRST_BATCH) * part)
+        )
+        steps.append(
+            BatchStep(
+                first,
+                batch,
+                1 / ((1 - grown) / coarsest + grown / finest),
+                _FIRST_STEP if part < _GROWING / 3 else _LAST_STEP,
+                options.class_similarity * (1 - grown),
+                number > 0 and part < _GROWING + 0.2,
+            )
+        )
+        first += batch
+    return steps
+
+
+def first_state(context: Class2dContext) -> ClassState:
+    """Every class the mean of some random particles, their CTFs allowed for."""
+    search, classes = context.search, context.classes
+    polar, device = search.frame.polar, search.device
+    each = max(1, min(_FIRST, len(context.table) // classes))
+    noise = search.images.power(len(context.table.optics)).to(device)
+    shape = (classes, polar.rings, polar.half)
+    data = torch.zeros(shape, dtype=torch.complex64, device=device)
+    weight = torch.zeros(shape, device=device)
+    for number in range(classes):
+        rows = context.batch(number * each, each)
+        samples, ctf = context.given.placed(
+            rows, *search.images.at(rows, polar), polar, search.frame.box
+        )
+        over = 1 / (noise[search.images.group[rows]] * search.images.mask_share)[:, :, None]
+        data[number] = (samples * ctf * over).sum(dim=0)
+        weight[number] = (ctf**2 * over).sum(dim=0)
+    even = torch.full((classes,), 1 / classes, device=device)
+    scale = torch.ones(len(noise), device=device)
+    state = ClassState(data, noise, scale, even, data, weight, 0, 0, [], 0)
+    coarsest = batch_steps(context.options, classes, search.frame)[0].resolution
+    rings = search.frame.rings_at(coarsest)
+    return replace(state, averages=solved(context, data, weight, rings), rings=rings)
+
+
+def solved(
+    context: Class2dContext, data: Tensor, weight: Tensor, rings: int
+) -> Complex[Tensor, "k rings half"]:
+    """Averages that sums give: regularised, masked, and on rings again."""
+    prior = context.options.tau2_fudge * signal_power(data, weight, rings)
+    masked = context.pixels.rings(context.pixels.images(averaged(data, weight, prior)))
+    masked[:, rings:] = 0
+    return masked
+
+
+def recentred(context: Class2dContext, data: Tensor, weight: Tensor, rings: int) -> Tensor:
+    """Sums whose averages have their centre of mass in the centre of the box."""
+    prior = context.options.tau2_fudge * signal_power(data, weight, rings)
+    centre = centre_of_density(context.pixels.images(averaged(data, weight, prior)))
+    return shifted(data, -centre, context.search.frame)
+
+
+def updated(
+    context: Class2dContext, state: ClassState, step: BatchStep, result: ClassPass
+) -> ClassState:
+    """The state after a mini-batch: running sums, averages, noise, contrasts and class priors."""
+    options, sums, forget = context.options, result.sums, step.forget
+    rings = context.search.frame.rings_at(step.resolution)
+    kept = 0.0 if state.iteration == 0 else 1 - forget
+    data, weight = kept * state.data + sums.data, kept * state.weight + sums.weight
+    share = result.found.by_class.mean(dim=0)
+    priors = (1 - forget) * state.class_priors + forget * share
+    renewed = 0
+    if step.renew:
+        seed = options.seed * 1000 + state.iteration
+        data, weight, priors, renewed = begun_anew(data, weight, priors, seed)
+    if options.recentre and options.align:
+        data = recentred(context, data, weight, rings)
+    return replace(
+        state,
+        averages=solved(context, data, weight, rings),
+        noise=renewed_noise(state.noise, sums, context.search.images.mask_share, _NOISE_RATE),
+        scale=renewed_scale(state.scale, sums, _NOISE_RATE),
+        class_priors=priors,
+        data=data,
+        weight=weight,
+        iteration=state.iteration + 1,
+        rings=rings,
+        sizes=[*state.sizes, [round(value, 5) for value in priors.tolist()]],
+        begun_anew=state.begun_anew + renewed,
+    )
+
+
+def _told(state: ClassState, step: BatchStep, of: int, found: ClassPass) -> dict[str, object]:
+    """What a job tells of an iteration."""
+    return {
+        "event": "classification",
+        "stage": "mini-batches",
+        "iteration": state.iteration,
+        "of": of,
+        "resolution": round(step.resolution, 2),
+        "particles": step.batch,
+        "largest_class": round(float(state.class_priors.max()), 4),
+        "begun_anew": state.begun_anew,
+        "log_likelihood": float(found.found.log_evidence.mean()),
+    }
+
+
+def went_through(
+    context: Class2dContext,
+    state: ClassState,
+    on_event: OnEvent,
+    keep: Callable[[ClassState], None],
+) -> ClassState:
+    """The state after all mini-batches; ``keep`` is given what each leaves."""
+    every = batch_steps(context.options, context.classes, context.search.frame)
+    steps: Sequence[BatchStep] = every[state.iteration :]
+    batches: list[Int[Tensor, " b"]] = [context.batch(step.first, step.batch) for step in steps]
+
+    def expectation(now: ClassState, number: int, index: Tensor) -> ClassPass:
+        step = steps[number]
+        places = context.everywhere(context.search.frame.rings_at(step.resolution))
+        return class_pass(context.search, now, places, index, context.given, step.similarity)
+
+    def maximisation(now: ClassState, number: int, _: Tensor, found: ClassPass) -> ClassState:
+        return updated(context, now, steps[number], found)
+
+    for number, (now, found) in enumerate(
+        run(state, batches, Iteration(expectation, maximisation))
+    ):
+        state = now
+        keep(state)
+        on_event(_told(state, steps[number], len(every), found))
+    return state

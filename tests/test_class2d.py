@@ -1,0 +1,340 @@
+"""2D classification against known views, closed forms, and RELION's programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from conftest import simulated
+
+from vitreous.config.classify2d import Class2dConfig
+from vitreous.engine.class_averages import Pixels
+from vitreous.engine.images import working_frame
+from vitreous.engine.searches.classes import ClassTrial, class_references, compare
+from vitreous.engine.searches.fixed import compare_at_poses, turned
+from vitreous.engine.searches.grid import shares
+from vitreous.engine.searches.sampling import shift_grid
+from vitreous.engine.searches.tiles import Tiling
+from vitreous.errors import InputError, OptionError
+from vitreous.imaging.polar import PolarGrid, polar_grid
+from vitreous.imaging.project import shift_phase
+from vitreous.io.mrc import stack_writer
+from vitreous.io.star import read_star, write_star
+from vitreous.jobs.class2d.class2d import run_class2d
+from vitreous.particles.files import read_particles
+from vitreous.particles.grid import Grid
+from vitreous.particles.stack import open_images
+from vitreous.schedules.class2d.starved import begun_anew
+from vitreous.validate.labels import contingency
+
+BOX, PIXEL, MASK = 32, 8.0, 200.0
+RINGS = 12
+GRID = polar_grid(RINGS, 0.8)
+LUMPS = torch.tensor([[4.0, 1.0, 1.0], [-3.0, 2.0, 0.8], [1.0, -5.0, 0.6], [-2.0, -3.0, 0.9]])
+"""x, y in pixels and weight of Gaussians that an image consists of."""
+
+
+def picture(lumps: torch.Tensor, width: float = 1.6) -> torch.Tensor:
+    axis = torch.arange(BOX) - BOX // 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    squares = (x - lumps[:, 0, None, None]) ** 2 + (y - lumps[:, 1, None, None]) ** 2
+    return (lumps[:, 2, None, None] * torch.exp(-squares / (2 * width**2))).sum(dim=0)
+
+
+def samples(lumps: torch.Tensor, width: float = 1.6, grid: PolarGrid = GRID) -> torch.Tensor:
+    """The transform on rings, in closed form."""
+    k = grid.points() / BOX
+    wave = torch.exp(-2j * math.pi * (k[..., None, :] * lumps[:, :2]).sum(dim=-1))
+    envelope = torch.exp(-2 * (math.pi * width) ** 2 * (k**2).sum(dim=-1))
+    return (wave * lumps[:, 2]).sum(dim=-1) * envelope * 2 * math.pi * width**2 / BOX
+
+
+def rotated(lumps: torch.Tensor, psi: float, origin: tuple[float, float]) -> torch.Tensor:
+    """Lumps of an image of a class at in-plane angle psi (RELION's) and this origin."""
+    c, s = math.cos(psi), math.sin(psi)
+    turn = torch.tensor([[c, s], [-s, c]])  # the transposed rotation carries volume to image
+    return torch.cat([lumps[:, :2] @ turn.T - torch.tensor(origin), lumps[:, 2:]], dim=1)
+
+
+def test_rings_and_pixels_carry_the_same_image() -> None:
+    frame = working_frame(Grid(BOX, PIXEL), 170.0, 17.0)
+    pixels = Pixels(frame, torch.device("cpu"))
+    image, rings = picture(LUMPS) * pixels.mask, samples(LUMPS, grid=frame.polar)
+    assert torch.allclose(pixels.rings(image[None])[0], rings, atol=1e-3)
+    assert (pixels.images(rings[None])[0] - image).norm() < 0.003 * image.norm()
+
+
+@pytest.fixture(scope="module")
+def three() -> torch.Tensor:
+    """Rings of three classes."""
+    other, last = LUMPS.clone(), LUMPS.clone()
+    other[0, :2], last[2, 1] = torch.tensor([0.0, 6.0]), 2.0
+    return torch.stack([samples(one) for one in (LUMPS, other, last)])
+
+
+def trial(classes: torch.Tensor, **changes: Any) -> ClassTrial:
+    found = ClassTrial(
+        class_references(classes, 24, GRID),
+        torch.full((RINGS,), 0.002),
+        shift_grid(3, 1),
+        BOX,
+        torch.full((len(classes),), 1 / len(classes)).log(),
+        Tiling(),
+    )
+    return replace(found, **changes)
+
+
+def test_psi_and_origin_are_those_that_an_image_was_made_with(three: torch.Tensor) -> None:
+    shifts = shift_grid(3, 1)
+    for psi, origin in ((5, (2.0, -1.0)), (17, (0.0, 3.0)), (0, (-1.0, 0.0))):
+        image = samples(rotated(LUMPS, psi * 2 * math.pi / 24, origin))[None]
+        found, _ = compare(trial(three), image, torch.ones(1, RINGS, GRID.half))
+        assert int(found.number) == 0 and int(found.psi) == psi
+        assert tuple(shifts[found.shift[0]].tolist()) == origin
+
+
+def test_posterior_of_the_classes_is_that_of_every_pose_summed(three: torch.Tensor) -> None:
+    """Beside likelihoods of Gaussian noise, one pose after the other."""
+    rng = torch.Generator().manual_seed(1)
+    ctf = torch.rand(4, RINGS, GRID.half, generator=rng)
+    images = torch.stack([samples(rotated(LUMPS, 0.3 * n, (1.0, 0.5))) for n in range(4)]) * ctf
+    images = images + 0.02 * torch.randn(images.shape, generator=rng, dtype=torch.complex64)
+    hard = trial(three, noise=torch.full((RINGS,), 0.05))
+    found, _ = compare(hard, images, ctf)
+    area = (GRID.sample_area()[:, None] / 0.05).double()  # of half a plane, whose mates add as much
+    phase, likely = shift_phase(GRID.points(), hard.shifts, BOX), []
+    for number in range(24):
+        angle = torch.full((len(images),), number * 2 * math.pi / 24)
+        turned_ctf = turned(ctf.to(images.dtype), angle).real[:, None]
+        for shift in phase:
+            moved = turned(images * shift, angle)[:, None]
+            misfit = (moved - turned_ctf * three).abs().double().square() - moved.abs().square()
+            likely.append(-(misfit * area).sum(dim=(2, 3)))
+    every = torch.stack(likely) - math.log(len(likely) * 3)
+    evidence = every.logsumexp(dim=0)
+    assert torch.allclose(found.by_class.double(), evidence.softmax(dim=1), atol=2e-3)
+    assert torch.allclose(found.log_evidence.double(), evidence.logsumexp(dim=1), atol=0.05)
+
+
+def test_class_similarity_gives_every_class_its_share(three: torch.Tensor) -> None:
+    images = torch.stack([samples(LUMPS)] * 3)
+    ctf = torch.ones(3, RINGS, GRID.half)
+    hard = trial(three, noise=torch.full((RINGS,), 2.0), similarity=0.3)
+    found, sums = compare(hard, images, ctf)
+    expected = shares(found.by_class, 0.3).sum(dim=0)
+    assert torch.allclose(sums.weight[:, 5].mean(dim=1), expected, rtol=1e-2)
+
+
+def test_at_given_poses_the_same_class_has_the_same_evidence(three: torch.Tensor) -> None:
+    psi = torch.tensor([0.0, 3.0, 8.0]) * 2 * math.pi / 24
+    images = torch.stack([samples(rotated(LUMPS, float(p), (0.0, 0.0))) for p in psi])
+    ctf, noise = torch.rand(3, RINGS, 1).expand(3, RINGS, GRID.half), torch.full((RINGS,), 0.01)
+    still = trial(three, noise=noise, shifts=torch.zeros(1, 2))
+    posed = turned(images, psi), turned(ctf.to(images.dtype), psi).real
+    prior = still.log_prior
+    found, sums = compare_at_poses(three, posed[0], posed[1], noise, prior, GRID)
+    free, free_sums = compare(still, images, ctf)
+    # One pose holds nearly all of the posterior: its evidence lacks the prior of 24 angles.
+    lost = free.log_evidence - found.log_evidence + math.log(24)
+    assert torch.allclose(lost, torch.zeros(3), atol=0.05)
+    assert torch.allclose(sums.data[0], free_sums.data[0], atol=1e-3 * float(sums.data.abs().max()))
+    assert torch.allclose(sums.residual, free_sums.residual, rtol=1e-2, atol=1e-4)
+
+
+def test_a_starved_class_gets_half_of_the_largest() -> None:
+    rng = torch.Generator().manual_seed(0)
+    data = torch.randn(3, 200, 50, dtype=torch.complex64, generator=rng) * 10
+    weight, priors = torch.full((3, 200, 50), 8.0), torch.tensor([0.7, 0.295, 0.005])
+    anew, halves, even, count = begun_anew(data, weight, priors, seed=3)
+    assert count == 1 and torch.equal(anew[1], data[1])
+    assert torch.allclose(anew[0] + anew[2], data[0], atol=1e-4)
+    assert torch.allclose(halves[[0, 2]], torch.full((2, 200, 50), 4.0))
+    # Random halves of a sum of variance 8 differ by that variance.
+    assert float((anew[0] - anew[2]).abs().square().mean()) == pytest.approx(8, rel=0.05)
+    assert torch.allclose(even, torch.tensor([0.3525, 0.295, 0.3525]))
+
+
+# The job
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Particles of two views, which differ by 90 degrees about an axis in the plane."""
+    folder = tmp_path_factory.mktemp("views")
+    images, frames = [], []
+    star = simulated(folder / "all", 3000, BOX, PIXEL, snr=1.0, seed=8)
+    table = read_particles(star)
+    for low, high in ((0, 18), (80, 100)):
+        rot = np.abs((table.rot - 30 + 180) % 360 - 180)
+        near = np.flatnonzero((table.tilt >= low) & (table.tilt < high) & ((rot < 12) | (low == 0)))
+        images.append(open_images(table).read(near[:60]))
+        frames.append(read_star(star)["particles"].frame[near[:60].tolist()])
+    with stack_writer(folder / "two.mrcs", BOX, sum(map(len, images)), PIXEL) as file:
+        file.append(np.concatenate(images))
+    frame = pl.concat(frames)
+    names = pl.Series([f"{n + 1:06d}@two.mrcs" for n in range(len(frame))])
+    blocks = read_star(star)
+    blocks["particles"] = blocks["particles"].with_frame(frame.with_columns(rlnImageName=names))
+    write_star(folder / "two.star", blocks.values())
+    return folder / "two.star"
+
+
+def config(star: Path, out: Path, **options: Any) -> Class2dConfig:
+    given = {"classes": 4, "mask_diameter": MASK, "resolution_limit": 20.0, "iterations": 10}
+    return Class2dConfig(star, out=out, check=False, **given | options)
+
+
+@pytest.fixture(scope="module")
+def job(views: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_class2d(config(views, tmp_path_factory.mktemp("job") / "job"))
+
+
+def test_views_make_classes_of_their_own(job: Path, views: Path) -> None:
+    table, truth = read_particles(job / "particles.star"), read_particles(views)
+    side = truth.tilt > 50
+    counts = np.array([np.bincount(table.class_number[side == v], minlength=5) for v in (0, 1)])
+    assert counts.max(axis=0).sum() > 0.95 * len(side)
+    assert (table.rot == 0).all() and (table.tilt == 0).all()
+    # Of a side view, where psi is well defined, found and true angles differ by one turn.
+    largest = table.class_number == counts[1].argmax()
+    turn = np.exp(1j * np.radians(table.psi - truth.psi)[largest & side])
+    assert np.abs(turn.mean()) > 0.9
+    assert (table.class_posterior <= 1).all() and table.class_posterior.mean() > 0.9
+    record = json.loads((job / "result.json").read_text())
+    assert {entry["decision"] for entry in record["classes"]} == {"keep"}
+    assert record["held_out_evidence"] > 5 and record["starved"] == 0
+
+
+def test_outputs_are_where_relion_looks_for_them(
+    job: Path, relion: Callable[[str], str], tmp_path: Path
+) -> None:
+    stack = mrcfile.read(job / "class_averages.mrcs")
+    assert stack.shape == (4, BOX, BOX)
+    with mrcfile.open(job / "class_averages.mrcs") as file:
+        assert file.voxel_size.x == PIXEL
+    stats = (relion("relion_image_handler"), "--i", "class_averages.mrcs", "--stats")
+    said = subprocess.run(stats, cwd=job, capture_output=True, text=True).stdout
+    assert said.count(f"(x,y,z,n)= {BOX} x {BOX} x 1 x 1") == 4 and f"angpix = {PIXEL:g}" in said
+    model = (relion("relion_star_printtable"), str(job / "run_model.star"), "data_model_classes")
+    columns = ("_rlnReferenceImage", "_rlnClassDistribution", "_rlnEstimatedResolution")
+    table = subprocess.run([*model, *columns], capture_output=True, text=True).stdout.split()
+    entries = json.loads((job / "result.json").read_text())["classes"]
+    for place, entry in enumerate(entries):
+        name, share, limit = table[3 * place : 3 * place + 3]
+        number, _, path = name.partition("@")
+        assert int(number) == entry["class"] and Path(path) == job / "class_averages.mrcs"
+        assert float(share) == pytest.approx(entry["fraction"], abs=1e-5)
+        assert float(limit) == pytest.approx(entry["resolution"], rel=1e-3)
+    data = read_particles(job / "run_data.star", need_images=False)
+    assert np.bincount(data.class_number)[1:].tolist() == [e["particles"] for e in entries]
+
+
+@pytest.mark.slow
+def test_relion_goes_on_from_the_averages(
+    job: Path, views: Path, relion: Callable[[str], str], tmp_path: Path
+) -> None:
+    """With our averages RELION tells the views apart, and finds our in-plane angles again."""
+    line = (
+        f"{relion('relion_refine')} --i {job}/particles.star --ref {job}/run_model.star --o "
+        f"{tmp_path}/run --iter 1 --ctf --particle_diameter {MASK} --psi_step 10 --offset_range 3 "
+        f"--offset_step 1 --norm --zero_mask --oversampling 1 --ini_high 20 --firstiter_cc"
+    )
+    done = subprocess.run(line.split(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    stars = (tmp_path / "run_it001_data.star", job / "particles.star", views)
+    tables = [read_particles(star) for star in stars]
+    theirs, ours, truth = (table.take(table.index_in_stack.argsort()) for table in tables)
+    side = truth.tilt > 50
+    counts = np.array([np.bincount(theirs.class_number[side == v], minlength=5) for v in (0, 1)])
+    assert counts.max(axis=0).sum() > 0.95 * len(side)
+    same = theirs.class_number == ours.class_number
+    psi = (theirs.psi - ours.psi)[same]
+    assert (np.abs((psi + 180) % 360 - 180) < 12).mean() > 0.9
+
+
+def test_interrupted_it_goes_on_to_the_same_bits(job: Path, views: Path, tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(event: Any) -> None:
+        if event.get("iteration") == 4 and event["event"] == "classification":
+            raise Stopped
+
+    out = tmp_path / "job"
+    with pytest.raises(Stopped):
+        run_class2d(config(views, out), stop)
+    assert not (out / "result.json").exists()
+    run_class2d(config(views, out, resume=True))
+    one, other = (mrcfile.read(folder / "class_averages.mrcs") for folder in (out, job))
+    assert (one == other).all()
+
+
+def test_given_poses_are_kept(job: Path, tmp_path: Path) -> None:
+    again = run_class2d(config(job / "particles.star", tmp_path / "again", align=False))
+    table, before = (read_particles(folder / "particles.star") for folder in (again, job))
+    assert np.allclose(table.psi, before.psi, atol=1e-4)
+    assert np.allclose(table.origin_x, before.origin_x, atol=1e-4)
+    both = contingency(table.class_number - 1, before.class_number - 1, 4)
+    assert both.max(axis=0).sum() > 0.8 * len(table)
+
+
+def test_noise_makes_no_classes(views: Path, tmp_path: Path) -> None:
+    count = 200
+    with stack_writer(tmp_path / "noise.mrcs", BOX, count, PIXEL) as file:
+        file.append(np.random.default_rng(4).normal(size=(count, BOX, BOX)).astype(np.float32))
+    blocks = read_star(views)
+    frame = pl.concat([blocks["particles"].frame] * 2).head(count)
+    names = pl.Series([f"{n + 1:06d}@noise.mrcs" for n in range(count)])
+    blocks["particles"] = blocks["particles"].with_frame(frame.with_columns(rlnImageName=names))
+    write_star(tmp_path / "noise.star", blocks.values())
+    found = run_class2d(config(tmp_path / "noise.star", tmp_path / "job", classes=4))
+    record = json.loads((found / "result.json").read_text())
+    assert {entry["decision"] for entry in record["classes"]} == {"reject"}
+    assert any("hold nothing that class averages explain" in w for w in record["warnings"])
+
+
+def test_bad_input_is_told_in_one_line(views: Path, tmp_path: Path) -> None:
+    blocks, out = read_star(views), tmp_path / "job"
+
+    def few(count: int, *left_out: str) -> Path:
+        frame = blocks["particles"].frame.head(count).drop(left_out)
+        names = frame["rlnImageName"].str.replace("@", f"@{views.parent}/")
+        part = blocks["particles"].with_frame(frame.with_columns(rlnImageName=names))
+        path = tmp_path / "few.star"
+        write_star(path, (blocks | {"particles": part}).values())
+        return path
+
+    with pytest.raises(OptionError, match="--classes: 200 classes are more than the"):
+        run_class2d(config(views, out, classes=200))
+    with pytest.raises(InputError, match=r"few.star: 1 particle, expected at least 2"):
+        run_class2d(config(few(1), out))
+    with pytest.raises(InputError, match=r"no column _rlnAnglePsi; .*--no-align"):
+        run_class2d(config(few(50, "rlnAnglePsi"), out, align=False))
+    with pytest.raises(OptionError, match="--class-similarity: 2 is outside 0 to 1"):
+        run_class2d(config(views, out, class_similarity=2.0))
+    small = tmp_path / "small.mrcs"
+    with stack_writer(small, 12, 20, PIXEL) as file:
+        file.append(np.random.default_rng(0).normal(size=(20, 12, 12)).astype(np.float32))
+    frame = blocks["particles"].frame.head(20)
+    frame = frame.with_columns(
+        rlnImageName=pl.Series([f"{n + 1:06d}@small.mrcs" for n in range(20)])
+    )
+    optics = blocks["optics"].frame.with_columns(rlnImageSize=pl.lit("12"))
+    changed = {
+        "optics": blocks["optics"].with_frame(optics),
+        "particles": blocks["particles"].with_frame(frame),
+    }
+    write_star(tmp_path / "small.star", (blocks | changed).values())
+    with pytest.raises(InputError, match="a box of 12 px, expected an even one of at least 16"):
+        run_class2d(config(tmp_path / "small.star", out))
+    assert not out.exists()
