@@ -265,7 +265,7 @@ def test_job_writes_what_it_says(files: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(y, found["fsc"]["corrected"], atol=1e-6)
     page = write_report(job).read_text()
     assert f"{found['resolution_0143']:.2f} Å" in page
-    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert not re.search(r"(src|href)=\"(?!data:|#|\./)", page)
 
     again = result_of(run_postprocess(config(files, tmp_path / "again", mask=None, seed=5)))
     assert again["fsc"] == found["fsc"] and again["bfactor"] == found["bfactor"]

@@ -9,6 +9,7 @@ import numpy as np
 
 from vitreous.report import page
 from vitreous.report.directions import DirectionDensity
+from vitreous.report.examples import examples_section
 from vitreous.report.page import plural
 from vitreous.report.progress import duration
 from vitreous.report.record import Record
@@ -148,6 +149,7 @@ def abinit_page(record: Record) -> ReportPage:
             page.bullets(_points(record, densities)),
             trust_tables(record.result),
         ),
+        examples_section(record),
         particles_section(record, densities),
         search_section(record),
     ]

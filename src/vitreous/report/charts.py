@@ -92,10 +92,11 @@ def over_passes(
         Line(passes, values, name, colour(place), dots=True)
         for place, (name, passes, values) in enumerate(lines, 1)
     ]
-    last = max(max(line.x) for line in drawn)
-    step = 1 + int(last) // 10
-    ticks = [(float(number), str(number)) for number in range(step, int(last) + 1, step)]
-    return Chart(Axis("pass", (0.5, last + 0.5), ticks), Axis(label, log=log), alt, drawn).svg()
+    first, last = (int(end(end(line.x) for line in drawn)) for end in (min, max))
+    step = 1 + (last - first) // 10
+    ticks = [(float(number), str(number)) for number in range(first, last + 1, step)]
+    x = Axis("pass", (first - 0.5, last + 0.5), ticks)
+    return Chart(x, Axis(label, log=log), alt, drawn).svg()
 
 
 def stacked_shares(

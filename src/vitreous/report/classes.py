@@ -9,6 +9,7 @@ import numpy as np
 
 from vitreous.report import curves, figures, page
 from vitreous.report.chart import colour
+from vitreous.report.examples import examples_section
 from vitreous.report.flow import flow_chart
 from vitreous.report.progress import duration
 from vitreous.report.record import Record
@@ -166,6 +167,7 @@ def classes_page(record: Record) -> ReportPage:
         page.section(
             "How the classes came about", page.cards([_resolution(record), _flow(record)])
         ),
+        examples_section(record),
         particles_section(record, class_densities(record)),
     ]
     title = f"{_classes(len(record.classes))}: {sizes}"

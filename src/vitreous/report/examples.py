@@ -20,6 +20,7 @@ from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import read_poses
 from vitreous.particles.stack import open_images
 from vitreous.report import figures, page
+from vitreous.report.record import Record
 from vitreous.report.report_page import Result
 
 _RANKS = (0.02, 0.2, 0.4, 0.6, 0.8, 0.98)
@@ -54,18 +55,26 @@ class Examples:
     pixel_size: float
 
 
-def _chosen(table: ParticleSet) -> Int[np.ndarray, " k"]:
-    """Rows from good to bad fits, of the optics group with the most particles."""
+def _chosen(table: ParticleSet, number: int | None) -> Int[np.ndarray, " k"]:
+    """Rows of a class, from good to bad fits, of the optics group with the most particles."""
     group = np.bincount(table.group).argmax()
-    rows = np.flatnonzero(table.group == group)
+    member = table.group == group
+    classes = None if number is None else table.if_sound(ParticleSet.class_number)
+    if classes is not None:
+        member &= classes == number
+    rows = np.flatnonzero(member)
+    if not len(rows):
+        raise InputError(
+            f"holds no particle of class {number}", where=table.path, hint="run the job again"
+        )
     fit = table.if_sound(ParticleSet.log_likelihood)
     order = rows if fit is None else rows[np.argsort(-fit[rows], kind="stable")]
     places = np.unique([int(rank * (len(order) - 1)) for rank in _RANKS])
     return np.asarray(order[places])
 
 
-def examples_of(folder: Path, result: Result, map_name: str) -> Examples:
-    """Particles of a job beside projections of one of its maps.
+def examples_of(folder: Path, result: Result, map_name: str, number: int | None) -> Examples:
+    """Particles of a job, or of one of its classes, beside projections of its map.
 
     Raises
     ------
@@ -75,7 +84,7 @@ def examples_of(folder: Path, result: Result, map_name: str) -> Examples:
     table = read_particles(folder / "particles.star")
     source = open_images(table)
     volume, pixel_size = read_map(folder / map_name)
-    rows, options = _chosen(table), result.get("options") or {}
+    rows, options = _chosen(table, number), result.get("options") or {}
     small = min(_SHOWN, len(volume))
     cube = map_to_cube(
         resample_map(torch.from_numpy(np.array(volume)), small)[None], small // 2 - 1
@@ -99,16 +108,25 @@ def examples_of(folder: Path, result: Result, map_name: str) -> Examples:
     )
 
 
-def examples_card(folder: Path, result: Result, map_name: str) -> str:
-    """Card with the pictures, or a word on why there are none."""
-    title = "Particles beside the map's projections"
-    try:
-        found = examples_of(folder, result, map_name)
-    except InputError as error:
-        return page.card(title, page.paragraph(f"Not shown: {error.line()}", "note"))
-    alt = f"{len(found.rows)} particles above projections of the map in their poses"
-    names = [f"row {row + 1:,}" for row in found.rows]
-    picture = figures.particles_and_projections(
-        found.images, found.projections, names, found.pixel_size, alt
+def examples_section(record: Record) -> str:
+    """Section with particles of the largest class, or a word on why there are none."""
+    entries = [entry for entry in record.classes if entry.get("map")]
+    if not entries:
+        return ""
+    entry = max(entries, key=lambda one: one.get("particles") or 0)
+    number = int(entry["class"]) if len(record.classes) > 1 else None
+    title = "Particles beside projections of " + (
+        "the map" if number is None else f"class {number}, the largest"
     )
-    return page.card(title, page.figure(picture, _READ), wide=True)
+    try:
+        found = examples_of(record.folder, record.result, str(entry["map"]), number)
+    except InputError as error:
+        card = page.card(title, page.paragraph(f"Not shown: {error.line()}", "note"))
+    else:
+        alt = f"{len(found.rows)} particles above projections of the map in their poses"
+        names = [f"row {row + 1:,}" for row in found.rows]
+        picture = figures.particles_and_projections(
+            found.images, found.projections, names, found.pixel_size, alt
+        )
+        card = page.card(title, page.figure(picture, _READ), wide=True)
+    return page.section("Do the particles look like it?", page.cards([card]))

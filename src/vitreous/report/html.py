@@ -34,19 +34,20 @@ def _other_page(result: Result) -> ReportPage:
     return ReportPage(f"vitreous {result.get('job', 'job')}: done", [], [], {})
 
 
+def _story(folder: Path, result: Result, job: str) -> ReportPage:
+    """What is particular to the page of a job that has finished."""
+    if job in _SEARCHES:
+        return _SEARCHES[job][1](read_record(folder))
+    return PAGES[job][1](folder, result) if job in PAGES else _other_page(result)
+
+
 def build_page(folder: Path) -> str:
     """HTML of the report of the job in a folder, whatever has become of it."""
     state = state_of(folder)
-    result, job = state.result, state.job
     if state.state != FINISHED:
-        return render(state.folder, result, _kind(job), unfinished_page(state))
-    if job in _SEARCHES:
-        kind, tell_search = _SEARCHES[job]
-        return render(folder, result, kind, tell_search(read_record(folder)))
-    if job in PAGES:
-        kind, tell = PAGES[job]
-        return render(folder, result, kind, tell(folder, result))
-    return render(folder, result, job, _other_page(result))
+        return render(state.folder, state.result, _kind(state.job), unfinished_page(state))
+    story = _story(folder, state.result, state.job)
+    return render(folder, state.result, _kind(state.job), story)
 
 
 def write_report(job_dir: Path) -> Path:

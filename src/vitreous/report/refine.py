@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vitreous.report import charts, curves, page
-from vitreous.report.examples import examples_card
+from vitreous.report.examples import examples_section
 from vitreous.report.progress import duration
 from vitreous.report.record import Record
 from vitreous.report.report_page import Facts, ReportPage, angstrom
@@ -143,9 +143,7 @@ def refine_page(record: Record) -> ReportPage:
         page.section("How far to trust it", refinement_trust(result)),
         page.section("Resolution", page.cards(_resolution_cards(record))),
         _maps(folder),
-        page.section(
-            "Do the particles look like it?", page.cards([examples_card(folder, result, "map.mrc")])
-        ),
+        examples_section(whole),
         particles_section(whole, class_densities(whole)),
         page.section("The search", page.cards([*_search_cards(record), *noise_card(result)])),
     ]

@@ -139,28 +139,33 @@ def particles_section(record: Record, densities: dict[int, DirectionDensity]) ->
         title = "Viewing directions" + ("" if alone else f", class {number}")
         content = page.figure(picture, caption)
         items.append(page.card(title, content, colour(number), wide=alone))
-    if alone and densities:
-        items += _on_the_sphere(record, densities)
+    if alone:
+        items += [_globe_card(density) for density in densities.values()]
+    items += [_precision_card(record, number, alone) for number in densities]
     return page.section("Particles", page.cards([*items, *_histograms(record)]))
 
 
-def _on_the_sphere(record: Record, densities: dict[int, DirectionDensity]) -> list[str]:
-    """The same directions on the sphere itself, and how well they fill Fourier space."""
-    (density,) = densities.values()
+def _globe_card(density: DirectionDensity) -> str:
     top = max(2.0, float(density.relative.max()))
     alt = "The sphere of viewing directions from above and from below"
     picture = figures.globe(density.relative, density.order, (0, top), alt)
-    views = page.card("Viewing directions on the sphere", page.figure(picture, _READ_GLOBE))
+    return page.card("Viewing directions on the sphere", page.figure(picture, _READ_GLOBE))
+
+
+def _precision_card(record: Record, number: int, alone: bool) -> str:
+    """How well the poses of a class fill Fourier space."""
     poses = record.poses
     assert poses is not None
-    slices = relative_slices(poses.rot, poses.tilt, point_group(record.symmetry))
+    own = poses.classes == number
+    slices = relative_slices(poses.rot[own], poses.tilt[own], point_group(record.symmetry))
     alt = f"Slices through each direction of Fourier space, {slices.min():.2f} to "
     alt += f"{slices.max():.2f} times the mean"
     limits = (min(0.5, float(slices.min())), max(1.5, float(slices.max())))
     picture = figures.sphere_map(
         slices, SLICES_ORDER, limits, "times the mean", alt, wide=False, mark=1
     )
-    return [views, page.card("Precision by direction", page.figure(picture, _READ_SLICES))]
+    title = "Precision by direction" + ("" if alone else f", class {number}")
+    return page.card(title, page.figure(picture, _READ_SLICES), "" if alone else colour(number))
 
 
 def _histograms(record: Record) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from scipy.ndimage import gaussian_filter, zoom
+from scipy.ndimage import gaussian_filter
 
 from vitreous.math.fourier import crop_or_pad, resample_values
 from vitreous.report.rendering import part
@@ -192,7 +192,12 @@ def _first_crossing(
 
 def shaded_picture(view: View, rgb: tuple[float, float, float]) -> Float[np.ndarray, "y x 4"]:
     """Still picture (RGBA in 0 to 1, y upwards) of the first contour, seen from +z."""
-    density = zoom(view.density(), (1, _FINER, _FINER), order=1)
+    coarse = torch.from_numpy(view.density())
+    side = _FINER * coarse.shape[0]
+    fine = torch.nn.functional.interpolate(
+        coarse[None], (side, side), mode="bilinear", align_corners=True
+    )
+    density = fine[0].numpy()
     height, met = _first_crossing(density, view.level)
     depth = height / density.shape[0]
     height = gaussian_filter(_FINER * height, 1.2)

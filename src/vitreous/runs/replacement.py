@@ -22,7 +22,10 @@ CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensor
 MICROGRAPHS = "micrographs.jsonl"
 """Records of the micrographs that are done, which a job goes on from."""
 
-RESULT, _REPORT = "result.json", "report.html"
+RESULT = "result.json"
+_SHOWN = ("report.html", "view.cxc", "views.bild", "axes.bild")
+"""What is made of a finished job to look at it."""
+
 UNFINISHED = ".unfinished"
 
 
@@ -66,7 +69,7 @@ def _written(folder: Path) -> set[str]:
     for log in folder.rglob(LOG):
         place = log.parent.relative_to(folder)
         names = (event.get("file") for event in read_events(log) if event.get("event") == "wrote")
-        found |= {str(place / str(name)) for name in (LOG, RESULT, _REPORT, *names)}
+        found |= {str(place / str(name)) for name in (LOG, RESULT, *_SHOWN, *names)}
     return found
 
 

@@ -184,10 +184,11 @@ def _after(
     if state.stage == "global" or not context.config.per_particle_scale:
         scale = group_contrast(residuals, state.scale, images.group)
     origins = searched.posed.origins * frame.pixel_size
-    change = Change((), ())
-    if state.iteration > 0:
-        matrices = (state.matrices, searched.posed.matrices)
-        change = change_of(matrices, (state.origins, origins), context.operators)
+    change, placed = Change((), ()), state.probability > 0  # by an earlier pass, or a trial
+    if state.iteration > 0 and placed.any():
+        matrices = (state.matrices[placed], searched.posed.matrices[placed])
+        moved = (state.origins[placed], origins[placed])
+        change = change_of(matrices, moved, context.operators)
     return replace(
         state,
         iteration=state.iteration + 1,
