@@ -76,7 +76,7 @@ def test_cistems_table_and_back(star: Path, tmp_path: Path) -> None:
 CELL = st.floats(-180, 180, width=32).map(lambda x: f"{x:.3f}")
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(st.lists(CELL, min_size=8, max_size=8), min_size=1, max_size=4))
 def test_cells_of_cistem_come_back(
     star: Path, tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]

@@ -20,7 +20,7 @@ from vitreous.jobs.particles.convert import Conversion, run_convert
 from vitreous.particles.files import read_particles, write_particles
 from vitreous.particles.particle_set import ParticleSet
 
-FEW = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +252,26 @@ def test_uids_follow_the_image(star: Path, tmp_path: Path) -> None:
     whole, part = read_cs(tmp_path / "a.cs")["uid"], read_cs(tmp_path / "b.cs")["uid"]
     assert part[:2].tolist() == whole[[5, 9]].tolist() and part[2] not in whole
     assert read_particles(tmp_path / "b.cs").has(ParticleSet.uid)
+
+
+def test_places_are_drawn_on_the_micrograph(tmp_path: Path) -> None:
+    """A picture is made, and a pixel of it is the mean of those that it stands for."""
+    import mrcfile
+
+    image = np.zeros((60, 100), np.float32)
+    image[18:23, 68:73] = 1
+    with mrcfile.new(tmp_path / "m.mrc") as file:
+        file.set_data(image)
+    table = pl.DataFrame(
+        {"rlnImageName": ["1@p.mrcs"], "rlnMicrographName": ["m.mrc"], "rlnOpticsGroup": ["1"],
+         "rlnCoordinateX": ["70"], "rlnCoordinateY": ["20"]}
+    )  # fmt: skip
+    write_star(
+        tmp_path / "a.star",
+        [StarBlock("optics", pl.DataFrame([OPTICS])), StarBlock("particles", table)],
+    )
+    from vitreous.report.picks import _binned, write_picks
+
+    assert write_picks(tmp_path / "a.star", tmp_path / "p.png").read_bytes()[1:4] == b"PNG"
+    small, step = _binned(np.arange(10.0 * 3204).reshape(10, 3204))
+    assert step == 5 and small.shape == (2, 640) and small[0, 0] == 2 * 3204 + 2

@@ -62,7 +62,7 @@ def test_cryosparc_tools_reads_what_we_write(tmp_path: Path, layout: str) -> Non
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("count", [0, 1, 3, 70_000])
+@pytest.mark.parametrize("count", [0, 3, 70_000])
 def test_we_read_what_cryosparc_tools_writes(tmp_path: Path, layout: str, count: int) -> None:
     dataset = pytest.importorskip("cryosparc.dataset")
     rng = np.random.default_rng(1)
@@ -123,7 +123,7 @@ def test_a_truncated_file_is_told_at_any_length(tmp_path: Path, layout: str) -> 
     path = tmp_path / "p.cs"
     write_cs(path, SMALL, layout)
     whole = path.read_bytes()
-    for length in range(0, len(whole), 3):
+    for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
         with pytest.raises(InputError):
             read_cs(path)

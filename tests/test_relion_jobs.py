@@ -79,6 +79,7 @@ def test_relions_form_becomes_our_options() -> None:
         external_job("refine", ["--in_parts", "a.star"])
 
 
+@pytest.mark.slow
 def test_an_external_job_tells_relion_its_end_and_outputs(project: Path) -> None:
     folder = project / "External" / "job002"
     folder.mkdir(parents=True)
@@ -97,6 +98,7 @@ def test_an_external_job_tells_relion_its_end_and_outputs(project: Path) -> None
     assert unknown.returncode == 2 and "nonsense" in unknown.stderr
 
 
+@pytest.mark.slow
 def test_relion_runs_on_what_comes_back_from_cryosparc(
     project: Path, relion: Callable[[str], str]
 ) -> None:

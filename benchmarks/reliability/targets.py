@@ -17,6 +17,9 @@ import torch
 
 from vitreous.api import map as maps
 from vitreous.config.abinit import AbinitConfig
+from vitreous.io.cistem import read_par
+from vitreous.io.cryosparc import read_cs, write_cs
+from vitreous.io.eman import read_lst
 from vitreous.io.models import read_model
 from vitreous.io.mrc import open_stack, read_map, stack_writer, write_map
 from vitreous.io.mtf import read_mtf
@@ -25,7 +28,9 @@ from vitreous.io.star import read_star, write_star
 from vitreous.jobs.particles.classes import read_classes
 from vitreous.jobs.volumes.info import map_info
 from vitreous.particles.expression import fulfilled
+from vitreous.particles.fields import Field
 from vitreous.particles.files import read_particles
+from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import open_images
 from vitreous.report.record import read_result
 from vitreous.runs.checkpoint import Checkpoint
@@ -104,6 +109,11 @@ _rlnAmplitudeContrast
 """
 PAIRS = "# version 30001\n\ndata_general\n\n_rlnFinalResolution 4.5\n_rlnBfactor '-80 x'\n"
 MTF = "data_mtf\nloop_\n_rlnResolutionInversePixel #1\n_rlnMtfValue #2\n0 1\n0.1 0.9\n0.5 0.4\n"
+PAR = """C  PSI THETA PHI SHX SHY MAG FILM DF1 DF2 ANGAST OCC LOGP SIGMA SCORE CHANGE
+1 10.5 20.25 30.75 1.5 -2.25 10000 1 15000.1 14000.2 35.5 100.0 -1000 1.0 20.0 0.5
+2 350 90 -45 0 3 10000 1 16000 15500 -12 50 -1100 1.1 21 0
+"""
+LST = '#LSX\n# x\n#80\n0\tstack.mrcs\t{"xform.projection": {"az": 1, "alt": 2}}\n1\tstack.mrcs\n'
 PDB = """HEADER    X
 CRYST1   20.000   20.000   20.000  90.00  90.00  90.00 P 1
 ATOM      1  N   ALA A   1      -0.966   0.493   1.500  1.00  0.00           N
@@ -139,6 +149,58 @@ def _stack(folder: Path) -> Path:
 def _tables(folder: Path) -> list[bytes]:
     _stack(folder)
     return [text.encode() for text in (OPTICS + "\n" + PARTICLES, OLD, PAIRS + PARTICLES)]
+
+
+def _cs_columns() -> dict[str, np.ndarray]:
+    """What cryoSPARC writes of three particles, two of them with poses of classes, too."""
+    rng = np.random.default_rng(3)
+
+    def real(*shape: int) -> np.ndarray:
+        return rng.normal(size=(3, *shape)).astype(np.float32)
+
+    return {
+        "uid": np.array([5, 2**63, 9], np.uint64),
+        "blob/path": np.array([b">stack.mrcs"] * 3),
+        "blob/idx": np.arange(3, dtype=np.uint32),
+        "blob/shape": np.full((3, 2), 16, np.uint32),
+        "blob/psize_A": np.full(3, 2.5, np.float32),
+        "blob/sign": np.array([1, -1, 1], np.float32),
+        "alignments3D/pose": real(3),
+        "alignments3D/shift": real(2),
+        "alignments3D/psize_A": np.full(3, 2.5, np.float32),
+        "alignments3D/split": np.arange(3, dtype=np.uint32) % 2,
+        "ctf/df1_A": 15000 + real(),
+        "ctf/cs_mm": np.full(3, 2.7, np.float32),
+        "ctf/tilt_A": real(2),
+        "location/micrograph_path": np.array([b"m/one.mrc", b"", "ä".encode()]),
+    }
+
+
+def _cs(folder: Path) -> list[bytes]:
+    _stack(folder)
+    contents = []
+    for layout in ("npy", "stream"):
+        write_cs(folder / "seed.cs", _cs_columns(), layout)
+        contents.append((folder / "seed.cs").read_bytes())
+    (folder / "seed.cs").unlink()
+    return contents
+
+
+def _cs_particles(path: Path) -> None:
+    """Whatever is read can be written in the other format, and has the same numbers there."""
+    table = read_particles(path)
+    open_images(table).read(np.arange(len(table)))
+    for field in vars(ParticleSet).values():
+        if isinstance(field, Field):
+            table.of_field(field)
+
+
+def _cs_again(path: Path) -> None:
+    columns = read_cs(path)
+    for layout in ("npy", "stream"):
+        write_cs(path.with_name("again"), columns, layout)
+        for name, values in read_cs(path.with_name("again")).items():
+            np.testing.assert_array_equal(values, columns[name])
 
 
 def _maps(folder: Path) -> list[bytes]:
@@ -251,6 +313,9 @@ TARGETS = {
     "where": Target(
         "x.txt", lambda _: [c.encode() for c in CONDITIONS], _condition, grammars.condition
     ),
+    "cs": Target("x.cs", _cs, _each(_cs_again, _cs_particles), binary=True),
+    "par": Target("x.par", lambda _: [PAR.encode()], read_par),
+    "lst": Target("x.lst", lambda _: [LST.encode()], read_lst),
     "map": Target("x.mrc", _maps, _INFO, binary=True),
     "stack": Target("x.mrcs", _maps, _images, binary=True),
     "map-gzip": Target("x.mrc.gz", _compressed(gzip.compress), _INFO, binary=True),

@@ -76,6 +76,7 @@ from vitreous.preprocessing.frames import Detector
 from vitreous.preprocessing.motion import Exposure, MotionSettings
 from vitreous.preprocessing.motion import correct_motion as motion
 from vitreous.runs.checkpoint import Checkpoint
+from vitreous.runs.relion_job import run_external
 from vitreous.schedules.class3d.references import Reference, read_reference
 from vitreous.validate.anisotropy import conical_fsc as anisotropy
 from vitreous.validate.local_resolution import local_window
@@ -91,6 +92,7 @@ plan = run_plan
 convert = run_convert
 deposit = run_deposit
 import_data = run_import_data
+external = run_external
 
 __all__ = [
     "AbinitConfig",
@@ -142,6 +144,7 @@ __all__ = [
     "demo",
     "deposit",
     "expand_symmetry",
+    "external",
     "import_data",
     "local_resolution",
     "local_window",
@@ -168,6 +171,7 @@ __all__ = [
     "run_demo",
     "run_deposit",
     "run_expand_symmetry",
+    "run_external",
     "run_import_data",
     "run_local_resolution",
     "run_model_check",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import CycloptsError, Parameter
 
 from vitreous.cli.app import app
-from vitreous.cli.failures import BAD_INPUT, line_of
+from vitreous.cli.failures import BAD_INPUT
 from vitreous.report.terminal import print_lines
 
 
@@ -30,23 +31,13 @@ def external(
     words
         What RELION passes: --o External/jobNNN/ --in_parts FILE and so on.
     """
-    from vitreous.runs.relion_job import describe_external, end_external, external_job
+    from vitreous.runs.relion_job import run_external
 
-    job = external_job(command, words)
-    describe_external(job)
+    def run(arguments: Sequence[str]) -> None:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+
     try:
-        app(job.arguments, exit_on_error=False, print_error=False, result_action="return_value")
-    except KeyboardInterrupt:
-        end_external(job, "ABORTED")
-        raise
-    except SystemExit as error:
-        end_external(job, "FAILURE" if error.code else "SUCCESS")
-        raise
-    except Exception as error:
-        end_external(job, "FAILURE")
-        line = line_of(error)
-        if line is None and type(error).__module__.startswith("cyclopts"):
-            print_lines(f"error: {error}", stderr=True)
-            sys.exit(BAD_INPUT)
-        raise
-    end_external(job, "SUCCESS")
+        run_external(command, words, run)
+    except CycloptsError as error:
+        print_lines(f"error: {error}", stderr=True)
+        sys.exit(BAD_INPUT)

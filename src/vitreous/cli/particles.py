@@ -82,6 +82,10 @@ def convert(config: Annotated[ConvertConfig, Parameter(name="*")]) -> None:
     from vitreous.jobs.particles.convert import run_convert
 
     result = run_convert(config)
+    if config.picture is not None:
+        from vitreous.report.picks import write_picks
+
+        print_lines(f"Picture: {write_picks(config.out, config.picture)}")
     print_lines(
         *(f"Warning: {note}" for note in result.notes),
         f"{result.particles:,} particles: {result.path}",

@@ -109,7 +109,7 @@ def _stack(frame: pl.DataFrame, given: Path | None, path: Path) -> Path:
 
 def _optics(frame: pl.DataFrame, path: Path, stack: Path, pixel_size: float | None) -> OpticsGroup:
     """The one optics group of a table."""
-    values: dict[str, float] = {}
+    values: dict[str, float | None] = {}
     for name, (column, default) in _OPTICS.items():
         given = pixel_size if name == "pixel_size" else None
         found = PREFIX + column
@@ -125,7 +125,8 @@ def _optics(frame: pl.DataFrame, path: Path, stack: Path, pixel_size: float | No
         values[name] = default if given is None else given
     header = read_header(stack)
     size = values["pixel_size"] or header.pixel_size[0]
-    return OpticsGroup(1, "opticsGroup1", **(values | {"pixel_size": size}), box=header.shape[2])
+    voltage, cs, contrast = (float(values[n] or 0) for n in list(_OPTICS)[1:])
+    return OpticsGroup(1, "opticsGroup1", size, header.shape[2], voltage, cs, contrast)
 
 
 def _as_set(

@@ -7,7 +7,9 @@ RELION_JOB_EXIT_SUCCESS or one of its kin, and reads the outputs from RELION_OUT
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +18,7 @@ import polars as pl
 
 from vitreous.errors import OptionError
 from vitreous.io.star import StarBlock, write_star
+from vitreous.particles.relion.names import JOB, JOB_OPTION, NODE
 
 Ending = Literal["SUCCESS", "FAILURE", "ABORTED"]
 
@@ -108,11 +111,17 @@ def end_external(job: ExternalJob, ending: Ending) -> None:
     nodes = _found(job.results) if ending == "SUCCESS" else {}
     if nodes:
         frame = pl.DataFrame(
-            {
-                "rlnPipeLineNodeName": [str(path) for path in nodes],
-                "rlnPipeLineNodeTypeLabel": [label for label, _ in nodes.values()],
-                "rlnPipeLineNodeType": [str(number) for _, number in nodes.values()],
-            }
+            dict(
+                zip(
+                    NODE,
+                    (
+                        [str(path) for path in nodes],
+                        [label for label, _ in nodes.values()],
+                        [str(number) for _, number in nodes.values()],
+                    ),
+                    strict=True,
+                )
+            )
         )
         write_star(job.folder / "RELION_OUTPUT_NODES.star", [StarBlock("output_nodes", frame)])
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -125,13 +134,52 @@ def describe_external(job: ExternalJob) -> None:
     if path.exists():
         return
     values = {"fn_exe": f"vitreous external {job.arguments[0]}", "do_queue": "No"}
-    about = pl.DataFrame(
-        {"rlnJobTypeLabel": ["relion.external"], "rlnJobIsContinue": ["0"], "rlnJobIsTomo": ["0"]}
-    )
+    about = pl.DataFrame(dict(zip(JOB, ["relion.external", "0", "0"], strict=True)))
     options = pl.DataFrame(
-        {"rlnJobOptionVariable": list(values), "rlnJobOptionValue": list(values.values())}
+        dict(zip(JOB_OPTION, [list(values), list(values.values())], strict=True))
     )
     write_star(
         path,
         [StarBlock("job", about, is_loop=False), StarBlock("joboptions_values", options)],
     )
+
+
+def _by_itself(arguments: Sequence[str]) -> None:
+    """Run a command of ``vitreous`` in a process of its own."""
+    subprocess.run([sys.executable, "-m", "vitreous", *arguments], check=True)
+
+
+def run_external(
+    command: str, words: Sequence[str], run: Callable[[Sequence[str]], None] = _by_itself
+) -> ExternalJob:
+    """Run a command as an External job of RELION, and tell RELION how it ended.
+
+    Parameters
+    ----------
+    command : str
+        Of ``vitreous``.
+    words : sequence of str
+        What RELION passes: ``--o External/jobNNN/ --in_parts FILE`` and so on.
+    run : callable
+        Runs the command line of ``vitreous`` that it is given.
+
+    Raises
+    ------
+    OptionError
+        Without the job's folder; else whatever the command raises.
+    """
+    job = external_job(command, words)
+    describe_external(job)
+    ending: Ending = "FAILURE"
+    try:
+        run(job.arguments)
+        ending = "SUCCESS"
+    except KeyboardInterrupt:
+        ending = "ABORTED"
+        raise
+    except SystemExit as error:
+        ending = "FAILURE" if error.code else "SUCCESS"
+        raise
+    finally:
+        end_external(job, ending)
+    return job

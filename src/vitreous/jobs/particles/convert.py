@@ -160,11 +160,12 @@ def run_convert(config: ConvertConfig, on_event: OnEvent = ignore) -> Conversion
     VitreousError
         For files and options that cannot be used.
     """
+    inputs = [path for path in inputs_of(config) if path != config.picture]
     target, side = _target(config), None if config.no_side else side_path(config.out)
-    for path in filter(None, (config.out, side)):
-        spared(path, inputs_of(config), config.overwrite)
+    for path in filter(None, (config.out, side, config.picture)):
+        spared(path, inputs, config.overwrite)
     particles = _read(config)
-    spared(config.out, [*inputs_of(config), *particles.stacks], config.overwrite)
+    spared(config.out, [*inputs, *particles.stacks], config.overwrite)
     found = _from_side(config, particles, target)
     if found is None:
         made = _into(target, config.out, config.invert_y)(particles)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -219,12 +220,17 @@ class CryosparcColumns:
             return self._texts(lambda: image_names(self.columns, PATH, INDEX), PATH)
         values = self._sound(name, field)
         if field in _ANGLES:
-            return rounded(angles_of(values)[:, _ANGLES.index(field)])
+            return self._angles[:, _ANGLES.index(field)]
         if field in _ORIGIN:
             return rounded(values[:, _ORIGIN.index(field)] * self._shift_pixels())
         if field in _SIDES:
             return values[:, _SIDES.index(field)].astype(np.int64)
         return rounded(values.astype(np.float64) * self._micrograph_side(field))
+
+    @cached_property
+    def _angles(self) -> Float[np.ndarray, "n 3"]:
+        """Rot, tilt, psi; the pose was seen to be sound."""
+        return rounded(angles_of(self.columns[POSE]))
 
     def _shift_pixels(self) -> Float[np.ndarray, " n"]:
         """Angstrom that a shift of one means."""

@@ -37,7 +37,12 @@ def angles_of(pose: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
 
 def pose_of(angles: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     """Rotation vectors (radians) of rot, tilt, psi in degrees: of Rz(rot) Ry(tilt) Rz(psi)."""
-    return Rotation.from_euler("ZYZ", angles, degrees=True).as_rotvec().astype(np.float32)
+    # The quaternion in closed form: scipy's from_euler takes several times as long.
+    rot, tilt, psi = np.radians(angles).T / 2
+    s, c = np.sin(tilt), np.cos(tilt)
+    quaternion = (s * np.sin(psi - rot), s * np.cos(psi - rot), c * np.sin(rot + psi))
+    turned = Rotation.from_quat(np.stack([*quaternion, c * np.cos(rot + psi)], axis=1))
+    return turned.as_rotvec().astype(np.float32)
 
 
 def image_names(columns: Columns, path: str, index: str) -> pl.Series:

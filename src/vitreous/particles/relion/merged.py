@@ -24,10 +24,11 @@ def _merged_optics(
     first: pl.DataFrame, second: pl.DataFrame
 ) -> tuple[pl.DataFrame, dict[str, str]]:
     """Both tables' optics groups, and the new numbers of those of the second."""
-    rows = pl.concat([first, second], how="diagonal")
-    rows = rows.with_columns(
-        pl.col(name).fill_null(NEUTRAL.get(name, "0.0")) for name in rows.columns
-    ).rows(named=True)
+    both = pl.concat([first, second], how="diagonal")
+    filled = both.with_columns(
+        pl.col(name).fill_null(NEUTRAL.get(name, "0.0")) for name in both.columns
+    )
+    rows: list[dict[str, str]] = filled.rows(named=True)
     kept, others = rows[: len(first)], rows[len(first) :]
     numbers: dict[str, str] = {}
 

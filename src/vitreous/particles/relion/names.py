@@ -193,3 +193,10 @@ MOTION_COLUMNS = {
 
 COORDINATE_FILES = {"micrograph": "rlnMicrographName", "file": "rlnMicrographCoordinates"}
 """Columns of data_coordinate_files, which lists a file of coordinates for each micrograph."""
+
+NODE = ("rlnPipeLineNodeName", "rlnPipeLineNodeTypeLabel", "rlnPipeLineNodeType")
+"""Columns of a job's outputs: name, kind in RELION 4 and 5, and kind in RELION 3.1."""
+
+JOB = ("rlnJobTypeLabel", "rlnJobIsContinue", "rlnJobIsTomo")
+JOB_OPTION = ("rlnJobOptionVariable", "rlnJobOptionValue")
+"""What ``job.star`` says of a job, and of each of its options."""

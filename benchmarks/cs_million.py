@@ -1,0 +1,127 @@
+"""A million particles from STAR to .cs and back, with their side table and without.
+
+    python benchmarks/cs_million.py --work FOLDER [--rows 1000000]
+
+Each conversion runs in a process of its own. Seconds of the processor (user and system), seconds on
+the clock and the greatest memory go to benchmarks/results/cs_million.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from vitreous.io.star import StarBlock, read_star, write_star
+
+RESULTS = Path(__file__).parent / "results" / "cs_million.csv"
+
+
+def write_table(path: Path, rows: int) -> None:
+    """Particles of 25 columns, as a RELION refinement leaves them."""
+    rng = np.random.default_rng(1)
+    row = np.arange(rows)
+    reals = {
+        **dict.fromkeys(("rlnAngleRot", "rlnAnglePsi"), (-180, 180)),
+        "rlnAngleTilt": (0, 180),
+        **dict.fromkeys(("rlnOriginXAngst", "rlnOriginYAngst"), (-20, 20)),
+        **dict.fromkeys(("rlnDefocusU", "rlnDefocusV"), (8000, 25000)),
+        "rlnDefocusAngle": (0, 180),
+        **dict.fromkeys(("rlnCoordinateX", "rlnCoordinateY"), (0, 4000)),
+        **dict.fromkeys(("rlnAutopickFigureOfMerit", "rlnCtfFigureOfMerit"), (0, 1)),
+        **dict.fromkeys(("rlnMaxValueProbDistribution", "rlnNormCorrection"), (0, 1)),
+        "rlnCtfMaxResolution": (3, 9),
+        "rlnLogLikeliContribution": (1e4, 1e5),
+        "rlnNrOfSignificantSamples": (1, 100),
+    }
+    columns = {
+        name: pl.Series(rng.uniform(*limits, rows)).round(6).cast(pl.String)
+        for name, limits in reals.items()
+    }
+    names = pl.Series(row // 100).cast(pl.String)
+    columns |= {
+        "rlnImageName": pl.Series(row % 100 + 1).cast(pl.String).str.zfill(6)
+        + "@Extract/m"
+        + names
+        + ".mrcs",
+        "rlnMicrographName": "MotionCorr/job002/m" + names + ".mrc",
+        "rlnOpticsGroup": pl.Series(["1"] * rows),
+        "rlnRandomSubset": pl.Series(row % 2 + 1).cast(pl.String),
+        "rlnClassNumber": pl.Series(["1"] * rows),
+        "rlnGroupNumber": pl.Series(row // 100 + 1).cast(pl.String),
+        "rlnGroupName": "group_" + names,
+        "rlnPhaseShift": pl.Series(["0.000000"] * rows),
+    }
+    optics = {
+        "rlnOpticsGroup": "1", "rlnOpticsGroupName": "a", "rlnImagePixelSize": "1.06",
+        "rlnImageSize": "256", "rlnVoltage": "300", "rlnSphericalAberration": "2.7",
+        "rlnAmplitudeContrast": "0.1",
+    }  # fmt: skip
+    write_star(
+        path,
+        [
+            StarBlock("optics", pl.DataFrame([optics])),
+            StarBlock("particles", pl.DataFrame(columns)),
+        ],
+    )
+
+
+def measured(what: str, *words: str) -> dict[str, object]:
+    """Run a conversion by itself."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.monotonic()
+    code = (
+        "import resource, sys; from vitreous.cli import app; "
+        "app(sys.argv[1:], result_action='return_value'); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "convert", *words],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {
+        "what": what,
+        "cpu_s": round(cpu, 1),
+        "wall_s": round(time.monotonic() - began, 1),
+        "memory_gb": round(int(done.stdout.split()[-1]) * 1024 / 1e9, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    options = parser.parse_args()
+    work = options.work
+    work.mkdir(parents=True, exist_ok=True)
+    star, there, back = work / "million.star", work / "there.cs", work / "back.star"
+    write_table(star, options.rows)
+    rows = []
+    for name, words in (("without side table", ["--no-side"]), ("with side table", [])):
+        rows += [
+            measured(f"STAR to .cs, {name}", str(star), "--out", str(there), "--overwrite", *words),
+            measured(f".cs to STAR, {name}", str(there), "--out", str(back), "--overwrite", *words),
+        ]
+    same = all(
+        block.frame.equals(read_star(back)[key].frame) for key, block in read_star(star).items()
+    )
+    print(f"every cell comes back: {same}")
+    for row in rows:
+        print(row)
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["rows", *rows[0]])
+        writer.writeheader()
+        writer.writerows({"rows": options.rows, **row} for row in rows)
+
+
+if __name__ == "__main__":
+    main()
