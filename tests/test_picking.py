@@ -24,7 +24,7 @@ from vitreous.preprocessing.picking.decoys import Evidence, evidence, false_disc
 from vitreous.preprocessing.picking.matching import match
 from vitreous.preprocessing.picking.peaks import Peaks
 from vitreous.preprocessing.picking.pick import Searched, Sought, search
-from vitreous.report.validation import write_validation_report
+from vitreous.report.html import write_report
 
 SIDE, DIAMETER, COUNT = 900, 120.0, 22
 SOUGHT = Sought(DIAMETER, 0.7 * DIAMETER, DIAMETER, 0.6 * DIAMETER, 0.5 * DIAMETER, True)
@@ -178,8 +178,8 @@ def test_picks_are_extracted(project: Path) -> None:
         )
         star = run_extract(job) / "particles.star"
         assert len(read_star(star)["particles"].frame) == found["picks"]
-    page = write_validation_report(out).read_text()
-    assert page.count("<svg") == 3
+    page = write_report(out).read_text()
+    assert page.count("<svg") >= 3
 
 
 def test_contrast_is_found(project: Path) -> None:

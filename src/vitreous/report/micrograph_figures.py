@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.report.svg import INK, colour, new_figure, styled, svg_text
+from vitreous.report.chart import colour
+from vitreous.report.svg import INK, new_figure, styled, svg_text
 
 _COLUMNS = 8
 """Images side by side in a montage."""

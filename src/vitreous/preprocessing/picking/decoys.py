@@ -52,7 +52,7 @@ def _first_near(
 ) -> Float[np.ndarray, "h w"]:
     """The best pick within reach of every pixel, by its place among all; infinity without one."""
     first = np.full(allowed.shape, np.inf)
-    height, width = first.shape
+    height, width = np.shape(allowed)
     radius = int(np.ceil(reach))
     for number in range(len(picks) - 1, -1, -1):  # the best comes last, over the others
         x, y = np.round(picks.places[number]).astype(int)
