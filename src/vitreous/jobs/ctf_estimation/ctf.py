@@ -18,15 +18,8 @@ from vitreous.jobs.ctf_estimation.estimation import Estimating, estimate_microgr
 from vitreous.jobs.micrographs.inputs import file_names, stamp_of
 from vitreous.jobs.micrographs.workers import workers_for
 from vitreous.particles.image_files import name_from, project_root
-from vitreous.particles.relion.micrograph_table import (
-    ESTIMATED,
-    NAME,
-    OF_PLATES,
-    PICTURE,
-    VERDICT,
-    MicrographTable,
-    read_micrographs,
-)
+from vitreous.particles.relion.micrograph_table import MicrographTable, read_micrographs
+from vitreous.particles.relion.names import ESTIMATED, NAME, OF_PLATES, PICTURE, VERDICT
 from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.runs.micrographs import Outcome, Step, Task, process_micrographs
 from vitreous.runs.record import job_record, write_record

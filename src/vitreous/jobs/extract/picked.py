@@ -16,15 +16,21 @@ from vitreous.jobs.extract.source import Images
 from vitreous.particles.columns import as_cells, numbers
 from vitreous.particles.image_files import name_from, names_in, project_root
 from vitreous.particles.particle_set import ParticleSet
-from vitreous.particles.relion.coordinates import MERIT, Coordinates, X, Y, read_coordinates
-from vitreous.particles.relion.micrograph_table import (
+from vitreous.particles.relion.coordinates import Coordinates, read_coordinates
+from vitreous.particles.relion.micrograph_table import MicrographTable
+from vitreous.particles.relion.names import (
+    COLUMNS,
+    CORRECTED,
     DEFOCUS,
+    DIMENSIONS,
     INHERITED,
+    MERIT,
     NAME,
+    OPTICS,
     VERDICT,
-    MicrographTable,
+    X,
+    Y,
 )
-from vitreous.particles.relion.names import COLUMNS, CORRECTED, DIMENSIONS, OPTICS
 
 _OURS = "vitreous"
 _IMAGE, (_GROUP,) = COLUMNS[ParticleSet.image_name][0].name, OPTICS["number"]

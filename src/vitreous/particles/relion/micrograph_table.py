@@ -15,43 +15,8 @@ from vitreous.io.star import StarBlock, read_star, write_star
 from vitreous.particles.columns import numbers, whole_numbers
 from vitreous.particles.image_files import ImageFiles, names_in, read_image_files
 from vitreous.particles.optics import OpticsGroup
-from vitreous.particles.relion.names import OPTICS
+from vitreous.particles.relion.names import NAME, OPTICS
 from vitreous.particles.relion.optics import optics_cells, optics_from_block, optics_from_rows
-
-NAME = "rlnMicrographName"
-
-DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift")
-
-ESTIMATED: Mapping[str, str] = {
-    "defocus_u": "rlnDefocusU",
-    "defocus_v": "rlnDefocusV",
-    "defocus_angle": "rlnDefocusAngle",
-    "phase_shift": "rlnPhaseShift",
-    "astigmatism": "rlnCtfAstigmatism",
-    "merit": "rlnCtfFigureOfMerit",
-    "resolution": "rlnCtfMaxResolution",
-    "defocus_error": "vitreousDefocusError",
-    "astigmatism_error": "vitreousAstigmatismError",
-    "phase_shift_error": "vitreousPhaseShiftError",
-    "tilt": "vitreousTiltAngle",
-    "tilt_axis": "vitreousTiltAxis",
-}
-"""Columns of what is estimated of a micrograph's CTF: angstrom and degrees."""
-
-OF_PLATES = ("phase_shift", "phase_shift_error")
-"""What of it there is with a phase plate only."""
-
-PICTURE = "rlnCtfImage"
-"""Column of the picture of its spectrum beside the fit."""
-
-INHERITED = (
-    *DEFOCUS,
-    *("rlnCtfBfactor", "rlnCtfScalefactor", "rlnCtfFigureOfMerit", "rlnCtfMaxResolution"),
-)
-"""Columns that particles have from their micrographs, beside all of our own."""
-
-VERDICT = "vitreousCtfVerdict"
-"""Column of what the fit of its CTF says of a micrograph: keep, doubtful or reject."""
 
 _BLOCKS = ("micrographs", "")
 """Names of the block of micrographs, the first there counts."""
