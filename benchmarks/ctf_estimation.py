@@ -1,7 +1,7 @@
 """CTF estimation on simulated micrographs: errors, and whether the standard errors are true.
 
-    python benchmarks/ctf_estimation.py --instruments FOLDER --model MODEL [--cases plain plate tilted ...]
-        [--side 2048] [--micrographs 20]
+    python benchmarks/ctf_estimation.py --instruments FOLDER --model MODEL \
+        [--cases plain plate tilted ...] [--side 2048] [--micrographs 20]
 
 ``FOLDER`` of the instruments holds an independent simulator (moviesim.py): RNA polymerase II in ice
 with electron scattering factors, damage and counting noise at 40 electrons a square angstrom.  Here

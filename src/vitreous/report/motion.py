@@ -11,9 +11,10 @@ from jaxtyping import Float
 from vitreous.errors import InputError
 from vitreous.particles.relion.motion import read_tracks
 from vitreous.report import charts, page
+from vitreous.report.chart import COLOURS
 from vitreous.report.page import plural
 from vitreous.report.report_page import ReportPage, Result
-from vitreous.report.svg import COLOURS, INK, new_figure, styled, svg_text
+from vitreous.report.svg import INK, new_figure, styled, svg_text
 
 _SHOWN = 6
 """Movies whose tracks are shown: those that moved most, and those round the median."""
