@@ -1,16 +1,14 @@
 """CTF estimation on simulated micrographs: errors, and whether the standard errors are true.
 
-    python benchmarks/ctf_estimation.py --instruments FOLDER [--cases plain plate tilted ...]
-        [--side 2048] [--micrographs 20]
-    python benchmarks/ctf_estimation.py --real FOLDER --fitted micrographs_ctf.star
+    python benchmarks/ctf_estimation.py --instruments FOLDER --model MODEL \
+        [--cases plain plate tilted ...] [--side 2048] [--micrographs 20]
 
 ``FOLDER`` of the instruments holds an independent simulator (moviesim.py): RNA polymerase II in ice
 with electron scattering factors, damage and counting noise at 40 electrons a square angstrom.  Here
 the specimen may be tilted, and its ice be thicker on one side by half: the image is blended from
 those of defoci 30 A apart.  A row of benchmarks/results/ctf_estimation.csv for each case has the
 errors (root mean square; astigmatism as a vector), the share of the truths within 90 % intervals,
-and CPU seconds.  With ``--real``, PNG or MRC micrographs of EMPIAR-10146 are compared with values
-fitted before.
+and CPU seconds.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from vitreous.particles.relion.micrograph_table import read_micrographs
 from vitreous.preprocessing.ctf_estimation.estimate import Estimate, Search, estimate_ctf
 from vitreous.preprocessing.ctf_estimation.model import waves_at
 from vitreous.preprocessing.ctf_estimation.quality import Findings, judged
-from vitreous.report.validation import write_validation_report
+from vitreous.report.html import write_report
 
 OPTICS = Optics(300.0, 2.7, 0.1)
 SEARCH = Search(least=5000, most=30000, astigmatism=3000)
@@ -206,8 +206,8 @@ def test_the_job_tells_each_micrograph(project: Path) -> None:
     assert "bad.mrc" in " ".join(found["warnings"])
     for record in found["micrographs"]:
         assert (out / record["picture"]).is_file() and (out / record["curves"]).is_file()
-    page = write_validation_report(out).read_text()
-    assert "no Thon rings are seen" in page and page.count("<svg") == 6
+    page = write_report(out).read_text()
+    assert "no Thon rings are seen" in page and page.count("<svg") >= 6
 
 
 def test_relion_extracts_with_the_ctf(relion: Callable[[str], str], project: Path) -> None:

@@ -16,6 +16,8 @@ from vitreous.config.abinit import AbinitConfig
 from vitreous.config.classify import Classify3dConfig, Classify3dOptions
 from vitreous.config.classify2d import Class2dConfig, Class2dOptions
 from vitreous.config.ctf import CtfRefineConfig
+from vitreous.config.ctf_estimation import CtfConfig
+from vitreous.config.extract import ExtractConfig
 from vitreous.config.maps import (
     AnisotropyConfig,
     CompareConfig,
@@ -36,6 +38,7 @@ from vitreous.config.particles import (
     SubtractConfig,
     SubtractOptions,
 )
+from vitreous.config.picking import PickConfig
 from vitreous.config.refine import RefineConfig
 from vitreous.config.simulate import DemoConfig, SimulateConfig
 from vitreous.errors import VitreousError
@@ -48,7 +51,9 @@ from vitreous.jobs.class2d.class2d import class2d, run_class2d
 from vitreous.jobs.classify3d.classify3d import classify3d, run_classify3d
 from vitreous.jobs.compare import compare, run_compare
 from vitreous.jobs.ctf.ctf_refine import run_ctf_refine
+from vitreous.jobs.ctf_estimation.ctf import run_ctf
 from vitreous.jobs.demo import run_demo
+from vitreous.jobs.extract.extract import run_extract
 from vitreous.jobs.maps.anisotropy import run_anisotropy
 from vitreous.jobs.maps.deposit import run_deposit
 from vitreous.jobs.maps.half_maps import HalfMaps, Mask, open_half_maps
@@ -66,6 +71,7 @@ from vitreous.jobs.particles.select import run_select
 from vitreous.jobs.particles.steps import select
 from vitreous.jobs.particles.subtract import run_subtract
 from vitreous.jobs.particles.subtraction import subtract
+from vitreous.jobs.picking.pick import run_pick
 from vitreous.jobs.plan.plan import Plan, run_plan
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.simulate import run_simulate, simulate
@@ -106,12 +112,14 @@ __all__ = [
     "CompareConfig",
     "ConvertConfig",
     "Criteria",
+    "CtfConfig",
     "CtfRefineConfig",
     "DemoConfig",
     "DepositConfig",
     "Detector",
     "ExpandSymmetryConfig",
     "Exposure",
+    "ExtractConfig",
     "HalfMaps",
     "ImportConfig",
     "JobResult",
@@ -121,6 +129,7 @@ __all__ = [
     "ModelCheckConfig",
     "MotionConfig",
     "MotionSettings",
+    "PickConfig",
     "Plan",
     "PostprocessConfig",
     "ReconstructConfig",
@@ -140,11 +149,13 @@ __all__ = [
     "classify3d",
     "compare",
     "convert",
+    "ctf",
     "ctf_refine",
     "demo",
     "deposit",
     "expand_symmetry",
     "external",
+    "extract",
     "import_data",
     "local_resolution",
     "local_window",
@@ -153,6 +164,7 @@ __all__ = [
     "motion",
     "open_half_maps",
     "open_images",
+    "pick",
     "plan",
     "postprocess",
     "read_map",
@@ -167,15 +179,18 @@ __all__ = [
     "run_classify3d",
     "run_compare",
     "run_convert",
+    "run_ctf",
     "run_ctf_refine",
     "run_demo",
     "run_deposit",
     "run_expand_symmetry",
     "run_external",
+    "run_extract",
     "run_import_data",
     "run_local_resolution",
     "run_model_check",
     "run_motion",
+    "run_pick",
     "run_plan",
     "run_postprocess",
     "run_reconstruct",

@@ -39,9 +39,9 @@ class CtfConfig(WorkerOptions, OfMicrographs):
         Greatest defocus searched, angstrom.
     max_astigmatism : float
         Greatest difference of the defoci along both axes, angstrom.
-    coarsest_resolution : float
+    lowest_resolution : float
         Coarsest resolution fitted, angstrom.
-    finest_resolution : float
+    resolution_limit : float
         Finest resolution fitted, angstrom.
     """
 
@@ -49,5 +49,5 @@ class CtfConfig(WorkerOptions, OfMicrographs):
     min_defocus: float = 4000.0
     max_defocus: float = 45000.0
     max_astigmatism: float = 6000.0
-    coarsest_resolution: float = 30.0
-    finest_resolution: float = 3.8
+    lowest_resolution: float = 30.0
+    resolution_limit: float = 3.8

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from vitreous.io.mrc import open_stack, read_micrograph
 from vitreous.io.star import read_star
 from vitreous.particles.files import read_particles
-from vitreous.particles.relion.coordinates import X, Y
+from vitreous.particles.relion.names import X, Y
 from vitreous.particles.stack import open_images
 from vitreous.report import micrograph_figures, page
 from vitreous.report.report_page import Facts, ReportPage, Result

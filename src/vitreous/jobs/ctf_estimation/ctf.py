@@ -18,12 +18,8 @@ from vitreous.jobs.ctf_estimation.estimation import Estimating, estimate_microgr
 from vitreous.jobs.micrographs.inputs import file_names, stamp_of
 from vitreous.jobs.micrographs.workers import workers_for
 from vitreous.particles.image_files import name_from, project_root
-from vitreous.particles.relion.micrograph_table import (
-    NAME,
-    VERDICT,
-    MicrographTable,
-    read_micrographs,
-)
+from vitreous.particles.relion.micrograph_table import MicrographTable, read_micrographs
+from vitreous.particles.relion.names import ESTIMATED, NAME, OF_PLATES, PICTURE, VERDICT
 from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.runs.micrographs import Outcome, Step, Task, process_micrographs
 from vitreous.runs.record import job_record, write_record
@@ -37,23 +33,6 @@ _BYTES_A_PIXEL = 40
 _USUAL = 6000 * 4000
 """Pixels of a micrograph, to plan by."""
 
-_COLUMNS = {
-    "rlnDefocusU": "defocus_u",
-    "rlnDefocusV": "defocus_v",
-    "rlnDefocusAngle": "defocus_angle",
-    "rlnPhaseShift": "phase_shift",
-    "rlnCtfFigureOfMerit": "merit",
-    "rlnCtfMaxResolution": "resolution",
-    "vitreousDefocusError": "defocus_error",
-    "vitreousAstigmatismError": "astigmatism_error",
-    "vitreousPhaseShiftError": "phase_shift_error",
-    "vitreousTiltAngle": "tilt",
-    "vitreousTiltAxis": "tilt_axis",
-}
-"""Columns of the micrographs, and what of a record they hold."""
-
-_OF_PLATES = ("rlnPhaseShift", "vitreousPhaseShiftError")
-
 
 def _check(config: CtfConfig) -> None:
     for bad, what, option in (
@@ -61,9 +40,9 @@ def _check(config: CtfConfig) -> None:
          f"expected 0 < {config.min_defocus:g} < {config.max_defocus:g}",
          "--min-defocus, --max-defocus"),
         (config.max_astigmatism < 0, "expected 0 or more", "--max-astigmatism"),
-        (not 0 < config.finest_resolution < config.coarsest_resolution / 2,
+        (not 0 < config.resolution_limit < config.lowest_resolution / 2,
          "expected the finest to be less than half the coarsest",
-         "--finest-resolution, --coarsest-resolution"),
+         "--resolution-limit, --lowest-resolution"),
     ):  # fmt: skip
         if bad:
             raise OptionError(what, where=option, hint="see vitreous ctf --help")
@@ -89,14 +68,12 @@ def _written(
     records = [outcome.records[name] for name in kept.names]
     columns = {
         column: [f"{record[key]:.6f}" for record in records]
-        for column, key in _COLUMNS.items()
-        if config.phase_shift or column not in _OF_PLATES
+        for key, column in ESTIMATED.items()
+        if config.phase_shift or key not in OF_PLATES
     }
-    difference = (record["defocus_u"] - record["defocus_v"] for record in records)
-    columns["rlnCtfAstigmatism"] = [f"{value:.6f}" for value in difference]
-    columns["rlnCtfImage"] = [f"{pictures[name]}:mrc" for name in kept.names]
+    columns[PICTURE] = [f"{pictures[name]}:mrc" for name in kept.names]
     columns[VERDICT] = [record["verdict"] for record in records]
-    return kept.without(*_OF_PLATES).with_columns(columns)
+    return kept.without(*(ESTIMATED[key] for key in OF_PLATES)).with_columns(columns)
 
 
 def _estimate_into(job: JobFolder, config: CtfConfig, table: MicrographTable) -> None:

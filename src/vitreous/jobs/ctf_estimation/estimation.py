@@ -50,8 +50,8 @@ def search_of(config: CtfConfig) -> Search:
         config.max_defocus,
         config.max_astigmatism,
         config.phase_shift,
-        config.coarsest_resolution,
-        config.finest_resolution,
+        config.lowest_resolution,
+        config.resolution_limit,
     )
 
 
@@ -92,6 +92,7 @@ def _record(found: Estimate) -> dict[str, Any]:
         "defocus_u": u,
         "defocus_v": v,
         "defocus_angle": angle,
+        "astigmatism": u - v,
         "phase_shift": found.phase_shift,
         "defocus_error": float(errors[0]),
         "astigmatism_error": 2 * math.sqrt(float(along @ found.fit.covariance @ along)),

@@ -16,15 +16,21 @@ from vitreous.jobs.extract.source import Images
 from vitreous.particles.columns import as_cells, numbers
 from vitreous.particles.image_files import name_from, names_in, project_root
 from vitreous.particles.particle_set import ParticleSet
-from vitreous.particles.relion.coordinates import MERIT, Coordinates, X, Y, read_coordinates
-from vitreous.particles.relion.micrograph_table import DEFOCUS, NAME, VERDICT, MicrographTable
-from vitreous.particles.relion.names import COLUMNS, CORRECTED, DIMENSIONS, OPTICS
-
-_CTF = (
-    *DEFOCUS,
-    *("rlnCtfBfactor", "rlnCtfScalefactor", "rlnCtfFigureOfMerit", "rlnCtfMaxResolution"),
+from vitreous.particles.relion.coordinates import Coordinates, read_coordinates
+from vitreous.particles.relion.micrograph_table import MicrographTable
+from vitreous.particles.relion.names import (
+    COLUMNS,
+    CORRECTED,
+    DEFOCUS,
+    DIMENSIONS,
+    INHERITED,
+    MERIT,
+    NAME,
+    OPTICS,
+    VERDICT,
+    X,
+    Y,
 )
-"""Columns of micrographs that particles inherit, beside our own."""
 
 _OURS = "vitreous"
 _IMAGE, (_GROUP,) = COLUMNS[ParticleSet.image_name][0].name, OPTICS["number"]
@@ -61,7 +67,7 @@ class PickedParticles:
         stacks = (name_from(path.parent, stack, root) for stack in images.files.stacks)
         names = names_in(path.parent, of_micrographs[NAME], table.files)
         numbers_of_groups = np.array([group.number for group in table.optics])[table.group]
-        inherited = [n for n in of_micrographs.columns if n in _CTF or n.startswith(_OURS)]
+        inherited = [n for n in of_micrographs.columns if n in INHERITED or n.startswith(_OURS)]
         columns = [
             images.files.named(*stacks).alias(_IMAGE),
             names.gather(own).alias(NAME),

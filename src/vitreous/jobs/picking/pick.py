@@ -22,14 +22,8 @@ from vitreous.jobs.picking.references import read_references
 from vitreous.jobs.picking.searching import Searching, evidence_of, search_micrograph
 from vitreous.particles.columns import as_cells
 from vitreous.particles.image_files import name_from, names_in, project_root
-from vitreous.particles.relion.coordinates import LIST, MERIT, X, Y
-from vitreous.particles.relion.micrograph_table import (
-    DEFOCUS,
-    NAME,
-    VERDICT,
-    MicrographTable,
-    read_micrographs,
-)
+from vitreous.particles.relion.micrograph_table import MicrographTable, read_micrographs
+from vitreous.particles.relion.names import DEFOCUS, LIST, MERIT, NAME, VERDICT, X, Y
 from vitreous.preprocessing.picking.decoys import false_discovery_rates
 from vitreous.preprocessing.picking.prepared import prepared_pixel
 from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder

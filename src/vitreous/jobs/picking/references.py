@@ -32,8 +32,7 @@ def _projections(volume: Float[np.ndarray, "n n n"]) -> Float[np.ndarray, "k n n
     matrices = euler_to_matrix(rot, tilt, torch.zeros_like(rot)).float()
     box = len(volume)
     cube = map_to_cube(torch.from_numpy(volume)[None], box / 2)
-    slices = project(cube, matrices, box)[0]
-    return to_real(slices, 2).numpy()
+    return to_real(project(cube, matrices, box), 2).numpy()
 
 
 def _read(config: PickConfig, path: Path) -> tuple[Float[np.ndarray, "k n n"], float]:

@@ -13,16 +13,8 @@ from vitreous.errors import InputError
 from vitreous.io.star import StarBlock, read_star
 from vitreous.particles.columns import numbers
 from vitreous.particles.image_files import find_file
-from vitreous.particles.particle_set import ParticleSet
-from vitreous.particles.relion.micrograph_table import NAME, MicrographTable
-from vitreous.particles.relion.names import COLUMNS
-
-X, Y = (COLUMNS[field][0].name for field in (ParticleSet.x, ParticleSet.y))
-MERIT = COLUMNS[ParticleSet.picking_merit][0].name
-LIST = "rlnMicrographCoordinates"
-"""Column of coordinate files, in a list of them."""
-
-_HELICAL = "rlnHelical"
+from vitreous.particles.relion.micrograph_table import MicrographTable
+from vitreous.particles.relion.names import HELICAL, LIST, NAME, X, Y
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,7 @@ def _block(path: Path) -> StarBlock | None:
 
 def _checked(block: StarBlock, path: Path) -> StarBlock:
     """The block, once it is seen that its coordinates are numbers and no helical segments."""
-    helical = next((name for name in block.frame.columns if name.startswith(_HELICAL)), None)
+    helical = next((name for name in block.frame.columns if name.startswith(HELICAL)), None)
     if helical is not None:
         raise InputError(
             f"holds helical segments (column _{helical}), which are not extracted here",

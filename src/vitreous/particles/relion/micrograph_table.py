@@ -15,15 +15,8 @@ from vitreous.io.star import StarBlock, read_star, write_star
 from vitreous.particles.columns import numbers, whole_numbers
 from vitreous.particles.image_files import ImageFiles, names_in, read_image_files
 from vitreous.particles.optics import OpticsGroup
-from vitreous.particles.relion.names import OPTICS
+from vitreous.particles.relion.names import NAME, OPTICS
 from vitreous.particles.relion.optics import optics_cells, optics_from_block, optics_from_rows
-
-NAME = "rlnMicrographName"
-
-DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift")
-
-VERDICT = "vitreousCtfVerdict"
-"""Column of what the fit of its CTF says of a micrograph: keep, doubtful or reject."""
 
 _BLOCKS = ("micrographs", "")
 """Names of the block of micrographs, the first there counts."""

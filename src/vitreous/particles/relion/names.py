@@ -200,3 +200,45 @@ NODE = ("rlnPipeLineNodeName", "rlnPipeLineNodeTypeLabel", "rlnPipeLineNodeType"
 JOB = ("rlnJobTypeLabel", "rlnJobIsContinue", "rlnJobIsTomo")
 JOB_OPTION = ("rlnJobOptionVariable", "rlnJobOptionValue")
 """What ``job.star`` says of a job, and of each of its options."""
+NAME = COLUMNS[ParticleSet.micrograph][0].name
+"""Column of micrographs' names."""
+
+DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift")
+
+ESTIMATED: Mapping[str, str] = {
+    "defocus_u": "rlnDefocusU",
+    "defocus_v": "rlnDefocusV",
+    "defocus_angle": "rlnDefocusAngle",
+    "phase_shift": "rlnPhaseShift",
+    "astigmatism": "rlnCtfAstigmatism",
+    "merit": "rlnCtfFigureOfMerit",
+    "resolution": "rlnCtfMaxResolution",
+    "defocus_error": "vitreousDefocusError",
+    "astigmatism_error": "vitreousAstigmatismError",
+    "phase_shift_error": "vitreousPhaseShiftError",
+    "tilt": "vitreousTiltAngle",
+    "tilt_axis": "vitreousTiltAxis",
+}
+"""Columns of what is estimated of a micrograph's CTF: angstrom and degrees."""
+
+OF_PLATES = ("phase_shift", "phase_shift_error")
+"""What of it there is with a phase plate only."""
+
+PICTURE = "rlnCtfImage"
+"""Column of the picture of its spectrum beside the fit."""
+
+INHERITED = (
+    *DEFOCUS,
+    *("rlnCtfBfactor", "rlnCtfScalefactor", "rlnCtfFigureOfMerit", "rlnCtfMaxResolution"),
+)
+"""Columns that particles have from their micrographs, beside all of our own."""
+
+VERDICT = "vitreousCtfVerdict"
+"""Column of what the fit of its CTF says of a micrograph: keep, doubtful or reject."""
+
+LIST, HELICAL = "rlnMicrographCoordinates", "rlnHelical"
+"""Column of coordinate files in a list of them, and what columns of helical segments begin with."""
+
+X, Y, MERIT = (
+    COLUMNS[field][0].name for field in (ParticleSet.x, ParticleSet.y, ParticleSet.picking_merit)
+)

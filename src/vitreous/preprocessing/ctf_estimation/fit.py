@@ -30,6 +30,10 @@ Welch, IEEE Trans. Audio Electroacoust. 15, 70 (1967): neighbours' periodograms 
 along a line, and there are four of them.
 """
 
+_CALIBRATION = 1.25**2
+"""Variance of errors over the sandwich's, on simulated micrographs: what all regions share, such as
+a contrast that the splines do not follow, does not make them differ."""
+
 _FEW = 6
 """Regions below which their differences tell little."""
 
@@ -191,7 +195,9 @@ def _covariance(
     regions = len(spectrum.share)
     if regions < _FEW:
         left = spectrum.mean - fitted
-        return influence @ influence.T * float(left @ left) / len(left) * CORRELATED, math.inf
+        return influence @ influence.T * float(left @ left) / len(
+            left
+        ) * CORRELATED * _CALIBRATION, math.inf
     moved = (spectrum.regions - fitted) @ influence.T
     weight = np.sqrt(spectrum.share)[:, None]
     plane = weight * np.column_stack([np.ones(regions), spectrum.centres])
@@ -199,7 +205,7 @@ def _covariance(
     moved = weight * moved
     moved = moved - plane @ (plane.T @ moved)
     freedom = regions - plane.shape[1]
-    return moved.T @ moved / freedom * _OVERLAP, float(freedom)
+    return moved.T @ moved / freedom * _OVERLAP * _CALIBRATION, float(freedom)
 
 
 def fit(spectrum: Spectrum, optics: Optics, start: Float[np.ndarray, " t"]) -> Fit:

@@ -52,7 +52,7 @@ def _first_near(
 ) -> Float[np.ndarray, "h w"]:
     """The best pick within reach of every pixel, by its place among all; infinity without one."""
     first = np.full(allowed.shape, np.inf)
-    height, width = first.shape
+    height, width = np.shape(allowed)
     radius = int(np.ceil(reach))
     for number in range(len(picks) - 1, -1, -1):  # the best comes last, over the others
         x, y = np.round(picks.places[number]).astype(int)
@@ -100,12 +100,13 @@ def _left_at(found: Evidence, thresholds: Float[np.ndarray, " t"]) -> Float[np.n
 def _density(
     found: Sequence[Evidence], thresholds: Float[np.ndarray, " t"]
 ) -> Float[np.ndarray, " t"]:
-    """Decoys above thresholds for each square angstrom; one more than are found is counted."""
-    above, area = np.ones(len(thresholds)), np.zeros(len(thresholds))
+    """Decoys above thresholds for each square angstrom, and one more in all of the area."""
+    above, left = np.zeros(len(thresholds)), np.zeros(len(thresholds))
     for one in found:
         above += len(one.decoys) - np.searchsorted(one.decoys, thresholds, side="left")
-        area += one.area * _left_at(one, thresholds)
-    return above / np.maximum(area, 1.0)
+        left += one.area * _left_at(one, thresholds)
+    area = sum(one.area for one in found)
+    return above / np.maximum(left, 1.0) + 1 / max(area, 1.0)
 
 
 def false_discovery_rates(found: Sequence[Evidence]) -> list[Float[np.ndarray, " n"]]:

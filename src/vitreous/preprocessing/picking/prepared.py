@@ -55,8 +55,8 @@ class Prepared:
         return replace(self, image=-self.image)
 
     def on_micrograph(self, places: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-        """Places in pixels of the micrograph."""
-        return (places + 0.5) * np.array(self.scale) - 0.5 + np.array(self.origin)
+        """Places in pixels of the micrograph: resampling leaves the first pixel where it was."""
+        return places * np.array(self.scale) + np.array(self.origin)
 
 
 def _even(length: float) -> int:
