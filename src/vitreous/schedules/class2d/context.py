@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -78,6 +79,16 @@ class Class2dContext:
         options = self.options
         shifts = self.shifts(options.offset_range, 2 * options.offset_step)
         return InPlane(psi_count(2 * options.angular_sampling), shifts, rings)
+
+    @property
+    def coarse_rings(self) -> int:
+        """Rings that angles and shifts at twice the steps are close enough for.
+
+        Between two angles the edge of the mask moves by the detail of the last of them.
+        """
+        frame, options = self.search.frame, self.options
+        by_angle = frame.mask_radius * frame.pixel_size * math.radians(2 * options.angular_sampling)
+        return frame.rings_at(max(by_angle, 4 * options.offset_step * frame.grid.pixel_size))
 
     def near(self, rings: int) -> InPlane:
         """All angles, and the shifts next to those found before."""
