@@ -64,11 +64,14 @@ class InPlane:
         Working pixels.
     rings : int
         Rings used.
+    range : int
+        Shifts of the whole range that these are some of: the prior is spread over all.
     """
 
     n_psi: int
     shifts: Float[Tensor, "t 2"]
     rings: int
+    range: int
 
 
 @dataclass(frozen=True)
@@ -227,7 +230,8 @@ def _compared(
     polar, device, box = search.inner(places.rings), search.device, search.frame.box
     averages = model.averages[:, : places.rings]
     images = search.images.with_group_scales(model.scale)
-    priors = model.class_priors.clamp(min=1e-6).log()
+    tried = len(places.shifts) / places.range if given.psi is None else 1.0
+    priors = model.class_priors.clamp(min=1e-6).log() + math.log(tried)
     refs = class_references(averages, places.n_psi, polar) if given.psi is None else None
     gathered = ahead(
         portions(images.shards, index, images.group),

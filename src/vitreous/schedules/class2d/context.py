@@ -78,7 +78,7 @@ class Class2dContext:
         """All angles and shifts, at twice the steps of the last pass."""
         options = self.options
         shifts = self.shifts(options.offset_range, 2 * options.offset_step)
-        return InPlane(psi_count(2 * options.angular_sampling), shifts, rings)
+        return InPlane(psi_count(2 * options.angular_sampling), shifts, rings, len(shifts))
 
     @property
     def coarse_rings(self) -> int:
@@ -92,10 +92,10 @@ class Class2dContext:
 
     def near(self, rings: int) -> InPlane:
         """All angles, and the shifts next to those found before."""
-        step = self.options.offset_step
-        return InPlane(
-            psi_count(self.options.angular_sampling), self.shifts(1.5 * step, step), rings
-        )
+        options, step = self.options, self.options.offset_step
+        shifts, whole = self.shifts(1.5 * step, step), self.shifts(options.offset_range, step)
+        count = max(len(whole), len(shifts))
+        return InPlane(psi_count(options.angular_sampling), shifts, rings, count)
 
     @cached_property
     def given(self) -> Given:
