@@ -7,6 +7,7 @@ import math
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from vitreous.jobs.particles.select import run_select
 from vitreous.particles.files import read_particles
 from vitreous.particles.grid import Grid
 from vitreous.particles.stack import open_images
+from vitreous.report.gallery import write_gallery
 from vitreous.schedules.class2d.starved import begun_anew
 from vitreous.validate.class_average import AverageMeasures, judge
 from vitreous.validate.labels import contingency
@@ -265,7 +267,9 @@ def test_outputs_are_where_relion_looks_for_them(
         assert float(share) == pytest.approx(entry["fraction"], abs=1e-5)
         assert float(limit) == pytest.approx(entry["resolution"] or 999, rel=1e-3)
     data = read_particles(job / "run_data.star", need_images=False)
-    assert np.bincount(data.class_number, minlength=5)[1:].tolist() == [e["particles"] for e in entries]
+    assert np.bincount(data.class_number, minlength=5)[1:].tolist() == [
+        e["particles"] for e in entries
+    ]
 
 
 @pytest.mark.slow
@@ -315,6 +319,16 @@ def test_given_poses_are_kept(job: Path, views: Path, tmp_path: Path) -> None:
     assert np.allclose(table.origin_x, before.origin_x, atol=1e-4)
     side = read_particles(views).tilt > 50
     assert contingency(table.class_number - 1, side.astype(int), 4).max(axis=1).sum() > 90
+
+
+def test_the_report_lets_classes_be_chosen(job: Path) -> None:
+    text = write_gallery(job).read_text()
+    entries = json.loads((job / "result.json").read_text())["classes"]
+    for entry in entries:
+        kept = " checked" if entry["decision"] != "reject" else ""
+        assert f'<input type="checkbox" value="{entry["class"]}"{kept}>' in text
+        assert escape(entry["reason"]) in text
+    assert f"vitreous select {job} --out chosen.star" in text and "http" not in text.lower()
 
 
 def test_classes_are_selected_from_the_folder(job: Path, tmp_path: Path) -> None:
