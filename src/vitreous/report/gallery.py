@@ -143,7 +143,7 @@ def build_gallery_page(folder: Path, result: dict[str, Any]) -> str:
     title = f"{len(result['classes'])} class averages"
     header = (
         page.paragraph(f"vitreous {result['version']} · 2D classification", "kind")
-        + f"<h1>{page.shown(title)}</h1>"
+        + f"<h1>{escape(title)}</h1>"
         + page.warnings_box(result["warnings"])
         + page.tiles(_facts(result))
     )
