@@ -7,6 +7,7 @@ import math
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from conftest import simulated
 
 from vitreous.config.classify2d import Class2dConfig
+from vitreous.config.particles import SelectConfig
 from vitreous.engine.class_averages import Pixels
 from vitreous.engine.images import working_frame
 from vitreous.engine.searches.classes import ClassTrial, class_references, compare
@@ -31,10 +33,13 @@ from vitreous.imaging.project import shift_phase
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.class2d.class2d import run_class2d
+from vitreous.jobs.particles.select import run_select
 from vitreous.particles.files import read_particles
 from vitreous.particles.grid import Grid
 from vitreous.particles.stack import open_images
+from vitreous.report.gallery import write_gallery
 from vitreous.schedules.class2d.starved import begun_anew
+from vitreous.validate.class_average import AverageMeasures, judge
 from vitreous.validate.labels import contingency
 
 BOX, PIXEL, MASK = 32, 8.0, 200.0
@@ -155,13 +160,39 @@ def test_a_starved_class_gets_half_of_the_largest() -> None:
     rng = torch.Generator().manual_seed(0)
     data = torch.randn(3, 200, 50, dtype=torch.complex64, generator=rng) * 10
     weight, priors = torch.full((3, 200, 50), 8.0), torch.tensor([0.7, 0.295, 0.005])
-    anew, halves, even, count = begun_anew(data, weight, priors, seed=3)
-    assert count == 1 and torch.equal(anew[1], data[1])
+    anew, halves, pairs = begun_anew(data, weight, priors, seed=3)
+    assert pairs == [(2, 0)] and torch.equal(anew[1], data[1])
     assert torch.allclose(anew[0] + anew[2], data[0], atol=1e-4)
     assert torch.allclose(halves[[0, 2]], torch.full((2, 200, 50), 4.0))
     # Random halves of a sum of variance 8 differ by that variance.
     assert float((anew[0] - anew[2]).abs().square().mean()) == pytest.approx(8, rel=0.05)
-    assert torch.allclose(even, torch.tensor([0.3525, 0.295, 0.3525]))
+
+
+def measures(number: int, **changes: float) -> AverageMeasures:
+    typical = {"evidence": 40.0, "resolution": 15.0, "strength": 1.0, "detail": 0.2, "misfit": 0.5}
+    shape = {"offset": 0.02, "rim": 0.2, "slope": 0.0, "likeness": 0.95}
+    return AverageMeasures(number, **({"particles": 50} | typical | shape | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "decision", "kind"),
+    [
+        ({}, "keep", "particle"),
+        ({"slope": 0.3, "rim": 0.7}, "reject", "edge"),
+        ({"strength": 4.0, "detail": 0.3}, "reject", "ice"),
+        ({"offset": 0.3}, "reject", "off-centre"),
+        ({"misfit": 2.0, "rim": 0.6}, "reject", "several"),
+        ({"detail": 0.01}, "reject", "noise"),
+        ({"evidence": 0.2}, "reject", "noise"),
+        ({"particles": 1}, "reject", "empty"),
+        ({"detail": 0.07}, "doubtful", "particle"),
+    ],
+)
+def test_kinds_of_junk_are_told_apart(changes: dict[str, float], decision: str, kind: str) -> None:
+    found = judge([measures(n) for n in range(1, 20)] + [measures(20, **changes)], nothing=False)
+    assert {one.decision for one in found[:19]} == {"keep"}
+    assert (found[-1].decision, found[-1].kind) == (decision, kind) and found[-1].reason
+    assert (found[-1].score >= 0.5) == (decision != "reject")
 
 
 # The job
@@ -211,8 +242,8 @@ def test_views_make_classes_of_their_own(job: Path, views: Path) -> None:
     assert np.abs(turn.mean()) > 0.9
     assert (table.class_posterior <= 1).all() and table.class_posterior.mean() > 0.9
     record = json.loads((job / "result.json").read_text())
-    assert {entry["decision"] for entry in record["classes"]} == {"keep"}
-    assert record["held_out_evidence"] > 5 and record["starved"] == 0
+    assert {entry["decision"] for entry in record["classes"]} <= {"keep", "doubtful", "reject"}
+    assert record["held_out_evidence"] > 5
 
 
 def test_outputs_are_where_relion_looks_for_them(
@@ -234,9 +265,11 @@ def test_outputs_are_where_relion_looks_for_them(
         number, _, path = name.partition("@")
         assert int(number) == entry["class"] and Path(path) == job / "class_averages.mrcs"
         assert float(share) == pytest.approx(entry["fraction"], abs=1e-5)
-        assert float(limit) == pytest.approx(entry["resolution"], rel=1e-3)
+        assert float(limit) == pytest.approx(entry["resolution"] or 999, rel=1e-3)
     data = read_particles(job / "run_data.star", need_images=False)
-    assert np.bincount(data.class_number)[1:].tolist() == [e["particles"] for e in entries]
+    assert np.bincount(data.class_number, minlength=5)[1:].tolist() == [
+        e["particles"] for e in entries
+    ]
 
 
 @pytest.mark.slow
@@ -279,13 +312,45 @@ def test_interrupted_it_goes_on_to_the_same_bits(job: Path, views: Path, tmp_pat
     assert (one == other).all()
 
 
-def test_given_poses_are_kept(job: Path, tmp_path: Path) -> None:
+def test_given_poses_are_kept(job: Path, views: Path, tmp_path: Path) -> None:
     again = run_class2d(config(job / "particles.star", tmp_path / "again", align=False))
     table, before = (read_particles(folder / "particles.star") for folder in (again, job))
     assert np.allclose(table.psi, before.psi, atol=1e-4)
     assert np.allclose(table.origin_x, before.origin_x, atol=1e-4)
-    both = contingency(table.class_number - 1, before.class_number - 1, 4)
-    assert both.max(axis=0).sum() > 0.8 * len(table)
+    side = read_particles(views).tilt > 50
+    assert contingency(table.class_number - 1, side.astype(int), 4).max(axis=1).sum() > 90
+
+
+def test_the_report_lets_classes_be_chosen(job: Path) -> None:
+    text = write_gallery(job).read_text()
+    entries = json.loads((job / "result.json").read_text())["classes"]
+    for entry in entries:
+        kept = " checked" if entry["decision"] != "reject" else ""
+        assert f'<input type="checkbox" value="{entry["class"]}"{kept}>' in text
+        assert escape(entry["reason"]) in text
+    assert f"vitreous select {job} --out chosen.star" in text and 'src="http' not in text
+
+
+def test_classes_are_selected_from_the_folder(job: Path, tmp_path: Path) -> None:
+    entries = json.loads((job / "result.json").read_text())["classes"]
+    kept = {entry["class"] for entry in entries if entry["decision"] != "reject"}
+    chosen = run_select(SelectConfig(job, out=tmp_path / "auto.star", auto=True))
+    table = read_particles(tmp_path / "auto.star")
+    assert set(table.class_number.tolist()) == kept and len(chosen.ranking) == len(entries)
+    limit = sorted(entry["resolution"] or 999 for entry in entries)[1]
+    run_select(SelectConfig(job, out=tmp_path / "fine.star", min_resolution=limit))
+    finest = {entry["class"] for entry in entries if (entry["resolution"] or 999) <= limit}
+    assert set(read_particles(tmp_path / "fine.star").class_number.tolist()) == finest
+    with pytest.raises(InputError, match=r"reach .* A at best, expected 3 A"):
+        run_select(SelectConfig(job, out=tmp_path / "none.star", min_resolution=3.0))
+
+
+def test_a_second_round_takes_what_the_first_kept(views: Path, tmp_path: Path) -> None:
+    again = run_class2d(config(views, tmp_path / "job", rounds=2, iterations=4))
+    first = json.loads((again / "round1" / "result.json").read_text())
+    record = json.loads((again / "result.json").read_text())
+    kept = sum(e["particles"] for e in first["classes"] if e["decision"] != "reject")
+    assert record["round"] == 2 and record["input"]["n_particles"] == kept
 
 
 def test_noise_makes_no_classes(views: Path, tmp_path: Path) -> None:

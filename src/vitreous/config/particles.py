@@ -97,7 +97,9 @@ class SelectConfig(WriteOptions, Criteria, OfParticles):
         Keep the classes with a score of at least --min-score, from the result.json or model.star
         beside the particles.
     min_score : float
-        From 0 to 1.
+        From 0 to 1.  Classes of 2D classification that are doubtful have 0.5 or more.
+    min_resolution : float, optional
+        Keep classes whose resolution is at least this good, angstrom.
     classes_from : Path, optional
         A result.json of this program or a model.star of RELION, where it is elsewhere.
     split : int or class, optional
@@ -115,6 +117,7 @@ class SelectConfig(WriteOptions, Criteria, OfParticles):
     classes: str | None = None
     auto: bool = False
     min_score: float = 0.5
+    min_resolution: float | None = None
     classes_from: Path | None = None
     split: int | Literal["class"] | None = None
     overwrite: bool = False

@@ -64,11 +64,14 @@ class InPlane:
         Working pixels.
     rings : int
         Rings used.
+    range : int
+        Shifts of the whole range that these are some of: the prior is spread over all.
     """
 
     n_psi: int
     shifts: Float[Tensor, "t 2"]
     rings: int
+    range: int
 
 
 @dataclass(frozen=True)
@@ -165,43 +168,86 @@ def class_pass(
     similarity : float
         Class similarity.
     """
-    polar, device, shards = search.inner(places.rings), search.device, search.images.shards
-    groups, averages = len(model.noise), model.averages[:, : places.rings]
-    images = search.images.with_group_scales(model.scale)
-    priors = model.class_priors.clamp(min=1e-6).log()
-    refs = class_references(averages, places.n_psi, polar) if given.psi is None else None
-    classes, rings, half = model.averages.shape
-    sums = ShardSums(
-        shards, partial(no_class_sums, (classes, rings, half), places.rings, groups, device)
-    )
-
-    def compared(rows: Tensor, samples: Tensor, ctf: Tensor, noise: Tensor) -> _Compared:
-        centred, ctf = given.placed(rows, samples, ctf, polar, search.frame.box)
-        if refs is None:
-            return compare_at_poses(averages, centred, ctf, noise, priors, polar)
-        trial = ClassTrial(
-            refs, noise, places.shifts, search.frame.box, priors, search.tiling, similarity
-        )
-        allowed = None if given.allowed is None else given.allowed[rows].to(device)
-        return compare(trial, centred, ctf, allowed)
+    groups, (classes, rings, half) = len(model.noise), model.averages.shape
+    empty = partial(no_class_sums, (classes, rings, half), places.rings, groups, search.device)
+    sums = ShardSums(search.images.shards, empty)
 
     def parts() -> Iterator[tuple[Tensor, ClassEstimates]]:
-        gathered = ahead(
-            portions(shards, index, images.group),
-            lambda portion: images.at(index[portion[2]], polar),
-        )
-        for (shard, number, member), (samples, ctf) in gathered:
-            spectrum = model.noise[number, : places.rings]
-            estimates, part = compared(index[member], samples, ctf, spectrum)
-            _add(sums.of(shard), part, number, spectrum, images.mask_share)
-            yield member, estimates
+        for portion in _compared(search, model, places, index, (given, similarity, True)):
+            assert portion.sums is not None
+            noise = model.noise[portion.group, : places.rings]
+            share = search.images.mask_share
+            _add(sums.of(portion.shard), portion.sums, portion.group, noise, share)
+            yield portion.member, portion.found
 
-    blank = no_class_estimates(len(index), len(model.averages), device)
-    found = placed(shards, index, parts(), blank)
+    found = _placed(search, index, parts(), classes)
     return ClassPass(found, sums.total())
 
 
-_Compared = tuple[ClassEstimates, RingSums]
+def class_estimates(
+    search: ClassSearch,
+    model: ClassModel,
+    places: InPlane,
+    index: Int[Tensor, " b"],
+    given: Given,
+) -> ClassEstimates:
+    """What :func:`class_pass` finds, without the sums."""
+    portions = _compared(search, model, places, index, (given, 0.0, False))
+    parts = ((portion.member, portion.found) for portion in portions)
+    return _placed(search, index, parts, len(model.averages))
+
+
+def _placed(
+    search: ClassSearch,
+    index: Int[Tensor, " b"],
+    parts: Iterator[tuple[Tensor, ClassEstimates]],
+    classes: int,
+) -> ClassEstimates:
+    blank = no_class_estimates(len(index), classes, search.device)
+    return placed(search.images.shards, index, parts, blank)
+
+
+@dataclass(frozen=True)
+class _Portion:
+    """Some particles of a shard and an optics group, by their places in the index, compared."""
+
+    shard: int
+    group: int
+    member: Int[Tensor, " m"]
+    found: ClassEstimates
+    sums: RingSums | None
+
+
+def _compared(
+    search: ClassSearch,
+    model: ClassModel,
+    places: InPlane,
+    index: Int[Tensor, " b"],
+    how: tuple[Given, float, bool],
+) -> Iterator[_Portion]:
+    """Compare particles portion by portion; ``how`` adds class similarity and whether to sum."""
+    given, similarity, accumulate = how
+    polar, device, box = search.inner(places.rings), search.device, search.frame.box
+    averages = model.averages[:, : places.rings]
+    images = search.images.with_group_scales(model.scale)
+    tried = len(places.shifts) / places.range if given.psi is None else 1.0
+    priors = model.class_priors.clamp(min=1e-6).log() + math.log(tried)
+    refs = class_references(averages, places.n_psi, polar) if given.psi is None else None
+    gathered = ahead(
+        portions(images.shards, index, images.group),
+        lambda portion: images.at(index[portion[2]], polar),
+    )
+    for (shard, number, member), read in gathered:
+        rows, noise = index[member], model.noise[number, : places.rings]
+        samples, ctf = given.placed(rows, *read, polar, box)
+        if refs is None:
+            compared = compare_at_poses(averages, samples, ctf, noise, priors, polar)
+            yield _Portion(shard, number, member, *compared)
+            continue
+        how_tried = (search.tiling, similarity, accumulate)
+        trial = ClassTrial(refs, noise, places.shifts, box, priors, *how_tried)
+        allowed = None if given.allowed is None else given.allowed[rows].to(device)
+        yield _Portion(shard, number, member, *compare(trial, samples, ctf, allowed))
 
 
 def _add(

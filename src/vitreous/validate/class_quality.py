@@ -32,6 +32,8 @@ class ClassRecord:
         Of the alignment, degrees and angstrom or pixels.
     completeness : float or None
         Part of Fourier space that is filled.
+    judged : float or None
+        Score that the classification itself gave, as 2D classification does.
     """
 
     number: int
@@ -43,6 +45,7 @@ class ClassRecord:
     rotation_accuracy: float | None = None
     translation_accuracy: float | None = None
     completeness: float | None = None
+    judged: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,8 @@ def _relative(values: Mapping[int, float | None], fewer: bool) -> dict[int, floa
 def class_qualities(records: Sequence[ClassRecord]) -> list[ClassQuality]:
     """Scores of all classes, the best first.
 
-    Classes with a label of junk have 0.  The score of the others is the geometric mean of the
-    terms that are known:
+    A score that the classification gave stands.  Classes with a label of junk have 0.  The score of
+    the others is the geometric mean of the terms that are known:
 
     - occupancy: the share over an even share, 1 at most;
     - confidence: the mean posterior of the class, from chance (0) to certainty (1);
@@ -109,6 +112,8 @@ def class_qualities(records: Sequence[ClassRecord]) -> list[ClassQuality]:
         ClassQuality(r, found, math.prod(found.values()) ** (1 / len(found)))
         if r.label == MAP and (found := terms(r))
         else ClassQuality(r, {}, 0.0)
+        if r.judged is None
+        else ClassQuality(r, {}, r.judged)
         for r in records
     ]
     return sorted(rated, key=lambda quality: -quality.score)

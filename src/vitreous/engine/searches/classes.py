@@ -56,6 +56,8 @@ class ClassTrial:
     tiling : Tiling
     similarity : float
         Class similarity, from 0 (none) to 1: see :func:`vitreous.engine.searches.grid.shares`.
+    accumulate : bool
+        Whether to make the sums of the M-step.
     """
 
     classes: References
@@ -65,6 +67,7 @@ class ClassTrial:
     log_prior: Float[Tensor, " k"]
     tiling: Tiling
     similarity: float = 0.0
+    accumulate: bool = True
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,10 @@ class ClassEstimates:
     number: Int[Tensor, " n"]
     psi: Int[Tensor, " n"]
     shift: Int[Tensor, " n"]
+
+    def at(self, index: Int[Tensor, " m"]) -> ClassEstimates:
+        """The same of some images, in this order."""
+        return ClassEstimates(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
     @property
     def class_probability(self) -> Float[Tensor, " n"]:
@@ -118,7 +125,7 @@ def compare(
     images: Complex[Tensor, "n rings half"],
     ctf: Float[Tensor, "n rings half"],
     allowed: Bool[Tensor, "n k"] | None = None,
-) -> tuple[ClassEstimates, RingSums]:
+) -> tuple[ClassEstimates, RingSums | None]:
     """Posterior of every image over all classes, in-plane angles and shifts, and the sums of it.
 
     Parameters
@@ -164,21 +171,25 @@ def compare(
             turned, norms = tile_products(some, columns, squared, scratch, "products")
             if allowed is not None:
                 norms[0, :, : len(chosen)].masked_fill_(~allowed[part][:, chosen], LOWEST)
-            estimates = None
-            if trial.similarity:
-                estimates = _estimates(weigh(turned, norms, on, back=False), chosen, len(every))
-                norms[0, :, : len(chosen)] += _favour(estimates, trial.similarity)[:, chosen]
-            weighed = weigh(turned, norms, on, back=True)
-            found.append(estimates or _estimates(weighed, chosen, len(every)))
+            once = not (trial.similarity and trial.accumulate)
+            weighed = weigh(turned, norms, on, back=trial.accumulate and once)
+            found.append(_estimates(weighed, chosen, len(every)))
+            if not trial.accumulate:
+                continue
+            if not once:
+                norms[0, :, : len(chosen)] += _favour(found[-1], trial.similarity)[:, chosen]
+                weighed = weigh(turned, norms, on, back=True)
             share = torch.ones(len(part), device=device)
             sums.add(*tile_sums(weighed, share, turned, norms, columns, squared), chosen)
         return found, sums
 
     results = side_by_side(work, workers)
+    by_tile = [results[i % workers][0][i // workers] for i in range(len(tiles))]
+    if not trial.accumulate:
+        return _joined(by_tile), None
     total = results[0][1]
     for _, sums in results[1:]:
         total = total.plus(sums)
-    by_tile = [results[i % workers][0][i // workers] for i in range(len(tiles))]
     alike = torch.ones(len(images), device=device)
     return _joined(by_tile), sums_on_rings(refs, images, alike, total)
 

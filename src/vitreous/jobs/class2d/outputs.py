@@ -25,6 +25,7 @@ from vitreous.particles.relion.model import AverageRow, write_class_model
 from vitreous.schedules.class2d.context import Class2dContext
 from vitreous.schedules.class2d.finish import Classified
 from vitreous.schedules.class2d.measures import alike, measured, resolution_of
+from vitreous.schedules.class2d.starved import STARVED
 from vitreous.schedules.class2d.state import ClassState
 from vitreous.validate.class_average import AverageJudgement, judge
 
@@ -35,9 +36,6 @@ _NOISE = 0.5
 
 _NEAR_DUPLICATE = 0.9
 """Likeness from which two averages show the same view."""
-
-_STARVED = 0.2
-"""Part of an even share of the particles below which a class starves."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,7 @@ def gathered(
             judgements, found, pairs, order, resolution_of(found.fsc, 0.143, frame)
         ),
         "effective_classes": effective_classes(sizes / sizes.sum()),
-        "starved": int((sizes < _STARVED * sizes.mean()).sum()),
+        "starved": int((sizes < STARVED * sizes.mean()).sum()),
         "begun_anew": state.begun_anew,
         "class_sizes": [[row[old] for old in order.tolist()] for row in state.sizes],
         "held_out_particles": len(found.held_out),

@@ -42,6 +42,7 @@ def _from_result(path: Path) -> list[ClassRecord]:
                 confidence=entry.get("confidence"),
                 posterior=entry.get("mean_max_posterior"),
                 resolution=entry.get("resolution"),
+                judged=entry.get("score"),
             )
             for entry in result["classes"]
         ]
@@ -49,7 +50,8 @@ def _from_result(path: Path) -> list[ClassRecord]:
         raise InputError(
             f"tells of no classes ({type(error).__name__}: {error})",
             where=path,
-            hint="give the result.json of vitreous abinit or classify3d, or a model.star of RELION",
+            hint="give the result.json of vitreous class2d, abinit or classify3d, or a model.star "
+            "of RELION",
         ) from error
 
 
@@ -65,8 +67,8 @@ def read_classes(star: Path, source: Path | None) -> list[ClassRecord]:
     source = source or model_beside(star) or (beside if beside.is_file() else None)
     if source is None:
         raise InputError(
-            "beside it lies neither the result.json of vitreous abinit or classify3d nor, for "
-            "X_data.star of RELION, X_model.star",
+            "beside it lies neither the result.json of vitreous class2d, abinit or classify3d nor, "
+            "for X_data.star of RELION, X_model.star",
             where=star,
             hint="say with --classes-from where the classes are described",
         )

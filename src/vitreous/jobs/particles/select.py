@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +74,7 @@ def class_list(text: str, option: str = "--classes") -> list[int]:
 
 _CHOICES = (
     *("classes", "where", "min_posterior", "min_class_posterior", "min_distance"),
-    *("and_", "not_", "join", "even_views"),
+    *("min_resolution", "and_", "not_", "join", "even_views"),
     *("max_per_class", "random", "halves", "regroup", "split", "recentre"),
 )
 """Options that are asked for by being given; the others are switches or go with these."""
@@ -86,7 +86,7 @@ def _check(config: SelectConfig) -> None:
         *(config.min_posterior, config.min_class_posterior, config.min_score, config.even_views),
     )
     whole = (config.max_per_class, config.regroup)
-    lengths = (config.min_distance, config.coordinate_pixel_size)
+    lengths = (config.min_distance, config.coordinate_pixel_size, config.min_resolution)
     for bad, what, option in (
         (
             not (asked or config.auto or config.origins_to_coordinates),
@@ -107,7 +107,7 @@ def _check(config: SelectConfig) -> None:
         (
             any(size is not None and not (math.isfinite(size) and size > 0) for size in lengths),
             "not more than 0 A",
-            "--min-distance, --coordinate-pixel-size",
+            "--min-distance, --coordinate-pixel-size, --min-resolution",
         ),
         (
             not (math.isfinite(config.match_distance) and config.match_distance >= 0),
@@ -149,6 +149,33 @@ def _good_classes(
     return tuple(ranking), sorted(there & set(good))
 
 
+def _resolved(config: SelectConfig, table: ParticleSet, chosen: list[int]) -> list[int]:
+    """Of the chosen classes, or of all, those that reach --min-resolution.
+
+    Raises
+    ------
+    InputError
+        If no class with particles does.
+    """
+    limit = config.min_resolution
+    if limit is None:
+        return chosen
+    there = set(class_numbers(table).tolist())
+    records = read_classes(table.path, config.classes_from)
+    known = {r.number: r.resolution for r in records if r.resolution is not None}
+    among = there & set(chosen or there) & known.keys()
+    good = sorted(number for number in among if known[number] <= limit)
+    if not good:
+        best = min((known[number] for number in among), default=None)
+        found = "tell of no resolution" if best is None else f"reach {best:.1f} A at best"
+        raise InputError(
+            f"the classes {found}, expected {limit:g} A",
+            where=table.path,
+            hint="raise --min-resolution, or choose with --classes",
+        )
+    return good
+
+
 def _split(config: SelectConfig, table: ParticleSet) -> Iterator[tuple[Path, ParticleSet]]:
     """The files to write, and what goes into them."""
     out = config.out
@@ -172,6 +199,8 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
     VitreousError
         For files and options that cannot be used, and where no particle is left.
     """
+    if config.particles.is_dir():
+        config = replace(config, particles=config.particles / "particles.star")
     _check(config)
     record = config.out.with_suffix(".json")
     if record == config.out:
@@ -189,7 +218,7 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
     chosen = [] if config.classes is None else class_list(config.classes)
     if config.auto:
         ranking, chosen = _good_classes(config, table)
-    kept = select(table, config, chosen)
+    kept = select(table, config, _resolved(config, table, chosen))
     outputs = dict(_split(config, kept.table))
     written = [one for path in outputs for one in formats_beside(path, config.write)]
     for path in [record, *written]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -77,14 +78,24 @@ class Class2dContext:
         """All angles and shifts, at twice the steps of the last pass."""
         options = self.options
         shifts = self.shifts(options.offset_range, 2 * options.offset_step)
-        return InPlane(psi_count(2 * options.angular_sampling), shifts, rings)
+        return InPlane(psi_count(2 * options.angular_sampling), shifts, rings, len(shifts))
+
+    @property
+    def coarse_rings(self) -> int:
+        """Rings that angles and shifts at twice the steps are close enough for.
+
+        Between two angles the edge of the mask moves by the detail of the last of them.
+        """
+        frame, options = self.search.frame, self.options
+        by_angle = frame.mask_radius * frame.pixel_size * math.radians(2 * options.angular_sampling)
+        return frame.rings_at(max(by_angle, 4 * options.offset_step * frame.grid.pixel_size))
 
     def near(self, rings: int) -> InPlane:
         """All angles, and the shifts next to those found before."""
-        step = self.options.offset_step
-        return InPlane(
-            psi_count(self.options.angular_sampling), self.shifts(1.5 * step, step), rings
-        )
+        options, step = self.options, self.options.offset_step
+        shifts, whole = self.shifts(1.5 * step, step), self.shifts(options.offset_range, step)
+        count = max(len(whole), len(shifts))
+        return InPlane(psi_count(options.angular_sampling), shifts, rings, count)
 
     @cached_property
     def given(self) -> Given:

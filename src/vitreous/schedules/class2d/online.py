@@ -11,12 +11,13 @@ from torch import Tensor
 
 from vitreous.config.classify2d import Class2dOptions
 from vitreous.engine.class_averages import averaged, centre_of_density, shifted, signal_power
-from vitreous.engine.class_pass import ClassPass, class_pass
+from vitreous.engine.class_pass import ClassPass
 from vitreous.engine.images import Frame
 from vitreous.engine.loop import Iteration, run
 from vitreous.engine.pass_ import renewed_noise, renewed_scale
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.class2d.context import Class2dContext
+from vitreous.schedules.class2d.search import searched
 from vitreous.schedules.class2d.starved import begun_anew
 from vitreous.schedules.class2d.state import ClassState
 
@@ -31,6 +32,9 @@ _GROWING = 0.6
 
 _FIRST_STEP, _LAST_STEP = 0.5, 0.15
 """Step sizes of stepwise EM at the first iterations, and from then on."""
+
+_SETTLING = 3
+"""Last iterations, in which no class is begun anew."""
 
 _FIRST_BATCH = 0.25
 """Size of the first mini-batch, over that of the last."""
@@ -86,7 +90,7 @@ def batch_steps(options: Class2dOptions, classes: int, frame: Frame) -> list[Bat
                 1 / ((1 - grown) / coarsest + grown / finest),
                 _FIRST_STEP if part < _GROWING / 3 else _LAST_STEP,
                 options.class_similarity * (1 - grown),
-                number > 0 and part < _GROWING + 0.2,
+                0 < number < count - _SETTLING,
             )
         )
         first += batch
@@ -112,7 +116,7 @@ def first_state(context: Class2dContext) -> ClassState:
         weight[number] = (ctf**2 * over).sum(dim=0)
     even = torch.full((classes,), 1 / classes, device=device)
     scale = torch.ones(len(noise), device=device)
-    state = ClassState(data, noise, scale, even, data, weight, 0, 0, [], 0)
+    state = ClassState(data, noise, scale, even, data, weight, even, 0, 0, [], 0)
     coarsest = batch_steps(context.options, classes, search.frame)[0].resolution
     rings = search.frame.rings_at(coarsest)
     return replace(state, averages=solved(context, data, weight, rings), rings=rings)
@@ -138,17 +142,18 @@ def recentred(context: Class2dContext, data: Tensor, weight: Tensor, rings: int)
 def updated(
     context: Class2dContext, state: ClassState, step: BatchStep, result: ClassPass
 ) -> ClassState:
-    """The state after a mini-batch: running sums, averages, noise, contrasts and class priors."""
+    """The state after a mini-batch: running sums, averages, noise, contrasts and shares."""
     options, sums, forget = context.options, result.sums, step.forget
     rings = context.search.frame.rings_at(step.resolution)
     kept = 0.0 if state.iteration == 0 else 1 - forget
     data, weight = kept * state.data + sums.data, kept * state.weight + sums.weight
-    share = result.found.by_class.mean(dim=0)
-    priors = (1 - forget) * state.class_priors + forget * share
-    renewed = 0
+    shares = (1 - forget) * state.shares + forget * result.found.by_class.mean(dim=0)
+    pairs: list[tuple[int, int]] = []
     if step.renew:
         seed = options.seed * 1000 + state.iteration
-        data, weight, priors, renewed = begun_anew(data, weight, priors, seed)
+        data, weight, pairs = begun_anew(data, weight, shares, seed)
+    for anew, half in pairs:
+        shares[anew] = shares[half] = (shares[anew] + shares[half]) / 2
     if options.recentre and options.align:
         data = recentred(context, data, weight, rings)
     return replace(
@@ -156,13 +161,13 @@ def updated(
         averages=solved(context, data, weight, rings),
         noise=renewed_noise(state.noise, sums, context.search.images.mask_share, _NOISE_RATE),
         scale=renewed_scale(state.scale, sums, _NOISE_RATE),
-        class_priors=priors,
+        shares=shares,
         data=data,
         weight=weight,
         iteration=state.iteration + 1,
         rings=rings,
-        sizes=[*state.sizes, [round(value, 5) for value in priors.tolist()]],
-        begun_anew=state.begun_anew + renewed,
+        sizes=[*state.sizes, [round(value, 5) for value in shares.tolist()]],
+        begun_anew=state.begun_anew + len(pairs),
     )
 
 
@@ -175,7 +180,7 @@ def _told(state: ClassState, step: BatchStep, of: int, found: ClassPass) -> dict
         "of": of,
         "resolution": round(step.resolution, 2),
         "particles": step.batch,
-        "largest_class": round(float(state.class_priors.max()), 4),
+        "largest_class": round(float(state.shares.max()), 4),
         "begun_anew": state.begun_anew,
         "log_likelihood": float(found.found.log_evidence.mean()),
     }
@@ -194,8 +199,8 @@ def went_through(
 
     def expectation(now: ClassState, number: int, index: Tensor) -> ClassPass:
         step = steps[number]
-        places = context.everywhere(context.search.frame.rings_at(step.resolution))
-        return class_pass(context.search, now, places, index, context.given, step.similarity)
+        rings = context.search.frame.rings_at(step.resolution)
+        return searched(context, now, index, rings, step.similarity).result
 
     def maximisation(now: ClassState, number: int, _: Tensor, found: ClassPass) -> ClassState:
         return updated(context, now, steps[number], found)

@@ -23,6 +23,10 @@ class ClassState(ClassModel):
     ----------
     data, weight : tensors (classes, rings, half)
         Running sums of the M-step; of nothing at first.
+    shares : tensor (classes,)
+        Of the particles, over the last mini-batches.  The priors stay even: the average of a small
+        class is noisy and explains its own images less well than it should, which is handicap
+        enough.
     iteration : int
         Iterations done.
     rings : int
@@ -35,13 +39,14 @@ class ClassState(ClassModel):
 
     data: Complex[Tensor, "k rings half"]
     weight: Float[Tensor, "k rings half"]
+    shares: Float[Tensor, " k"]
     iteration: int
     rings: int
     sizes: list[list[float]]
     begun_anew: int
 
 
-_TENSORS = ("averages", "noise", "scale", "class_priors", "data", "weight")
+_TENSORS = ("averages", "noise", "scale", "class_priors", "data", "weight", "shares")
 
 
 def class_state_tensors(state: ClassState) -> dict[str, Tensor]:
