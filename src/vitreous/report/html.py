@@ -8,6 +8,7 @@ from pathlib import Path
 from vitreous.io.atomic import write_text
 from vitreous.report.abinit import abinit_page
 from vitreous.report.classes import classes_page
+from vitreous.report.gallery import gallery_page
 from vitreous.report.job_page import render
 from vitreous.report.job_state import FINISHED, state_of
 from vitreous.report.record import Record, read_record
@@ -24,8 +25,13 @@ _SEARCHES: dict[str, tuple[str, Callable[[Record], ReportPage]]] = {
 """Pages that tell of the particles' poses and of a log, too."""
 
 
+_CLASS2D = "2D classification"
+
+
 def _kind(job: str) -> str:
     """A job in words."""
+    if job == "class2d":
+        return _CLASS2D
     return {**_SEARCHES, **PAGES}[job][0] if job in _SEARCHES or job in PAGES else job
 
 
@@ -43,6 +49,8 @@ def build_page(folder: Path) -> str:
     if job in _SEARCHES:
         kind, tell_search = _SEARCHES[job]
         return render(folder, result, kind, tell_search(read_record(folder)))
+    if job == "class2d":
+        return render(folder, result, _CLASS2D, gallery_page(folder, result))
     if job in PAGES:
         kind, tell = PAGES[job]
         return render(folder, result, kind, tell(folder, result))
