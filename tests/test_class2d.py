@@ -37,7 +37,7 @@ from vitreous.jobs.particles.select import run_select
 from vitreous.particles.files import read_particles
 from vitreous.particles.grid import Grid
 from vitreous.particles.stack import open_images
-from vitreous.report.gallery import write_gallery
+from vitreous.report.html import write_report
 from vitreous.schedules.class2d.starved import begun_anew
 from vitreous.validate.class_average import AverageMeasures, judge
 from vitreous.validate.labels import contingency
@@ -322,7 +322,7 @@ def test_given_poses_are_kept(job: Path, views: Path, tmp_path: Path) -> None:
 
 
 def test_the_report_lets_classes_be_chosen(job: Path) -> None:
-    text = write_gallery(job).read_text()
+    text = write_report(job).read_text()
     entries = json.loads((job / "result.json").read_text())["classes"]
     for entry in entries:
         kept = " checked" if entry["decision"] != "reject" else ""

@@ -77,7 +77,7 @@ def refine(config: Annotated[RefineConfig, Parameter(name="*")]) -> None:
 def class2d(config: Annotated[Class2dConfig, Parameter(name="*")]) -> None:
     """Sort particles among class averages, and say which are worth keeping."""
     from vitreous.jobs.class2d.class2d import run_class2d
-    from vitreous.report.gallery import write_gallery
+    from vitreous.report.html import write_report
 
     job, found = ran(run_class2d, config)
     table = Table("class", "particles", "share", "FSC 0.5", "score", "", title="Class averages")
@@ -88,7 +88,7 @@ def class2d(config: Annotated[Class2dConfig, Parameter(name="*")]) -> None:
         table.add_row(str(entry["class"]), *cells, limit, f"{entry['score']:.2f}", verdict)
     print_view(table)
     places = (f"Averages: {job / 'class_averages.mrcs'}", f"Particles: {job / 'particles.star'}")
-    print_lines(*warning_lines(found), *places, reported(write_gallery, job))
+    print_lines(*warning_lines(found), *places, reported(write_report, job))
 
 
 @app.command

@@ -6,18 +6,16 @@ import base64
 import io
 import shlex
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.io.atomic import write_text
 from vitreous.io.mrc import open_stack
 from vitreous.report import charts, page
 from vitreous.report.progress import duration
-from vitreous.report.record import read_result
+from vitreous.report.report_page import ReportPage
 
 _READ = (
     "Each picture is scaled by itself: bright is dense. The frame tells the judgement: green is "
@@ -136,47 +134,22 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def build_gallery_page(folder: Path, result: dict[str, Any]) -> str:
-    """HTML of the report."""
+_FILES = {
+    "class_averages.mrcs": "the averages, the best first, on the particles' grid",
+    "particles.star": "the particles with class, in-plane angle, origin and posteriors",
+    "run_*.star": "the same for RELION's Subset selection",
+}
+
+
+def gallery_page(folder: Path, result: dict[str, Any]) -> ReportPage:
+    """What is particular to the page of a 2D classification."""
     stack = open_stack(folder / "class_averages.mrcs")
     pictures = [_png(image) for image in stack.read(np.arange(stack.shape[0]))]
-    title = f"{len(result['classes'])} class averages"
-    header = (
-        page.paragraph(f"vitreous {result['version']} · 2D classification", "kind")
-        + f"<h1>{escape(title)}</h1>"
-        + page.warnings_box(result["warnings"])
-        + page.tiles(_facts(result))
-    )
-    given = {
-        "class_averages.mrcs": "the averages, the best first, on the particles' grid",
-        "particles.star": "the particles with class, in-plane angle, origin and posteriors",
-        "run_model.star, run_data.star": "the same for RELION's Subset selection",
-        "result.json, log.jsonl": "every number in this report, for scripts",
-    }
-    main = (
+    sections = [
         _gallery(folder, result, pictures),
         _alike(result, pictures),
         _sizes(result),
-        page.section("Files", page.pairs_table(given)),
-        page.section(
-            "Everything else",
-            _table(result),
-            page.folded("All settings", page.pairs_table(result["options"])),
-        ),
-    )
-    footer = page.paragraph("Made by vitreous. This page is complete in itself: keep or send it.")
-    script = files("vitreous.report").joinpath("gallery.js").read_text(encoding="utf-8")
-    return page.document(title, header, "\n".join(main), footer, script)
-
-
-def write_gallery(folder: Path) -> Path:
-    """Write ``report.html`` into the folder of a 2D classification.
-
-    Raises
-    ------
-    InputError
-        If ``result.json`` or the averages are missing or broken.
-    """
-    path = folder / "report.html"
-    write_text(path, build_gallery_page(folder, read_result(folder / "result.json")))
-    return path
+        page.section("Measures", _table(result)),
+    ]
+    title = f"{len(result['classes'])} class averages"
+    return ReportPage(title, _facts(result), sections, _FILES)

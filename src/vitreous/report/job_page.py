@@ -16,7 +16,7 @@ from vitreous.report.rendering import Serving, page_of
 from vitreous.report.report_page import ReportPage, Result
 from vitreous.runs.command import shell_command
 
-SCRIPTS = ("viewer.js", "slices.js", "page.js")
+SCRIPTS = ("viewer.js", "slices.js", "gallery.js", "page.js")
 
 
 def command_line(result: Result) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from vitreous.io.mrc import read_map
 from vitreous.report import charts, curves, figures, page
 from vitreous.report.chart import colour
+from vitreous.report.gallery import gallery_page
 from vitreous.report.micrographs import ctf_estimation_page, extract_page, pick_page
 from vitreous.report.motion import motion_page
 from vitreous.report.optics import ctf_page
@@ -336,6 +337,7 @@ PAGES: dict[str, tuple[str, Callable[[Path, Result], ReportPage]]] = {
     "reconstruct": ("reconstruction", _reconstruct),
     "model-check": ("model against map", _model_check),
     "ctf-refine": ("CTF refinement", ctf_page),
+    "class2d": ("2D classification", gallery_page),
     "ctf": ("CTF estimation", ctf_estimation_page),
     "pick": ("picking", pick_page),
     "extract": ("extraction", extract_page),
