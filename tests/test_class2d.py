@@ -38,6 +38,7 @@ from vitreous.particles.files import read_particles
 from vitreous.particles.grid import Grid
 from vitreous.particles.stack import open_images
 from vitreous.report.html import write_report
+from vitreous.runs.replacement import is_finished
 from vitreous.schedules.class2d.starved import begun_anew
 from vitreous.validate.class_average import AverageMeasures, judge
 from vitreous.validate.labels import contingency
@@ -306,7 +307,7 @@ def test_interrupted_it_goes_on_to_the_same_bits(job: Path, views: Path, tmp_pat
     out = tmp_path / "job"
     with pytest.raises(Stopped):
         run_class2d(config(views, out), stop)
-    assert not (out / "result.json").exists()
+    assert not is_finished(out)
     run_class2d(config(views, out, resume=True))
     one, other = (mrcfile.read(folder / "class_averages.mrcs") for folder in (out, job))
     assert (one == other).all()

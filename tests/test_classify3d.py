@@ -142,6 +142,7 @@ def test_one_reference_searched_everywhere(case: Case, tmp_path: Path) -> None:
     assert right(classes_of(job)) > 0.9
 
 
+@pytest.mark.slow
 def test_noise_ends_in_a_ball_given_as_decoy(case: Case, tmp_path: Path) -> None:
     star = stack(tmp_path / "data", (200,), noise=80)
     ball = torch.exp(-(frequency_radius(BOX, 3) ** 2) / 60)

@@ -326,6 +326,7 @@ def test_poses_off_the_lattice(sample: Sample) -> None:
     same_everywhere(moved)
 
 
+@pytest.mark.slow
 def test_polishing_evidence_held_out_and_fit_of_images(sample: Sample) -> None:
     folds = list(sample.index.chunk(4))
 
@@ -666,6 +667,7 @@ def classification(case: Case, out: Path, **options: Any) -> Classify3dConfig:
     return case.config(out, **(quick | several | options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"align": False}])
 def test_class2d(star: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     """Without class similarity, which raises what the kernels leave out of posteriors.

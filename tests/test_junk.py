@@ -106,6 +106,7 @@ def with_ice(star: Path) -> Path:
     return star
 
 
+@pytest.mark.slow
 def test_ice_is_junk_beside_two_classes(tmp_path: Path) -> None:
     star = with_ice(stack(tmp_path, (GOOD, GOOD), 2 * JUNK, snr=0.5))
     config = AbinitConfig(star, out=Path("o"), classes=2, final_resolution=20.0)

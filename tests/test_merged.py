@@ -275,6 +275,7 @@ def test_reconstruct_equals_the_truth(merged: Path, stars: list[Path], tmp_path:
     assert (both[1:12] > one[1:12] - 0.002).all() and both[1:16].mean() > one[1:16].mean()
 
 
+@pytest.mark.slow
 def test_refine_finds_the_contrast_of_each_group(
     merged: Path, stars: list[Path], tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from vitreous.config.refine import RefineConfig
 from vitreous.engine.comm import Ranks, exchanged, ranks
 from vitreous.engine.shards import Shards, ShardSums, gather
 from vitreous.engine.work import Work
+from vitreous.jobs.plan import plan
 from vitreous.jobs.plan.plan import run_plan
 
 PARTICLES = 4200
@@ -63,7 +64,7 @@ def on_rank(rank: int, size: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [3, pytest.param(2, marks=pytest.mark.slow)])
 def test_sums_are_the_same_bits_on_any_number_of_ranks(size: int, tmp_path: Path) -> None:
     mp.spawn(on_rank, (size, tmp_path), nprocs=size)
     alone = summed(Shards(50, 8, spread=True))
@@ -86,7 +87,10 @@ def test_a_process_by_itself_is_one_rank_with_all_rows() -> None:
     assert Shards.of(3000).count == 1
 
 
-def test_a_plan_reckons_with_the_ranks_that_a_job_will_have(stack: Path) -> None:
+def test_a_plan_reckons_with_the_ranks_that_a_job_will_have(
+    stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "speeds_on", lambda device: Work(products=1e-9))
     star, reference = stack / "particles.star", stack / "truth.mrc"
     alone, shared = (
         run_plan(RefineConfig(star, reference=reference, out=Path("none"), ranks=count))

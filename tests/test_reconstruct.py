@@ -344,7 +344,7 @@ def test_command(stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     names = {path.name for path in (tmp_path / "j").iterdir()}
     assert names == {
         *("map.mrc", "half1.mrc", "half2.mrc", "fsc.xml", "result.json", "log.jsonl"),
-        "report.html",
+        *("report.html", "view.cxc"),
     }
     events = (tmp_path / "j" / "log.jsonl").read_text()
     assert "inserting" in events and "solving" in events

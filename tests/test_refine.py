@@ -248,6 +248,7 @@ def test_mask_of_another_box(stack: Path, tmp_path: Path) -> None:
         run_refine(config_for(stack, tmp_path / "job", mask=tmp_path / "mask.mrc"))
 
 
+@pytest.mark.slow
 def test_reference_on_another_grid_is_told(stack: Path, tmp_path: Path) -> None:
     write_map(tmp_path / "large.mrc", built_in_phantom(60, 4.0).numpy(), 4.0)
     options = {"reference": tmp_path / "large.mrc", "iterations": 2}

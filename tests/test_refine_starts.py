@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import replace
-from html import escape
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -200,7 +200,7 @@ def test_which_evidence_leads_to_which_word(change: dict, word: str, command: st
     json.dumps(verdict.record(), allow_nan=False)
     starts = Choice((EVERYWHERE, POSED), (18.0, 12.0), torch.rand(2, 9), 1).record()
     page = refinement_trust({**verdict.record(), "starts": starts})
-    assert escape(verdict.sentence) in page and "cut at 40 A" in page
+    assert verdict.sentence in unescape(page) and "cut at 40 A" in page
 
 
 def test_only_a_map_with_a_hand_is_unlike_its_mirror_image() -> None:

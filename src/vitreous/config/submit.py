@@ -27,6 +27,7 @@ class SubmitConfig(JobOptions):
     hours : float
         Time limit.  A job that reaches it is queued again and goes on from its checkpoint.
     account : str, optional
+        Account that the time is charged to.
     qos : str, optional
         Quality of service.
     slurm : tuple of str
