@@ -80,9 +80,9 @@ def joined_ranks() -> Iterator[None]:
 
     try:
         store, rank, size = next(rendezvous("env://", timeout=timedelta(minutes=5)))
-        _joined.store = store
+        # What ranks left in the store before torchrun started them again is none of these ranks'.
+        _joined.store = own = PrefixStore(f"vitreous-{_starts_before()}", store)
         backend = "cpu:gloo,cuda:nccl" if dist.is_nccl_available() else "gloo"
-        own = PrefixStore("vitreous", store)
         dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
@@ -124,12 +124,17 @@ def own_folder(config: Any) -> Iterator[Any]:
         yield replace(config, out=out, overwrite=False)
 
 
+def _starts_before() -> int:
+    """How often torchrun has started these ranks before."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
 def restarted(config: Any) -> Any:
     """A job's options when torchrun starts its ranks again: to go on, or to begin anew.
 
     What the folder holds then is this job's, as the first start refused a folder in use.
     """
-    if not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
+    if not _starts_before():
         return config
     from vitreous.runs.replacement import has_checkpoint, unfinished
 
