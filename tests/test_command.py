@@ -77,7 +77,7 @@ with contextlib.redirect_stdout(io.StringIO()):
     for words in [[], *([name] for name in names), *nested]:
         with contextlib.suppress(SystemExit):
             app([*words, "--help"])
-print(len(names) + len(nested), *sorted({"torch", "numba", "polars", "scipy"} & set(sys.modules)))
+print(len(names) + len(nested), *sorted({"torch", "numba", "numpy", "polars"} & set(sys.modules)))
 """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from vitreous.config.shared import JobOptions
-from vitreous.io.mrc_header import Mode, Point
+from vitreous.io.mrc_types import Mode, Point
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import cubic_voxel, in_order, load, write_map
-from vitreous.io.mrc_header import Mode, MrcHeader, Point
+from vitreous.io.mrc_header import MrcHeader
+from vitreous.io.mrc_types import Mode, Point
 
 MAP_SUFFIXES = (".mrc", ".map", ".ccp4")
 """Of files that maps are written to; .gz or .bz2 may follow."""

@@ -5,16 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from vitreous.errors import InputError
-
-Point = tuple[float, float, float]
-
-Mode = Literal["float32", "float16", "int16", "int8"]
-"""How numbers are stored: MRC's modes 2, 12, 1 and 0."""
 
 HEADER_BYTES = 1024
 """Bytes of a header, without the extended one that may follow."""

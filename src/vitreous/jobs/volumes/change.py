@@ -16,7 +16,7 @@ from vitreous.errors import InputError, OptionError
 from vitreous.imaging.envelope import mask_above, mask_of_one, usual_widths
 from vitreous.imaging.filters import high_pass, low_pass, with_b_factor
 from vitreous.io.density import Density, read_density, write_density
-from vitreous.io.mrc_header import Mode, Point
+from vitreous.io.mrc_types import Mode, Point
 from vitreous.jobs.volumes.files import (
     check_box,
     check_numbers,
