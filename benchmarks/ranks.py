@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import version
-from rows import write_rows
+from rows import replace_rows
 
 from vitreous.config.simulate import SimulateConfig
 from vitreous.jobs.simulate import run_simulate
@@ -67,7 +67,7 @@ CASES = {
             "--angular-sampling",
             "15",
         ),
-        "iteration",
+        "classification",
     ),
     "refine": Case(("--reference", "{truth}", "--local-search", "7.5"), "refinement"),
     "abinit": Case(("--starts", "4"), "iteration", whole=True),
@@ -118,7 +118,6 @@ def main() -> None:
     data = arguments.work / "data"
     if not data.exists():
         run_simulate(SimulateConfig(arguments.model, out=data, n=PARTICLES, box=64, pixel_size=4.0))
-    rows: list[dict[str, Any]] = []
     for job in arguments.jobs:
         case, out = CASES[job], arguments.work / job
         words = [job, str(data / "particles.star"), "--out", str(out)]
@@ -129,14 +128,14 @@ def main() -> None:
                 shutil.rmtree(out, ignore_errors=True)
                 whole = on_ranks(count, words, arguments.work / f"{job}.log")
                 each = iteration_time(out / "log.jsonl", case)
-                row = {"job": job, "ranks": count, "repeat": repeat, "iteration_s": each}
+                row = {"ranks": count, "repeat": repeat, "iteration_s": each}
                 found.append({**row, "whole_s": whole, "version": version()})
         alone, shared = (
             statistics.median(row["iteration_s"] for row in found if row["ranks"] == count)
             for count in (1, 2)
         )
-        rows += [{**row, "speed_up": alone / shared if row["ranks"] == 2 else ""} for row in found]
-        write_rows(RESULTS, FIELDS, rows)
+        gained = [{**row, "speed_up": alone / shared if row["ranks"] == 2 else ""} for row in found]
+        replace_rows(RESULTS, FIELDS, gained, {"job": job})
 
 
 if __name__ == "__main__":
