@@ -20,8 +20,9 @@ from vitreous.preprocessing.dose_weighting import DoseWeights, critical_exposure
 from vitreous.preprocessing.frames import Detector
 from vitreous.preprocessing.gain import ORIENTATIONS, Orientation, fitted_orientation
 from vitreous.preprocessing.motion import Exposure, MotionSettings, correct_motion
-from vitreous.preprocessing.motion_field import MotionField, spline_basis
+from vitreous.preprocessing.motion_field import MotionField
 from vitreous.preprocessing.spectra import low_part, low_rows
+from vitreous.preprocessing.splines import spline_basis
 
 RNG = np.random.default_rng(3)
 needs_relion = pytest.mark.skipif(

@@ -14,10 +14,12 @@ import pytest
 from conftest import simulated
 from cryosparc_samples import cs_columns
 
+from vitreous.config.particles import SelectConfig
 from vitreous.errors import InputError, OptionError
 from vitreous.io.cryosparc import write_cs
 from vitreous.io.mrc import read_map
 from vitreous.io.star import read_star
+from vitreous.jobs.particles.select import run_select
 from vitreous.particles.files import read_particles, write_particles
 from vitreous.runs.relion_job import external_job
 
@@ -48,6 +50,8 @@ def test_a_folder_stands_for_its_last_iteration(project: Path) -> None:
         rows = np.arange(number + 1)
         write_particles(job / f"run_it{number:03d}_data.star", table.take(rows))
     assert len(read_particles(job)) == 26
+    few = run_select(SelectConfig(job, out=project / "few.star", random=7))
+    assert [step.particles for step in few.steps] == [26, 7]
     write_particles(job / "run_data.star", table.take(np.arange(5)))
     assert len(read_particles(job)) == 5
     assert len(read_particles(project / "Extract" / "job001")) == 60

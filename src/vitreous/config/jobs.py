@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -30,9 +30,3 @@ def configurations() -> dict[str, type[Any]]:
             ):
                 found[job_of(value)] = value
     return found
-
-
-def with_defaults(kind: type[Any], options: dict[str, Any]) -> Any:
-    """Configuration from the options of ``result.json``; what it does not know is left out."""
-    known = {field.name for field in fields(kind)}
-    return kind(**{name: value for name, value in options.items() if name in known})

@@ -9,7 +9,7 @@ import polars as pl
 
 from vitreous.errors import InputError
 from vitreous.io.atomic import write_text
-from vitreous.io.regular import require_regular
+from vitreous.io.regular import text_lines
 
 _OLD = (
     *("C", "PSI", "THETA", "PHI", "SHX", "SHY", "MAG", "FILM", "DF1", "DF2", "ANGAST"),
@@ -42,14 +42,9 @@ def read_par(path: Path) -> pl.DataFrame:
     InputError
         For a file that is no text, and rows of another width than the columns.
     """
-    require_regular(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError("is no text file", where=path, hint="give a .par file") from error
     rows: list[Sequence[str]] = []
     names: tuple[str, ...] | None = None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text_lines(path, hint="give a .par file"), 1):
         cells = line.split()
         if not cells or cells[0].startswith(("C", "#")):
             names = _named(line) or names if not rows else names

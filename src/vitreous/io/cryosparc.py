@@ -220,10 +220,3 @@ def write_cs(path: Path | str, columns: Columns, layout: CsFormat = "npy") -> No
         raise ValueError(f"columns of {sorted(lengths)} rows: {', '.join(columns)}")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         (_write_npy if layout == "npy" else write_stream)(file, columns)
-
-
-def text_column(texts: list[str]) -> np.ndarray:
-    """A column of texts."""
-    encoded = [text.encode("utf-8") for text in texts]
-    width = max(1, *map(len, encoded)) if encoded else 1
-    return np.array(encoded, dtype=f"S{width}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vitreous.errors import InputError
-from vitreous.io.regular import require_regular
+from vitreous.io.regular import require_regular, text_lines
 
 _MAGIC = "#LSX"
 
@@ -40,11 +40,7 @@ def read_lst(path: Path) -> list[ListedImage]:
     InputError
         For a file that is no list, and for a line that does not parse.
     """
-    require_regular(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError("is no text file", where=path, hint="give EMAN2's .lst") from error
+    lines = text_lines(path, hint="give EMAN2's .lst")
     if not lines or not lines[0].startswith(_MAGIC):
         raise InputError(f"does not begin with {_MAGIC}", where=path, hint="give EMAN2's .lst")
     images = []

@@ -18,6 +18,21 @@ def is_file(path: Path) -> bool:
         raise
 
 
+def text_lines(path: Path, hint: str) -> list[str]:
+    """Lines of a text file.
+
+    Raises
+    ------
+    InputError
+        For what is no file, and no text in UTF-8.
+    """
+    require_regular(path)
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("is no text file", where=path, hint=hint) from error
+
+
 def require_regular(path: Path) -> None:
     """Refuse what is there but no file.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from vitreous.config.submit import SubmitConfig
 from vitreous.errors import OptionError, VitreousError
-from vitreous.runs.replacement import has_checkpoint, unfinished
+from vitreous.runs.replacement import with_checkpoint
 
 try:
     from submitit import JobEnvironment, SlurmExecutor
@@ -78,8 +78,7 @@ class QueuedJob:
 
     def again(self) -> QueuedJob:
         """What to run when the job is queued again: it goes on if it left a checkpoint."""
-        begun = has_checkpoint(unfinished(self.out)) or has_checkpoint(self.out)
-        if not begun or "--resume" in self.arguments:
+        if with_checkpoint(self.out) is None or "--resume" in self.arguments:
             return self
         return replace(self, arguments=(*self.arguments, "--resume"))
 
@@ -88,22 +87,16 @@ class QueuedJob:
         return DelayedSubmission(self.again())
 
 
-class _Queue(SlurmExecutor):
-    """SLURM's queue; it can also show a script where there is no SLURM."""
-
-    dry_run = False
+class _Shown(SlurmExecutor):
+    """A queue whose script can be shown where there is no SLURM."""
 
     @classmethod
     def affinity(cls) -> int:
-        return 1 if cls.dry_run else int(SlurmExecutor.affinity())
+        return 1
 
     def script(self) -> str:
         """What sbatch is given."""
         return str(self._make_submission_file_text(self._submitit_command_str, ""))
-
-
-class _Shown(_Queue):
-    dry_run = True
 
 
 def _further(options: tuple[str, ...]) -> dict[str, str]:
@@ -182,14 +175,14 @@ def submit(config: SubmitConfig, arguments: tuple[str, ...], out: Path) -> str:
     asked = asked_of_slurm(config, arguments[0])
     job = QueuedJob(arguments, out.resolve(), config.nodes, config.ranks, config.cores)
     try:
-        queue = (_Shown if config.dry_run else _Queue)(folder=config.logs / "%j")
+        queue = (_Shown if config.dry_run else SlurmExecutor)(folder=config.logs / "%j")
     except RuntimeError as error:
         raise VitreousError(
             "srun is not on the PATH, so this machine is none of a SLURM cluster",
             hint="run this where you run sbatch, or add --dry-run to see the script",
         ) from error
     queue._internal_update_parameters(**asked)
-    if config.dry_run:
+    if isinstance(queue, _Shown):
         on_each = shlex.join(job.torchrun("FIRST_NODE", "PORT", "JOB"))
         return f"{queue.script().rstrip()}\n\n# Which runs, on each machine:\n# {on_each}"
     try:

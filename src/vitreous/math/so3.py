@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from vitreous.math.rotations import axis_rotation
+from vitreous.math.rotations import axis_rotation, view_direction
 from vitreous.math.symmetry import asymmetric_unit
 
 
@@ -47,6 +47,11 @@ def healpix_directions(order: int) -> tuple[np.ndarray, np.ndarray]:
         rots.append((np.arange(count) + first) * 360 / count)
         zs.append(np.full(count, z))
     return np.concatenate(rots), np.degrees(np.arccos(np.concatenate(zs)))
+
+
+def healpix_axes(order: int) -> Float[Tensor, "d 3"]:
+    """Unit vectors (x, y, z) to the centres of the HEALPix pixels."""
+    return view_direction(*(torch.from_numpy(a) for a in healpix_directions(order)))
 
 
 def order_for(step: float) -> int:

@@ -11,10 +11,11 @@ _ITERATION = re.compile(r"run_(?:ct\d+_)?it(\d+)_data\.star")
 _CRYOSPARC = re.compile(r"(?:cryosparc_P\d+_)?J\d+_(?:(\d{3,})_)?particles(?:_selected)?\.cs")
 
 _NAMED = (
-    *("run_data.star", "particles.star", "particles_ctf_refine.star", "shiny.star"),
+    *("particles.star", "run_data.star", "particles_ctf_refine.star", "shiny.star"),
     *("join_particles.star", "particles_selected.cs", "extracted_particles.cs"),
 )
-"""Files that a job leaves in the end; the first there counts."""
+"""Files that a job leaves in the end; the first there counts: beside our particles.star a 2D
+classification leaves run_data.star for RELION."""
 
 
 def _last(folder: Path, pattern: re.Pattern[str]) -> Path | None:
@@ -41,8 +42,8 @@ def particles_file(path: Path) -> Path:
     found = next(there, None) or _last(path, _ITERATION) or _last(path, _CRYOSPARC)
     if found is None:
         raise InputError(
-            f"is a folder without a job's particles ({_NAMED[0]}, run_itNNN_data.star, "
-            f"{_NAMED[1]}, JNN_NNN_particles.cs)",
+            f"is a folder without a job's particles ({_NAMED[1]}, run_itNNN_data.star, "
+            f"{_NAMED[0]}, JNN_NNN_particles.cs)",
             where=path,
             hint="name the file of particles itself",
         )

@@ -15,8 +15,9 @@ from jaxtyping import Complex, Float
 
 from vitreous.ops.frame_sums import FrequencyRows, PatchSpectra, turned_back
 from vitreous.preprocessing.alignment import SplineModel, curvature, most_likely
-from vitreous.preprocessing.motion_field import frame_times, knot_places, spline_basis
+from vitreous.preprocessing.motion_field import frame_times
 from vitreous.preprocessing.spectra import likelihood_weights, low_part, low_rows
+from vitreous.preprocessing.splines import knot_places, spline_basis
 
 _OVERLAP = 1.3
 """Side of a patch over the distance between patches."""

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from vitreous.ops.warp import add_warped, spline_prefilter
 from vitreous.preprocessing.dose_weighting import DoseWeights
 from vitreous.preprocessing.frames import CorrectedFrames
-from vitreous.preprocessing.motion_field import MotionField, spline_basis
+from vitreous.preprocessing.motion_field import MotionField
+from vitreous.preprocessing.splines import spline_basis
 
 
 @dataclass(frozen=True)

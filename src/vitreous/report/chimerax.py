@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from vitreous.conventions import centre
@@ -16,8 +15,7 @@ from vitreous.errors import VitreousError
 from vitreous.io.atomic import write_text
 from vitreous.io.mrc import read_header
 from vitreous.math.cells import cell_of
-from vitreous.math.rotations import view_direction
-from vitreous.math.so3 import healpix_directions
+from vitreous.math.so3 import healpix_axes
 from vitreous.math.symmetry import point_group
 from vitreous.particles.files import read_columns
 from vitreous.particles.particle_set import ParticleSet
@@ -52,7 +50,7 @@ def views_bild(
     """
     cells = cell_of(rot, tilt, _ORDER)
     there, counts = np.unique(cells, return_counts=True)
-    axes = view_direction(*(torch.from_numpy(a) for a in healpix_directions(_ORDER))).numpy()
+    axes = healpix_axes(_ORDER).numpy()
     lines = []
     for cell, share in zip(there.tolist(), (counts / counts.max()).tolist(), strict=True):
         first = middle + axes[cell] * side / 2

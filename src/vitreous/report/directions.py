@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Float
 
 from vitreous.math.cells import cell_of
-from vitreous.math.rotations import view_direction
-from vitreous.math.so3 import healpix_directions, order_for
+from vitreous.math.so3 import healpix_axes, order_for
 from vitreous.validate.sampling import sampling
 
 _MAX_ORDER = 3
@@ -111,7 +110,7 @@ def relative_slices(
     """
     known = np.isfinite(rot) & np.isfinite(tilt)
     found = sampling(rot[known], tilt[known], operators)
-    cells = view_direction(*(torch.from_numpy(a) for a in healpix_directions(SLICES_ORDER)))
+    cells = healpix_axes(SLICES_ORDER)
     mates = (operators @ cells.T).numpy()  # s, 3, cells
     likeness = np.abs(np.einsum("dj,sjc->sdc", found.axes, mates)).max(axis=0)
     slices = found.slices[likeness.argmax(axis=0)]

@@ -136,10 +136,9 @@ def restarted(config: Any) -> Any:
     """
     if not _starts_before():
         return config
-    from vitreous.runs.replacement import has_checkpoint, unfinished
+    from vitreous.runs.replacement import with_checkpoint
 
-    folders = (unfinished(config.out), config.out)
-    if hasattr(config, "resume") and any(map(has_checkpoint, folders)):
+    if hasattr(config, "resume") and with_checkpoint(config.out) is not None:
         return replace(config, resume=True)
     return replace(config, overwrite=True)
 

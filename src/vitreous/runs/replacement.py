@@ -45,6 +45,11 @@ def has_checkpoint(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (CHECKPOINT, PREVIOUS, MICROGRAPHS))
 
 
+def with_checkpoint(out: Path) -> Path | None:
+    """Where a job that writes to ``out`` would go on from; None without a checkpoint."""
+    return next((folder for folder in (unfinished(out), out) if has_checkpoint(folder)), None)
+
+
 def is_finished(folder: Path) -> bool:
     """Whether the folder holds the result of a job that came to its end."""
     try:
@@ -121,11 +126,11 @@ def working_folder(out: Path, *, overwrite: bool, resume: bool) -> Path:
     if out.exists() and not out.is_dir():
         raise OutputError("is a file, expected a folder", where=out, hint="give another --out")
     if resume:
-        folder = beside if has_checkpoint(beside) else out
-        if not has_checkpoint(folder):
+        folder = with_checkpoint(out)
+        if folder is None:
             raise InputError(
                 "there is no checkpoint to resume from",
-                where=folder / CHECKPOINT,
+                where=out / CHECKPOINT,
                 hint="leave --resume out to begin anew",
             )
         return folder

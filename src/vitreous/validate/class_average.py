@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -16,17 +16,6 @@ from jaxtyping import Float
 Decision = Literal["keep", "doubtful", "reject"]
 
 Kind = Literal["particle", "noise", "ice", "edge", "several", "off-centre", "empty"]
-
-KINDS: Final[dict[Kind, str]] = {
-    "particle": "particle",
-    "noise": "noise",
-    "ice": "ice or contaminant",
-    "edge": "edge or carbon",
-    "several": "several particles",
-    "off-centre": "off-centre",
-    "empty": "empty",
-}
-"""Kinds in words."""
 
 
 @dataclass(frozen=True)

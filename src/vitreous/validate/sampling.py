@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.math.rotations import euler_to_matrix, view_direction
-from vitreous.math.so3 import healpix_directions
+from vitreous.math.so3 import healpix_axes
 from vitreous.math.symmetry import asymmetric_unit
 
 _ORDER = 4
@@ -110,7 +110,7 @@ def sampling(
     beam = torch.tensor([0.0, math.sin(angle), math.cos(angle)], dtype=images.dtype)
     views = (beam @ images).float()
 
-    axes = view_direction(*(torch.from_numpy(a) for a in healpix_directions(_ORDER)))
+    axes = healpix_axes(_ORDER)
     axes = axes[asymmetric_unit(axes, torch.cat([operators, -operators]))]
     mates = (operators @ axes.T).movedim(0, 1).flatten(1).float()  # 3, operators x directions
     total = len(views) * len(operators)

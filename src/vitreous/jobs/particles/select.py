@@ -19,6 +19,7 @@ from vitreous.jobs.particles.classes import read_classes
 from vitreous.jobs.particles.set_algebra import combined
 from vitreous.jobs.particles.steps import Step, select
 from vitreous.particles.files import formats_beside, read_particles, write_particles
+from vitreous.particles.job_folders import particles_file
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.selection import class_numbers, parts
 from vitreous.runs.folder import OnEvent, ignore
@@ -199,8 +200,7 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
     VitreousError
         For files and options that cannot be used, and where no particle is left.
     """
-    if config.particles.is_dir():
-        config = replace(config, particles=config.particles / "particles.star")
+    config = replace(config, particles=particles_file(config.particles))
     _check(config)
     record = config.out.with_suffix(".json")
     if record == config.out:

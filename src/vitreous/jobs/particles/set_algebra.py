@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
@@ -10,31 +9,10 @@ import numpy as np
 
 from vitreous.config.particles import SelectConfig
 from vitreous.errors import InputError
-from vitreous.jobs.particles.steps import Step, pixels_of_places
+from vitreous.jobs.particles.steps import Selected, Step, pixels_of_places
 from vitreous.particles.files import placed, read_particles
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.sets import Matching, joined, shared
-
-
-@dataclass(frozen=True)
-class Combined:
-    """What is left of a table, and how.
-
-    Attributes
-    ----------
-    table : ParticleSet
-    steps : tuple of Step
-        The first is the table as it was.
-    warnings : tuple of str
-    """
-
-    table: ParticleSet
-    steps: tuple[Step, ...]
-    warnings: tuple[str, ...] = ()
-
-    def then(self, what: str, table: ParticleSet, *warnings: str) -> Combined:
-        """The same after one more step."""
-        return Combined(table, (*self.steps, Step(what, len(table))), (*self.warnings, *warnings))
 
 
 def _shared(table: ParticleSet, other: ParticleSet, config: SelectConfig) -> np.ndarray:
@@ -45,7 +23,7 @@ def _shared(table: ParticleSet, other: ParticleSet, config: SelectConfig) -> np.
     return shared(table, other, matching, sizes)
 
 
-def _kept(before: Combined, path: Path, config: SelectConfig, *, inside: bool) -> Combined:
+def _kept(before: Selected, path: Path, config: SelectConfig, *, inside: bool) -> Selected:
     """Particles that another table has, or those that it has not."""
     here = _shared(before.table, read_particles(path, need_images=False), config)
     left = before.table.take(np.flatnonzero(here == inside))
@@ -59,7 +37,7 @@ def _kept(before: Combined, path: Path, config: SelectConfig, *, inside: bool) -
     return before.then(what, left)
 
 
-def _joined(before: Combined, path: Path, config: SelectConfig) -> Combined:
+def _joined(before: Selected, path: Path, config: SelectConfig) -> Selected:
     """Particles with those of another table that are not there yet."""
     other = read_particles(path, need_images=False)
     new = np.flatnonzero(~_shared(other, before.table, config))
@@ -75,7 +53,7 @@ def _joined(before: Combined, path: Path, config: SelectConfig) -> Combined:
     return before.then(what, both, *warnings)
 
 
-def combined(table: ParticleSet, config: SelectConfig) -> Combined:
+def combined(table: ParticleSet, config: SelectConfig) -> Selected:
     """Table with what other tables take away and add.
 
     Raises
@@ -83,7 +61,7 @@ def combined(table: ParticleSet, config: SelectConfig) -> Combined:
     InputError
         For tables that cannot be read or matched, and where no particle is left.
     """
-    start = Combined(table, (Step("read", len(table)),))
+    start = Selected(table, (Step("read", len(table)),))
     inside = reduce(lambda c, path: _kept(c, path, config, inside=True), config.and_, start)
     outside = reduce(lambda c, path: _kept(c, path, config, inside=False), config.not_, inside)
     return reduce(lambda c, path: _joined(c, path, config), config.join, outside)

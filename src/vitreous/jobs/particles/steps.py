@@ -54,7 +54,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Selected:
-    """What :func:`select` left of a table.
+    """What is left of a table, and how.
 
     Attributes
     ----------
@@ -66,7 +66,11 @@ class Selected:
 
     table: ParticleSet
     steps: tuple[Step, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    def then(self, what: str, table: ParticleSet, *warnings: str) -> Selected:
+        """The same after one more step."""
+        return Selected(table, (*self.steps, Step(what, len(table))), (*self.warnings, *warnings))
 
 
 def _keeping(rows: Callable[[ParticleSet], np.ndarray]) -> Change:

@@ -191,9 +191,6 @@ MOTION_COLUMNS = {
 }
 """Columns of its other blocks."""
 
-COORDINATE_FILES = {"micrograph": "rlnMicrographName", "file": "rlnMicrographCoordinates"}
-"""Columns of data_coordinate_files, which lists a file of coordinates for each micrograph."""
-
 NODE = ("rlnPipeLineNodeName", "rlnPipeLineNodeTypeLabel", "rlnPipeLineNodeType")
 """Columns of a job's outputs: name, kind in RELION 4 and 5, and kind in RELION 3.1."""
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.interpolate import BSpline
 
 from vitreous.preprocessing.ctf_estimation.periodogram import RegionSpectra
+from vitreous.preprocessing.splines import spline_basis
 
 _BACKGROUND_KNOTS, _CONTRAST_KNOTS, _WHITENING_KNOTS = 10, 6, 8
 """Splines in the frequency: of the background, the rings' contrast, and the logarithm of power."""
@@ -83,19 +83,13 @@ class Spectrum:
         return np.repeat(values, self.counts, axis=-1)
 
 
-def splines(x: Float[np.ndarray, " n"], count: int) -> Float[np.ndarray, "n count"]:
-    """Cubic B-splines at points of [0, 1], with even knots."""
-    knots = np.concatenate([[0] * 3, np.linspace(0, 1, count - 2), [1] * 3])
-    return BSpline.design_matrix(np.clip(x, 0, 1 - 1e-9), knots, 3).toarray()
-
-
 def _whitening(
     power: Float[np.ndarray, " pixels"], starts: Int[np.ndarray, " rings"]
 ) -> tuple[Float[np.ndarray, " rings"], Float[np.ndarray, " rings"]]:
     """Smooth power of each ring, from a fit to the mean logarithm; and the number of pixels."""
     count = np.diff(np.append(starts, len(power))).astype(float)
     mean = np.add.reduceat(np.log(np.maximum(power, 1e-30)), starts) / count
-    basis, weight = splines(np.linspace(0, 1, len(starts)), _WHITENING_KNOTS), np.sqrt(count)
+    basis, weight = spline_basis(np.linspace(0, 1, len(starts)), _WHITENING_KNOTS), np.sqrt(count)
     fitted = basis @ np.linalg.lstsq(basis * weight[:, None], mean * weight, rcond=None)[0]
     return np.exp(fitted), count
 
@@ -134,7 +128,7 @@ def fitted_part(found: RegionSpectra, coarsest: float, finest: float) -> Spectru
         np.broadcast_to(np.arctan2(y, x), k.shape).ravel()[chosen],
         starts,
         rings,
-        splines(place, _BACKGROUND_KNOTS),
-        splines(place, _CONTRAST_KNOTS),
+        spline_basis(place, _BACKGROUND_KNOTS),
+        spline_basis(place, _CONTRAST_KNOTS),
         step,
     )

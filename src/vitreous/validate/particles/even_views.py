@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.math.rotations import view_direction
-from vitreous.math.so3 import healpix_directions
+from vitreous.math.so3 import healpix_axes
 from vitreous.math.symmetry import asymmetric_unit
 
 _ORDER = 2
@@ -33,7 +33,7 @@ def view_numbers(
         Rotations of the point group.
     """
     both = torch.cat([operators, -operators])
-    axes = view_direction(*(torch.from_numpy(a) for a in healpix_directions(_ORDER)))
+    axes = healpix_axes(_ORDER)
     axes = axes[asymmetric_unit(axes, both)]
     mates = (both @ axes.T).movedim(0, 1).flatten(1).float()  # 3, operators x directions
     views = view_direction(*(torch.from_numpy(np.ascontiguousarray(a)) for a in (rot, tilt)))
