@@ -22,9 +22,9 @@ from vitreous.config.classify2d import Class2dConfig
 from vitreous.config.particles import SelectConfig
 from vitreous.engine.class_averages import Pixels
 from vitreous.engine.images import working_frame
-from vitreous.engine.searches.classes import ClassTrial, class_references, compare
+from vitreous.engine.searches.classes import class_references, compare
 from vitreous.engine.searches.fixed import compare_at_poses, turned
-from vitreous.engine.searches.grid import shares
+from vitreous.engine.searches.grid import Trial, shares
 from vitreous.engine.searches.sampling import shift_grid
 from vitreous.engine.searches.tiles import Tiling
 from vitreous.errors import InputError, OptionError
@@ -88,8 +88,8 @@ def three() -> torch.Tensor:
     return torch.stack([samples(one) for one in (LUMPS, other, last)])
 
 
-def trial(classes: torch.Tensor, **changes: Any) -> ClassTrial:
-    found = ClassTrial(
+def trial(classes: torch.Tensor, **changes: Any) -> Trial:
+    found = Trial(
         class_references(classes, 24, GRID),
         torch.full((RINGS,), 0.002),
         shift_grid(3, 1),

@@ -44,10 +44,12 @@ from vitreous.config.maps import (
 from vitreous.config.particles import CheckConfig, SubtractConfig
 from vitreous.config.refine import RefineConfig
 from vitreous.config.simulate import SimulateConfig
+from vitreous.engine.grid_pass import SamplingGrid, neighbouring, search_pass
 from vitreous.engine.image_fit import image_fit
 from vitreous.engine.images import CtfMode, Frame, working_frame
 from vitreous.engine.local_pass import PoseMatrices, local_pass
-from vitreous.engine.pass_ import SamplingGrid, neighbouring, prior_power, search_pass
+from vitreous.engine.maps import prior_power
+from vitreous.engine.model import Model, of_one_map
 from vitreous.engine.planes import PlaneImages, load_planes
 from vitreous.engine.pose_refinement import Polished, RefinementContext, held_out_evidence, polish
 from vitreous.engine.rings import load_rings
@@ -256,18 +258,18 @@ def test_global_search(sample: Sample, group: str) -> None:
 
     def searched(device: torch.device) -> Any:
         images = load_rings(sample.table, sample.source, sample.frame, device, ignore, CtfMode())
-        maps, noise = sample.maps.to(device), images.power(2)
+        maps, priors = sample.maps.to(device), torch.full((2,), 0.5, device=device)
+        model = Model(maps, images.power(2), priors)
+        scaled = images.with_group_scales(torch.tensor([0.9, 1.1], device=device))
+        about = operators, sample.posed.origins
 
         def search(places: SamplingGrid, **options: Any) -> Any:
-            return search_pass(
-                maps, images.with_group_scales(torch.tensor([0.9, 1.1], device=device)),
-                sample.frame, sample.index, sample.posed.origins, noise, places, operators,
-                torch.full((2,), 0.5, device=device), Tiling(40_000), **options,
-            )  # fmt: skip
+            own = sample.frame, sample.index, places, Tiling(40_000)
+            return search_pass(model, scaled, *own, **options)
 
-        first = search(SamplingGrid(coarse, shift_grid(1, 1), rings), accumulate=False)
+        first = search(SamplingGrid(coarse, shift_grid(1, 1), rings, *about), accumulate=False)
         near = neighbouring(first.best, coarse, fine, operators, 40.0)
-        places = SamplingGrid(fine, shift_grid(1, 1), rings, near, junk.to(device))
+        places = SamplingGrid(fine, shift_grid(1, 1), rings, *about, near, junk.to(device))
         found = search(places, similarity=0.1)
         prior = prior_power(maps, found.sums, rings, rings - 2)
         volume = solve(found.sums, prior, sample.frame.box, rings)
@@ -285,7 +287,7 @@ def test_global_search(sample: Sample, group: str) -> None:
 def test_local_search(sample: Sample, group: str, held: bool) -> None:
     """Round each particle's place; held by priors, about a fulcrum and at mates too."""
     operators, shells = point_group(group), sample.frame.polar.rings
-    around, posed = neighbourhood(6.0, 1.0, shift_grid(1, 1), len(operators), 5.0), sample.posed
+    around, posed = neighbourhood(6.0, 1.0, shift_grid(1, 1), operators, 5.0), sample.posed
     prior = None
     if held:
         fulcrum = torch.tensor([2.0, -1.0, 3.0], dtype=torch.float64)
@@ -294,10 +296,9 @@ def test_local_search(sample: Sample, group: str, held: bool) -> None:
 
     def searched(device: torch.device) -> Any:
         images = sample.planes(device)
-        found = local_pass(
-            sample.maps.to(device), images, sample.index, posed, images.power(2), around,
-            operators, torch.tensor([0.4, 0.6], device=device), shells, prior=prior,
-        )  # fmt: skip
+        priors = torch.tensor([0.4, 0.6], device=device)
+        model = Model(sample.maps.to(device), images.power(2), priors)
+        found = local_pass(model, images, sample.index, posed, around, shells, prior=prior)
         assert found.sums is not None
         volume = solve(found.sums, None, sample.frame.box, shells)
         best = found.best
@@ -335,7 +336,7 @@ def test_polishing_evidence_held_out_and_fit_of_images(sample: Sample) -> None:
         only = torch.where(sample.index % 3 == 0, 0, -1)
         material = RefinementContext(images, sample.frame, point_group("C3"), True, 3.0, only)
         class_priors, scale = torch.full((2,), 0.5, device=device), torch.ones(2, device=device)
-        state = Polished(sample.maps.to(device), images.power(2), scale, class_priors, sample.posed)
+        state = Polished(sample.maps.to(device), images.power(2), class_priors, scale, sample.posed)
         evidence = held_out_evidence(material, state, folds, shells)
         ended = polish(material, state, folds, shells, 1, ignore)
         assert ended.maps.device == device and ended.fsc_filter is not None
@@ -350,16 +351,14 @@ def test_polishing_evidence_held_out_and_fit_of_images(sample: Sample) -> None:
 def test_halves_and_their_references(sample: Sample, nonuniform: bool, given: bool) -> None:
     # As far as 24 slices fill the cube: beyond, rounding is divided by next to nothing.
     shells, frame = sample.frame.polar.rings // 2, sample.frame
-    alone = neighbourhood(6.0, 0.0, torch.zeros(1, 2), 1, 1.0)
+    alone = neighbourhood(6.0, 0.0, torch.zeros(1, 2), point_group("C1"), 1.0)
     mask = torch.ones((BOX,) * 3) if given else None
 
     def halves(device: torch.device) -> Any:
         images, unfiltered = sample.planes(device), []
         for index in sample.index.chunk(2):
-            found = local_pass(
-                sample.maps[:1].to(device), images, index, sample.posed.at(index),
-                images.power(2), alone, point_group("C1"), torch.ones(1, device=device), shells,
-            )  # fmt: skip
+            model = of_one_map(sample.maps[0].to(device), images.power(2))
+            found = local_pass(model, images, index, sample.posed.at(index), alone, shells)
             assert found.sums is not None
             unfiltered.append(solve(found.sums, None, frame.box, shells))
         both = gold_standard(torch.cat(unfiltered), frame, shared=3.0, join=True, mask=mask, seed=1)

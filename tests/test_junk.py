@@ -20,7 +20,7 @@ from vitreous.engine.adaptive_search import coarse_search
 from vitreous.engine.junk import junk_log_likelihood, junk_log_odds
 from vitreous.engine.loop import run_through
 from vitreous.engine.mini_batches import Step, online
-from vitreous.engine.searches.grid import RingSums, expectation, references
+from vitreous.engine.searches.grid import RingSums, Trial, expectation, references
 from vitreous.engine.searches.sampling import shift_grid
 from vitreous.engine.searches.tiles import Tiling
 from vitreous.imaging.project import FourierCube
@@ -72,10 +72,8 @@ def searched(cube: FourierCube, images: torch.Tensor, junk: torch.Tensor | None)
     grid = orientation_grid(1, point_group("C1"))
     refs = references(cube, grid, POLAR)
     prior = torch.zeros(refs.maps * len(grid.directions))
-    ones = torch.ones(images.shape), torch.ones(RINGS)
-    _, sums = expectation(
-        refs, images, *ones, shift_grid(1, 1), BOX, prior, tiling=Tiling(20_000), junk=junk
-    )
+    trial = Trial(refs, torch.ones(RINGS), shift_grid(1, 1), BOX, prior, Tiling(20_000))
+    _, sums = expectation(trial, images, torch.ones(images.shape), junk=junk)
     assert sums is not None
     return sums
 

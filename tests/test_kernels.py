@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vitreous.engine.searches.grid import expectation, references
+from vitreous.engine.searches.grid import Trial, expectation, references
 from vitreous.engine.searches.sampling import shift_grid
 from vitreous.engine.searches.score import reference_log_likelihood
 from vitreous.engine.searches.tiles import Tiling, tile_size
@@ -81,7 +81,8 @@ def test_posterior_equals_the_reference(
     evidence = flat.flatten(1).logsumexp(1)
     refs = references(cube, grid, polar)
     prior = torch.zeros(maps * len(grid.directions))
-    best, sums = expectation(refs, samples, ctf, noise, shifts, box, prior, tiling=Tiling())
+    trial = Trial(refs, noise, shifts, box, prior, Tiling())
+    best, sums = expectation(trial, samples, ctf)
     torch.testing.assert_close(best.log_evidence, evidence, atol=1e-3, rtol=0)
     posterior = (flat - evidence[:, None, None, None]).exp()
     here = torch.arange(images)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vitreous.engine.planes import half_plane
 from vitreous.engine.searches.local import (
+    LocalTrial,
     Neighbourhood,
     ball_lattice,
     local_expectation,
@@ -29,6 +30,7 @@ from vitreous.imaging.project import (
     slice_points,
 )
 from vitreous.math.rotations import angular_distance, random_rotations
+from vitreous.math.symmetry import point_group
 
 BOX, SHELLS = 32, 10
 PLANE = half_plane(SHELLS)
@@ -88,11 +90,10 @@ def test_posterior_and_sums_are_those_of_the_formula(cube: FourierCube) -> None:
     matrices = random_rotations(3, 4)
     images, ctf = some_images(cube, matrices, 0.3)
     precision = torch.full((len(PLANE.points),), 2.0)
-    log_prior = torch.tensor([[0.3, 0.7]]).log().expand(3, -1)
-    around = neighbourhood(6.0, 1.0, shift_grid(1, 1), 1, 5.0)
-    best, sums = local_expectation(
-        cube, PLANE.points, precision, images, ctf, matrices, around, BOX, log_prior
-    )
+    log_prior = torch.tensor([0.3, 0.7]).log()
+    around = neighbourhood(6.0, 1.0, shift_grid(1, 1), point_group("C1"), 5.0)
+    trial = LocalTrial(cube, PLANE.points, precision, around, BOX, log_prior)
+    best, sums = local_expectation(trial, images, ctf, matrices)
     assert sums is not None
     total = torch.zeros(2, 3)
     residual = torch.zeros(len(PLANE.points), dtype=torch.float64)
@@ -104,7 +105,7 @@ def test_posterior_and_sums_are_those_of_the_formula(cube: FourierCube) -> None:
                 for shift in around.shifts:
                     moved = images[i] * shift_phase(PLANE.points, shift[None], BOX)[0]
                     misfit = (moved - model).abs().square().double()
-                    scores.append(-(misfit * precision).sum() / 2 + log_prior[i, k])
+                    scores.append(-(misfit * precision).sum() / 2 + log_prior[k])
                     parts.append((k, misfit))
         score = torch.stack(scores)
         empty = -(images[i].abs().square().double() * precision).sum() / 2
@@ -130,14 +131,15 @@ def test_sums_pull_the_map_towards_the_images(cube: FourierCube) -> None:
     matrices = random_rotations(1, 4)
     images, ctf = some_images(cube, matrices, 0.3)
     precision = torch.full((len(PLANE.points),), 2.0)
-    around = Neighbourhood(torch.eye(3, dtype=torch.float64)[None], shift_grid(1, 1), 0.0)
+    around = Neighbourhood(
+        torch.eye(3, dtype=torch.float64)[None], shift_grid(1, 1), 0.0, point_group("C1")
+    )
 
     def evidence(scale: float) -> tuple[float, Tensor]:
         scaled = FourierCube(cube.data * scale, cube.padding)
-        best, sums = local_expectation(
-            scaled, PLANE.points, precision, images, ctf, matrices, around, BOX,
-            torch.tensor([[0.0, -1e9]]),
-        )  # fmt: skip
+        only_first = torch.tensor([0.0, -1e9])
+        trial = LocalTrial(scaled, PLANE.points, precision, around, BOX, only_first)
+        best, sums = local_expectation(trial, images, ctf, matrices)
         assert sums is not None
         part = slices_of(scaled, matrices)[0]
         pull = (sums.data[0] * part.conj()).real - sums.weight[0] * part.abs() ** 2
@@ -160,11 +162,10 @@ def test_finds_turns_and_shifts(cube: FourierCube) -> None:
     images = images * shift_phase(PLANE.points, -origins, BOX)
     scale = 12.0 / slices_of(cube, truth).abs().square().mean().sqrt()
     scaled = FourierCube(cube.data[:1] * scale, cube.padding)
-    around = neighbourhood(1.5, 4.0, shift_grid(1.5, 0.25), 1, 30.0)
-    best, _ = local_expectation(
-        scaled, PLANE.points, torch.full((len(PLANE.points),), 2.0), images, ctf, off @ truth,
-        around, BOX, torch.zeros(20, 1), accumulate=False,
-    )  # fmt: skip
+    around = neighbourhood(1.5, 4.0, shift_grid(1.5, 0.25), point_group("C1"), 30.0)
+    precision = torch.full((len(PLANE.points),), 2.0)
+    trial = LocalTrial(scaled, PLANE.points, precision, around, BOX, torch.zeros(1), False)
+    best, _ = local_expectation(trial, images, ctf, off @ truth)
     before = angular_distance(off @ truth, truth)
     after = angular_distance(best.matrices, truth)
     assert float(after.median()) < 1.5 < float(before.median())

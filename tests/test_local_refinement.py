@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from vitreous.engine.searches.continuous import (
 )
 from vitreous.engine.searches.local import (
     LocalPoseEstimates,
-    Neighbourhood,
+    LocalTrial,
     local_expectation,
     neighbourhood,
 )
@@ -197,11 +198,9 @@ def test_poses_are_found_between_the_lattice_points(moments: FourierCube) -> Non
     origins = torch.from_numpy(np.random.default_rng(2).uniform(-0.5, 0.5, (count, 2))).float()
     images, ctf, precision = images_of(moments, truth, origins, 0.6)
     start = jittered(truth, 1.0, 6)
-    around = neighbourhood(1.5, 2.0, shift_grid(1.0, 0.5), 1, 30.0)
-    best, _ = local_expectation(
-        plain(moments), PLANE.points, precision, images, ctf, start, around, SIDE,
-        torch.zeros(count, 1), accumulate=False,
-    )  # fmt: skip
+    around = neighbourhood(1.5, 2.0, shift_grid(1.0, 0.5), point_group("C1"), 30.0)
+    trial = LocalTrial(plain(moments), PLANE.points, precision, around, SIDE, torch.zeros(1), False)
+    best, _ = local_expectation(trial, images, ctf, start)
     moved = images * shift_phase(PLANE.points, best.origins, SIDE)
     matrices, shifts = gauss_newton(
         moments, PLANE.points, precision, moved, ctf, best.matrices, SIDE
@@ -223,15 +222,17 @@ def test_fulcrum_stays_in_its_place(moments: FourierCube) -> None:
     truth = jittered(start, 3.0, 6)
     origins = ((truth - start)[:, :2] @ fulcrum).float()
     images, ctf, precision = images_of(moments, truth, origins, 0.6)
-    turns = neighbourhood(1.5, 4.0, torch.zeros(1, 2), 1, 1.0)
-    about = Neighbourhood(turns.turns, turns.shifts, turns.log_cell, fulcrum=fulcrum)
+    turns = neighbourhood(1.5, 4.0, torch.zeros(1, 2), point_group("C1"), 1.0)
+    about = replace(turns, fulcrum=fulcrum)
     found = [
         local_expectation(
-            plain(moments), PLANE.points, precision, images, ctf, start, around, SIDE,
-            torch.zeros(count, 1),
+            LocalTrial(plain(moments), PLANE.points, precision, around, SIDE, torch.zeros(1)),
+            images,
+            ctf,
+            start,
         )
         for around in (turns, about)
-    ]  # fmt: skip
+    ]
     errors = [float(angular_distance(best.matrices, truth).median()) for best, _ in found]
     assert errors[1] < 1.2 < errors[0]
     best, sums = found[1]
@@ -258,12 +259,12 @@ def test_priors_weigh_as_gaussians(moments: FourierCube) -> None:
             assert float(log[i, 0, t]) == pytest.approx(
                 -((3 / 2) ** 2 + (far / 1.5) ** 2) / 2, 1e-4
             )
-    around = neighbourhood(1.0, 3.0, shift_grid(2.0, 1.0), 1, 10.0)
+    around = neighbourhood(1.0, 3.0, shift_grid(2.0, 1.0), point_group("C1"), 10.0)
     nothing, even = torch.zeros(2, len(PLANE.points)), torch.ones(len(PLANE.points))
+    trial = LocalTrial(plain(moments), PLANE.points, even, around, SIDE, torch.zeros(1), False)
     best, _ = local_expectation(
-        plain(moments), PLANE.points, even, torch.complex(nothing, nothing), nothing, present,
-        around, SIDE, torch.zeros(2, 1), place_prior=prior, accumulate=False,
-    )  # fmt: skip
+        trial, torch.complex(nothing, nothing), nothing, present, place_prior=prior
+    )
     assert float(angular_distance(best.matrices, start).max()) < 0.8
     torch.testing.assert_close(best.origins, -offsets)
 
@@ -273,12 +274,12 @@ def test_mates_are_searched(moments: FourierCube) -> None:
     truth = random_rotations(9, 5)
     start = truth @ mates[torch.arange(9) % 3]
     images, ctf, precision = images_of(moments, truth, torch.zeros(9, 2), 0.6)
-    lattice = neighbourhood(2.0, 1.0, torch.zeros(1, 2), 1, 1.0)
-    relaxed = Neighbourhood(lattice.turns, lattice.shifts, lattice.log_cell, mates=mates)
-    best, _ = local_expectation(
-        plain(moments), PLANE.points, precision, images, ctf, start, relaxed, SIDE,
-        torch.zeros(9, 1), accumulate=False,
-    )  # fmt: skip
+    lattice = neighbourhood(2.0, 1.0, torch.zeros(1, 2), point_group("C1"), 1.0)
+    relaxed = replace(lattice, mates=mates)
+    trial = LocalTrial(
+        plain(moments), PLANE.points, precision, relaxed, SIDE, torch.zeros(1), False
+    )
+    best, _ = local_expectation(trial, images, ctf, start)
     assert float(angular_distance(best.matrices, truth).max()) < 1
 
 
@@ -288,13 +289,13 @@ def test_scales_are_found(moments: FourierCube) -> None:
     scales = torch.from_numpy(np.random.default_rng(3).uniform(0.5, 1.5, count)).float()
     images, ctf, precision = images_of(moments, truth, torch.zeros(count, 2), 1.2, scales)
     former = torch.from_numpy(np.random.default_rng(4).uniform(0.8, 1.2, count)).float()
-    around = neighbourhood(2.0, 1.0, torch.zeros(1, 2), 1, 1.0)
+    around = neighbourhood(2.0, 1.0, torch.zeros(1, 2), point_group("C1"), 1.0)
 
     def found(former: Tensor, images: Tensor, precision: Tensor) -> Tensor:
-        best: LocalPoseEstimates = local_expectation(
-            plain(moments), PLANE.points, precision, images, ctf * former[:, None], truth,
-            around, SIDE, torch.zeros(count, 1), accumulate=False,
-        )[0]  # fmt: skip
+        trial = LocalTrial(
+            plain(moments), PLANE.points, precision, around, SIDE, torch.zeros(1), False
+        )
+        best: LocalPoseEstimates = local_expectation(trial, images, ctf * former[:, None], truth)[0]
         return particle_contrast(best, former, torch.zeros(count, dtype=torch.int64))
 
     ours = found(former, images, precision)

@@ -19,7 +19,7 @@ from vitreous.config.maps import ReconstructConfig
 from vitreous.config.particles import SubtractConfig
 from vitreous.config.refine import RefineConfig
 from vitreous.engine.images import CtfMode, working_frame
-from vitreous.engine.pass_ import renewed_noise, renewed_scale
+from vitreous.engine.model import renewed_noise, renewed_scale
 from vitreous.engine.planes import load_planes
 from vitreous.engine.rings import load_rings
 from vitreous.errors import OptionError

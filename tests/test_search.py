@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vitreous.engine.adaptive_search import AdaptiveSearch
-from vitreous.engine.searches.grid import expectation, references
+from vitreous.engine.searches.grid import Trial, expectation, references
 from vitreous.engine.searches.posterior import PoseEstimates, significant
 from vitreous.engine.searches.sampling import shift_grid
 from vitreous.engine.searches.tiles import Tiling
@@ -36,18 +36,11 @@ def search(
     """Best places, and the data that the M-step would get."""
     refs = references(cube, grid, POLAR)
     maps = cube.data.shape[0]
-    best, sums = expectation(
-        refs,
-        images,
-        torch.ones(images.shape),
-        torch.ones(RINGS),
-        shift_grid(2, 1),
-        BOX,
-        torch.zeros(maps * len(grid.directions)),
-        tiling=Tiling(scores),
-        allowed=allowed,
-        accumulate=accumulate,
+    alike = torch.zeros(maps * len(grid.directions))
+    trial = Trial(
+        refs, torch.ones(RINGS), shift_grid(2, 1), BOX, alike, Tiling(scores), accumulate=accumulate
     )
+    best, sums = expectation(trial, images, torch.ones(images.shape), allowed)
     return best, None if sums is None else sums.data
 
 

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vitreous.engine.grid_pass import GATHERED, SamplingGrid, neighbouring
 from vitreous.engine.grid_search import Search
 from vitreous.engine.junk import noise_probability
 from vitreous.engine.local_pass import PoseMatrices
-from vitreous.engine.pass_ import GATHERED, PassResult, SamplingGrid, neighbouring
+from vitreous.engine.pass_result import PassResult
 from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.engine.state import SearchState
 from vitreous.math.so3 import OrientationGrid
@@ -83,7 +84,8 @@ class AdaptiveSearch:
             allowed = self.found[index.to(self.found.device)]
         else:
             allowed = self._near(self.best, index, self.coarse, 2 * self.step)
-        return SamplingGrid(self.fine, self.shifts, rings, allowed)
+        origins = self.origins[index]
+        return SamplingGrid(self.fine, self.shifts, rings, self.operators, origins, allowed)
 
     def narrowed(self, index: Int[Tensor, " b"], best: PoseEstimates) -> AdaptiveSearch:
         """The same after some particles were searched finely: others have no places any more."""
@@ -120,9 +122,9 @@ def coarse_search(
     """
     step, (_, shift_step) = search.last_angular_step, search.offsets
     index = torch.arange(len(search.table))
-    grid = search.places(resolution, near=centres is not None)
+    grid = replace(search.places(resolution, near=centres is not None), origins=centres)
     grid = search.with_junk(grid, state, index)
-    best = search.search(state, index, state.noise, grid, centres, accumulate=False).best
+    best = search.search(state, index, grid, accumulate=False).best
     found = grid.shifts[best.shift.cpu()]
     return AdaptiveSearch(
         best,
@@ -143,7 +145,7 @@ def fine_search(
     state: SearchState,
     index: Int[Tensor, " b"],
     rings: int,
-) -> PassResult:
+) -> PassResult[PoseEstimates]:
     """Search some particles on the fine grid, near the places that are worth trying."""
     places = search.with_junk(adaptive.places(index, rings), state, index)
-    return search.search(state, index, state.noise, places, adaptive.origins[index])
+    return search.search(state, index, places)

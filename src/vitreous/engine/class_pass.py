@@ -12,20 +12,19 @@ from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from vitreous.engine.class_averages import ClassSums, no_class_sums
+from vitreous.engine.grid_pass import GATHERED
 from vitreous.engine.images import Frame
-from vitreous.engine.pass_ import portions
 from vitreous.engine.rings import RingImages
 from vitreous.engine.searches.classes import (
     ClassEstimates,
-    ClassTrial,
     class_references,
     compare,
     no_class_estimates,
 )
 from vitreous.engine.searches.fixed import compare_at_poses, turned
-from vitreous.engine.searches.grid import RingSums
+from vitreous.engine.searches.grid import RingSums, Trial
 from vitreous.engine.searches.tiles import Tiling
-from vitreous.engine.shards import ShardSums, placed
+from vitreous.engine.shards import Batch, ShardSums, placed
 from vitreous.imaging.polar import PolarGrid
 from vitreous.imaging.project import shift_phase
 from vitreous.particles.loader import ahead
@@ -175,10 +174,10 @@ def class_pass(
     def parts() -> Iterator[tuple[Tensor, ClassEstimates]]:
         for portion in _compared(search, model, places, index, (given, similarity, True)):
             assert portion.sums is not None
-            noise = model.noise[portion.group, : places.rings]
-            share = search.images.mask_share
-            _add(sums.of(portion.shard), portion.sums, portion.group, noise, share)
-            yield portion.member, portion.found
+            batch, share = portion.batch, search.images.mask_share
+            noise = model.noise[batch.group, : places.rings]
+            _add(sums.of(batch.shard), portion.sums, batch.group, noise, share)
+            yield batch.member, portion.found
 
     found = _placed(search, index, parts(), classes)
     return ClassPass(found, sums.total())
@@ -193,7 +192,7 @@ def class_estimates(
 ) -> ClassEstimates:
     """What :func:`class_pass` finds, without the sums."""
     portions = _compared(search, model, places, index, (given, 0.0, False))
-    parts = ((portion.member, portion.found) for portion in portions)
+    parts = ((portion.batch.member, portion.found) for portion in portions)
     return _placed(search, index, parts, len(model.averages))
 
 
@@ -209,11 +208,9 @@ def _placed(
 
 @dataclass(frozen=True)
 class _Portion:
-    """Some particles of a shard and an optics group, by their places in the index, compared."""
+    """A batch of particles, by their places in the index, compared."""
 
-    shard: int
-    group: int
-    member: Int[Tensor, " m"]
+    batch: Batch
     found: ClassEstimates
     sums: RingSums | None
 
@@ -233,21 +230,18 @@ def _compared(
     tried = len(places.shifts) / places.range if given.psi is None else 1.0
     priors = model.class_priors.clamp(min=1e-6).log() + math.log(tried)
     refs = class_references(averages, places.n_psi, polar) if given.psi is None else None
-    gathered = ahead(
-        portions(images.shards, index, images.group),
-        lambda portion: images.at(index[portion[2]], polar),
-    )
-    for (shard, number, member), read in gathered:
-        rows, noise = index[member], model.noise[number, : places.rings]
+    batches = images.shards.batches(index, images.group[index], GATHERED)
+    for batch, read in ahead(batches, lambda batch: images.at(index[batch.member], polar)):
+        rows, noise = index[batch.member], model.noise[batch.group, : places.rings]
         samples, ctf = given.placed(rows, *read, polar, box)
         if refs is None:
             compared = compare_at_poses(averages, samples, ctf, noise, priors, polar)
-            yield _Portion(shard, number, member, *compared)
+            yield _Portion(batch, *compared)
             continue
         how_tried = (search.tiling, similarity, accumulate)
-        trial = ClassTrial(refs, noise, places.shifts, box, priors, *how_tried)
+        trial = Trial(refs, noise, places.shifts, box, priors, *how_tried)
         allowed = None if given.allowed is None else given.allowed[rows].to(device)
-        yield _Portion(shard, number, member, *compare(trial, samples, ctf, allowed))
+        yield _Portion(batch, *compare(trial, samples, ctf, allowed))
 
 
 def _add(

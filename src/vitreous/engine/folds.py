@@ -17,8 +17,9 @@ from torch import Tensor
 from vitreous.engine.adaptive_search import AdaptiveSearch
 from vitreous.engine.grid_search import Search
 from vitreous.engine.loop import Iteration, run_through
-from vitreous.engine.pass_ import Residuals, renewed_noise, renewed_scale, solved
-from vitreous.engine.state import Model, SearchState
+from vitreous.engine.maps import solved
+from vitreous.engine.model import Residuals, ScaledModel, renewed_noise, renewed_scale
+from vitreous.engine.state import SearchState
 from vitreous.particles import groups
 from vitreous.reconstruct.accumulator import Accumulator, summed
 
@@ -45,7 +46,7 @@ class Sorted(Protocol):
 
 
 AnyBest = TypeVar("AnyBest", bound=Sorted)
-AnyModel = TypeVar("AnyModel", bound=Model)
+AnyModel = TypeVar("AnyModel", bound=ScaledModel)
 AnyBestOut = TypeVar("AnyBestOut", bound=Sorted, covariant=True)
 
 
@@ -61,7 +62,7 @@ class Searched(Residuals, Protocol[AnyBestOut]):
         """Contribution to the M-step."""
 
 
-def moved_class_priors(model: Model, by_map: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+def moved_class_priors(model: ScaledModel, by_map: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
     """Class priors moved towards the classes' shares of a fold."""
     return model.class_priors + (by_map.mean(dim=0) - model.class_priors) / FOLDS
 

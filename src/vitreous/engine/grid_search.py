@@ -11,10 +11,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vitreous.engine.grid_pass import SamplingGrid, search_pass
 from vitreous.engine.images import Frame
 from vitreous.engine.junk import junk_log_likelihood, junk_log_odds
-from vitreous.engine.pass_ import PassResult, SamplingGrid, search_pass
+from vitreous.engine.pass_result import PassResult
 from vitreous.engine.rings import RingImages
+from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.engine.searches.sampling import shift_grid
 from vitreous.engine.searches.tiles import Tiling
 from vitreous.engine.state import SearchState
@@ -121,30 +123,25 @@ class Search(ABC):
             self.orientations(self.angular_step(resolution), seed),
             self.shifts(min(reach, _NEAR * step) if near else reach, step),
             self.frame.rings_at(resolution),
+            self.operators,
         )
 
     def search(
         self,
         state: SearchState,
         index: Int[Tensor, " b"],
-        noise: Float[Tensor, "g rings"],
         places: SamplingGrid,
-        origins: Float[Tensor, "b 2"] | None = None,
         *,
         similarity: float = 0.0,
         accumulate: bool = True,
-    ) -> PassResult:
+    ) -> PassResult[PoseEstimates]:
         """Search some particles with a state's maps, as the engine's ``search_pass`` does."""
         return search_pass(
-            state.maps,
+            state,
             self.images.with_group_scales(state.scale),
             self.frame,
             index,
-            torch.zeros(len(index), 2) if origins is None else origins,
-            noise,
             places,
-            self.operators,
-            state.class_priors,
             self.tiling,
             similarity=similarity,
             accumulate=accumulate,

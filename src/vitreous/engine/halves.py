@@ -13,9 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.engine.images import Frame
-from vitreous.engine.local_pass import LocalResult, PoseMatrices
+from vitreous.engine.local_pass import PoseMatrices
 from vitreous.engine.loop import Iteration, run_through
-from vitreous.engine.pass_ import PassResult, Residuals
+from vitreous.engine.model import Residuals
+from vitreous.engine.pass_result import PassResult
+from vitreous.engine.searches.local import LocalPoseEstimates
+from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.reconstruct.solve import solve
 
 
@@ -25,13 +28,13 @@ class HalfFound:
 
     Attributes
     ----------
-    result : PassResult or LocalResult
+    result : PassResult
     posed : PoseMatrices
     scale : tensor (particles,), optional
         Their contrasts, where each has its own.
     """
 
-    result: PassResult | LocalResult
+    result: PassResult[PoseEstimates] | PassResult[LocalPoseEstimates]
     posed: PoseMatrices
     scale: Float[Tensor, " m"] | None = None
 

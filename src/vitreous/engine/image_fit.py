@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitreous.engine.local_pass import PoseMatrices, batches_of_shards
-from vitreous.engine.pass_ import PADDING
+from vitreous.engine.local_pass import PoseMatrices
+from vitreous.engine.maps import PADDING
 from vitreous.engine.planes import HalfPlane, PlaneImages
 from vitreous.engine.shards import gather
 from vitreous.imaging.project import map_to_cube, shift_phase
@@ -83,7 +83,8 @@ def image_fit(
     plane = images.plane.inner(noise.shape[1])
     cube = map_to_cube(maps, noise.shape[1] + 1, PADDING)
     every, found = torch.arange(len(number)), ImageFit(*torch.ones(2, len(number)))
-    for _, some in batches_of_shards(images.shards, every, images.group, _BATCH):
+    for batch in images.shards.batches(every, images.group, _BATCH):
+        some = batch.member
         samples, ctf = images.at(some, plane)
         moved = samples * shift_phase(plane.points, posed.origins[some], maps.shape[-1])
         slices = read_planes(cube, plane.points, posed.matrices[some])

@@ -11,8 +11,9 @@ from typing import Any, Final, Literal, Protocol
 import torch
 
 from vitreous.engine.free_memory import free_memory, held_memory
+from vitreous.engine.grid_pass import GATHERED
 from vitreous.engine.images import Frame
-from vitreous.engine.pass_ import GATHERED, PADDING
+from vitreous.engine.maps import PADDING
 from vitreous.engine.reader import READ_BATCH
 from vitreous.engine.searches.tiles import TILE_SCORES, Tiling
 from vitreous.engine.shards import Shards

@@ -10,16 +10,11 @@ from torch import Tensor
 
 from vitreous.engine.grid_search import Search
 from vitreous.engine.loop import Iteration
-from vitreous.engine.pass_ import (
-    PassResult,
-    centre_of_mass,
-    moved,
-    prior_power,
-    renewed_noise,
-    renewed_scale,
-    solved,
-)
+from vitreous.engine.maps import centre_of_mass, moved, prior_power, solved
+from vitreous.engine.model import renewed_noise, renewed_scale
+from vitreous.engine.pass_result import PassResult
 from vitreous.engine.searches.grid import shares
+from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.engine.state import SearchState
 from vitreous.reconstruct.accumulator import Accumulator
 
@@ -64,14 +59,15 @@ def _searched(
     seed: int,
     factor: float,
     centres: Float[Tensor, "n 2"] | None,
-) -> PassResult:
+) -> PassResult[PoseEstimates]:
     """What a state's maps tell of a mini-batch, under ``factor`` times the noise variance."""
     places = search.places(step.resolution, seed, near=centres is not None)
     if factor == 1:
         places = search.with_junk(places, state, index)
-    noise = state.noise * factor
-    origins = None if centres is None else centres[index]
-    return search.search(state, index, noise, places, origins, similarity=step.similarity)
+    if centres is not None:
+        places = replace(places, origins=centres[index])
+    hotter = replace(state, noise=state.noise * factor)
+    return search.search(hotter, index, places, similarity=step.similarity)
 
 
 def _mapped(
@@ -91,7 +87,7 @@ def _mapped(
 
 
 def _updated(
-    search: Search, state: SearchState, step: Step, result: PassResult, factor: float
+    search: Search, state: SearchState, step: Step, result: PassResult[PoseEstimates], factor: float
 ) -> SearchState:
     """The state after a mini-batch: running sums, maps, noise, contrasts and class priors."""
     assert result.sums is not None
@@ -126,7 +122,7 @@ def online(
     seed: Callable[[SearchState], int],
     factor: Callable[[SearchState, Step], float] = _as_it_is,
     centres: Float[Tensor, "n 2"] | None = None,
-) -> Iteration[SearchState, PassResult]:
+) -> Iteration[SearchState, PassResult[PoseEstimates]]:
     """Iterations over mini-batches, one for each step.
 
     Parameters
@@ -139,12 +135,14 @@ def online(
         Shifts that were found before, working pixels: only their neighbours are tried.
     """
 
-    def expectation(state: SearchState, number: int, index: Int[Tensor, " b"]) -> PassResult:
+    def expectation(
+        state: SearchState, number: int, index: Int[Tensor, " b"]
+    ) -> PassResult[PoseEstimates]:
         step = steps[number]
         return _searched(search, state, step, index, seed(state), factor(state, step), centres)
 
     def maximisation(
-        state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult
+        state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult[PoseEstimates]
     ) -> SearchState:
         step = steps[number]
         return _updated(search, state, step, result, factor(state, step))

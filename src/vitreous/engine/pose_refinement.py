@@ -15,7 +15,9 @@ from torch import Tensor
 from vitreous.engine.folds import Folds, FoldStep, folds_pass, unsearched
 from vitreous.engine.fsc_filter import FscFilter, fsc_filtered, shared_filter
 from vitreous.engine.images import Frame
-from vitreous.engine.local_pass import LocalResult, PoseMatrices, local_pass, pass_by_class
+from vitreous.engine.local_pass import PoseMatrices, local_pass, pass_by_class
+from vitreous.engine.model import Model, ScaledModel
+from vitreous.engine.pass_result import PassResult
 from vitreous.engine.planes import PlaneImages
 from vitreous.engine.searches.local import (
     LocalPoseEstimates,
@@ -24,7 +26,6 @@ from vitreous.engine.searches.local import (
     neighbourhood,
 )
 from vitreous.engine.searches.sampling import shift_cells, shift_grid
-from vitreous.engine.state import Model
 from vitreous.reconstruct.accumulator import Accumulator
 from vitreous.runs.folder import OnEvent
 
@@ -78,11 +79,11 @@ class RefinementContext:
         """Lattice of an angular step in degrees and a step of the shifts in pixels."""
         cells = shift_cells(self.offset_range, shift_step)
         shifts = shift_grid(REACH * shift_step, shift_step)
-        return neighbourhood(step, REACH, shifts, len(self.operators), cells)
+        return neighbourhood(step, REACH, shifts, self.operators, cells)
 
 
 @dataclass(frozen=True)
-class Polished(Model):
+class Polished(ScaledModel):
     """Where the polishing stands.
 
     Attributes
@@ -111,21 +112,14 @@ def _fold_step(
 ) -> FoldStep[Polished, LocalPoseEstimates]:
     """How a fold is searched round its particles' poses, and maps made from the others."""
 
-    def search(state: Polished, index: Int[Tensor, " b"], shells: int) -> LocalResult:
+    def search(
+        state: Polished, index: Int[Tensor, " b"], shells: int
+    ) -> PassResult[LocalPoseEstimates]:
         images = refinement.images.with_group_scales(state.scale)
 
-        def with_maps(maps: list[int], some: Int[Tensor, " m"]) -> LocalResult:
-            return local_pass(
-                state.maps[maps],
-                images,
-                some,
-                state.posed.at(some),
-                state.noise,
-                around,
-                refinement.operators,
-                state.class_priors[maps],
-                shells,
-            )
+        def with_maps(maps: list[int], some: Int[Tensor, " m"]) -> PassResult[LocalPoseEstimates]:
+            model = Model(state.maps[maps], state.noise, state.class_priors[maps])
+            return local_pass(model, images, some, state.posed.at(some), around, shells)
 
         return pass_by_class(with_maps, index, refinement.only[index], len(state.maps))
 

@@ -25,6 +25,22 @@ _FEWEST, _MOST = 2048, 8
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Some particles of one shard and one optics group.
+
+    Attributes
+    ----------
+    shard, group : int
+    member : integer tensor (m,)
+        Their places among the rows that were given.
+    """
+
+    shard: int
+    group: int
+    member: Int[Tensor, " m"]
+
+
+@dataclass(frozen=True)
 class Shards:
     """Parts of the rows of a particle table.
 
@@ -92,6 +108,15 @@ class Shards:
         number = self.number(rows)
         for one in self.own:
             yield one, torch.nonzero(number == one)[:, 0]
+
+    def batches(self, rows: Int[Tensor, " b"], groups: Int[Tensor, " b"], most: int) -> list[Batch]:
+        """Batches of at most so many of this rank's rows, whose optics groups are given."""
+        return [
+            Batch(shard, group, member)
+            for shard, some in self.members(rows)
+            for group in groups[some].unique().tolist()
+            for member in some[groups[some] == group].split(most)
+        ]
 
     def nodes(self) -> list[tuple[int, int]]:
         """Level and number of the largest nodes of the tree of sums that have one owner each."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from vitreous.engine.folds import AnyBest, Folds, FoldStep, folds_pass
 from vitreous.engine.images import Frame
 from vitreous.engine.junk import held_classes
-from vitreous.engine.pass_ import prior_power
+from vitreous.engine.maps import prior_power
 from vitreous.engine.state import SearchState
 from vitreous.imaging.masks import soft_sphere
 from vitreous.math.fourier import frequency_radius, to_fourier, to_real

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.engine.model import ScaledModel
 from vitreous.reconstruct.accumulator import Accumulator
 
 _TENSORS = ("maps", "noise", "scale", "class_priors")
@@ -17,27 +17,7 @@ _TENSORS = ("maps", "noise", "scale", "class_priors")
 
 
 @dataclass(frozen=True)
-class Model:
-    """What images are compared with.
-
-    Attributes
-    ----------
-    maps : tensor (maps, n, n, n)
-        In the working box.
-    noise : tensor (groups, rings)
-    scale : tensor (groups,)
-        Contrast of the optics groups' images beside each other.
-    class_priors : tensor (maps,)
-    """
-
-    maps: Float[Tensor, "k n n n"]
-    noise: Float[Tensor, "g rings"]
-    scale: Float[Tensor, " g"]
-    class_priors: Float[Tensor, " k"]
-
-
-@dataclass(frozen=True)
-class SearchState(Model):
+class SearchState(ScaledModel):
     """Where one start of a search stands.
 
     Attributes

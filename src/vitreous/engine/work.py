@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from vitreous.engine.images import Frame
-from vitreous.engine.pass_ import PADDING
+from vitreous.engine.maps import PADDING
 from vitreous.engine.shards import Shards
 from vitreous.imaging.project import cube_side
 from vitreous.particles.particle_set import ParticleSet

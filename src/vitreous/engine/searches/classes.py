@@ -7,28 +7,32 @@ directions of one map, and the same products give the scores of all of them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
-from vitreous.engine.searches.grid import References, RingSums, operands_for, shares, sums_on_rings
+from vitreous.engine.searches.grid import (
+    References,
+    RingSums,
+    Trial,
+    operands_for,
+    shares,
+    sums_on_rings,
+)
 from vitreous.engine.searches.tiles import (
     Operands,
     TileSums,
-    Tiling,
+    in_tiles,
     tile_products,
-    tile_size,
     tile_spectra,
     tile_sums,
 )
 from vitreous.imaging.polar import PolarGrid
-from vitreous.imaging.project import shift_phase
 from vitreous.math.constants import LOWEST
 from vitreous.ops.angular import analyse, angular_basis, coefficients, psi_matrix
 from vitreous.ops.scratch import Scratch
-from vitreous.ops.threads import side_by_side, workers_on
 from vitreous.ops.weights import Weighed, weigh
 
 _FEWEST_SHIFTS = 100
@@ -37,37 +41,6 @@ _FEWEST_SHIFTS = 100
 _LEAST_POSTERIOR = 1e-4
 """Posterior below which class similarity teaches a class less: what the kernel leaves out of an
 image's posterior amounts to this, and must not be raised."""
-
-
-@dataclass(frozen=True)
-class ClassTrial:
-    """What images are compared with.
-
-    Attributes
-    ----------
-    classes : References
-        The class averages, as directions of one map.
-    noise : tensor (rings,)
-        Expected power of the noise at a frequency.
-    shifts : tensor (shifts, 2)
-        Shifts tried, pixels of ``box``.
-    box : int
-    log_prior : tensor (classes,)
-    tiling : Tiling
-    similarity : float
-        Class similarity, from 0 (none) to 1: see :func:`vitreous.engine.searches.grid.shares`.
-    accumulate : bool
-        Whether to make the sums of the M-step.
-    """
-
-    classes: References
-    noise: Float[Tensor, " rings"]
-    shifts: Float[Tensor, "t 2"]
-    box: int
-    log_prior: Float[Tensor, " k"]
-    tiling: Tiling
-    similarity: float = 0.0
-    accumulate: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,7 +94,7 @@ def class_references(
 
 
 def compare(
-    trial: ClassTrial,
+    trial: Trial,
     images: Complex[Tensor, "n rings half"],
     ctf: Float[Tensor, "n rings half"],
     allowed: Bool[Tensor, "n k"] | None = None,
@@ -130,7 +103,8 @@ def compare(
 
     Parameters
     ----------
-    trial : ClassTrial
+    trial : Trial
+        Its references are the class averages, as directions of one map; its prior that of classes.
     images : tensor (images, rings, half)
         Ring samples of one optics group, already moved to their present origins.
     ctf : tensor (images, rings, half)
@@ -138,60 +112,45 @@ def compare(
         Classes that are tried; the posterior of others is 0.  A tile of images computes those of
         all of its own, so images with similar ones should be neighbours.
     """
-    refs, device, shifts = trial.classes, images.device, len(trial.shifts)
+    refs, device, shifts = trial.references, images.device, len(trial.shifts)
     log_prior = trial.log_prior - math.log(refs.n_psi * shifts)
-    operands = operands_for(refs, trial.noise, log_prior, trial.tiling.dtype)
-    every = torch.arange(len(trial.log_prior), device=device)
-    whole = operands.filled()
-    on = psi_matrix(refs.bases)
-    phases = shift_phase(refs.polar.points(device), trial.shifts, trial.box)
-    scores_each, most = refs.n_psi * len(every) * shifts, trial.tiling.scores
-    if allowed is not None:
-        most = min(most, scores_each * math.ceil(_FEWEST_SHIFTS / shifts))
-    workers = workers_on(device)
-    size = tile_size(len(images), scores_each, most, workers)
-    tiles = torch.arange(len(images), device=device).split(size)
-    workers = min(workers, len(tiles))
+    everything = operands_for(refs, trial.noise, log_prior, trial.tiling.dtype)
+    every, whole = torch.arange(len(log_prior), device=device), everything.filled()
+    on, phases = psi_matrix(refs.bases), trial.phases(device)
+    once = not (trial.similarity and trial.accumulate)
 
-    def chosen_of(part: Tensor) -> tuple[Tensor, Operands]:
+    def chosen_of(tile: Tensor) -> tuple[Tensor, Operands]:
         if allowed is None:
             return every, whole
-        chosen = every[allowed[part].any(dim=0)]
-        return chosen, operands.among(chosen)
+        chosen = every[allowed[tile].any(dim=0)]
+        return chosen, everything.among(chosen)
 
-    def work(worker: int) -> tuple[list[ClassEstimates], TileSums]:
-        sums = TileSums(
-            [torch.zeros_like(part, dtype=torch.float32) for part in operands.cross],
-            torch.zeros_like(operands.norm),
-        )
-        scratch, found = Scratch(trial.tiling.dtype, device), []
-        for part in tiles[worker::workers]:
-            chosen, some = chosen_of(part)
-            columns, squared = tile_spectra(images[part], ctf[part], phases, refs.bases, scratch)
-            turned, norms = tile_products(some, columns, squared, scratch, "products")
-            if allowed is not None:
-                norms[0, :, : len(chosen)].masked_fill_(~allowed[part][:, chosen], LOWEST)
-            once = not (trial.similarity and trial.accumulate)
-            weighed = weigh(turned, norms, on, back=trial.accumulate and once)
-            found.append(_estimates(weighed, chosen, len(every)))
-            if not trial.accumulate:
-                continue
-            if not once:
-                norms[0, :, : len(chosen)] += _favour(found[-1], trial.similarity)[:, chosen]
-                weighed = weigh(turned, norms, on, back=True)
-            share = torch.ones(len(part), device=device)
-            sums.add(*tile_sums(weighed, share, turned, norms, columns, squared), chosen)
-        return found, sums
+    def search(tile: Tensor, scratch: Scratch, sums: TileSums) -> ClassEstimates:
+        chosen, some = chosen_of(tile)
+        columns, squared = tile_spectra(images[tile], ctf[tile], phases, refs.bases, scratch)
+        turned, norms = tile_products(some, columns, squared, scratch, "products")
+        if allowed is not None:
+            norms[0, :, : len(chosen)].masked_fill_(~allowed[tile][:, chosen], LOWEST)
+        weighed = weigh(turned, norms, on, back=trial.accumulate and once)
+        found = _estimates(weighed, chosen, len(every))
+        if not trial.accumulate:
+            return found
+        if not once:
+            norms[0, :, : len(chosen)] += _favour(found, trial.similarity)[:, chosen]
+            weighed = weigh(turned, norms, on, back=True)
+        share = torch.ones(len(tile), device=device)
+        sums.add(*tile_sums(weighed, share, turned, norms, columns, squared), chosen)
+        return found
 
-    results = side_by_side(work, workers)
-    by_tile = [results[i % workers][0][i // workers] for i in range(len(tiles))]
+    tiling = trial.tiling
+    if allowed is not None:
+        fewest = trial.scores_each * math.ceil(_FEWEST_SHIFTS / shifts)
+        tiling = replace(tiling, scores=min(tiling.scores, fewest))
+    found, sums = in_tiles(search, len(images), trial.scores_each, tiling, everything)
     if not trial.accumulate:
-        return _joined(by_tile), None
-    total = results[0][1]
-    for _, sums in results[1:]:
-        total = total.plus(sums)
+        return _joined(found), None
     alike = torch.ones(len(images), device=device)
-    return _joined(by_tile), sums_on_rings(refs, images, alike, total)
+    return _joined(found), sums_on_rings(refs, images, alike, sums)
 
 
 def _estimates(weighed: Weighed, chosen: Int[Tensor, " c"], classes: int) -> ClassEstimates:

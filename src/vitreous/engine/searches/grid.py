@@ -6,7 +6,7 @@ Nothing larger than [residues x images and shifts x references] of a tile ever e
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -17,8 +17,8 @@ from vitreous.engine.searches.tiles import (
     Operands,
     TileSums,
     Tiling,
+    in_tiles,
     tile_products,
-    tile_size,
     tile_spectra,
     tile_sums,
 )
@@ -39,7 +39,6 @@ from vitreous.ops.angular import (
 )
 from vitreous.ops.cubes import read
 from vitreous.ops.scratch import Scratch
-from vitreous.ops.threads import side_by_side, workers_on
 from vitreous.ops.weights import weigh
 
 _PRUNED_COLUMNS = 100
@@ -77,6 +76,45 @@ class References:
     def n_psi(self) -> int:
         """Number of in-plane angles."""
         return self.bases[0].n_psi
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What images of one optics group are compared with.
+
+    Attributes
+    ----------
+    references : References
+    noise : tensor (rings,)
+        Expected power of the noise at a frequency.
+    shifts : tensor (shifts, 2)
+        Shifts tried, pixels of ``box``.
+    box : int
+    log_prior : tensor (maps * directions,)
+    tiling : Tiling
+    similarity : float
+        Class similarity, from 0 (none) to 1: see :func:`shares`.
+    accumulate : bool
+        Whether to make the sums of the M-step.
+    """
+
+    references: References
+    noise: Float[Tensor, " rings"]
+    shifts: Float[Tensor, "t 2"]
+    box: int
+    log_prior: Float[Tensor, " d"]
+    tiling: Tiling
+    similarity: float = 0.0
+    accumulate: bool = True
+
+    @property
+    def scores_each(self) -> int:
+        """Scores of an image: of all references, in-plane angles and shifts."""
+        return self.references.n_psi * len(self.log_prior) * len(self.shifts)
+
+    def phases(self, device: torch.device) -> Complex[Tensor, "t rings half"]:
+        """What moves an image by each of the shifts."""
+        return shift_phase(self.references.polar.points(device), self.shifts, self.box)
 
 
 @dataclass(frozen=True)
@@ -148,45 +186,26 @@ def shares(by_map: Float[Tensor, "n k"], similarity: float) -> Float[Tensor, "n 
 
 
 def expectation(
-    refs: References,
+    trial: Trial,
     images: Complex[Tensor, "n rings half"],
     ctf: Float[Tensor, "n rings half"],
-    noise: Float[Tensor, " rings"],
-    shifts: Float[Tensor, "t 2"],
-    box: int,
-    log_prior: Float[Tensor, " d"],
-    *,
-    tiling: Tiling,
     allowed: Bool[Tensor, "n d"] | None = None,
     junk: Float[Tensor, " n"] | None = None,
-    similarity: float = 0.0,
-    accumulate: bool = True,
 ) -> tuple[PoseEstimates, RingSums | None]:
     """Posterior of every image over all maps, directions, in-plane angles and shifts.
 
     Parameters
     ----------
-    refs : References
+    trial : Trial
     images : tensor (images, rings, half)
         Ring samples of one optics group, already moved to their present origins.
     ctf : tensor (images, rings, half)
-    noise : tensor (rings,)
-        Expected power of the noise at a frequency.
-    shifts : tensor (shifts, 2)
-        Shifts tried, pixels of ``box``.
-    box : int
-    log_prior : tensor (maps * directions,)
-    tiling : Tiling
     allowed : bool tensor (images, maps * directions), optional
         References that need to be tried.  A tile of images tries the union of its own, so images
         with similar ones should be neighbours.
     junk : tensor (images,), optional
         Log-likelihood of each image as junk over that as noise, with the prior odds of junk: what
         is junk adds nothing to the sums.
-    similarity : float
-        Class similarity, from 0 (none) to 1: see :func:`shares`.
-    accumulate : bool
-        Whether to make the sums of the M-step.
 
     Returns
     -------
@@ -197,69 +216,49 @@ def expectation(
     -----
     The formula is that of :func:`vitreous.engine.searches.score.reference_log_likelihood`.
     """
-    polar, device = refs.polar, images.device
-    dtype, most_scores = tiling.dtype, tiling.scores
-    everything = operands_for(refs, noise, log_prior, dtype)
-    each_map = torch.arange(len(log_prior), device=device).view(refs.maps, -1)
+    refs, device, count = trial.references, images.device, len(trial.log_prior)
+    everything = operands_for(refs, trial.noise, trial.log_prior, trial.tiling.dtype)
+    each_map = torch.arange(count, device=device).view(refs.maps, -1)
     whole = [everything.among(map_references) for map_references in each_map]
-    on = psi_matrix(refs.bases)
-    phases = shift_phase(polar.points(device), shifts, box)
-    count, workers = len(log_prior), workers_on(device)
-    scores_each = refs.n_psi * each_map.shape[1] * len(shifts)
-    if allowed is not None:
-        most_scores = min(most_scores, scores_each * _PRUNED_COLUMNS // len(shifts))
-    size = tile_size(len(images), scores_each, most_scores, workers)
-    tiles = torch.arange(len(images), device=device).split(size)
-    workers = min(workers, len(tiles))
+    on, phases = psi_matrix(refs.bases), trial.phases(device)
 
-    def chosen_of(part: Tensor, number: int) -> tuple[Tensor, Operands]:
+    def chosen_of(tile: Tensor, number: int) -> tuple[Tensor, Operands]:
         """References of a map that a tile tries; one at the least."""
         if allowed is None:
             return each_map[number], whole[number]
-        wanted = allowed[part].any(dim=0)[each_map[number]]
+        wanted = allowed[tile].any(dim=0)[each_map[number]]
         chosen = each_map[number][wanted] if wanted.any() else each_map[number][:1]
         return chosen, everything.among(chosen)
 
-    def work(worker: int) -> tuple[list[PoseEstimates], TileSums]:
-        sums = TileSums(
-            [torch.zeros_like(part, dtype=torch.float32) for part in everything.cross],
-            torch.zeros_like(everything.norm),
-        )
-        scratch = Scratch(dtype, device)
-        found = []
-        for part in tiles[worker::workers]:
-            columns, squared = tile_spectra(images[part], ctf[part], phases, refs.bases, scratch)
-            tried, weighed, weights = [], [], []
-            for number in range(refs.maps):
-                chosen, operands = chosen_of(part, number)
-                turned, norms = tile_products(
-                    operands, columns, squared, scratch, f"products of map {number}"
-                )
-                tried.append(chosen)
-                weighed.append(weigh(turned, norms, on, back=accumulate))
-                weights.append((turned, norms))
-            odds = None if junk is None else junk[part]
-            best = best_of_maps(weighed, tried, count, odds)
-            found.append(best)
-            if not accumulate:
-                continue
-            parts = shares(best.map_probability, similarity).T * best.particle_probability
-            for chosen, one, share, (turned, norms) in zip(
-                tried, weighed, parts, weights, strict=True
-            ):
-                if share.max() > _SMALLEST_SHARE:
-                    sums.add(*tile_sums(one, share, turned, norms, columns, squared), chosen)
-        return found, sums
+    def search(tile: Tensor, scratch: Scratch, sums: TileSums) -> PoseEstimates:
+        columns, squared = tile_spectra(images[tile], ctf[tile], phases, refs.bases, scratch)
+        tried, weighed, weights = [], [], []
+        for number in range(refs.maps):
+            chosen, operands = chosen_of(tile, number)
+            products = tile_products(
+                operands, columns, squared, scratch, f"products of map {number}"
+            )
+            tried.append(chosen)
+            weighed.append(weigh(*products, on, back=trial.accumulate))
+            weights.append(products)
+        best = best_of_maps(weighed, tried, count, None if junk is None else junk[tile])
+        if not trial.accumulate:
+            return best
+        parts = shares(best.map_probability, trial.similarity).T * best.particle_probability
+        for chosen, one, share, products in zip(tried, weighed, parts, weights, strict=True):
+            if share.max() > _SMALLEST_SHARE:
+                sums.add(*tile_sums(one, share, *products, columns, squared), chosen)
+        return best
 
-    results = side_by_side(work, workers)
-    by_tile = [results[i % workers][0][i // workers] for i in range(len(tiles))]
-    if not accumulate:
-        return joined(by_tile), None
-    total = results[0][1]
-    for _, sums in results[1:]:
-        total = total.plus(sums)
-    best = joined(by_tile)
-    return best, sums_on_rings(refs, images, best.particle_probability, total)
+    shifts, scores_each, tiling = len(trial.shifts), trial.scores_each // refs.maps, trial.tiling
+    if allowed is not None:
+        fewest = scores_each * _PRUNED_COLUMNS // shifts
+        tiling = replace(tiling, scores=min(tiling.scores, fewest))
+    found, sums = in_tiles(search, len(images), scores_each, tiling, everything)
+    best = joined(found)
+    if not trial.accumulate:
+        return best, None
+    return best, sums_on_rings(refs, images, best.particle_probability, sums)
 
 
 def sums_on_rings(refs: References, images: Tensor, share: Tensor, sums: TileSums) -> RingSums:

@@ -35,6 +35,8 @@ class Neighbourhood:
     log_cell : float
         Log of the prior probability of one turn and shift, where all orientations and shifts
         were alike.
+    operators : tensor (operators, 3, 3)
+        Point group.
     mates : tensor (mates, 3, 3), optional
         Rotations in the map's frame: the turns are tried round each of these places, too.
     fulcrum : tensor (3,), optional
@@ -45,6 +47,7 @@ class Neighbourhood:
     turns: Float[Tensor, "j 3 3"]
     shifts: Float[Tensor, "t 2"]
     log_cell: float
+    operators: Float[Tensor, "s 3 3"]
     mates: Float[Tensor, "g 3 3"] | None = None
     fulcrum: Float[Tensor, " 3"] | None = None
 
@@ -154,15 +157,15 @@ def neighbourhood(
     step: float,
     reach: float,
     shifts: Float[Tensor, "t 2"],
-    symmetry_mates: int,
+    operators: Float[Tensor, "s 3 3"],
     shift_cells: float,
 ) -> Neighbourhood:
     """Turns within ``reach`` steps of ``step`` degrees, and some shifts.
 
     Parameters
     ----------
-    symmetry_mates : int
-        Operators of the point group: the orientations that differ are so many times fewer.
+    operators : tensor (operators, 3, 3)
+        Point group: the orientations that differ are so many times fewer.
     shift_cells : float
         How many of the shifts' cells fill all the shifts that the particle could have.
     """
@@ -170,27 +173,15 @@ def neighbourhood(
     turns = Rotation.from_rotvec((ball_lattice(reach) * radians).numpy()).as_matrix()
     # Haar measure near the identity: d(rotation vector) / (8 pi^2).
     cell = 4 / math.sqrt(27) * radians**3 / (8 * math.pi**2)
-    log_cell = math.log(cell * symmetry_mates / shift_cells)
-    return Neighbourhood(torch.from_numpy(turns), shifts, log_cell)
+    log_cell = math.log(cell * len(operators) / shift_cells)
+    return Neighbourhood(torch.from_numpy(turns), shifts, log_cell, operators)
 
 
-def local_expectation(
-    cube: FourierCube,
-    points: Float[Tensor, "m 2"],
-    precision: Float[Tensor, " m"],
-    images: Complex[Tensor, "n m"],
-    ctf: Float[Tensor, "n m"],
-    matrices: Float[Tensor, "n 3 3"],
-    around: Neighbourhood,
-    box: int,
-    log_prior: Float[Tensor, "n k"],
-    *,
-    place_prior: PlacePrior | None = None,
-    accumulate: bool = True,
-) -> tuple[LocalPoseEstimates, SliceSums | None]:
-    """Posterior of a few images over the neighbourhoods of their places.
+@dataclass(frozen=True)
+class LocalTrial:
+    """What images of one optics group are compared with.
 
-    Parameters
+    Attributes
     ----------
     cube : FourierCube
         Of all maps.
@@ -198,24 +189,49 @@ def local_expectation(
         Frequencies of the half-plane, in steps of 1 / box.
     precision : tensor (samples,)
         Area of the whole Fourier plane that a sample stands for, over the noise's expected power.
+    around : Neighbourhood
+    box : int
+    log_prior : tensor (maps,)
+    accumulate : bool
+        Whether to make the sums of the M-step.
+    """
+
+    cube: FourierCube
+    points: Float[Tensor, "m 2"]
+    precision: Float[Tensor, " m"]
+    around: Neighbourhood
+    box: int
+    log_prior: Float[Tensor, " k"]
+    accumulate: bool = True
+
+
+def local_expectation(
+    trial: LocalTrial,
+    images: Complex[Tensor, "n m"],
+    ctf: Float[Tensor, "n m"],
+    matrices: Float[Tensor, "n 3 3"],
+    place_prior: PlacePrior | None = None,
+) -> tuple[LocalPoseEstimates, SliceSums | None]:
+    """Posterior of a few images over the neighbourhoods of their places.
+
+    Parameters
+    ----------
+    trial : LocalTrial
     images : complex tensor (images, samples)
         Already moved to their present origins.
     ctf : tensor (images, samples)
     matrices : tensor (images, 3, 3)
         Present orientations, float64.
-    around : Neighbourhood
-    log_prior : tensor (images, maps)
     place_prior : PlacePrior, optional
         Of these images.
-    accumulate : bool
-        Whether to make the sums of the M-step.
 
     Notes
     -----
     The formula is that of :func:`vitreous.engine.searches.score.reference_log_likelihood`.
     """
+    around, points, box = trial.around, trial.points, trial.box
     turned = around.turned(matrices)
-    slices = read_planes(cube, points, turned.flatten(0, 1))
+    slices = read_planes(trial.cube, points, turned.flatten(0, 1))
     slices = slices.view(len(slices), *turned.shape[:2], -1)
     carried = around.carried(turned, matrices)
     if around.fulcrum is not None:
@@ -223,20 +239,20 @@ def local_expectation(
         slices = slices * back
     parts = torch.view_as_real(slices).flatten(3)
     phases = shift_phase(points, around.shifts, box)
-    twice = precision.repeat_interleave(2)
+    twice = trial.precision.repeat_interleave(2)
     weighed = torch.view_as_real((images * ctf)[:, None] * phases).flatten(2) * twice
     contrast = (ctf**2).repeat_interleave(2, dim=1) * twice
     cross = parts @ weighed.transpose(1, 2)
     squared = parts.square()
     norm = squared @ contrast[:, :, None]
-    score = cross - norm / 2 + log_prior.T[:, :, None, None]
+    score = cross - norm / 2 + trial.log_prior[:, None, None, None]
     if place_prior is not None:
         score = score + place_prior.log(turned, around.shifts)
     by_image = score.transpose(0, 1).flatten(1)
     evidence = by_image.logsumexp(dim=1)
     posterior = (score - evidence[:, None, None]).exp()
     best = _best(posterior, (cross, norm), by_image, turned, carried, around)
-    if not accumulate:
+    if not trial.accumulate:
         return best, None
     orientation_posterior = posterior.sum(dim=3)
     kept = (orientation_posterior > _NEGLIGIBLE).any(dim=0)

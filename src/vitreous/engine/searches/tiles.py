@@ -6,10 +6,12 @@ A tile's products stay in the processor's cache, one tile a core.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -23,7 +25,10 @@ from vitreous.ops.angular import (
 )
 from vitreous.ops.scratch import Scratch
 from vitreous.ops.spectra import spectra
+from vitreous.ops.threads import side_by_side, workers_on
 from vitreous.ops.weights import Weighed, lanes_for
+
+Found = TypeVar("Found")
 
 TILE_SCORES = 3_000_000
 """Scores in a tile with one map (12 MB of products at most): measured best on a processor, between
@@ -110,6 +115,12 @@ class TileSums:
         return TileSums(data, self.weight + other.weight)
 
 
+def no_tile_sums(everything: Operands) -> TileSums:
+    """Sums of no images for these references."""
+    data = [torch.zeros_like(part, dtype=torch.float32) for part in everything.cross]
+    return TileSums(data, torch.zeros_like(everything.norm))
+
+
 def tile_spectra(
     image: Complex[Tensor, "n rings half"],
     contrast: Float[Tensor, "n rings half"],
@@ -162,3 +173,47 @@ def tile_size(images: int, scores_each: int, most_scores: int, workers: int) -> 
     rounds = math.ceil(images / (largest * workers))
     size = math.ceil(images / (rounds * workers))
     return size if size < 8 else min(largest, 4 * math.ceil(size / 4))
+
+
+def in_tiles(
+    search: Callable[[Int[Tensor, " m"], Scratch, TileSums], Found],
+    images: int,
+    scores_each: int,
+    tiling: Tiling,
+    everything: Operands,
+) -> tuple[list[Found], TileSums]:
+    """Search images a tile at a time, a tile on each core.
+
+    Parameters
+    ----------
+    search : callable
+        Of a tile's images; adds to the sums that it is given.
+    images : int
+    scores_each : int
+        Scores of an image.
+    tiling : Tiling
+    everything : Operands
+        Of all references, whose sums are made.
+
+    Returns
+    -------
+    found : list
+        What the search gave of each tile, in the order of the images.
+    sums : TileSums
+    """
+    device = everything.norm.device
+    workers = workers_on(device)
+    size = tile_size(images, scores_each, tiling.scores, workers)
+    tiles = torch.arange(images, device=device).split(size)
+    workers = min(workers, len(tiles))
+
+    def work(worker: int) -> tuple[list[Found], TileSums]:
+        sums, scratch = no_tile_sums(everything), Scratch(tiling.dtype, device)
+        return [search(tile, scratch, sums) for tile in tiles[worker::workers]], sums
+
+    results = side_by_side(work, workers)
+    found = [results[i % workers][0][i // workers] for i in range(len(tiles))]
+    total = results[0][1]
+    for _, sums in results[1:]:
+        total = total.plus(sums)
+    return found, total

@@ -94,7 +94,7 @@ def _by_grid(
             state = guessed_intensity(search, state, resolution)
 
         def everywhere(state: SearchState, index: Tensor, rings: int) -> Any:
-            return search.search(state, index, state.noise, search.places(resolution))
+            return search.search(state, index, search.places(resolution))
 
         state = with_intensity_scale(options, state, everywhere, len(table))
         if not context.alone:
@@ -116,10 +116,8 @@ def _by_poses(
     on_event({"event": "memory", **plan.record()})
     room = plan.room(IMAGES)
     planes = load_planes(table, context.source, frame, context.device, on_event, context.mode, room)
-    around = near_given(options, len(context.operators), frame)
-    pose_search = NearPoses(
-        planes, given_poses(table, frame), image_numbers(table), around, context.operators
-    )
+    around = near_given(options, context.operators, frame)
+    pose_search = NearPoses(planes, given_poses(table, frame), image_numbers(table), around)
     state = saved
     if state is None:
         state = begun(context.first_maps(), planes.power(len(table.optics)), context.first_rings)

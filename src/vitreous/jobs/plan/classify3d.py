@@ -25,8 +25,6 @@ def counted(config: Classify3dConfig) -> Counted:
     memory = context.memory
     if options.placed:
         memory = refine_plan(options, context.table, frame.polar.rings, device)
-    scope = ClassScope(
-        options, context.table, frame, len(context.references), len(context.operators)
-    )
+    scope = ClassScope(options, context.table, frame, len(context.references), context.operators)
     stages = stage_work(scope)
     return Counted(len(context.table), device, memory, stages, ASSUMED, warnings)

@@ -20,9 +20,11 @@ from torch import Tensor
 from vitreous import __version__
 from vitreous.config.maps import ReconstructConfig
 from vitreous.config.simulate import SimulateConfig
+from vitreous.engine.grid_pass import SamplingGrid, search_pass
 from vitreous.engine.images import CtfMode, Frame, working_frame
 from vitreous.engine.local_pass import PoseMatrices, local_pass
-from vitreous.engine.pass_ import PADDING, SamplingGrid, search_pass, solved
+from vitreous.engine.maps import PADDING, solved
+from vitreous.engine.model import Model, of_one_map
 from vitreous.engine.planes import PlaneImages, load_planes
 from vitreous.engine.reader import ImageReader
 from vitreous.engine.rings import RingImages, load_rings
@@ -107,7 +109,7 @@ class _Sample:
     device : torch.device
     rings : RingImages
     planes : PlaneImages
-    maps : tensor (1, n, n, n)
+    map : tensor (n, n, n)
         The true one in the working box.
     """
 
@@ -117,7 +119,11 @@ class _Sample:
     device: torch.device
     rings: RingImages
     planes: PlaneImages
-    maps: Float[Tensor, "1 n n n"]
+    map: Float[Tensor, "n n n"]
+
+    def model(self, images: RingImages | PlaneImages) -> Model:
+        """The true map, under the power of the images."""
+        return of_one_map(self.map, images.power(1))
 
     def posed(self) -> PoseMatrices:
         """The true poses."""
@@ -137,21 +143,17 @@ def _sample(folder: Path, device: torch.device) -> _Sample:
     images = (load(*own, ignore, CtfMode()) for load in (load_rings, load_planes))
     rings, planes = images
     assert isinstance(rings, RingImages) and isinstance(planes, PlaneImages)
-    return _Sample(*own, rings, planes, resample_map(volume, frame.box)[None].to(device))
+    return _Sample(*own, rings, planes, resample_map(volume, frame.box).to(device))
 
 
 def _ring_search(sample: _Sample, images: int, rings: int) -> Callable[[], object]:
     """A pass on rings with its maps, as mini-batches have them."""
-    group, device = point_group("C1"), sample.device
-    places = SamplingGrid(orientation_grid(2, group), shift_grid(4.0, 1.4), rings)
-    index, noise = torch.arange(images), sample.rings.power(1)
-    tiling = Tiling(dtype=product_dtype(device, "auto"))
+    group, model = point_group("C1"), sample.model(sample.rings)
+    places = SamplingGrid(orientation_grid(2, group), shift_grid(4.0, 1.4), rings, group)
+    index, tiling = torch.arange(images), Tiling(dtype=product_dtype(sample.device, "auto"))
 
     def run() -> object:
-        found = search_pass(
-            sample.maps, sample.rings, sample.frame, index, torch.zeros(images, 2), noise, places,
-            group, torch.ones(1, device=device), tiling,
-        )  # fmt: skip
+        found = search_pass(model, sample.rings, sample.frame, index, places, tiling)
         assert found.sums is not None
         return solved(found.sums, None, sample.frame, rings, True)
 
@@ -160,15 +162,12 @@ def _ring_search(sample: _Sample, images: int, rings: int) -> Callable[[], objec
 
 def _local_search(sample: _Sample, index: Tensor) -> tuple[Callable[[], Accumulator], int]:
     """A pass round the true poses; and how many turns each image is compared at."""
-    around = neighbourhood(3.75, 1.7, shift_grid(1.7, 1.0), 1, 5.0)
-    device, noise, shells = sample.device, sample.planes.power(1), sample.frame.polar.rings
+    around = neighbourhood(3.75, 1.7, shift_grid(1.7, 1.0), point_group("C1"), 5.0)
+    model, shells = sample.model(sample.planes), sample.frame.polar.rings
     posed = sample.posed().at(index)
 
     def run() -> Accumulator:
-        found = local_pass(
-            sample.maps, sample.planes, index, posed, noise, around, point_group("C1"),
-            torch.ones(1, device=device), shells,
-        )  # fmt: skip
+        found = local_pass(model, sample.planes, index, posed, around, shells)
         assert found.sums is not None
         return found.sums
 
@@ -212,7 +211,7 @@ def _map_speeds(sample: _Sample) -> dict[str, float]:
     shells, index = frame.polar.rings, torch.arange(_COUNT // 2)
     noise, posed = sample.planes.power(1), sample.posed().at(index)
     climbed = _least(
-        lambda: continuous_poses(sample.maps[0], sample.planes, index, posed, noise, shells),
+        lambda: continuous_poses(sample.map, sample.planes, index, posed, noise, shells),
         device,
         1,
     )
@@ -231,7 +230,7 @@ def _map_speeds(sample: _Sample) -> dict[str, float]:
         automatic_mask(first, second, frame.pixel_size)
         return half_map_curves(first, second, torch.ones_like(first), 0)
 
-    volume = sample.maps[0].cpu()
+    volume = sample.map.cpu()
     return {
         "derivatives": climbed / (len(index) * half_plane_samples(shells)),
         "halves": _least(halves, device, 1) / frame.box**3,

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from vitreous.config.abinit import AbinitConfig
 from vitreous.engine.grid_search import Search
+from vitreous.engine.maps import signal_scale
 from vitreous.engine.mini_batches import Step
-from vitreous.engine.pass_ import signal_scale
 from vitreous.engine.state import SearchState
 from vitreous.math.group_names import is_polyhedral
 from vitreous.particles import groups

@@ -17,7 +17,7 @@ from vitreous.engine.image_fit import image_fit, unlike_others
 from vitreous.engine.images import CtfMode, Frame, finer_frame
 from vitreous.engine.junk import empty_classes, noise_probability
 from vitreous.engine.local_pass import PoseMatrices
-from vitreous.engine.pass_ import power_beyond_noise
+from vitreous.engine.maps import power_beyond_noise
 from vitreous.engine.planes import PlaneImages, load_planes
 from vitreous.engine.pose_refinement import SHARP, Polished, RefinementContext, polish, sure_class
 from vitreous.engine.searches.posterior import PoseEstimates, joined
@@ -251,8 +251,8 @@ def _begun(context: RunContext, state: SearchState, posed: PoseMatrices, frame: 
     return Polished(
         resample_map(state.maps, frame.box),
         noise[:, : frame.polar.rings],
-        state.scale,
         state.class_priors,
+        state.scale,
         PoseMatrices(posed.matrices, posed.origins * scale),
     )
 
@@ -301,9 +301,7 @@ def _near(
 ) -> PoseEstimates:
     """What the fine grid shows of some particles, which add nothing to the maps."""
     places = adaptive.places(index, context.frame.polar.rings)
-    return context.search(
-        state, index, state.noise, places, adaptive.origins[index], accumulate=False
-    ).best
+    return context.search(state, index, places, accumulate=False).best
 
 
 def _all_in_order(

@@ -13,7 +13,7 @@ from torch import Tensor
 from vitreous.engine.comm import exchanged, ranks
 from vitreous.engine.loop import Iteration, run
 from vitreous.engine.mini_batches import Step, online
-from vitreous.engine.pass_ import PassResult
+from vitreous.engine.pass_result import PassResult
 from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.engine.state import SearchState
 from vitreous.ops.threads import interleaved, workers_on
@@ -58,7 +58,9 @@ def temperature_of(context: RunContext, state: SearchState, step: Step) -> float
     return state.temperature if steers and step.stage != "final" else 1.0
 
 
-def iterations(context: RunContext, steps: list[Step]) -> Iteration[SearchState, PassResult]:
+def iterations(
+    context: RunContext, steps: list[Step]
+) -> Iteration[SearchState, PassResult[PoseEstimates]]:
     """Iterations of a start, whose temperature is steered by how sure its particles are."""
 
     def seed(state: SearchState) -> int:
@@ -71,7 +73,7 @@ def iterations(context: RunContext, steps: list[Step]) -> Iteration[SearchState,
     plain = online(context, steps, seed, factor)
 
     def maximisation(
-        state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult
+        state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult[PoseEstimates]
     ) -> SearchState:
         sure = float(result.best.probability.mean())
         following = steered(temperature_of(context, state, steps[number]), sure)
@@ -118,7 +120,9 @@ def tried(context: RunContext, states: list[SearchState], resolution: float) -> 
     noise = torch.stack([state.noise.to(context.device) for state in states]).mean(dim=0)
     places = context.places(resolution)
     results = (
-        context.search(state.to(context.device), index, noise, places, accumulate=False)
+        context.search(
+            replace(state.to(context.device), noise=noise), index, places, accumulate=False
+        )
         for state in states
     )
     return [Trial(float(r.best.log_evidence.mean()), r.best) for r in results]

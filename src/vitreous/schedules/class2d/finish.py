@@ -11,7 +11,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from vitreous.engine.class_averages import averaged, signal_power
-from vitreous.engine.pass_ import renewed_noise
+from vitreous.engine.model import renewed_noise
 from vitreous.engine.searches.classes import ClassEstimates
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.class2d.context import Class2dContext

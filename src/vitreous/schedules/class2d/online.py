@@ -14,7 +14,7 @@ from vitreous.engine.class_averages import averaged, centre_of_density, shifted,
 from vitreous.engine.class_pass import ClassPass
 from vitreous.engine.images import Frame
 from vitreous.engine.loop import Iteration, run
-from vitreous.engine.pass_ import renewed_noise, renewed_scale
+from vitreous.engine.model import renewed_noise, renewed_scale
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.class2d.context import Class2dContext
 from vitreous.schedules.class2d.search import searched

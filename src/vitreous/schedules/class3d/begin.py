@@ -13,8 +13,11 @@ from torch import Tensor
 from vitreous.config.classify import Classify3dOptions
 from vitreous.engine.folds import FoldStep, folds_pass
 from vitreous.engine.loop import run
+from vitreous.engine.maps import signal_scale
 from vitreous.engine.mini_batches import Step, online
-from vitreous.engine.pass_ import PassResult, renewed_noise, signal_scale
+from vitreous.engine.model import renewed_noise
+from vitreous.engine.pass_result import PassResult
+from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.engine.sorting import perturbed
 from vitreous.engine.state import SearchState
 from vitreous.runs.folder import OnEvent
@@ -174,7 +177,7 @@ def marched(
     plain = online(search, plan.steps, seed)
 
     def maximisation(
-        state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult
+        state: SearchState, number: int, index: Int[Tensor, " b"], result: PassResult[PoseEstimates]
     ) -> SearchState:
         after = plain.maximisation(state, number, index, result)
         return replace(after, maps=making.allowed(after.maps, state.maps))

@@ -96,28 +96,17 @@ class NearPoses:
         Number of the image that each particle shows.
     around : Neighbourhood
         One turn and one shift where nothing is to be searched.
-    operators : tensor (operators, 3, 3)
     """
 
     images: PlaneImages
     given: PoseMatrices
     image_numbers: Int[np.ndarray, " n"]
     around: Neighbourhood
-    operators: Float[Tensor, "s 3 3"]
 
     def searched(self, state: SearchState, index: Int[Tensor, " b"], rings: int) -> Searched[Any]:
         """What a state's maps tell of some particles."""
-        return local_pass(
-            state.maps,
-            self.images.with_group_scales(state.scale),
-            index,
-            self.given.at(index),
-            state.noise,
-            self.around,
-            self.operators,
-            state.class_priors,
-            rings,
-        )
+        images, given = self.images.with_group_scales(state.scale), self.given.at(index)
+        return local_pass(state, images, index, given, self.around, rings)
 
     def posed(self, index: Int[Tensor, " b"], best: Any) -> PoseMatrices:
         """Where they lie."""
@@ -144,7 +133,9 @@ def given_poses(table: ParticleSet, frame: Frame) -> PoseMatrices:
     return PoseMatrices(torch.from_numpy(poses.matrices), origins)
 
 
-def near_given(options: Classify3dOptions, operators: int, frame: Frame) -> Neighbourhood:
+def near_given(
+    options: Classify3dOptions, operators: Float[Tensor, "s 3 3"], frame: Frame
+) -> Neighbourhood:
     """Neighbourhood that the options ask for: one place, or all within the range."""
     step, shift = options.angular_sampling, options.offset_step
     pixels = frame.grid.pixel_size / frame.pixel_size

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.engine.images import Frame
-from vitreous.engine.pass_ import PADDING
+from vitreous.engine.maps import PADDING
 from vitreous.engine.state import SearchState
 from vitreous.errors import InputError
 from vitreous.imaging.filters import low_pass

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitreous.engine.folds import FoldStep, Searched, Sorted
 from vitreous.engine.images import Frame
-from vitreous.engine.pass_ import constrained, solved
+from vitreous.engine.maps import constrained, solved
 from vitreous.engine.sorting import class_prior
 from vitreous.engine.state import SearchState
 from vitreous.reconstruct.accumulator import Accumulator

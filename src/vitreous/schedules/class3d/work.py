@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jaxtyping import Float
+from torch import Tensor
+
 from vitreous.config.classify import Classify3dOptions
 from vitreous.engine.folds import FOLDS
 from vitreous.engine.images import Frame
@@ -41,15 +44,15 @@ class ClassScope:
     table : ParticleSet
     frame : Frame
     references : int
-    operators : int
-        Of the point group.
+    operators : tensor (operators, 3, 3)
+        The point group.
     """
 
     options: Classify3dOptions
     table: ParticleSet
     frame: Frame
     references: int
-    operators: int
+    operators: Float[Tensor, "s 3 3"]
 
     @property
     def classes(self) -> int:
@@ -65,11 +68,11 @@ class ClassScope:
 def _by_grid(scope: ClassScope) -> dict[str, Work]:
     options, particles, rings = scope.options, len(scope.table), scope.frame.polar.rings
     step, maps = options.angular_sampling, scope.references
-    coarse = orientations_at(2 * step, scope.operators)
+    coarse = orientations_at(2 * step, len(scope.operators))
     brought = Work()
     for one in march(options, particles, maps).steps:
         brought = brought + ring_pass(one.batch, coarse, scope.frame.rings_at(one.resolution), maps)
-    near = _NEAR * orientations_at(step, scope.operators)
+    near = _NEAR * orientations_at(step, len(scope.operators))
     fold = ring_pass(particles / FOLDS, near, rings, scope.classes)
     one_pass = fold.times(FOLDS * (2 if options.hard else 1))
     return {
@@ -96,7 +99,7 @@ def _by_poses(scope: ClassScope) -> dict[str, Work]:
 def stage_work(scope: ClassScope) -> dict[str, Work]:
     """Operations of each stage, in their order."""
     stages = _by_poses(scope) if scope.options.placed else _by_grid(scope)
-    laid = 0 if scope.references == 1 or scope.operators > 1 else scope.classes - 1
+    laid = 0 if scope.references == 1 or len(scope.operators) > 1 else scope.classes - 1
     box = float(scope.frame.box**3)
     judged = Work(judged=scope.classes * box, alignments=float(laid))
     shards = Shards.of(len(scope.table), scope.options.ranks)

@@ -104,6 +104,11 @@ class RunContext:
         """Working box for a number of shells, or as many as there are."""
         return self.frame(self.field / min(shells, self.most_shells))
 
+    def offsets(self, frame: Frame) -> tuple[float, float]:
+        """Range and step of the shifts in a frame's pixels."""
+        pixel = self.grid.pixel_size / frame.pixel_size
+        return self.config.offset_range * pixel, self.config.offset_step * pixel
+
     def read(self, load: Load[AnyImages], frame: Frame) -> AnyImages:
         """All images in a frame, by what loads them on its rings or half-planes."""
         return load(self.table, self.source, frame, self.device, ignore, self.mode, self.room)

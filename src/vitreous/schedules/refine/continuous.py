@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.engine.local_pass import PoseMatrices, batches_of_shards
-from vitreous.engine.pass_ import PADDING
+from vitreous.engine.local_pass import PoseMatrices
+from vitreous.engine.maps import PADDING
 from vitreous.engine.planes import PlaneImages
 from vitreous.engine.searches.continuous import differentiable_cube, gauss_newton
 from vitreous.engine.shards import placed
@@ -43,26 +43,25 @@ def continuous_poses(
     """
     box, plane = volume.shape[-1], images.plane.inner(shells)
     cube = differentiable_cube(volume, shells + 1, PADDING)
-    groups, start = images.group[index], posed.to(volume.device)
-    size = max(1, _SAMPLES // len(plane.points))
-    batches = batches_of_shards(images.shards, index, groups, size)
+    start, size = posed.to(volume.device), max(1, _SAMPLES // len(plane.points))
+    batches = images.shards.batches(index, images.group[index], size)
     workers = max(1, min(workers_on(volume.device), len(batches)))
 
     def work(worker: int) -> list[tuple[Tensor, PoseMatrices]]:
         found = []
-        for _, member in batches[worker::workers]:
-            samples, ctf = images.at(index[member], plane)
-            present = start.at(member)
+        for batch in batches[worker::workers]:
+            samples, ctf = images.at(index[batch.member], plane)
+            present = start.at(batch.member)
             matrices, shifts = gauss_newton(
                 cube,
                 plane.points,
-                2 / plane.per_sample(noise[int(groups[member[0]])]),  # both Friedel halves
+                2 / plane.per_sample(noise[batch.group]),  # both Friedel halves
                 samples * shift_phase(plane.points, present.origins, box),
                 ctf,
                 present.matrices,
                 box,
             )
-            found.append((member, PoseMatrices(matrices, present.origins + shifts)))
+            found.append((batch.member, PoseMatrices(matrices, present.origins + shifts)))
         return found
 
     found = [place for part in side_by_side(work, workers) for place in part]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.engine.adaptive_search import AdaptiveSearch
+from vitreous.engine.grid_pass import SamplingGrid, search_pass
 from vitreous.engine.images import Frame
 from vitreous.engine.local_pass import PoseMatrices
-from vitreous.engine.pass_ import PassResult, SamplingGrid, search_pass
+from vitreous.engine.model import Model
+from vitreous.engine.pass_result import PassResult
 from vitreous.engine.rings import RingImages
+from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.engine.searches.sampling import shift_grid
 from vitreous.engine.searches.tiles import Tiling
-from vitreous.math.so3 import order_for, orientation_grid, orientations_at
+from vitreous.math.so3 import OrientationGrid, order_for, orientation_grid, orientations_at
 
 FINEST = 7.5
 """Angular step in degrees of the fine one of the two grids."""
@@ -41,28 +44,42 @@ def shells_at(step: float, frame: Frame) -> int:
     return round(frame.box / (frame.mask_radius * math.radians(step)))
 
 
-def searched_globally(
-    reference: Float[Tensor, "n n n"],
-    images: RingImages,
-    frame: Frame,
-    index: Int[Tensor, " b"],
-    noise: Float[Tensor, "g rings"],
-    operators: Float[Tensor, "s 3 3"],
-    rings: int,
-    reach: float,
-    shift_step: float,
-    seed: int,
-) -> tuple[PassResult, PoseMatrices]:
-    """Search some particles on a coarse grid, then near what holds nearly all of the posterior.
+@dataclass(frozen=True)
+class GlobalGrid:
+    """All orientations and shifts, coarsely.
 
-    Parameters
+    Attributes
     ----------
+    operators : tensor (operators, 3, 3)
+        Point group.
     rings : int
         Rings used.
     reach, shift_step : float
         Of the shifts, working pixels; the second search takes half the step.
     seed : int
         Turns the grids, so that passes do not share their gaps.
+    """
+
+    operators: Float[Tensor, "s 3 3"]
+    rings: int
+    reach: float
+    shift_step: float
+    seed: int
+
+    @property
+    def step(self) -> float:
+        """Angular step of the coarse grid, degrees; the second search takes half of it."""
+        return coarse_step(len(self.operators))
+
+    def orientations(self, step: float) -> OrientationGrid:
+        """Orientations of a step in degrees."""
+        return orientation_grid(order_for(step), self.operators, self.seed)
+
+
+def searched_globally(
+    model: Model, images: RingImages, frame: Frame, index: Int[Tensor, " b"], grid: GlobalGrid
+) -> tuple[PassResult[PoseEstimates], PoseMatrices]:
+    """Search some particles on a coarse grid, then near what holds nearly all of the posterior.
 
     Returns
     -------
@@ -71,28 +88,18 @@ def searched_globally(
     posed : PoseMatrices
         Best places.
     """
-    step = coarse_step(len(operators))
-    coarse, fine = (orientation_grid(order_for(s), operators, seed) for s in (step, step / 2))
-    shifts, maps = shift_grid(reach, shift_step), reference[None]
-    none, alone = torch.zeros(len(index), 2), torch.ones(1, device=reference.device)
-
-    def search(
-        part: Tensor, origins: Tensor, places: SamplingGrid, *, accumulate: bool
-    ) -> PassResult:
-        return search_pass(
-            maps, images, frame, part, origins, noise, places, operators, alone, Tiling(),
-            accumulate=accumulate,
-        )  # fmt: skip
-
-    best = search(index, none, SamplingGrid(coarse, shifts, rings), accumulate=False).best
-    near = shift_grid(0.75 * shift_step, shift_step / 2)
+    step = grid.step
+    coarse, fine = grid.orientations(step), grid.orientations(step / 2)
+    shifts = shift_grid(grid.reach, grid.shift_step)
+    near = shift_grid(0.75 * grid.shift_step, grid.shift_step / 2)
+    places = SamplingGrid(coarse, shifts, grid.rings, grid.operators)
+    best = search_pass(model, images, frame, index, places, Tiling(), accumulate=False).best
     adaptive = AdaptiveSearch(
-        best, coarse, fine, step / 2, shifts[best.shift.cpu()], near, operators, 1
+        best, coarse, fine, step / 2, shifts[best.shift.cpu()], near, grid.operators, 1
     )
     order = adaptive.order()
-    found = search(
-        index[order], adaptive.origins[order], adaptive.places(order, rings), accumulate=True
-    )
+    places = adaptive.places(order, grid.rings)
+    found = search_pass(model, images, frame, index[order], places, Tiling())
     best = found.best.at(order.argsort().to(found.best.reference.device))
     result = replace(found, best=best)
     return result, adaptive.posed(torch.arange(len(index)), result.best)

@@ -11,7 +11,7 @@ from torch import Tensor
 from vitreous.engine.halves import HalfFound, SearchedHalves, halves_pass
 from vitreous.engine.images import Frame
 from vitreous.engine.local_pass import PoseMatrices, local_pass
-from vitreous.engine.pass_ import Residuals, renewed_noise
+from vitreous.engine.model import Residuals, of_one_map, renewed_noise
 from vitreous.engine.planes import PlaneImages, load_planes
 from vitreous.engine.rings import RingImages, load_rings
 from vitreous.engine.searches.local import Neighbourhood, neighbourhood
@@ -21,7 +21,7 @@ from vitreous.runs.folder import OnEvent
 from vitreous.schedules.refine.change import Change, change_of
 from vitreous.schedules.refine.context import RunContext
 from vitreous.schedules.refine.continuous import continuous_poses
-from vitreous.schedules.refine.global_search import FINEST, searched_globally, shells_at
+from vitreous.schedules.refine.global_search import FINEST, GlobalGrid, searched_globally, shells_at
 from vitreous.schedules.refine.gold import Halves, gold_standard, references_from
 from vitreous.schedules.refine.scales import group_contrast, particle_contrast
 from vitreous.schedules.refine.state import RefineState
@@ -131,20 +131,15 @@ def global_search_pass(context: RunContext, state: RefineState, loaded: Loaded) 
     noise = fitted(state.noise, frame.polar.rings)
     references = resample_map(state.references, frame.box)
     rings = min(ahead(state.shell), frame.polar.rings)
-    pixel = context.grid.pixel_size / frame.pixel_size
+    offsets = context.offsets(frame)
 
     def search(half: int, index: Int[Tensor, " m"]) -> HalfFound:
         result, posed = searched_globally(
-            references[half],
+            of_one_map(references[half], noise[half]),
             images,
             frame,
             index,
-            noise[half],
-            context.operators,
-            rings,
-            context.config.offset_range * pixel,
-            context.config.offset_step * pixel,
-            context.config.seed + state.iteration,
+            GlobalGrid(context.operators, rings, *offsets, context.config.seed + state.iteration),
         )
         return HalfFound(result, posed)
 
@@ -164,7 +159,7 @@ def _around(context: RunContext, state: RefineState, frame: Frame) -> Neighbourh
     reach = context.config.offset_range * context.grid.pixel_size
     shifts = shift_grid(REACH * pixel_step, pixel_step)
     cells = shift_cells(reach, state.shift_step)
-    around = neighbourhood(state.step, REACH, shifts, len(context.operators), cells)
+    around = neighbourhood(state.step, REACH, shifts, context.operators, cells)
     local = context.locality
     if local is None:
         return around
@@ -223,7 +218,6 @@ def searched_locally(
     noise = fitted(state.noise, shells)
     references = resample_map(state.references, frame.box)
     around, begun = _around(context, state, frame), state.unsearched(frame)
-    alone = torch.ones(1, device=context.device)
     local, per_particle = context.locality, context.config.per_particle_scale
 
     def search(half: int, index: Int[Tensor, " m"]) -> HalfFound:
@@ -233,14 +227,11 @@ def searched_locally(
                 references[half], images, index, present, noise[half], shells
             )
         result = local_pass(
-            references[half : half + 1],
+            of_one_map(references[half], noise[half]),
             images,
             index,
             present,
-            noise[half],
             around,
-            context.operators,
-            alone,
             shells,
             prior=None if local is None else local.prior(index, present, frame.pixel_size),
         )

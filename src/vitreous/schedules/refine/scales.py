@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitreous.engine.pass_ import LEAST_SCALE, Residuals
+from vitreous.engine.model import LEAST_SCALE, Residuals
 from vitreous.engine.searches.local import LocalPoseEstimates
 from vitreous.imaging.subtract import Match, particle_scales
 

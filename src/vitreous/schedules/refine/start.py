@@ -10,7 +10,8 @@ from torch import Tensor
 
 from vitreous.engine.halves import HalfFound, halves_pass
 from vitreous.engine.local_pass import PoseMatrices, local_pass
-from vitreous.engine.pass_ import signal_scale
+from vitreous.engine.maps import signal_scale
+from vitreous.engine.model import of_one_map
 from vitreous.engine.rings import load_rings
 from vitreous.engine.searches.local import neighbourhood
 from vitreous.imaging.filters import low_pass
@@ -92,17 +93,14 @@ def from_poses(
     frame = context.widest
     images = loaded.planes_in(context, frame)
     noise = images.power(len(context.table.optics))
-    there = neighbourhood(_NEARBY, 0.0, torch.zeros(1, 2), len(context.operators), 1.0)
-    empty = torch.zeros(1, frame.box, frame.box, frame.box, device=context.device)
+    there = neighbourhood(_NEARBY, 0.0, torch.zeros(1, 2), context.operators, 1.0)
+    empty = of_one_map(torch.zeros((frame.box,) * 3, device=context.device), noise)
     blank = replace(blank_state(context, poses), noise=noise.expand(2, -1, -1))
     begun = blank.unsearched(frame)
 
     def as_posed(half: int, index: Int[Tensor, " m"]) -> HalfFound:
         present = begun.posed.at(index)
-        result = local_pass(
-            empty, images, index, present, noise, there, context.operators,
-            torch.ones(1, device=context.device), frame.polar.rings,
-        )  # fmt: skip
+        result = local_pass(empty, images, index, present, there, frame.polar.rings)
         return HalfFound(result, present)
 
     searched = halves_pass(begun, context.both_halves, as_posed, frame)

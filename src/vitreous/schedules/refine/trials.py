@@ -8,12 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitreous.engine.model import of_one_map
 from vitreous.math.fourier import resample_map
 from vitreous.particles.selection import evenly
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.refine.choice import Choice, Start, first_of_the_best, is_better
 from vitreous.schedules.refine.context import Begun, RunContext
-from vitreous.schedules.refine.global_search import FINEST, searched_globally, shells_at
+from vitreous.schedules.refine.global_search import FINEST, GlobalGrid, searched_globally, shells_at
 from vitreous.schedules.refine.passes import Loaded, global_search_pass, local_search_pass
 from vitreous.schedules.refine.start import from_poses, from_reference
 from vitreous.schedules.refine.state import RefineState
@@ -94,21 +95,13 @@ def fit_to_other_half(
     images = replace(sample.loaded.rings_in(context, frame), scale=scale)
     noise = images.power(len(context.table.optics))
     maps, fit = resample_map(references, frame.box), torch.zeros(len(context.table))
-    pixel = context.grid.pixel_size / frame.pixel_size
+    grid = GlobalGrid(
+        context.operators, frame.polar.rings, *context.offsets(frame), context.config.seed
+    )
     for half in (0, 1):
         index = context.members(half)
-        result, _ = searched_globally(
-            maps[1 - half],
-            images,
-            frame,
-            index,
-            noise,
-            context.operators,
-            frame.polar.rings,
-            context.config.offset_range * pixel,
-            context.config.offset_step * pixel,
-            context.config.seed,
-        )
+        model = of_one_map(maps[1 - half], noise)
+        result, _ = searched_globally(model, images, frame, index, grid)
         fit[index] = result.best.log_evidence.cpu()
     return fit
 
