@@ -6,15 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
-
 
 def plain(value: Any) -> Any:
     """Turn arrays, paths and numbers into what JSON holds; NaN and infinity into null."""
-    if isinstance(value, torch.Tensor):
+    if hasattr(value, "detach"):  # a tensor, without importing torch to know it
         value = value.detach().cpu()
-    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
+    if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None

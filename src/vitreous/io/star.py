@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import polars as pl
 
 from vitreous.errors import InputError
 from vitreous.io.atomic import atomic_path
 from vitreous.io.regular import require_regular
+from vitreous.io.star_rows import Rows, raw_tokens, read_rows, text_frame, unquoted
 from vitreous.io.text import CARRIED, original, utf8
 
-_SPACE = r"[ \t\r\f\v]"
-_TOKEN = re.compile(
-    rf"""'(?:[^']|'(?!{_SPACE}|$))*'(?={_SPACE}|$)"""
-    rf"""|"(?:[^"]|"(?!{_SPACE}|$))*"(?={_SPACE}|$)"""
-    r"""|[^ \t\r\f\v]+"""
-)
 _BLOCK = re.compile(rb"data_([^\s#]*)")
-_MARKED = re.compile(rb"""(?:^|\s)['"#]""")
 _UNSAFE = r"""^$|^['"#_]|[\x00-\x20]|^(?:data_|loop_)"""
 """A cell that would not read back as one plain token."""
 
 _ODD = rf"{_UNSAFE}|{CARRIED}"
 """A cell that is not written as it stands."""
-
-_PIECE = 1 << 22
-"""Bytes of rows parsed at a time."""
 
 
 @dataclass(frozen=True)
@@ -61,103 +49,6 @@ class StarBlock:
     def with_frame(self, frame: pl.DataFrame) -> StarBlock:
         """The same block with other rows or columns."""
         return replace(self, frame=frame)
-
-
-def _raw_tokens(line: str) -> list[str]:
-    """Tokens of a line, quotes kept, up to a comment (# at the start of a token)."""
-    tokens = []
-    for match in _TOKEN.finditer(line):
-        if match.group().startswith("#"):
-            break
-        tokens.append(match.group())
-    return tokens
-
-
-def _unquoted(token: str) -> str:
-    quoted = len(token) > 1 and token[0] in "'\"" and token[-1] == token[0]
-    return token[1:-1] if quoted else token
-
-
-def _wrong_width(path: Path, line: int, found: int, names: Sequence[str]) -> InputError:
-    return InputError(
-        f"line {line} has {found} values, but the table has {len(names)} columns",
-        where=path,
-        hint="mend or remove that line",
-    )
-
-
-def _frame(rows: Sequence[Sequence[str]], names: Sequence[str]) -> pl.DataFrame:
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    return pl.DataFrame(
-        [
-            pl.Series(name, list(column), dtype=pl.String)
-            for name, column in zip(names, columns, strict=True)
-        ]
-    )
-
-
-def _careful_rows(body: bytes, first: int, names: Sequence[str], path: Path) -> pl.DataFrame:
-    """Rows of a table that has quotes or comments in it, or a row of the wrong width."""
-    rows = []
-    for number, line in enumerate(body.decode().split("\n"), first):
-        cells = [_unquoted(token) for token in _raw_tokens(line)]
-        if cells and len(cells) != len(names):
-            raise _wrong_width(path, number, len(cells), names)
-        if cells:
-            rows.append(cells)
-    return _frame(rows, names)
-
-
-def _squeezed(text: np.ndarray) -> bytes:
-    """Bytes with one space for each run of blanks, and none at the ends of lines."""
-    blank, end = text <= ord(" "), text == ord("\n")
-    # Of a run of blanks the last stays, and every line end.
-    drop = blank[:-1] & blank[1:] & ~end[:-1]
-    kept = np.append(text[:-1][~drop], text[-1:]).tobytes()
-    # Searching for what is rarely there costs less than replacing it.
-    for found, wanted in ((b"\t", b" "), (b"\n ", b"\n"), (b"\n\n", b"\n")):
-        kept = kept.replace(found, wanted) if found in kept else kept
-    return kept.strip()
-
-
-def _pieces(text: bytes) -> Iterator[np.ndarray]:
-    """Whole lines, some megabytes at a time, as bytes that share the memory of ``text``."""
-    view, start = np.frombuffer(text, np.uint8), 0
-    while start < len(text):
-        stop = text.find(b"\n", start + _PIECE) + 1 or len(text)
-        yield view[start:stop]
-        start = stop
-
-
-def _piece_rows(piece: np.ndarray, names: Sequence[str]) -> pl.DataFrame | None:
-    """Rows of some lines; None if one of them has the wrong width."""
-    text = _squeezed(piece)
-    if not text:
-        return _frame([], names)
-    if text.startswith(codecs.BOM_UTF8):
-        text = codecs.BOM_UTF8 + text  # polars drops one, here it is a cell's
-    try:
-        frame = pl.read_csv(
-            io.BytesIO(text),
-            separator=" ",
-            has_header=False,
-            schema=dict.fromkeys(names, pl.String),
-            quote_char=None,
-            truncate_ragged_lines=False,
-        )
-    except pl.exceptions.PolarsError:
-        return None
-    return None if any(frame.null_count().row(0)) else frame  # a short row is filled with nulls
-
-
-def _fast_rows(body: bytes, first: int, names: Sequence[str], path: Path) -> pl.DataFrame:
-    """Rows without quotes or comments, by polars' reader on single separators."""
-    with ThreadPoolExecutor(2) as pool:
-        frames = list(pool.map(lambda piece: _piece_rows(piece, names), _pieces(body)))
-    sound = [frame for frame in frames if frame is not None]
-    if len(sound) < len(frames):
-        return _careful_rows(body, first, names, path)  # it names the line
-    return pl.concat([_frame([], names), *sound], rechunk=False)
 
 
 def _lines(text: bytes, start: int, stop: int) -> Iterator[tuple[int, int, str]]:
@@ -196,7 +87,7 @@ def _parse_loop(text: bytes, start: int, stop: int, name: str, path: Path) -> St
     names: list[str] = []
     row = stop
     for begin, _, line in _lines(text, start, stop):
-        tokens = _raw_tokens(line)
+        tokens = raw_tokens(line)
         if tokens and not tokens[0].startswith("_"):
             row = begin
             break
@@ -208,10 +99,8 @@ def _parse_loop(text: bytes, start: int, stop: int, name: str, path: Path) -> St
             where=path,
             hint="write the file again",
         )
-    body, first = text[row : _end_of_rows(text, row, stop)], text.count(b"\n", 0, row) + 1
-    marked = any(mark in body for mark in (b"'", b'"', b"#")) and _MARKED.search(body)
-    frame = (_careful_rows if marked else _fast_rows)(body, first, names, path)
-    return StarBlock(name, frame, True, first)
+    rows = Rows(text, row, _end_of_rows(text, row, stop), text.count(b"\n", 0, row) + 1)
+    return StarBlock(name, read_rows(rows, names, path), True, rows.line)
 
 
 def _parse_pairs(text: bytes, start: int, stop: int, name: str, path: Path) -> StarBlock:
@@ -219,7 +108,7 @@ def _parse_pairs(text: bytes, start: int, stop: int, name: str, path: Path) -> S
     pairs: dict[str, str] = {}
     first = text.count(b"\n", 0, start) + 1
     for number, (_, _, line) in enumerate(_lines(text, start, stop), first):
-        tokens = _raw_tokens(line)
+        tokens = raw_tokens(line)
         if not tokens:
             continue
         if len(tokens) != 2 or not tokens[0].startswith("_") or tokens[0] == "_":
@@ -234,14 +123,14 @@ def _parse_pairs(text: bytes, start: int, stop: int, name: str, path: Path) -> S
                 where=path,
                 hint="remove one of the two lines",
             )
-        pairs[tokens[0][1:]] = _unquoted(tokens[1])
-    return StarBlock(name, _frame([list(pairs.values())], list(pairs)), False, first)
+        pairs[tokens[0][1:]] = unquoted(tokens[1])
+    return StarBlock(name, text_frame([list(pairs.values())], list(pairs)), False, first)
 
 
 def _body_of(text: bytes, start: int, stop: int) -> tuple[bool, int]:
     """Whether a block is a table, and where its names begin."""
     for begin, end, line in _lines(text, start, stop):
-        tokens = _raw_tokens(line)
+        tokens = raw_tokens(line)
         if tokens:
             return (True, end + 1) if tokens == ["loop_"] else (False, begin)
     return False, stop
@@ -263,7 +152,7 @@ def _block_starts(text: bytes) -> list[re.Match[bytes]]:
 def _refuse_strays(text: bytes, start: int, stop: int, path: Path) -> None:
     """Require nothing but blanks and comments, outside a block or after its name."""
     for begin, _, line in _lines(text, start, stop):
-        if _raw_tokens(line):
+        if raw_tokens(line):
             number = text.count(b"\n", 0, begin) + 1
             raise InputError(
                 f"line {number} belongs to no block: {line.strip()[:60]!r}",
@@ -327,7 +216,7 @@ def _quoted_cell(cell: str, path: Path) -> str:
     """Quote a cell so that it reads back as one token."""
     for quote in "\"'":
         token = f"{quote}{cell}{quote}"
-        if "\n" not in cell and _raw_tokens(token) == [token]:
+        if "\n" not in cell and raw_tokens(token) == [token]:
             return token
     raise InputError(
         f"the value {cell!r} cannot stand in a STAR file",

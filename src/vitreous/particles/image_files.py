@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -71,15 +73,33 @@ def _places(star: Path) -> list[Path]:
     return list(dict.fromkeys(places))
 
 
-def _found(path: Path, places: Iterable[Path]) -> Path | None:
-    if path.is_absolute():
-        return path if is_file(path) else None
-    return next((place / path for place in places if is_file(place / path)), None)
+def _finder(places: Sequence[Path]) -> Callable[[Path], Path | None]:
+    """What finds files by paths relative to some of the places.
+
+    Thousands of files lie in a few folders, so that it is remembered which of these there are.
+    """
+
+    @lru_cache(maxsize=1024)
+    def folders(relative: Path) -> list[Path]:
+        return [place / relative for place in places if os.path.isdir(place / relative)]  # noqa: PTH112
+
+    def found(path: Path) -> Path | None:
+        if path.is_absolute():
+            return path if is_file(path) else None
+        there = (folder / path.name for folder in folders(path.parent))
+        return next((file for file in there if is_file(file)), None)
+
+    return found
+
+
+def find_files(names: Iterable[str], star: Path) -> Iterator[Path | None]:
+    """Resolve paths against the STAR file's folder, its parents and the current one."""
+    return map(_finder(_places(star)), map(path_of, names))
 
 
 def find_file(name: str, star: Path) -> Path | None:
-    """Resolve a path against the STAR file's folder, its parents and the current one."""
-    return _found(path_of(name), _places(star))
+    """Resolve a path: :func:`find_files`."""
+    return next(find_files([name], star))
 
 
 def _not_found(name: str, star: Path, column: str) -> InputError:
@@ -125,10 +145,10 @@ def read_image_files(names: pl.Series, star: Path, column: str, *, needed: bool)
         )
     files = parts["file"].unique(maintain_order=True)
     stack_of = parts["file"].replace_strict(files, range(len(files)), return_dtype=pl.Int32)
-    places, stacks = _places(star), list[Path]()
+    find, stacks = _finder(_places(star)), list[Path]()
     for name in files:
         path = path_of(name)
-        found = _found(path, places)
+        found = find(path)
         if found is None and needed:
             raise _not_found(name, star, column)
         stacks.append(found or path)
@@ -136,9 +156,9 @@ def read_image_files(names: pl.Series, star: Path, column: str, *, needed: bool)
     return ImageFiles(tuple(stacks), stack_of.to_numpy(), index.to_numpy() - 1, whole)
 
 
-def _leads_to(name: str, places: Iterable[Path], stack: Path) -> bool:
-    """Whether a file's name in a STAR file means ``stack``, given where it is looked for."""
-    found = _found(path_of(name), places)
+def _leads_to(name: str, find: Callable[[Path], Path | None], stack: Path) -> bool:
+    """Whether a file's name in a STAR file means ``stack``, given what finds it."""
+    found = find(path_of(name))
     return found is not None and found.samefile(stack)
 
 
@@ -154,7 +174,7 @@ def name_from(folder: Path, file: Path, root: Path | None = None) -> str:
         above = None if place is None else place.resolve()
         if above is not None and file.is_relative_to(above) and folder.is_relative_to(above):
             name = cell_of(file.relative_to(above))
-            if not file.exists() or _leads_to(name, _places(folder / "any.star"), file):
+            if not file.exists() or _leads_to(name, _finder(_places(folder / "any.star")), file):
                 return name
     return cell_of(file)
 
@@ -181,10 +201,10 @@ def names_in(folder: Path, names: pl.Series, files: ImageFiles) -> pl.Series:
     used, first = np.unique(files.stack_of, return_index=True)
     kept = np.ones(len(files.stacks), dtype=bool)
     made = [""] * len(files.stacks)
-    root, places = project_root(names, files), _places(folder / "any.star")
+    root, find = project_root(names, files), _finder(_places(folder / "any.star"))
     for number, row in zip(used.tolist(), first.tolist(), strict=True):
         stack = files.stacks[number]
-        kept[number] = not is_file(stack) or _leads_to(file_part(names[row]), places, stack)
+        kept[number] = not is_file(stack) or _leads_to(file_part(names[row]), find, stack)
         made[number] = "" if kept[number] else name_from(folder, stack, root)
     if kept.all():
         return names

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from vitreous.errors import InputError
 from vitreous.io.mrc import read_header
-from vitreous.particles.image_files import find_file
+from vitreous.particles.image_files import find_file, find_files
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import (
     origin_fields,
@@ -109,19 +109,15 @@ def micrograph_sides(table: ParticleSet) -> Int[np.ndarray, "n 2"] | None:
     if micrograph is None:
         return None
     names = micrograph.unique(maintain_order=True)
-    sides = [_header_sides(name, table) for name in names]
-    if any(side is None for side in sides):
+    if not names.str.contains(r"\.mrcs?$").all():
         return None
+    sides = []
+    for path in find_files(names, table.path):
+        if path is None:
+            return None
+        sides.append(read_header(path).shape[:-3:-1])
     place = micrograph.replace_strict(names, range(len(names)), return_dtype=pl.Int64)
     return np.array(sides, np.int64)[place.to_numpy()]
-
-
-def _header_sides(name: str, table: ParticleSet) -> tuple[int, int] | None:
-    path = find_file(name, table.path) if name.endswith((".mrc", ".mrcs")) else None
-    if path is None:
-        return None
-    shape = read_header(path).shape
-    return shape[-1], shape[-2]
 
 
 def with_y_inverted(table: ParticleSet) -> ParticleSet:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
-from vitreous.math.rotations import euler_to_matrix
 from vitreous.particles.particle_set import ParticleSet
 
 ANGLES = (ParticleSet.rot, ParticleSet.tilt, ParticleSet.psi)
@@ -38,6 +36,10 @@ class Poses:
     @property
     def matrices(self) -> Float[np.ndarray, "n 3 3"]:
         """Volume to image frame."""
+        import torch  # a conversion of files goes without
+
+        from vitreous.math.rotations import euler_to_matrix
+
         return euler_to_matrix(*torch.from_numpy(self.angles.T.copy())).numpy()
 
     def projected(self, point: Float[np.ndarray, "#n 3"]) -> Float[np.ndarray, "n 2"]:

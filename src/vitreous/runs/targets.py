@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,22 +37,33 @@ def _named(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
 
 
-def _places(path: Path) -> Iterator[Path]:
-    """Where a file lies, and where every symbolic link lies that leads to it."""
-    here = _named(path)
+def _places(path: Path, real: Callable[[str], str]) -> Iterator[str]:
+    """Where a file lies, and where every symbolic link lies that leads to it.
+
+    Parameters
+    ----------
+    path : Path
+    real : callable
+        Gives a folder without links. Thousands of stacks lie in a few folders, so it is worth
+        remembering what it gave; for their sake names are texts here, too.
+    """
+    here = os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
     for _ in range(_MOST_LINKS):
         yield here
-        here = here.parent.resolve() / here.name
+        folder, name = os.path.split(here)
+        here = os.path.join(real(folder), name)  # noqa: PTH118
         yield here
-        if not here.is_symlink():
+        try:
+            link = os.readlink(here)  # noqa: PTH115
+        except (OSError, ValueError):
             return
-        here = _named(here.parent / here.readlink())
+        here = os.path.abspath(os.path.join(real(folder), link))  # noqa: PTH100, PTH118
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
-    except OSError:
+        found = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino
 
@@ -77,13 +89,15 @@ def spare_inputs(target: Path, inputs: Iterable[Path]) -> None:
     OutputError
         Naming the input.
     """
-    roots = {_named(target), target.resolve()}
-    there = _identities(target)
+    roots = {str(_named(target)), str(target.resolve())}
+    within = tuple(os.path.join(root, "") for root in roots)  # noqa: PTH118
+    there, is_folder, real = _identities(target), target.is_dir(), lru_cache(os.path.realpath)
     for path in dict.fromkeys(inputs):
-        same = _identity(path) in there or any(place in roots for place in _places(path))
-        if same and not target.is_dir():
+        places = list(_places(path, real))
+        same = not roots.isdisjoint(places) or _identity(path) in there
+        if same and not is_folder:
             raise OutputError(f"is the input {path}", where=target, hint="give another name")
-        if same or any(roots & set(place.parents) for place in _places(path)):
+        if same or any(place.startswith(within) for place in places):
             raise OutputError(
                 f"holds the input {path}", where=target, hint="give a folder of its own with --out"
             )

@@ -22,7 +22,6 @@ from vitreous.particles.cistem import (
 )
 from vitreous.particles.conversion import as_cryosparc, as_relion, uids_of
 from vitreous.particles.cryosparc.columns import CryosparcColumns
-from vitreous.particles.eman import read_eman
 from vitreous.particles.files import placed, read_particles
 from vitreous.particles.micrographs import with_y_inverted
 from vitreous.particles.particle_set import ParticleSet
@@ -113,6 +112,8 @@ def _read(config: ConvertConfig) -> ParticleSet:
     """Particles of any format that is read."""
     path, suffix = config.particles, config.particles.suffix.casefold()
     if suffix in (".lst", ".hdf"):
+        from vitreous.particles.eman import read_eman  # imports torch, which takes seconds
+
         return read_eman(path, config.stack, config.pixel_size)
     if suffix == ".par":
         return read_frealign(path, config.stack, config.pixel_size)
