@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
+import polars as pl
 from numpy.lib import format as npy
 
 from vitreous.errors import InputError
@@ -30,7 +31,7 @@ CsFormat = Literal["npy", "stream"]
 _MOST_HEADER = 1 << 20
 """Bytes of a header; that of 400 columns has 20,000."""
 
-_ROWS = 1 << 16
+_ROWS = 1 << 12
 """Rows read or written at a time."""
 
 _KINDS = "biufcSU"
@@ -96,7 +97,9 @@ def _has_inner_zeros(texts: np.ndarray) -> bool:
     """Whether some text goes on after a zero byte, which ends one everywhere else."""
     if not texts.size:
         return False
-    letters = texts.reshape(-1, 1).view(np.uint8)
+    rows = texts.reshape(len(texts), -1)
+    others = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))  # texts come in runs
+    letters = np.ascontiguousarray(rows[others]).reshape(-1, 1).view(np.uint8)
     return bool(((letters[:, :-1] == 0) & (letters[:, 1:] != 0)).any())
 
 
@@ -142,7 +145,7 @@ def _require_uids(columns: Columns, path: Path) -> None:
             where=path,
             hint="give a .cs file of particles that cryoSPARC wrote",
         )
-    if len(np.unique(uid)) < len(uid):
+    if pl.Series(uid).n_unique() < len(uid):
         values, counts = np.unique(uid, return_counts=True)
         raise InputError(
             f"the uid {values[counts > 1][0]} stands in {counts.max()} rows, expected it in one",
@@ -197,8 +200,9 @@ def _write_npy(file: BinaryIO, columns: Columns) -> None:
     fields = [(name, _fixed(values), values.shape[1:]) for name, values in columns.items()]
     dtype, count = np.dtype(fields), len(columns["uid"])
     _write_header(file, dtype, count)
+    some = np.zeros(min(_ROWS, count), dtype)
     for start in range(0, count, _ROWS):
-        rows = np.zeros(min(_ROWS, count - start), dtype)
+        rows = some[: count - start]
         for name, values in columns.items():
             rows[name] = values[start : start + len(rows)]
         file.write(rows.tobytes())

@@ -104,11 +104,11 @@ def _squeezed(text: np.ndarray) -> bytes:
     """Bytes with one space for each run of blanks, and none at the ends of lines."""
     blank = text <= ord(" ")
     before_another = blank[:-1] & blank[1:]
-    if before_another.any():  # of a run of blanks the last stays, and every line end
-        keep = np.append(~before_another, True)
-        keep[np.flatnonzero(text == ord("\n"))] = True
-        text = text[keep]
-    kept = text.tobytes()
+    if not before_another.any():
+        return text.tobytes().replace(b"\t", b" ").strip()
+    keep = np.append(~before_another, True)  # of a run of blanks the last stays, and every line end
+    keep[np.flatnonzero(text == ord("\n"))] = True
+    kept = text[keep].tobytes()
     # Searching for what is rarely there costs less than replacing it.
     for found, wanted in ((b"\t", b" "), (b"\n ", b"\n"), (b"\n\n", b"\n")):
         kept = kept.replace(found, wanted) if found in kept else kept

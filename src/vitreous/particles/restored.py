@@ -57,6 +57,8 @@ def rows_in(particles: ParticleSet, side: SideTable) -> np.ndarray | None:
     """Row of each particle in a side table; None if one of them is not in it."""
     mine = _keys(particles, particles.uid)
     theirs = _keys(side.particles, None if particles.uid is None else side.uids)
+    if mine.equals(theirs):
+        return np.arange(len(mine))
     known = theirs.with_columns(row=np.arange(len(theirs)))
     found = mine.join(known, on=mine.columns, how="left", maintain_order="left")["row"]
     return None if found.null_count() or len(found) != len(particles) else found.to_numpy()
@@ -69,6 +71,12 @@ def _changed(before: Any, after: Any, tolerance: float) -> Bool[np.ndarray, " n"
     same = (before == after) | ((before != before) & (after != after))
     differ = ~same if not tolerance else ~(same | (np.abs(after - before) <= tolerance))
     return differ.reshape(len(differ), -1).any(axis=1)
+
+
+def _holds_same(before: Carried, after: Carried, field: Field[Any]) -> bool:
+    """Whether a field need not be read to see that it is the same."""
+    both = isinstance(before, CryosparcColumns) and isinstance(after, CryosparcColumns)
+    return both and before.holds_same(after, field)
 
 
 def _with_changed(carried: Carried, field: Field[Any], values: Any, rows: np.ndarray) -> Carried:
@@ -100,7 +108,7 @@ def _with_fields(
     """Particles of the file before with the fields that were changed since."""
     carried, gone = old.carried, []
     for field in known.fields:
-        if field is ParticleSet.uid:
+        if field is ParticleSet.uid or _holds_same(before.carried, now.carried, field):
             continue
         was, new = before.of_field(field), now.of_field(field)
         if new is None:
@@ -166,7 +174,8 @@ def restored(
     rows = rows_in(particles, side)
     if rows is None:
         return None
-    old = side.particles.take(rows)
+    in_order = len(rows) == len(side.particles) and (rows == np.arange(len(rows))).all()
+    old = side.particles if in_order else side.particles.take(rows)
     before = settled(convert(old))
     unknown = tuple(name for name in particles.columns if name not in before.columns)
     changed = _with_fields(_with_optics(old, before, particles, known), before, particles, known)

@@ -88,7 +88,7 @@ def write_side_table(path: Path, particles: ParticleSet, uids: pl.Series) -> Non
     about["path"] = str(particles.path.absolute())
     with atomic_path(path) as temporary:
         frame.with_columns(uids.alias(_UID)).write_parquet(
-            temporary, compression="lz4", metadata={_ABOUT: json.dumps(about)}
+            temporary, compression="lz4", statistics=False, metadata={_ABOUT: json.dumps(about)}
         )
 
 

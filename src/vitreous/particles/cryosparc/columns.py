@@ -39,6 +39,7 @@ from vitreous.particles.cryosparc.values import (
     texts,
 )
 from vitreous.particles.fields import Field, Reals, Values
+from vitreous.particles.image_files import name_parts
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.particle_set import ParticleSet
 
@@ -242,6 +243,24 @@ class CryosparcColumns:
         shape = self.columns[MICROGRAPH_SHAPE]
         return shape[:, 1 - _PLACE.index(field)].astype(np.float64)
 
+    def holds_same(self, other: CryosparcColumns, field: Field[Any]) -> bool:
+        """Whether a field is the same in another table, as all columns that may tell it are.
+
+        Fewer bytes are compared than read; False may mean that they are not comparable.
+        """
+        if field is ParticleSet.class_posteriors:
+            return False
+        names = {_OWN.format(field.name), *_TOGETHER.get(field, ())}
+        names |= {column.name for column in COLUMNS.get(field, ())}
+        names |= {SHIFT_PIXEL, PIXEL} if field in _ORIGIN else set()
+        mine, theirs = self.columns, other.columns
+        return all(
+            name in theirs and np.array_equal(mine[name], theirs[name])
+            if name in mine
+            else name not in theirs
+            for name in names
+        )
+
     def numbers(self, name: str) -> Reals | None:
         """Numbers of a column by its own name; None if it is missing."""
         if name not in self.columns:
@@ -358,6 +377,6 @@ class CryosparcColumns:
 
 def _image_columns(names: pl.Series) -> dict[str, np.ndarray]:
     """Columns of image names, NUMBER@FILE."""
-    parts = names.str.extract_groups(r"^(?:(?<index>\d+)@)?(?<file>.+)$").struct.unnest()
+    parts = name_parts(names)
     number = parts["index"].fill_null("1").cast(pl.Int64).to_numpy() - 1
     return {PATH: as_bytes(parts["file"]), INDEX: number.astype(np.uint32)}

@@ -73,18 +73,18 @@ def image_names(columns: Columns, path: str, index: str) -> pl.Series:
 
 def texts(values: np.ndarray) -> pl.Series:
     """A column of texts; bytes that are no UTF-8 raise UnicodeDecodeError."""
-    places, row = np.unique(values, return_inverse=True)
-    decoded = pl.Series([place.decode("utf-8") for place in places.tolist()], dtype=pl.String)
-    return decoded.gather(row)
+    begins = np.flatnonzero(np.append(True, values[1:] != values[:-1]))  # particles come in runs
+    places, place = np.unique(values[begins], return_inverse=True)
+    decoded = pl.Series([text.decode("utf-8") for text in places.tolist()], dtype=pl.String)
+    return decoded.gather(np.repeat(place, np.diff(begins, append=len(values))))
 
 
 def as_bytes(series: pl.Series) -> np.ndarray:
     """A column of texts, as it is written."""
-    distinct = series.unique(maintain_order=True)
-    encoded = [text.encode("utf-8") for text in distinct.to_list()]
+    runs = series.rle().struct.unnest()
+    encoded = [text.encode("utf-8") for text in runs["value"].to_list()]
     width = max(1, *map(len, encoded)) if encoded else 1
-    place = series.replace_strict(distinct, range(len(distinct)), return_dtype=pl.Int64)
-    return np.array(encoded, dtype=f"S{width}")[place.to_numpy()]
+    return np.repeat(np.array(encoded, dtype=f"S{width}"), runs["len"].to_numpy())
 
 
 def class_numbers_aligned(columns: Columns) -> list[int]:
