@@ -53,15 +53,19 @@ def _keys(particles: ParticleSet, uids: pl.Series | None) -> pl.DataFrame:
     )
 
 
-def rows_in(particles: ParticleSet, side: SideTable) -> np.ndarray | None:
-    """Row of each particle in a side table; None if one of them is not in it."""
-    mine = _keys(particles, particles.uid)
-    theirs = _keys(side.particles, None if particles.uid is None else side.uids)
-    if mine.equals(theirs):
-        return np.arange(len(mine))
-    known = theirs.with_columns(row=np.arange(len(theirs)))
-    found = mine.join(known, on=mine.columns, how="left", maintain_order="left")["row"]
-    return None if found.null_count() or len(found) != len(particles) else found.to_numpy()
+def as_before(particles: ParticleSet, side: SideTable) -> ParticleSet | None:
+    """The same particles as a side table has them; None if one of them is not in it."""
+    uids = particles.uid
+    mine = _keys(particles, uids)
+    theirs = _keys(side.particles, None if uids is None else side.uids)
+    old = side.particles
+    if not mine.equals(theirs):
+        known = theirs.with_columns(row=np.arange(len(theirs)))
+        found = mine.join(known, on=mine.columns, how="left", maintain_order="left")["row"]
+        if found.null_count() or len(found) != len(particles):
+            return None
+        old = old.take(found.to_numpy())
+    return old
 
 
 def _changed(before: Any, after: Any, tolerance: float) -> Bool[np.ndarray, " n"]:
@@ -75,8 +79,9 @@ def _changed(before: Any, after: Any, tolerance: float) -> Bool[np.ndarray, " n"
 
 def _holds_same(before: Carried, after: Carried, field: Field[Any]) -> bool:
     """Whether a field need not be read to see that it is the same."""
-    both = isinstance(before, CryosparcColumns) and isinstance(after, CryosparcColumns)
-    return both and before.holds_same(after, field)
+    if isinstance(before, CryosparcColumns) and isinstance(after, CryosparcColumns):
+        return before.holds_same(after, field)
+    return False
 
 
 def _with_changed(carried: Carried, field: Field[Any], values: Any, rows: np.ndarray) -> Carried:
@@ -154,29 +159,25 @@ class Restored:
 
 def restored(
     particles: ParticleSet,
-    side: SideTable,
+    old: ParticleSet,
     convert: Callable[[ParticleSet], ParticleSet],
     known: Known = Known(),
-) -> Restored | None:
-    """Particles in the format of their side table; None if some of them are not in it.
+) -> Restored:
+    """Particles in the format that they had before.
 
     Parameters
     ----------
     particles : ParticleSet
         As they are now.
-    side : SideTable
-        As they were, in the other format.
+    old : ParticleSet
+        As they were, in the other format: :func:`as_before`.
     convert : callable
         What was done to those to make a file in the format of ``particles``.
     known : Known
         What that format has columns for.
     """
-    rows = rows_in(particles, side)
-    if rows is None:
-        return None
-    in_order = len(rows) == len(side.particles) and (rows == np.arange(len(rows))).all()
-    old = side.particles if in_order else side.particles.take(rows)
-    before = settled(convert(old))
+    uids = particles.uid  # given, they need not be made of the images' names again
+    before = settled(convert(old if uids is None else old.with_fields(uid=uids)))
     unknown = tuple(name for name in particles.columns if name not in before.columns)
     changed = _with_fields(_with_optics(old, before, particles, known), before, particles, known)
     return Restored(changed, unknown)

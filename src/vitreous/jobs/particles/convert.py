@@ -25,9 +25,9 @@ from vitreous.particles.cryosparc.columns import CryosparcColumns
 from vitreous.particles.files import placed, read_particles
 from vitreous.particles.micrographs import with_y_inverted
 from vitreous.particles.particle_set import ParticleSet
-from vitreous.particles.relion.files import has_images
+from vitreous.particles.relion.files import has_images, relion_set
 from vitreous.particles.relion.layouts import in_layout
-from vitreous.particles.restored import Restored, restored
+from vitreous.particles.restored import Restored, as_before, restored
 from vitreous.particles.side_table import read_side_table, side_path, write_side_table
 from vitreous.runs.folder import OnEvent, ignore
 from vitreous.runs.targets import inputs_of, spared
@@ -101,11 +101,15 @@ def _from_side(config: ConvertConfig, particles: ParticleSet, target: str) -> Re
     side = read_side_table(path)
     if _format_of(side.particles) != target:
         return None
+    old = as_before(particles, side)
+    del side  # it holds a second table of the same size if the rows are in another order
+    if old is None:
+        return None
     if is_of_cistem(particles):
         same = _into(target, config.particles, config.invert_y)
-        return restored(particles, side, same, known_of(particles))
+        return restored(particles, old, same, known_of(particles))
     back = _into(_format_of(particles), config.particles, config.invert_y)
-    return restored(particles, side, back)
+    return restored(particles, old, back)
 
 
 def _read(config: ConvertConfig) -> ParticleSet:
@@ -122,6 +126,7 @@ def _read(config: ConvertConfig) -> ParticleSet:
         found = next((block for block in blocks.values() if is_cistem(block)), None)
         if found is not None and not has_images(found):
             return read_cistem(found.frame, path, config.stack, config.pixel_size)
+        return relion_set(blocks, path, need_images=False)
     return read_particles(path, need_images=False)
 
 
