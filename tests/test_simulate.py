@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import simulated
+from scipy.spatial.transform import Rotation
 
 from vitreous.errors import OptionError
 from vitreous.io.mrc import open_stack, read_map
@@ -57,6 +58,23 @@ def test_views_shifts_and_defoci_follow_their_options(tmp_path: Path) -> None:
     uniform = simulated(tmp_path / "u", 2000)
     cosines = np.cos(np.radians(numbers(read_star(uniform)["particles"], "rlnAngleTilt", uniform)))
     np.testing.assert_allclose(np.sort(cosines), np.linspace(-1, 1, 2000), atol=0.06)
+
+
+def test_a_cs_file_beside_holds_the_same_images_and_poses(tmp_path: Path) -> None:
+    star = simulated(tmp_path / "both", 30, write="star,cs", seed=4)
+    dataset = pytest.importorskip("cryosparc.dataset")
+    found = dataset.Dataset.load(star.with_suffix(".cs"))
+    block = read_star(star)["particles"]
+    names = [
+        f"{n + 1:06d}@{path}" for n, path in zip(found["blob/idx"], found["blob/path"], strict=True)
+    ]
+    assert names == block.frame["rlnImageName"].to_list()
+    turns = Rotation.from_rotvec(found["alignments3D/pose"])
+    angles = [numbers(block, f"rlnAngle{name}", star) for name in ("Rot", "Tilt", "Psi")]
+    truth = Rotation.from_euler("ZYZ", np.stack(angles, axis=1), degrees=True)
+    assert (turns.inv() * truth).magnitude().max() < 1e-5
+    defocus = numbers(block, "rlnDefocusU", star)
+    np.testing.assert_allclose(found["ctf/df1_A"], defocus, rtol=1e-6)
 
 
 def test_the_truth_is_at_the_scale_of_the_images(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.config.shared import DeviceOptions, JobOptions, ThreadOptions
+from vitreous.config.shared import DeviceOptions, JobOptions, ThreadOptions, WriteOptions
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class _Model(JobOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateConfig(DeviceOptions, _Model):
+class SimulateConfig(WriteOptions, DeviceOptions, _Model):
     """Particle images of a model or map, with their true poses.
 
     Attributes

@@ -28,7 +28,8 @@ from vitreous.io.models import density, is_model, read_model
 from vitreous.io.mrc import read_map, stack_writer, write_map
 from vitreous.math.fourier import crop_or_pad, good_box, resample_map
 from vitreous.math.rotations import matrix_to_euler
-from vitreous.particles.files import new_particles
+from vitreous.particles.conversion import as_cryosparc
+from vitreous.particles.files import formats_beside, new_particles
 from vitreous.particles.image_files import ImageFiles
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.particle_set import ParticleSet
@@ -149,7 +150,10 @@ def simulate_particles(
     scaled = volume * (config.snr / variance) ** 0.5
     write_map(job.path / "truth.mrc", scaled.cpu().numpy(), pixel_size)
     star = job.path / "particles.star"
-    described(config, views, box, pixel_size, star).written.write(star)
+    particles = described(config, views, box, pixel_size, star)
+    particles.written.write(star)
+    for path in formats_beside(star, config.write)[1:]:
+        as_cryosparc(particles, path).written.write(path)
 
 
 def simulate_from(
