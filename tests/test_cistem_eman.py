@@ -19,8 +19,9 @@ from vitreous.io.eman import read_lst
 from vitreous.io.star import StarBlock, read_star, write_star
 from vitreous.jobs.particles.convert import run_convert
 from vitreous.math.rotations import euler_to_matrix
-from vitreous.particles.eman import angles_to_matrix, read_eman
+from vitreous.particles.eman import angles_to_matrix, listed_images, read_eman
 from vitreous.particles.files import read_particles
+from vitreous.particles.stack import open_images
 
 PAR = """C FREALIGN parameter file
 C           PSI   THETA     PHI       SHX       SHY     MAG  FILM      DF1      DF2  ANGAST     OCC      LogP      SIGMA   SCORE  CHANGE
@@ -110,6 +111,26 @@ def test_relions_cells_come_back_from_cistem(star: Path, tmp_path: Path, name: s
         assert read_star(back)[block].frame.equals(was.frame)
 
 
+def test_a_cistem_table_of_several_stacks(star: Path, tmp_path: Path) -> None:
+    one = converted(star, tmp_path / "one.star", layout="cistem")
+    (block,) = read_star(one).values()
+    other = tmp_path / "other.mrcs"
+    other.symlink_to(star.parent / "particles.mrcs")
+    first = pl.Series([n % 3 > 0 for n in range(len(block.frame))])
+    names = block.frame["cisTEMStackFilename"]
+    names = names.zip_with(first, pl.Series([str(other)] * len(names)))
+    frame = block.frame.with_columns(names.alias("cisTEMStackFilename"))
+    write_star(tmp_path / "two.star", [block.with_frame(frame)])
+    found = read_particles(converted(tmp_path / "two.star", tmp_path / "relion.star"))
+    assert [found.stacks[k].name for k in found.stack_of] == [
+        "particles.mrcs" if own else "other.mrcs" for own in first
+    ]
+    np.testing.assert_array_equal(found.index_in_stack, np.arange(len(found)))
+    back = converted(tmp_path / "relion.star", tmp_path / "back.star", layout="cistem")
+    (again,) = read_star(back).values()
+    assert again.frame.equals(frame)
+
+
 def test_emans_angles_are_relions_turned_by_a_right_angle() -> None:
     rng = np.random.default_rng(3)
     for rot, tilt, psi in rng.uniform(-180, 180, (20, 3)):
@@ -134,19 +155,59 @@ def test_emans_list(star: Path, tmp_path: Path) -> None:
         read_lst(tmp_path / "bad.lst")
 
 
-def test_emans_hdf(star: Path, tmp_path: Path) -> None:
+def write_hdf(path: Path, images: np.ndarray, bits: int = 0) -> None:
+    """As EMAN2 lays its files out, in packed whole numbers if ``bits`` are given."""
     h5py = pytest.importorskip("h5py")
-    with h5py.File(tmp_path / "a.hdf", "w") as file:
-        images = file.create_group("MDF/images")
-        for number in range(3):
-            one = images.create_group(str(number))
+    with h5py.File(path, "w") as file:
+        group = file.create_group("MDF/images")
+        for number, image in enumerate(images):
+            one = group.create_group(str(number))
             matrix = np.column_stack([angles_to_matrix(90, number * 10, -90), [0, 0, 0]])
             text = ",".join(f"{v:.9g}" for v in matrix.ravel())
             one.attrs["EMAN.xform.projection"] = f"[{text}]"
-    found = read_eman(tmp_path / "a.hdf", star.parent / "particles.mrcs", None)
+            one.attrs["EMAN.apix_x"] = np.float32(1.5)
+            if bits:
+                least, greatest = float(image.min()), float(image.max())
+                one.attrs["EMAN.stored_renderbits"] = bits
+                one.attrs["EMAN.stored_rendermin"] = least
+                one.attrs["EMAN.stored_rendermax"] = greatest
+                image = ((image - least) / (greatest - least) * (2**bits - 1)).round()
+            one["image"] = image.astype(np.uint16 if bits else np.float32)
+
+
+def test_emans_hdf(star: Path, tmp_path: Path) -> None:
+    write_hdf(tmp_path / "a.hdf", np.zeros((3, 8, 8)))
+    images = listed_images(tmp_path / "a.hdf")
+    found = read_eman(tmp_path / "a.hdf", images, star.parent / "particles.mrcs", None)
     np.testing.assert_allclose(found.tilt, [0, 10, 20], atol=1e-5)
     with pytest.raises(InputError, match="not read or not there"):
-        read_eman(tmp_path / "a.hdf", None, None)
+        read_eman(tmp_path / "a.hdf", images, None, None)
+
+
+@pytest.mark.parametrize("bits", [0, 12])
+def test_images_of_emans_hdf_are_written_as_mrc(tmp_path: Path, bits: int) -> None:
+    pixels = np.random.default_rng(2).normal(size=(3, 16, 16)).astype(np.float32)
+    write_hdf(tmp_path / "a.hdf", pixels, bits)
+    step = np.ptp(pixels) / 2**bits if bits else 0
+    whole = read_particles(converted(tmp_path / "a.hdf", tmp_path / "whole.star"))
+    assert whole.optics[0].pixel_size == 1.5
+    np.testing.assert_allclose(whole.tilt, [0, 10, 20], atol=1e-5)
+    np.testing.assert_allclose(open_images(whole).read(np.arange(3)), pixels, atol=step)
+    (tmp_path / "a.lst").write_text("#LSX\n#\n#9\n2\ta.hdf\n0\ta.hdf\n")
+    listed = read_particles(converted(tmp_path / "a.lst", tmp_path / "some.cs"))
+    np.testing.assert_allclose(open_images(listed).read(np.arange(2)), pixels[[2, 0]], atol=step)
+    with pytest.raises(VitreousError, match="is there already"):
+        run_convert(ConvertConfig(tmp_path / "a.lst", out=tmp_path / "some.star"))
+
+
+def test_emans_images_that_cannot_be_used(tmp_path: Path) -> None:
+    write_hdf(tmp_path / "a.hdf", np.zeros((2, 8, 6)))
+    with pytest.raises(VitreousError, match=r"a\.hdf: image 0 is not read: .*shape \(8, 6\)"):
+        converted(tmp_path / "a.hdf", tmp_path / "b.star")
+    (tmp_path / "a.lst").write_text("#LSX\n#\n#9\n7\ta.hdf\n")
+    with pytest.raises(VitreousError, match=r"a\.hdf: image 7 is not there"):
+        converted(tmp_path / "a.lst", tmp_path / "b.star")
+    assert not list(tmp_path.glob("b*"))
 
 
 def test_what_tables_lack_is_told(star: Path, tmp_path: Path) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+import numpy as np
+from jaxtyping import Float
 
 from vitreous.errors import InputError
 from vitreous.io.regular import require_regular, text_lines
@@ -65,13 +70,13 @@ def read_lst(path: Path) -> list[ListedImage]:
     return images
 
 
-def read_hdf(path: Path) -> list[dict[str, Any]]:
-    """What an ``.hdf`` file of EMAN2 says of each image, by the names of EMAN2.
+def _h5py(path: Path) -> ModuleType:
+    """h5py, an extra.
 
     Raises
     ------
     InputError
-        Without h5py, and for a file of another kind.
+        Without it, and for what is no file.
     """
     try:
         import h5py
@@ -82,15 +87,69 @@ def read_hdf(path: Path) -> list[dict[str, Any]]:
             hint="pip install 'vitreous[eman]'",
         ) from error
     require_regular(path)
+    found: ModuleType = h5py
+    return found
+
+
+def _no_images(path: Path) -> InputError:
+    return InputError("is no HDF5 file of EMAN2's images", where=path, hint="give EMAN2's .hdf")
+
+
+def _about(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.removeprefix("EMAN."): value for key, value in attributes.items()}
+
+
+def read_hdf(path: Path) -> list[dict[str, Any]]:
+    """What an ``.hdf`` file of EMAN2 says of each image, by the names of EMAN2.
+
+    Raises
+    ------
+    InputError
+        Without h5py, and for a file of another kind.
+    """
+    h5py = _h5py(path)
     try:
         with h5py.File(path, "r") as file:
             images = file["MDF"]["images"]
             numbers = sorted(int(name) for name in images if name.isdigit())
-            return [
-                {key.removeprefix("EMAN."): value for key, value in images[str(n)].attrs.items()}
-                for n in numbers
-            ]
+            return [_about(images[str(n)].attrs) for n in numbers]
     except (OSError, KeyError, TypeError, ValueError) as error:
+        raise _no_images(path) from error
+
+
+def _pixels(image: Any) -> Float[np.ndarray, "y x"]:
+    """Pixels of an image's group; EMAN2 packs them into few bits between a least and a greatest."""
+    about, stored = _about(image.attrs), np.asarray(image["image"], np.float32)
+    least, greatest = (float(about.get(f"stored_render{end}", 0)) for end in ("min", "max"))
+    bits = int(about.get("stored_renderbits", 0))
+    if bits > 0 and greatest != least:
+        stored = stored / np.float32(2**bits - 1) * (greatest - least) + least
+    if stored.ndim == 3 and len(stored) == 1:
+        stored = stored[0]
+    if stored.ndim != 2 or stored.shape[0] != stored.shape[1]:
+        raise ValueError(f"pixels of the shape {stored.shape}, expected a square")
+    return stored
+
+
+def read_hdf_images(path: Path, numbers: Iterable[int]) -> Iterator[Float[np.ndarray, "y x"]]:
+    """Images of an ``.hdf`` file of EMAN2, one after the other.
+
+    Raises
+    ------
+    InputError
+        Without h5py, for a file of another kind, and for an image that is not there or no square.
+    """
+    h5py = _h5py(path)
+    number = -1
+    try:
+        with h5py.File(path, "r") as file:
+            images = file["MDF"]["images"]
+            for number in numbers:
+                yield _pixels(images[str(number)])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        if number < 0:
+            raise _no_images(path) from error
+        reason = "is not there" if isinstance(error, KeyError) else f"is not read: {error}"
         raise InputError(
-            "is no HDF5 file of EMAN2's images", where=path, hint="give EMAN2's .hdf"
+            f"image {number} {reason}", where=path, hint="give the file as EMAN2 wrote it"
         ) from error

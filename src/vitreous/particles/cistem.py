@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from jaxtyping import Int
 
 from vitreous.errors import InputError
 from vitreous.io.cistem import LAYOUTS, read_par, write_par
@@ -20,7 +21,7 @@ from vitreous.io.mrc import read_header
 from vitreous.io.star import StarBlock, write_star
 from vitreous.particles.columns import numbers
 from vitreous.particles.conversion import as_relion
-from vitreous.particles.image_files import ImageFiles, find_file
+from vitreous.particles.image_files import ImageFiles, find_files
 from vitreous.particles.optics import OpticsGroup
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.relion.columns import RelionColumns
@@ -97,14 +98,20 @@ def _values(frame: pl.DataFrame, name: str, path: Path) -> np.ndarray:
     return np.degrees(found) if name == PREFIX + _RADIANS else found
 
 
-def _stack(frame: pl.DataFrame, given: Path | None, path: Path) -> Path:
-    """The one stack of a table."""
+def _stacks(
+    frame: pl.DataFrame, given: Path | None, path: Path
+) -> tuple[tuple[Path, ...], Int[np.ndarray, " n"]]:
+    """Stacks of a table, and each particle's index into them."""
     name = PREFIX + _STACK
     if given is not None:
-        return given
-    if name in frame.columns and frame[name].n_unique() == 1:
-        return find_file(frame[name][0].strip("'\""), path) or Path(frame[name][0].strip("'\""))
-    raise InputError("names no image stack, or several", where=path, hint="name it with --stack")
+        return (given,), np.zeros(len(frame), np.int32)
+    if name not in frame.columns:
+        raise InputError("names no image stack", where=path, hint="name it with --stack")
+    names = frame[name].unique(maintain_order=True)
+    bare = [one.strip("'\"") for one in names]
+    found = zip(bare, find_files(bare, path), strict=True)
+    stack_of = frame[name].replace_strict(names, range(len(names)), return_dtype=pl.Int32)
+    return tuple(file or Path(one) for one, file in found), stack_of.to_numpy()
 
 
 def _optics(frame: pl.DataFrame, path: Path, stack: Path, pixel_size: float | None) -> OpticsGroup:
@@ -130,13 +137,15 @@ def _optics(frame: pl.DataFrame, path: Path, stack: Path, pixel_size: float | No
 
 
 def _as_set(
-    frame: pl.DataFrame, named: dict[str, _Column], position: str, stack: Path, optics: OpticsGroup,
-    path: Path,
+    frame: pl.DataFrame, named: dict[str, _Column], position: str, stack: Path | None,
+    pixel_size: float | None, path: Path,
 ) -> ParticleSet:  # fmt: skip
+    stacks, stack_of = _stacks(frame, stack, path)
+    optics = _optics(frame, path, stacks[0], pixel_size)
     places = _values(frame, position, path)
     count = len(frame)
     index = (places - 1).astype(np.int64)
-    files = ImageFiles((stack,), np.zeros(count, np.int32), index, np.empty(0, np.int64))
+    files = ImageFiles(stacks, stack_of, index, np.empty(0, np.int64))
     made = new_relion(path, (optics,), np.zeros(count, np.int32), files)
     fields: dict[str, Any] = {
         column.field: column.sign * _values(frame, name, path) for name, column in named.items()
@@ -160,12 +169,10 @@ def read_cistem(
     Raises
     ------
     InputError
-        For cells that hold no numbers, and tables of several stacks or optics.
+        For cells that hold no numbers, and tables without a stack or of several optics.
     """
     named = {PREFIX + c.star: c for c in _COLUMNS if PREFIX + c.star in frame.columns}
-    file = _stack(frame, stack, path)
-    optics = _optics(frame, path, file, pixel_size)
-    return _as_set(frame, named, PREFIX + _POSITION[0], file, optics, path)
+    return _as_set(frame, named, PREFIX + _POSITION[0], stack, pixel_size, path)
 
 
 def read_frealign(path: Path, stack: Path | None, pixel_size: float | None) -> ParticleSet:
@@ -178,11 +185,10 @@ def read_frealign(path: Path, stack: Path | None, pixel_size: float | None) -> P
     """
     frame = read_par(path)
     named = {c.par: c for c in _COLUMNS if c.par in frame.columns}
-    file = _stack(frame, stack, path)
-    return _as_set(frame, named, _POSITION[1], file, _optics(frame, path, file, pixel_size), path)
+    return _as_set(frame, named, _POSITION[1], stack, pixel_size, path)
 
 
-def _one_stack(particles: ParticleSet) -> None:
+def _require_one_stack(particles: ParticleSet) -> None:
     if len(np.unique(particles.stack_of)) > 1:
         raise InputError(
             f"has images in {len(particles.stacks)} stacks, but cisTEM takes one",
@@ -212,7 +218,8 @@ def _frame(
     particles: ParticleSet, names: dict[str, _Column], position: str, path: Path
 ) -> pl.DataFrame:
     """The columns that are there, in cisTEM's order."""
-    _one_stack(particles)
+    if position != PREFIX + _POSITION[0] or PREFIX + _STACK not in particles.columns:
+        _require_one_stack(particles)  # unless it is cisTEM's own table, which may name several
     columns = as_relion(particles, path).written
     assert isinstance(columns, RelionColumns)
     before = columns.particles.frame

@@ -74,24 +74,35 @@ def _poses(images: Sequence[ListedImage], size: float) -> dict[str, np.ndarray]:
     return {"rot": rot, "tilt": tilt, "psi": psi, "origin_x": x, "origin_y": y}
 
 
-def read_eman(path: Path, stack: Path | None, pixel_size: float | None) -> ParticleSet:
-    """Particles of a .lst file, or of an .hdf file whose images lie in ``stack``, too.
+def listed_images(path: Path) -> list[ListedImage]:
+    """Images of a .lst file, or of an .hdf file.
 
     Raises
     ------
     InputError
-        For files of other kinds, images that are not there or in .hdf files alone.
+        For a file of another kind.
     """
-    if path.suffix.casefold() == ".hdf":
-        images = [ListedImage(str(stack or ""), n, about) for n, about in enumerate(read_hdf(path))]
-    else:
-        images = read_lst(path)
+    if path.suffix.casefold() != ".hdf":
+        return read_lst(path)
+    return [ListedImage(str(path.absolute()), n, about) for n, about in enumerate(read_hdf(path))]
+
+
+def read_eman(
+    path: Path, images: Sequence[ListedImage], stack: Path | None, pixel_size: float | None
+) -> ParticleSet:
+    """Particles of the images of a file, which lie in ``stack`` if that is given.
+
+    Raises
+    ------
+    InputError
+        For images that are not there, or not as MRC.
+    """
     names = list(dict.fromkeys(image.file for image in images))
     stacks = [stack or find_file(name, path) for name in names]
     for name, file in zip(names, stacks, strict=True):
         if file is None or file.suffix.casefold() in (".hdf", ".spi", ".img", ".hed"):
             raise InputError(
-                f"the images lie in {name or 'this file'}, which is not read or not there",
+                f"the images lie in {name}, which is not read or not there",
                 where=path,
                 hint="write them as MRC (e2proc2d.py IN OUT.mrcs) and name that with --stack",
             )

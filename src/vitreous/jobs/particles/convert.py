@@ -22,6 +22,7 @@ from vitreous.particles.cistem import (
 )
 from vitreous.particles.conversion import as_cryosparc, as_relion, uids_of
 from vitreous.particles.cryosparc.columns import CryosparcColumns
+from vitreous.particles.eman_images import copied_images, lie_in_hdf
 from vitreous.particles.files import placed, read_particles
 from vitreous.particles.micrographs import with_y_inverted
 from vitreous.particles.particle_set import ParticleSet
@@ -112,13 +113,23 @@ def _from_side(config: ConvertConfig, particles: ParticleSet, target: str) -> Re
     return restored(particles, old, back)
 
 
+def _of_eman(config: ConvertConfig) -> ParticleSet:
+    """Particles of EMAN2; images in its own files are written beside the table, as MRC."""
+    from vitreous.particles.eman import listed_images, read_eman  # torch, which takes seconds
+
+    path, size = config.particles, config.pixel_size
+    images = listed_images(path)
+    if config.stack is None and lie_in_hdf(images):
+        stack = spared(config.out.with_suffix(".mrcs"), [path], config.overwrite)
+        images = copied_images(images, path, stack, size)
+    return read_eman(path, images, config.stack, size)
+
+
 def _read(config: ConvertConfig) -> ParticleSet:
     """Particles of any format that is read."""
     path, suffix = config.particles, config.particles.suffix.casefold()
     if suffix in (".lst", ".hdf"):
-        from vitreous.particles.eman import read_eman  # imports torch, which takes seconds
-
-        return read_eman(path, config.stack, config.pixel_size)
+        return _of_eman(config)
     if suffix == ".par":
         return read_frealign(path, config.stack, config.pixel_size)
     if suffix == ".star":
