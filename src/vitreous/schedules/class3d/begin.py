@@ -48,13 +48,11 @@ def begun(
     maps: Float[Tensor, "k n n n"], noise: Float[Tensor, "g rings"], rings: int
 ) -> SearchState:
     """State of these maps before anything was searched."""
-    class_priors = torch.full((len(maps),), 1 / len(maps), device=maps.device)
-    scale = noise.new_ones(len(noise))
     return SearchState(
         maps,
         noise,
-        scale,
-        class_priors,
+        class_priors=torch.full((len(maps),), 1 / len(maps), device=maps.device),
+        scale=noise.new_ones(len(noise)),
         start=0,
         iteration=0,
         seen=0,
