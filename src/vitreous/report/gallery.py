@@ -63,7 +63,8 @@ def _gallery(folder: Path, result: dict[str, Any], pictures: list[str]) -> str:
     entries = result["classes"]
     tiles = "".join(_tile(entry, pictures[entry["class"] - 1]) for entry in entries)
     start = escape(f"vitreous select {shlex.quote(str(folder))} --out chosen.star", quote=True)
-    line = f'<textarea class="chosen" readonly rows="2" data-start="{start}"></textarea>'
+    name = 'aria-label="Command that selects the chosen classes"'
+    line = f'<textarea class="chosen" {name} readonly rows="2" data-start="{start}"></textarea>'
     guide = page.paragraph(_READ, "note")
     return page.section("Class averages", f'{guide}<div class="gallery">{tiles}</div>{line}')
 

@@ -16,7 +16,7 @@ from vitreous.report.report_page import ReportPage, Result
 from vitreous.report.unfinished import unfinished_page
 from vitreous.report.validation import PAGES
 
-_SEARCHES: dict[str, tuple[str, Callable[[Record], ReportPage]]] = {
+SEARCHES: dict[str, tuple[str, Callable[[Record], ReportPage]]] = {
     "abinit": ("ab initio reconstruction", abinit_page),
     "classify3d": ("3D classification", classes_page),
     "refine": ("refinement", refine_page),
@@ -26,7 +26,7 @@ _SEARCHES: dict[str, tuple[str, Callable[[Record], ReportPage]]] = {
 
 def _kind(job: str) -> str:
     """A job in words."""
-    return {**_SEARCHES, **PAGES}[job][0] if job in _SEARCHES or job in PAGES else job
+    return {**SEARCHES, **PAGES}[job][0] if job in SEARCHES or job in PAGES else job
 
 
 def _other_page(result: Result) -> ReportPage:
@@ -36,8 +36,8 @@ def _other_page(result: Result) -> ReportPage:
 
 def _story(folder: Path, result: Result, job: str) -> ReportPage:
     """What is particular to the page of a job that has finished."""
-    if job in _SEARCHES:
-        return _SEARCHES[job][1](read_record(folder))
+    if job in SEARCHES:
+        return SEARCHES[job][1](read_record(folder))
     return PAGES[job][1](folder, result) if job in PAGES else _other_page(result)
 
 
