@@ -185,11 +185,11 @@ def read_slices(cube: Any, side: int, plane: Any, matrices: Any, padding: int, o
     """
     count = plane.shape[1]
     at, low = np.empty((4, _BLOCK), np.float32), np.empty((3, _BLOCK), np.int32)
-    for s in range(matrices.shape[0]):
-        axes = matrices[s] * np.float32(padding)
-        for first in range(0, count, _BLOCK):
-            size = min(_BLOCK, count - first)
-            _locate(plane, axes, side, first, size, at)
+    axes = matrices * np.float32(padding)
+    for first in range(0, count, _BLOCK):  # of all slices: like ones find it in the cache
+        size = min(_BLOCK, count - first)
+        for s in range(matrices.shape[0]):
+            _locate(plane, axes[s], side, first, size, at)
             _read_block(cube, side, at, low, size, out[:, s], first)
 
 
@@ -231,9 +231,9 @@ def insert_slices(
     sheet, chosen = np.uint64(side) * half, np.empty(_BLOCK, np.int32)
     mine = np.arange(side) // _THICK % cores == core
     at, low = np.empty((4, _BLOCK), np.float32), np.empty((3, _BLOCK), np.int32)
-    for s in range(planes.shape[0]):
-        for begin in range(0, count, _BLOCK):
-            size = min(_BLOCK, count - begin)
+    for begin in range(0, count, _BLOCK):
+        size = min(_BLOCK, count - begin)
+        for s in range(planes.shape[0]):
             _locate(frequencies, planes[s], side, begin, size, at)
             _split(at, side, size, low)
             for up in range(2):
