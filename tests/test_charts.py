@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 
 from vitreous.math.cells import cell_of
 from vitreous.math.symmetry import point_group
-from vitreous.report.chart import Axis, Chart, Line, Rule, round_ticks
+from vitreous.report.chart import Axis, Chart, Line, Rule, equal_axes, round_ticks
 from vitreous.report.directions import SLICES_ORDER, relative_slices
-from vitreous.report.panels import mollweide
+from vitreous.report.panels import Panel, arranged, mollweide
 from vitreous.report.watch import columns, sampled, trace
 from vitreous.schedules.refine.change import change_of, turned_by
 
@@ -45,6 +45,22 @@ def test_points_lie_at_the_ticks_of_their_values(log: bool) -> None:
     heights = [p[1] for p in paths(svg)[0]]
     halfway = (heights[1] - heights[2]) / (heights[0] - heights[2])
     assert halfway == pytest.approx(0.5 if log else 900 / 990, abs=0.01)
+
+
+def test_a_circle_is_round_on_equal_axes() -> None:
+    angle = np.linspace(0, 2 * np.pi, 60)
+    circle = np.stack([5 + 3 * np.cos(angle), 100 + 3 * np.sin(angle)], axis=1)
+    svg = Chart(*equal_axes(("x", "y"), circle), "alt", [Line.through(circle)]).svg()
+    x, y = np.array(paths(svg)[0]).T
+    assert np.ptp(x) == pytest.approx(np.ptp(y), rel=0.01) and np.ptp(y) > 150
+    single = equal_axes(("x", "y"), np.array([[2.0, 2.0]]))
+    assert all(axis.limits is not None and axis.limits[0] < 2 < axis.limits[1] for axis in single)
+
+
+def test_the_widest_row_of_panels_is_shown_whole() -> None:
+    panel = Panel(np.eye(4), "", (0, 1), width=50.0)
+    width = float(re.findall(r'viewBox="0 0 ([\d.]+)', arranged([[panel] * 3, [panel]], "alt"))[0])
+    assert width >= 3 * 50
 
 
 def test_a_line_is_interrupted_where_there_is_no_value() -> None:

@@ -20,6 +20,7 @@ from vitreous.imaging.envelope import automatic_mask, mask_above
 from vitreous.imaging.filters import low_pass
 from vitreous.io.mrc import read_map, write_map
 from vitreous.io.mtf import read_mtf
+from vitreous.jobs.maps.half_maps import HalfMaps, Mask
 from vitreous.jobs.maps.postprocess import run_postprocess
 from vitreous.math.fourier import (
     frequency_radius,
@@ -99,6 +100,16 @@ def test_correction_takes_off_what_a_tight_mask_makes() -> None:
     assert (curves.masked[beyond] > 0.143).mean() > 0.9
     assert (curves.corrected[beyond] > 0.143).mean() < 0.1
     assert curves.corrected[beyond].mean() < 0.05
+
+
+def test_a_sphere_leaves_out_what_lies_in_the_corners() -> None:
+    """Halves that agree wherever the ball reaches, and are noise of their own beyond it."""
+    beyond = (frequency_radius(BOX, 3) > BOX / 2).float()  # distance from the middle, pixels
+    first, second = (molecule() + 5 * beyond * white(BOX, seed) for seed in (3, 4))
+    inside = Mask((molecule() > 1).float(), {})
+    found = HalfMaps(first, second, PIXEL, inside).wider_fsc()
+    assert found["spherical"][2:40].min() > 0.99 and found["loose"][2:40].min() > 0.99
+    assert fsc(first, second)[10:40].max() < 0.5
 
 
 def test_masked_noise_stays_uncorrelated() -> None:

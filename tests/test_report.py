@@ -5,8 +5,10 @@ import io
 import json
 import math
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -411,6 +413,29 @@ def test_plain_progress_of_a_resumed_job() -> None:
     lines = plain_lines(range(81, 101), 100)
     assert 2 <= len(lines) <= 4
     assert "81/100" in lines[0] and "100/100" in lines[-1]
+
+
+def test_a_notebook_draws_its_bar_anew_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+
+    class Handle:
+        def update(self, shown: str) -> None:
+            drawn.append(shown)
+
+    def display(shown: str, *, display_id: bool) -> Handle:
+        assert display_id
+        drawn.append(shown)
+        return Handle()
+
+    module = SimpleNamespace(HTML=lambda text: text, display=display)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=module))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    with ProgressDisplay(Console(file=io.StringIO(), force_jupyter=True)) as shown:
+        shown({"event": "refinement", "stage": "<b>", "iteration": 3, "at_most": 4})
+        shown({"event": "done"})
+    assert drawn[0].startswith('<progress value="0.0000" max="1">')
+    assert 'value="0.7500"' in drawn[1] and "&lt;b&gt;: 3 of at most 4" in drawn[1]
+    assert 'value="1.0000"' in drawn[-1] and drawn[-1].endswith("done in 0 s")
 
 
 def test_counts_that_are_upper_bounds_are_called_so() -> None:

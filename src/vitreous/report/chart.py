@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from vitreous.report.rendering import part
 
@@ -46,6 +48,7 @@ class Line:
         For the key; not named there if empty.
     colour : str
     width : float
+        0 for dots alone.
     dashed, dots : bool
     """
 
@@ -56,6 +59,11 @@ class Line:
     width: float = 1.8
     dashed: bool = False
     dots: bool = False
+
+    @classmethod
+    def through(cls, points: Float[np.ndarray, "n 2"], **look: Any) -> Line:
+        """A curve through points (x, y)."""
+        return cls(points[:, 0].tolist(), points[:, 1].tolist(), **look)
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,18 @@ class Axis:
         assert self.limits is not None
         (low, high), log = self.limits, math.log if self.log else float
         return (log(value) - log(low)) / (log(high) - log(low))
+
+
+def equal_axes(
+    names: tuple[str, str], points: Float[np.ndarray, "n 2"], size: tuple[int, int] = NORMAL
+) -> tuple[Axis, Axis]:
+    """Axes round points (x, y) on which a length is as long along x as along y."""
+    plot = np.array([size[0] - _LEFT - _RIGHT, size[1] - _TOP - _BOTTOM])
+    low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
+    unit = 1.1 * float(((high - low) / plot).max()) or 1 / float(plot.min())
+    ends = ((low + high)[:, None] + unit * plot[:, None] * [-1, 1]) / 2
+    x, y = (Axis(name, (float(a), float(b))) for name, (a, b) in zip(names, ends, strict=True))
+    return x, y
 
 
 def _limits(values: np.ndarray, log: bool) -> tuple[float, float]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.report.chart import colour
-from vitreous.report.svg import INK, new_figure, styled, svg_text
+from vitreous.report.chart import Axis, Chart, Line, Rule, colour
+from vitreous.report.panels import Panel, arranged
+from vitreous.report.svg import styled, svg_text
 
 _COLUMNS = 8
 """Images side by side in a montage."""
@@ -20,34 +21,18 @@ def _grey_levels(image: Float[np.ndarray, "*y x"]) -> tuple[float, float]:
 
 def montage(images: Float[np.ndarray, "n y x"], alt: str) -> str:
     """Images side by side, each in its own grey levels."""
-    from matplotlib.figure import Figure
-
-    rows = -(-len(images) // _COLUMNS)
-    columns = min(_COLUMNS, len(images))
-    with styled():
-        figure = Figure(figsize=(0.8 * columns, 0.8 * rows), dpi=160)
-        for place, image in enumerate(images, 1):
-            axes = figure.add_subplot(rows, columns, place)
-            low, high = _grey_levels(image)
-            axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="antialiased")
-            axes.set_axis_off()
-        figure.subplots_adjust(0, 0, 1, 1, 0.04, 0.04)
-        return svg_text(figure, alt)
+    panels = [Panel(image[::-1], "", _grey_levels(image), width=70.0) for image in images]
+    rows = range(0, len(panels), _COLUMNS)
+    return arranged([panels[row : row + _COLUMNS] for row in rows], alt)
 
 
 def spectrum_against_fit(picture: Float[np.ndarray, "n n"], alt: str) -> str:
     """Spectrum on the left half, the fit on the right, smoothed a little."""
-    from matplotlib.figure import Figure
     from scipy.ndimage import gaussian_filter
 
     smooth = gaussian_filter(picture, 1.0)
-    with styled():
-        figure = Figure(figsize=(2.6, 2.6), dpi=160)
-        axes = figure.add_axes((0, 0, 1, 1))
-        low, high = np.percentile(smooth[smooth != 0], [2.0, 98.0])
-        axes.imshow(smooth, cmap="gray", vmin=low, vmax=high, interpolation="antialiased")
-        axes.set_axis_off()
-        return svg_text(figure, alt)
+    low, high = np.percentile(smooth[smooth != 0], [2.0, 98.0])
+    return arranged([[Panel(smooth[::-1], "", (float(low), float(high)), width=250.0)]], alt)
 
 
 def fit_curves(
@@ -57,17 +42,19 @@ def fit_curves(
     alt: str,
 ) -> str:
     """Observed, fitted and their correlation along the frequency (1/angstrom)."""
-    with styled():
-        figure, axes = new_figure(4.6, 2.6)
-        scale = max(float(np.percentile(np.abs(curves["fitted"]), 99)), 1e-9)
-        for number, name in enumerate(("observed", "fitted"), 1):
-            shown = np.clip(curves[name] / scale, -2.5, 2.5)
-            axes.plot(frequency, shown, color=colour(number), lw=1.0, label=name)
-        axes.plot(frequency, curves["correlation"], color=colour(3), lw=1.2, label="correlation")
-        axes.axvline(1 / resolution, color=INK, lw=0.6, ls="--")
-        axes.set(xlabel="frequency (1/Å)", xlim=(float(frequency[0]), float(frequency[-1])))
-        axes.legend(loc="lower left", ncols=3)
-        return svg_text(figure, alt)
+    scale = max(float(np.percentile(np.abs(curves["fitted"]), 99)), 1e-9)
+    shown = {
+        **{name: np.clip(curves[name] / scale, -2.5, 2.5) for name in ("observed", "fitted")},
+        "correlation": curves["correlation"],
+    }
+    x = frequency.tolist()
+    lines = [
+        Line(x, values.tolist(), name, colour(place), 1.2)
+        for place, (name, values) in enumerate(shown.items(), 1)
+    ]
+    axis = Axis("frequency (1/Å)", (float(frequency[0]), float(frequency[-1])))
+    mark = [Rule(1 / resolution, upright=True)]
+    return Chart(axis, Axis("over the fit's height"), alt, lines, rules=mark).svg()
 
 
 def micrograph_with_picks(

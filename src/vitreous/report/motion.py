@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,9 @@ from jaxtyping import Float
 from vitreous.errors import InputError
 from vitreous.particles.relion.motion import read_tracks
 from vitreous.report import charts, page
-from vitreous.report.chart import COLOURS
+from vitreous.report.chart import COLOURS, GREY, Chart, Line, equal_axes
 from vitreous.report.page import plural
 from vitreous.report.report_page import ReportPage, Result
-from vitreous.report.svg import INK, new_figure, styled, svg_text
 
 _SHOWN = 6
 """Movies whose tracks are shown: those that moved most, and those round the median."""
@@ -23,7 +23,7 @@ _ENLARGED = 0.08
 """Length of the longest local track over the micrograph's side."""
 
 _READ_TRACKS = (
-    "Left: the path of the whole movie in angstrom, from the dot on. Right: local paths at some "
+    "Above: the path of the whole movie in angstrom, from the dot on. Below: local paths at some "
     "places of the micrograph, on top of it and enlarged as said. Smooth paths that differ little "
     "between neighbours are as they should be."
 )
@@ -36,24 +36,24 @@ def track_figure(
     alt: str,
 ) -> str:
     """Path of the whole movie beside local paths; all lengths in angstrom."""
-    with styled():
-        figure, axes = new_figure(2.4, 2.4)
-        axes.plot(curve[:, 0], curve[:, 1], color=COLOURS[0], lw=1.2)
-        axes.plot(*curve[0], "o", color=INK, ms=3)
-        axes.set(xlabel="x (Å)", ylabel="y (Å)", aspect="equal", adjustable="datalim")
-        whole = svg_text(figure, alt)
-        if not len(places):
-            return whole
-        figure, axes = new_figure(2.4, 2.4)
-        longest = max(float(np.abs(local).max()), 1e-6)
-        factor = _ENLARGED * float(places.max()) / longest
-        paths = places[:, None] + factor * local
-        for path in paths:
-            axes.plot(path[:, 0], path[:, 1], color=COLOURS[1], lw=1)
-            axes.plot(*path[0], "o", color=INK, ms=1.8)
-        axes.set(title=f"enlarged {factor:.0f} times", aspect="equal")
-        axes.set_axis_off()
-        return whole + svg_text(figure, f"{alt}, at {len(places)} places")
+    whole = _paths([curve], ("x (Å)", "y (Å)"), COLOURS[0], alt)
+    if not len(places):
+        return whole
+    longest = max(float(np.abs(local).max()), 1e-6)
+    factor = _ENLARGED * float(places.max()) / longest
+    names = (f"x (Å), paths enlarged {factor:.0f} times", "y (Å)")
+    paths = list(places[:, None] + factor * local)
+    return whole + _paths(paths, names, COLOURS[1], f"{alt}, at {len(places)} places")
+
+
+def _paths(
+    paths: Sequence[Float[np.ndarray, "t 2"]], names: tuple[str, str], tint: str, alt: str
+) -> str:
+    """Paths, each from a dot on, on axes of one scale."""
+    starts = np.array([path[0] for path in paths])
+    lines = [Line.through(path, colour=tint, width=1.2) for path in paths]
+    lines.append(Line.through(starts, colour=GREY, width=0, dots=True))
+    return Chart(*equal_axes(names, np.concatenate(paths)), alt, lines).svg()
 
 
 def _chosen(movies: dict[str, dict[str, Any]]) -> list[str]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.report.chart import COLOURS
-from vitreous.report.svg import INK, new_figure, styled, svg_text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from vitreous.report.chart import GREY, Area, Axis, Chart, Line, Rule, equal_axes
+from vitreous.report.charts import histogram
+from vitreous.report.panels import Bar, Panel, side_by_side
+from vitreous.report.svg import styled, svg_text
 
 Values = Float[np.ndarray, " n"]
 
-_FAINT = "#8a929a"
+_BINS = 40
+
+_CYCLIC = "twilight_shifted"
 
 _PHASES = ("measured", "fitted", "left over")
 
@@ -28,24 +28,22 @@ def before_after(
     before: Values, after: Values, label: str, alt: str, counted: str = "particles"
 ) -> str:
     """Histograms of a number before and after."""
-    with styled():
-        figure, axes = new_figure(3.9, 2.5)
-        bins = np.histogram_bin_edges(np.concatenate([before, after]), 40).tolist()
-        axes.hist(before, bins, color=_FAINT, alpha=0.45, label="before")
-        axes.hist(after, bins, color=COLOURS[0], histtype="step", lw=1.8, label="after")
-        axes.set(xlabel=label, ylabel=counted)
-        axes.legend()
-        return svg_text(figure, alt)
+    edges = np.histogram_bin_edges(np.concatenate([before, after]), _BINS)
+    x = np.repeat(edges, 2)[1:-1].tolist()
+    was, now = (np.repeat(np.histogram(v, edges)[0], 2).tolist() for v in (before, after))
+    return Chart(
+        Axis(label),
+        Axis(counted, (0.0, 1.05 * max(*was, *now, 1))),
+        alt,
+        lines=[Line(x, now, "after")],
+        areas=[Area(x, [0.0] * len(x), was, "before", GREY, 0.45)],
+    ).svg()
 
 
 def change(values: Values, label: str, alt: str) -> str:
     """Histogram of what was added to a number of all particles."""
-    with styled():
-        figure, axes = new_figure(3.9, 2.5)
-        axes.hist(values, 40, color=COLOURS[0])
-        axes.axvline(0, color=INK, lw=0.9, ls=(0, (4, 3)))
-        axes.set(xlabel=label, ylabel="particles")
-        return svg_text(figure, alt)
+    span = (float(min(values.min(), 0)), float(max(values.max(), 0)))
+    return histogram(values, np.ones(len(values), int), [1], label, alt, span=span, mark=0.0)
 
 
 def micrographs(panels: Sequence[tuple[str, Values, Values, Values]], label: str, alt: str) -> str:
@@ -73,46 +71,27 @@ def astigmatism_moves(
     before: Float[np.ndarray, "m 2"], after: Float[np.ndarray, "m 2"], alt: str
 ) -> str:
     """Cosine and sine of each micrograph's astigmatism (angstrom), joined before to after."""
-    with styled():
-        figure, axes = new_figure(3.6, 3.3)
-        ends = np.stack([before, after])
-        axes.plot(*np.moveaxis(ends, -1, 0), color=_FAINT, lw=0.7, alpha=0.7)
-        axes.scatter(
-            before[:, 0], before[:, 1], s=14, facecolor="none", edgecolor=_FAINT, label="before"
-        )
-        axes.scatter(after[:, 0], after[:, 1], s=14, color=COLOURS[0], label="after", zorder=3)
-        axes.axhline(0, color=INK, lw=0.4)
-        axes.axvline(0, color=INK, lw=0.4)
-        axes.set_aspect("equal", adjustable="datalim")
-        axes.set(xlabel="(U - V)/2 cos 2θ (Å)", ylabel="(U - V)/2 sin 2θ (Å)")
-        axes.legend()
-        return svg_text(figure, alt)
+    joined = np.stack([before, after, np.full_like(before, np.nan)], axis=1).reshape(-1, 2)
+    lines = [
+        Line.through(joined, colour=GREY, width=0.7),
+        Line.through(before, name="before", colour=GREY, width=0, dots=True),
+        Line.through(after, name="after", width=0, dots=True),
+    ]
+    names = ("(U - V)/2 cos 2θ (Å)", "(U - V)/2 sin 2θ (Å)")
+    axes = equal_axes(names, np.concatenate([before, after, np.zeros((1, 2))]))
+    return Chart(*axes, alt, lines, rules=[Rule(0.0), Rule(0.0, upright=True)]).svg()
 
 
 def phases(images: Float[np.ndarray, "3 s s"], alt: str) -> str:
     """Phases over the Fourier plane in radians: measured, fitted and left over."""
-    from matplotlib.figure import Figure
-
     seen = images != 0
-    limit = float(np.clip(np.percentile(np.abs(images[1][seen[1]]), 99), 0.1, np.pi))
-    with styled():
-        figure = Figure(figsize=(7.2, 2.6), layout="constrained")
-        grid = figure.subplots(1, 3)
-        for axes, image, shown, name in zip(grid, images, seen, _PHASES, strict=True):
-            picture = axes.imshow(
-                np.where(shown, image, np.nan),
-                cmap="twilight_shifted",
-                vmin=-limit,
-                vmax=limit,
-                origin="lower",
-                interpolation="none",
-            )
-            axes.set_title(name, fontsize=8)
-            axes.set_axis_off()
-        bar = figure.colorbar(picture, ax=grid, shrink=0.85, aspect=20, pad=0.02)
-        bar.set_label("phase (rad)")
-        bar.outline.set_visible(False)
-        return svg_text(figure, alt)
+    top = float(np.clip(np.percentile(np.abs(images[1][seen[1]]), 99), 0.1, np.pi))
+    limits = (-top, top)
+    panels = [
+        Panel(np.where(shown, image, np.nan), name, limits, _CYCLIC, width=180.0)
+        for image, shown, name in zip(images, seen, _PHASES, strict=True)
+    ]
+    return side_by_side(panels, alt, Bar(_CYCLIC, limits, "phase (rad)"))
 
 
 def stretch(matrix: Float[np.ndarray, "2 2"], alt: str) -> str:
@@ -120,16 +99,10 @@ def stretch(matrix: Float[np.ndarray, "2 2"], alt: str) -> str:
     off = matrix - np.eye(2)
     factor = _EXAGGERATED / max(1e-6, float(np.linalg.norm(off, 2)))
     angle = np.linspace(0, 2 * np.pi, 181)
-    circle = np.stack([np.cos(angle), np.sin(angle)])
-    with styled():
-        figure, axes = new_figure(3.0, 3.0)
-        axes.plot(*circle, color=_FAINT, lw=0.9, ls=(0, (4, 3)))
-        axes.plot(*(circle + factor * off @ circle), color=COLOURS[0], lw=1.8)
-        _bare(axes, f"departure drawn {factor:.0f} times too large")
-        return svg_text(figure, alt)
-
-
-def _bare(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=8)
-    axes.set_aspect("equal")
-    axes.set_axis_off()
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    drawn = circle + factor * circle @ off.T
+    lines = [
+        Line.through(circle, name="circle", colour=GREY, width=0.9, dashed=True),
+        Line.through(drawn, name=f"departure drawn {factor:.0f} times too large"),
+    ]
+    return Chart(*equal_axes(("x", "y"), np.concatenate([circle, drawn])), alt, lines).svg()

@@ -118,15 +118,15 @@ def png(image: Float[np.ndarray, "y x"], limits: tuple[float, float], colours: s
 
 def arranged(grid: Sequence[Sequence[Panel]], alt: str) -> str:
     """Panels in rows and columns."""
-    placed, y = [], 0.0
+    placed, y, widest = [], 0.0, 0.0
     for row in grid:
         y += _TITLE if any(panel.title for panel in row) else _GAP
         x = 0.0
         for panel in row:
             placed.append(panel.placed(x, y))
             x += panel.width + _GAP
-        y += max(panel.height for panel in row)
-    return part("panels", alt, (x - _GAP, y + 2), placed, None)
+        y, widest = y + max(panel.height for panel in row), max(widest, x - _GAP)
+    return part("panels", alt, (widest, y + 2), placed, None)
 
 
 def side_by_side(panels: Sequence[Panel], alt: str, bar: Bar | None = None) -> str:

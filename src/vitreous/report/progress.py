@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from vitreous.report.notebook import NotebookBar
 from vitreous.report.reckoning import Reckoned, Reckoning
 from vitreous.report.terminal import Terminal
 
@@ -28,8 +29,19 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
 
 
+def _bar(console: Console, drawn: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<36}", markup=False),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
+        console=console,
+        disable=not drawn,
+    )
+
+
 class ProgressDisplay:
-    """Shows events as a bar on a terminal, and as a line now and then elsewhere.
+    """Shows events as a bar on a terminal and in a notebook, and as a line now and then elsewhere.
 
     One bar and one estimate serve a whole job that tells its stages; else each stage has its own.
 
@@ -42,14 +54,7 @@ class ProgressDisplay:
     def __init__(self, console: Console | None = None):
         self._console = console or (Console() if Console().is_jupyter else Terminal(stderr=True))
         self._drawn = self._console.is_terminal or self._console.is_jupyter
-        self._bar = Progress(
-            TextColumn("{task.description:<36}", markup=False),
-            BarColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}", markup=False),
-            console=self._console,
-            disable=not self._drawn,
-        )
+        self._bar = NotebookBar() if self._console.is_jupyter else _bar(self._console, self._drawn)
         self._task: TaskID | None = None
         self._reckoning = Reckoning()
         self._stage = ""

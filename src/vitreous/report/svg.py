@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK = "#0a0b0c"  # a colour that nothing else has, replaced by the page's own
@@ -41,14 +40,6 @@ def styled() -> AbstractContextManager[None]:
 
     context: AbstractContextManager[None] = matplotlib.rc_context(_STYLE)
     return context
-
-
-def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """Figure of one panel, in inches."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
 
 
 def svg_text(figure: Figure, alt: str) -> str:

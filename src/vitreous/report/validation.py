@@ -78,6 +78,7 @@ _MASKS = {
     "corrected": "corrected",
     "masked": "tight mask",
     "loose": "loose mask",
+    "spherical": "spherical mask",
     "unmasked": "no mask",
     "randomised": "tight mask, random phases",
 }

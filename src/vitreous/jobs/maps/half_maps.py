@@ -103,12 +103,18 @@ class HalfMaps:
         before = self.masked_before is not None
         return half_map_curves(self.half1, self.half2, self.mask.volume, seed, masked_before=before)
 
-    def loose_fsc(self) -> Float[np.ndarray, " s"]:
-        """FSC within the mask grown once more by the usual width, with as soft an edge."""
+    def wider_fsc(self) -> dict[str, Float[np.ndarray, " s"]]:
+        """FSC within wider masks: ``loose``, the mask grown once more, and ``spherical``.
+
+        The first has as soft an edge as usual; the other is the ball that fits into the box.
+        """
         inside = (self.mask.volume > 0.5).cpu().numpy()
-        mask = grown(inside, *usual_widths(self.pixel_size)).to(self.half1)
-        curve: np.ndarray = fsc(self.half1 * mask, self.half2 * mask).cpu().numpy()
-        return curve
+        grown_once = grown(inside, *usual_widths(self.pixel_size)).to(self.half1)
+        ball = soft_sphere(self.box, self.box / 2 - _SPHERE_EDGE, _SPHERE_EDGE).to(self.half1)
+        return {
+            name: fsc(self.half1 * mask, self.half2 * mask).cpu().numpy()
+            for name, mask in (("loose", grown_once), ("spherical", ball))
+        }
 
     def record(self) -> dict[str, Any]:
         """Entries of ``result.json`` on what was read."""

@@ -184,7 +184,7 @@ def judge_half_maps(
         "bfactor_source": source,
         "guinier": None if fit is None else asdict(fit),
         "randomised_from": 1 / frequency[curves.randomised_from] if randomised else None,
-        "fsc": {"frequency": frequency, **asdict(curves), "loose": halves.loose_fsc()},
+        "fsc": {"frequency": frequency, **asdict(curves), **halves.wider_fsc()},
     }
     volume = sharpened(spectrum, weight, b_factor, halves.pixel_size)
     warnings = [*halves.mask.warnings, *curve_warnings(curves, halves), *b_warnings]
