@@ -1,6 +1,9 @@
 """Size of the page of a classification of four maps at box 128, and processor time to make it.
 
 Run: python benchmarks/report_page.py [--box 128] [--classes 4] [--particles 20000]
+
+With --job FOLDER --job-cpu SECONDS the page of that finished job is made instead, and its time is
+told as a share of the job's own processor time, as the shell's ``time`` measured it.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from vitreous.imaging.phantom import built_in_phantom
-from vitreous.io.mrc import write_map
+from vitreous.io.mrc import read_header, write_map
 from vitreous.report.html import write_report
 from vitreous.runs.log import EventLog
 
@@ -68,29 +71,47 @@ def make_job(folder: Path, box: int, classes: int, particles: int) -> None:
     (folder / "result.json").write_text(json.dumps(result))
 
 
+def measured(folder: Path, used: float | None = None) -> dict[str, object]:
+    """A row of the table; ``used`` is the job's own processor time."""
+    result = json.loads((folder / "result.json").read_text())
+    seconds = []
+    for _ in range(3):  # the first loads Matplotlib and compiles the templates
+        began = time.process_time()
+        page = write_report(folder)
+        seconds.append(time.process_time() - began)
+    return {
+        "job": result["job"],
+        "box": read_header(folder / result["classes"][0]["map"]).shape[0],
+        "classes": len(result["classes"]),
+        "particles": result["input"]["n_particles"],
+        "MB": f"{page.stat().st_size / 1e6:.2f}",
+        "first_cpu_s": f"{seconds[0]:.2f}",
+        "later_cpu_s": f"{min(seconds[1:]):.2f}",
+        "job_cpu_s": "" if used is None else f"{used:.0f}",
+        "share": "" if used is None else f"{min(seconds[1:]) / used:.1%}",
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--box", type=int, default=128)
     parser.add_argument("--classes", type=int, default=4)
     parser.add_argument("--particles", type=int, default=20_000)
+    parser.add_argument("--job", type=Path)
+    parser.add_argument("--job-cpu", type=float)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        make_job(folder, given.box, given.classes, given.particles)
-        seconds = []
-        for _ in range(3):  # the first loads Matplotlib and compiles the templates
-            began = time.process_time()
-            page = write_report(folder)
-            seconds.append(time.process_time() - began)
-        size = page.stat().st_size
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        rows = csv.writer(file)
-        if new:
-            rows.writerow(["box", "classes", "particles", "MB", "first_cpu_s", "later_cpu_s"])
-        numbers = (f"{size / 1e6:.2f}", f"{seconds[0]:.2f}", f"{min(seconds[1:]):.2f}")
-        rows.writerow([given.box, given.classes, given.particles, *numbers])
-        print(*numbers)
+    if given.job is None:
+        with tempfile.TemporaryDirectory() as place:
+            make_job(Path(place), given.box, given.classes, given.particles)
+            row = measured(Path(place))
+    else:
+        row = measured(given.job, given.job_cpu)
+    old = list(csv.DictReader(RESULTS.open())) if RESULTS.exists() else []
+    with RESULTS.open("w", newline="") as file:
+        rows = csv.DictWriter(file, list(row), restval="")
+        rows.writeheader()
+        rows.writerows([*old, row])
+    print(row)
 
 
 if __name__ == "__main__":

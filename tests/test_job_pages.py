@@ -65,5 +65,5 @@ def test_hostile_names_in_a_star_file_run_no_script(
     found = Opened(flat, (folder / "report.html").as_uri())
     assert found.page.evaluate("window.hacked") is None
     words = found.page.locator("body").text_content().replace("\x1b", "")
-    assert ATTACK.replace("\x1b", "") in words
+    assert Path(ATTACK).name.replace("\x1b", "") in words  # the name of a micrograph
     assert not [one for one in found.complaints if "WebGL" not in one]
