@@ -46,6 +46,12 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return Case(stack(folder, COUNTS), (folder / "reference.mrc",) * 2)
 
 
+def test_classes_and_optics_groups_begin_with_numbers_of_their_own() -> None:
+    state = begun(torch.zeros(3, 8, 8, 8), torch.ones(2, 5), 4)
+    assert state.class_priors.tolist() == pytest.approx([1 / 3] * 3)
+    assert state.scale.tolist() == [1, 1]
+
+
 @pytest.mark.slow
 def test_fast_subsets_leave_no_particle_behind(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
