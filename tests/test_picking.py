@@ -124,6 +124,29 @@ def test_particles_are_found_and_little_else() -> None:
     assert np.median(nearest) < 8 / PIXEL
 
 
+def crowd() -> np.ndarray:
+    """Places of balls that touch each other, as a layer of ferritin lies, x and y."""
+    step, rng = DIAMETER / PIXEL, np.random.default_rng(4)
+    rows = [(x * step + (y % 2) * step / 2, y * step * 0.87) for y in range(11) for x in range(10)]
+    xy = 65 + np.array(rows) + rng.uniform(-2, 2, (110, 2))
+    return xy[(xy < SIDE - 65).all(axis=1)]
+
+
+def test_particles_that_touch_are_found_as_balls(project: Path) -> None:
+    truth = crowd()
+    found = search(micrograph(truth), PIXEL, replace(SOUGHT, balls=True))
+    blobs, balls = picked(found), picked(found, side="balls")
+    assert hits(truth, balls) >= 0.9 * len(truth) and hits(balls, truth) >= 0.9 * len(balls)
+    assert len(blobs) < 0.4 * len(truth)
+    folder = project / "crowd"
+    write_micrograph(folder / "c.mrc", micrograph(truth))
+    write_table(folder / "mics.star", ["c.mrc"])
+    out = run_pick(config(project, "Crowd", micrographs=folder / "mics.star"))
+    result = json.loads((out / "result.json").read_text())
+    assert (result["shape"], result["contrast"], result["picks"]) == ("ball", "dark", len(balls))
+    assert "as balls" in write_report(out).read_text()
+
+
 def test_noise_gives_next_to_nothing() -> None:
     noise = [micrograph(np.zeros((0, 2)), seed) for seed in range(6)]
     found = [search(image, PIXEL, SOUGHT).dark for image in noise]
@@ -166,7 +189,8 @@ def config(project: Path, name: str, **options: object) -> PickConfig:
 def test_picks_are_extracted(project: Path) -> None:
     out = run_pick(config(project, "Pick"))
     found = json.loads((out / "result.json").read_text())
-    assert found["contrast"] == "dark" and 0.9 * 3 * COUNT < found["picks"] < 1.15 * 3 * COUNT
+    assert found["contrast"] == "dark" and found["shape"] == "blob"
+    assert 0.9 * 3 * COUNT < found["picks"] < 1.15 * 3 * COUNT
     assert "bad.mrc" in " ".join(found["warnings"]) and "rejected" in found["warnings"][0]
     for number, coordinates in enumerate(("picks.star", "autopick.star")):
         job = ExtractConfig(

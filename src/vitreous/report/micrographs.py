@@ -115,6 +115,12 @@ def ctf_estimation_page(folder: Path, result: Result) -> ReportPage:
     return ReportPage(title, facts, sections, files)
 
 
+_FOUND = {
+    "blob": "as blobs",
+    "ball": "as balls, which are many more than blobs",
+    "reference": "by references",
+}
+
 _PREVIEWS = 3
 """Micrographs shown with their picks: of few, of a usual number and of many."""
 
@@ -156,7 +162,7 @@ def pick_page(folder: Path, result: Result) -> ReportPage:
     facts: Facts = [
         ("Picks", f"{result['picks']:,}", f"on {len(records):,} micrographs"),
         ("False", f"{options['fdr']:.0%}", "at most, as decoys of the other contrast tell"),
-        ("Particles", result["contrast"], "on the micrographs"),
+        ("Particles", result["contrast"], f"on the micrographs; found {_FOUND[result['shape']]}"),
         ("A micrograph", f"{np.median(counts):.0f}", f"median; {counts.min()} to {counts.max()}"),
         ("Searched", f"{searched:.0%}", "of the area: the rest is border, edges, contaminants"),
     ]

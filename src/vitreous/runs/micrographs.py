@@ -27,7 +27,7 @@ from vitreous.runs.workers import Failure, in_processes
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-_FORMAT = 1
+_FORMAT = 2
 """Of the records; raise it whenever a step keeps other ones."""
 
 _FREE = ("workers",)

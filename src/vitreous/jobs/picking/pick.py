@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ PICKS = "picks"
 
 _BYTES_A_PIXEL, _USUAL = 40, 6000 * 4000
 """That the work on a micrograph takes for each pixel, and pixels of a micrograph to plan by."""
+
+_FEW, _MORE = 5, 2.0
+"""Balls a micrograph, and balls for each blob, from which balls are taken."""
 
 _RATE = "vitreousFalseDiscoveryRate"
 
@@ -98,15 +102,45 @@ def _accepted(
     return found
 
 
-def _both_contrasts(
-    config: PickConfig, records: Mapping[str, Mapping[str, Any]]
-) -> tuple[str, dict[str, pl.DataFrame]]:
-    """The contrast that gives more picks, of those that were searched for, and its picks."""
+@dataclass(frozen=True)
+class _Picked:
+    """Picks of one contrast.
+
+    Attributes
+    ----------
+    contrast : str
+        dark or light.
+    shape : str
+        What they were found as: blob, ball or reference.
+    of : dict
+        By micrograph.
+    """
+
+    contrast: str
+    shape: str
+    of: dict[str, pl.DataFrame]
+
+    @property
+    def count(self) -> int:
+        """On all micrographs."""
+        return sum(map(len, self.of.values()))
+
+
+def _picked(config: PickConfig, records: Mapping[str, Mapping[str, Any]]) -> _Picked:
+    """The contrast that gives more picks, of those that were searched for, and its picks.
+
+    Particles that touch each other are no blobs: where balls are many more, these are taken.
+    """
     first = next(iter(records.values()))
+    shape = "blob" if config.references is None else "reference"
     sides = [side for side in ("dark", "light") if first[side] is not None]
-    found = {side: _accepted(records, side, config.fdr) for side in sides}
-    best = max(sides, key=lambda side: sum(map(len, found[side].values())))
-    return best, found[best]
+    found = [_Picked(side, shape, _accepted(records, side, config.fdr)) for side in sides]
+    best = max(found, key=lambda one: one.count)
+    if first["balls"] is None:
+        return best
+    contrast = "light" if config.contrast == "light" else "dark"
+    balls = _Picked(contrast, "ball", _accepted(records, "balls", config.fdr))
+    return balls if balls.count >= max(_FEW * len(records), _MORE * best.count) else best
 
 
 def _write(
@@ -135,9 +169,9 @@ def _pick_into(job: JobFolder, config: PickConfig, table: MicrographTable, said:
     step = Step("picking", config, workers_for(config.workers, _BYTES_A_PIXEL * _USUAL))
     work = partial(search_micrograph, config)
     outcome = process_micrographs(job, work, _tasks(config, table), step)
-    contrast, picks = _both_contrasts(config, outcome.records)
-    total = sum(map(len, picks.values()))
-    job.tell({"event": "picked", "contrast": contrast, "picks": total, "fdr": config.fdr})
+    found = _picked(config, outcome.records)
+    total, picks, how = found.count, found.of, {"contrast": found.contrast, "shape": found.shape}
+    job.tell({"event": "picked", **how, "picks": total, "fdr": config.fdr})
     if not total:
         raise InputError(
             f"no pick on any of {len(picks)} micrographs at a false discovery rate of "
@@ -153,7 +187,7 @@ def _pick_into(job: JobFolder, config: PickConfig, table: MicrographTable, said:
             **job_record("pick", config),
             "input": {"micrographs": len(table)},
             "picks": total,
-            "contrast": contrast,
+            **how,
             "micrographs": _per_micrograph(table, outcome, picks),
             "warnings": [*said, *outcome.warnings],
             "timings": {"total_s": round(time.monotonic() - began, 3)},

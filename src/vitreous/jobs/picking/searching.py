@@ -59,6 +59,7 @@ def sought_of(config: PickConfig) -> Sought:
         config.min_distance or _APART * diameter,
         _BORDER * diameter if config.border is None else config.border,
         {"auto": None, "dark": True, "light": False}[config.contrast],
+        balls=config.references is None,
     )
 
 
@@ -121,4 +122,5 @@ def search_micrograph(config: PickConfig, work: Searching) -> dict[str, Any]:
             "all pixels have the same value", where=work.micrograph, hint="leave it out"
         )
     found = search(image, work.pixel_size, sought_of(config), _references(config, work))
-    return {"dark": _record(found.dark), "light": _record(found.light), "searched": found.share}
+    sides = {"dark": found.dark, "light": found.light, "balls": found.balls}
+    return {**{side: _record(one) for side, one in sides.items()}, "searched": found.share}

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from scipy import fft
 
-from vitreous.preprocessing.picking.matching import Matches
-from vitreous.preprocessing.picking.prepared import Prepared, robust_spread
+from vitreous.preprocessing.picking.matching import Matches, strongest
+from vitreous.preprocessing.picking.prepared import Prepared
 
 _DIAMETERS, _TURNS = 3, 4
 """Diameters, and directions of ellipses, that are tried."""
@@ -45,14 +46,11 @@ def match_blobs(prepared: Prepared, blobs: tuple[Blob, ...]) -> Matches:
     shape, pixel = prepared.image.shape, prepared.pixel_size
     transform = fft.rfft2(prepared.image)
     y, x = fft.fftfreq(shape[0], pixel)[:, None], fft.rfftfreq(shape[1], pixel)
-    score = np.full(shape, -np.inf)
-    best = np.zeros(shape, dtype=np.int64)
-    for number, blob in enumerate(blobs):
+
+    def answer(blob: Blob) -> Float[np.ndarray, "h w"]:
         cosine, sine = math.cos(blob.angle), math.sin(blob.angle)
         along, across = (x * cosine + y * sine) * blob.along, (y * cosine - x * sine) * blob.across
         square = (math.pi**2 / 4) * (along**2 + across**2)  # 2 pi^2 sigma^2 k^2
-        found = fft.irfft2(transform * square * np.exp(-square), s=shape)
-        found /= max(robust_spread(found), 1e-30)
-        better = found > score
-        score, best = np.where(better, found, score), np.where(better, number, best)
-    return Matches(score, best)
+        return fft.irfft2(transform * square * np.exp(-square), s=shape)
+
+    return strongest(answer(blob) for blob in blobs)

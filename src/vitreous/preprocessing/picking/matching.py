@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import fft
+
+from vitreous.preprocessing.picking.prepared import robust_spread
 
 _TOGETHER = 16
 """References transformed at a time."""
@@ -32,7 +34,26 @@ class Matches:
     reference: Int[np.ndarray, "h w"]
 
 
-def _spread(
+def strongest(answers: Iterable[Float[np.ndarray, "h w"]]) -> Matches:
+    """The best of several filters' answers at every place, in robust standard deviations of each.
+
+    Parameters
+    ----------
+    answers : iterable of arrays (y, x)
+        At least one.
+    """
+    score, best = None, np.zeros(0, dtype=np.int64)
+    for number, answer in enumerate(answers):
+        found = answer / max(robust_spread(answer), 1e-30)
+        if score is None:
+            score, best = found, np.zeros(found.shape, dtype=np.int64)
+        better = found > score
+        score, best = np.where(better, found, score), np.where(better, number, best)
+    assert score is not None
+    return Matches(score, best)
+
+
+def spread(
     references: Float[np.ndarray, "k b b"], shape: tuple[int, int]
 ) -> Float[np.ndarray, "k h w"]:
     """References in an empty field, their centres on its first pixel."""
@@ -66,7 +87,7 @@ def match(
     shape, inside = image.shape, mask > 0
     count = float(inside.sum())
     transform, square = fft.rfft2(image), fft.rfft2(image**2)
-    window = np.conj(fft.rfft2(_spread(mask[None], shape)[0]))
+    window = np.conj(fft.rfft2(spread(mask[None], shape)[0]))
     mean = fft.irfft2(transform * window, s=shape) / count
     variance = fft.irfft2(square * window, s=shape) / count - mean**2
     deviation = np.sqrt(np.maximum(variance, _LEAST * float(image.var())))
@@ -76,7 +97,7 @@ def match(
         part = references[some] - references[some][:, inside].mean(axis=1)[:, None, None]
         part = part * mask
         part = part / np.sqrt((part**2).sum(axis=(1, 2), keepdims=True))
-        spectra = np.conj(fft.rfft2(_spread(part, shape)))
+        spectra = np.conj(fft.rfft2(spread(part, shape)))
         found = fft.irfft2(transform * spectra, s=shape)
         which = found.argmax(axis=0)
         top = np.take_along_axis(found, which[None], axis=0)[0]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from vitreous.preprocessing.picking.balls import match_balls
 from vitreous.preprocessing.picking.blobs import blobs_between, match_blobs
 from vitreous.preprocessing.picking.contamination import clean_area
 from vitreous.preprocessing.picking.decoys import Evidence, evidence
@@ -35,6 +36,8 @@ class Sought:
         Along the micrograph's border, where none are picked.
     dark : bool or None
         Whether particles are dark on the micrograph; None to find out.
+    balls : bool
+        Look for balls, too: particles that touch each other are not found as blobs.
     """
 
     diameter: float
@@ -43,6 +46,7 @@ class Sought:
     distance: float
     border: float
     dark: bool | None
+    balls: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,15 @@ class Searched:
     ----------
     dark, light : Candidates or None
         Darker or lighter than their surroundings, as far as that was asked for.
+    balls : Candidates or None
+        The same as balls, of the contrast that particles have; dark if that is not known.
     share : float
         Of the micrograph, where particles were looked for.
     """
 
     dark: Candidates | None
     light: Candidates | None
+    balls: Candidates | None
     share: float
 
 
@@ -107,17 +114,23 @@ def search(
     prepared = prepare(micrograph, pixel_size, sought.diameter)
     pixel = prepared.pixel_size
     allowed = clean_area(prepared, sought.diameter / pixel, sought.border / pixel)
-    light, dark = (
-        peaks(_matches(one, sought, references), allowed, sought.distance / pixel)
-        for one in (prepared, prepared.inverted())
-    )
+
+    def highest(matches: Matches) -> Peaks:
+        return peaks(matches, allowed, sought.distance / pixel)
 
     def candidates(found: Peaks, decoys: Peaks) -> Candidates:
         known = evidence(found, decoys, allowed, _RIM * sought.diameter / pixel, pixel)
         return Candidates(prepared.on_micrograph(found.places), found.references, known)
 
+    both = (prepared, prepared.inverted())
+    light, dark = (highest(_matches(one, sought, references)) for one in both)
+    balls = None
+    if sought.balls:
+        there, not_there = both if sought.dark is False else both[::-1]
+        balls = candidates(*(highest(match_balls(o, sought.diameter)) for o in (there, not_there)))
     return Searched(
         None if sought.dark is False else candidates(dark, light),
         None if sought.dark else candidates(light, dark),
+        balls,
         float(allowed.mean()),
     )
