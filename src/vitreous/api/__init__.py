@@ -39,6 +39,7 @@ from vitreous.config.particles import (
     SubtractOptions,
 )
 from vitreous.config.picking import PickConfig
+from vitreous.config.process import ProcessConfig
 from vitreous.config.refine import RefineConfig
 from vitreous.config.simulate import DemoConfig, SimulateConfig
 from vitreous.errors import VitreousError
@@ -73,6 +74,7 @@ from vitreous.jobs.particles.subtract import run_subtract
 from vitreous.jobs.particles.subtraction import subtract
 from vitreous.jobs.picking.pick import run_pick
 from vitreous.jobs.plan.plan import Plan, run_plan
+from vitreous.jobs.process.process import run_process
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.jobs.simulate import run_simulate, simulate
 from vitreous.particles.files import read_particles, write_particles
@@ -96,6 +98,7 @@ ctf_refine = as_function(run_ctf_refine, CtfRefineConfig)
 ctf = as_function(run_ctf, CtfConfig)
 pick = as_function(run_pick, PickConfig)
 extract = as_function(run_extract, ExtractConfig)
+process = as_function(run_process, ProcessConfig)
 demo = run_demo
 plan = run_plan
 convert = run_convert
@@ -135,6 +138,7 @@ __all__ = [
     "PickConfig",
     "Plan",
     "PostprocessConfig",
+    "ProcessConfig",
     "ReconstructConfig",
     "Reference",
     "RefineConfig",
@@ -170,6 +174,7 @@ __all__ = [
     "pick",
     "plan",
     "postprocess",
+    "process",
     "read_map",
     "read_particles",
     "read_reference",
@@ -196,6 +201,7 @@ __all__ = [
     "run_pick",
     "run_plan",
     "run_postprocess",
+    "run_process",
     "run_reconstruct",
     "run_refine",
     "run_select",

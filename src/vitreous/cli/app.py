@@ -36,7 +36,7 @@ app = App(
 
 
 _PANELS = {
-    "From movies to particles": ("import", "motion", "ctf", "pick", "extract"),
+    "From movies to particles": ("process", "import", "motion", "ctf", "pick", "extract"),
     "Particles": ("check", "select", "convert", "expand-symmetry", "subtract"),
     "From particles to maps": (
         *("class2d", "abinit", "classify3d", "refine", "reconstruct", "ctf-refine"),

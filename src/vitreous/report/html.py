@@ -6,15 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vitreous.io.atomic import write_text
+from vitreous.report import validation
 from vitreous.report.abinit import abinit_page
 from vitreous.report.classes import classes_page
 from vitreous.report.job_page import render
 from vitreous.report.job_state import FINISHED, state_of
+from vitreous.report.process import process_page
 from vitreous.report.record import Record, read_record
 from vitreous.report.refine import refine_page
 from vitreous.report.report_page import ReportPage, Result
 from vitreous.report.unfinished import unfinished_page
-from vitreous.report.validation import PAGES
 
 SEARCHES: dict[str, tuple[str, Callable[[Record], ReportPage]]] = {
     "abinit": ("ab initio reconstruction", abinit_page),
@@ -22,6 +23,9 @@ SEARCHES: dict[str, tuple[str, Callable[[Record], ReportPage]]] = {
     "refine": ("refinement", refine_page),
 }
 """Pages that tell of the particles' poses and of a log, too."""
+
+PAGES = {**validation.PAGES, "process": ("from micrographs to a map", process_page)}
+"""Pages that tell of a folder's files and record."""
 
 
 def _kind(job: str) -> str:

@@ -85,9 +85,15 @@ class JobState:
         """Whether --resume would go on with it."""
         return self.state != RUNNING and self.state != FINISHED and has_checkpoint(self.folder)
 
+    @property
+    def current(self) -> list[dict[str, Any]]:
+        """Events of the step at work; all of a job that has none."""
+        begins = [n for n, event in enumerate(self.events) if event.get("event") == "step"]
+        return self.events[begins[-1] :] if begins else self.events
+
     def last(self, name: str) -> Any:
         """The last value that an event gives of something; None if none does."""
-        for event in reversed(self.events):
+        for event in reversed(self.current):
             if event.get(name) not in (None, []):
                 return event[name]
         return None
@@ -96,7 +102,7 @@ class JobState:
         """All values of a number in the events of iterations and passes, in order."""
         return [
             float(event[name])
-            for event in self.events
+            for event in self.current
             if event.get("iteration") is not None and isinstance(event.get(name), int | float)
         ]
 

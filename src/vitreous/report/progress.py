@@ -85,8 +85,8 @@ class ProgressDisplay:
         if event.get("event") == "memory":
             line = f"memory: about {event['needed_GB']} GB needed, {event['free_GB']} GB free"
             self._console.print(line, soft_wrap=True)
-        if event.get("event") == "note":
-            self._console.print(event["text"], soft_wrap=True)
+        if line := _line_of(event):
+            self._console.print(line, soft_wrap=True, markup=False)
         if found is None:
             return
         if found.step.stage != self._stage:
@@ -120,6 +120,19 @@ class ProgressDisplay:
         left = _left(found) if found.share < 1 else ""
         line = ", ".join(filter(None, (f"{step.words}: {step.count}", elapsed, left)))
         self._console.print(line, soft_wrap=True)
+
+
+def _line_of(event: Mapping[str, Any]) -> str:
+    """What is said of an event that is no progress; empty for most."""
+    if event.get("event") == "note":
+        return str(event["text"])
+    if event.get("event") == "step":
+        return f"step {event['number']} of {event['steps']}: {event['command']}"
+    if event.get("event") == "step done":
+        return f"{event['folder']}: {event['outcome']}"
+    if event.get("event") == "decision":
+        return f"{event['what']} {event['why']}"
+    return ""
 
 
 def _left(found: Reckoned) -> str:

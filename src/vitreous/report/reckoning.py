@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 _LEAST_SHARE = 0.02
@@ -116,13 +116,35 @@ class Reckoned:
     at_most: bool
 
 
+@dataclass(frozen=True)
+class _Outer:
+    """The step of a road that is at work, and its part of the whole."""
+
+    words: str
+    begins: float
+    ends: float
+
+    def of(self, inner: Reckoned, left: float | None) -> Reckoned:
+        """How far the whole is."""
+        share = self.share(inner.share)
+        step = replace(inner.step, words=f"{self.words}: {inner.step.words}")
+        return Reckoned(step, share, left, False)
+
+    def share(self, inner: float) -> float:
+        """Share of the whole that is done."""
+        return self.begins + (self.ends - self.begins) * inner
+
+
 class Reckoning:
     """Goes through a job's events.
 
-    One estimate serves a whole job that tells its stages; else each stage has its own.
+    One estimate serves a whole job that tells its stages, or a road that tells its steps; else each
+    stage has its own.
     """
 
     def __init__(self) -> None:
+        self._outer: _Outer | None = None
+        self._road = Estimate()
         self._begin()
 
     def _begin(self) -> None:
@@ -132,6 +154,17 @@ class Reckoning:
 
     def __call__(self, event: Mapping[str, Any], now: float) -> Reckoned | None:
         """How far the job is after an event at ``now`` (seconds); None if it does not say."""
+        if event.get("event") == "step":
+            self._begin()
+            words = f"step {event['number']} of {event['steps']}, {event['step']}"
+            self._outer = _Outer(words, event["from_share"], event["to_share"])
+        inner = self._inner(event, now)
+        if inner is None or self._outer is None:
+            return inner
+        return self._outer.of(inner, self._road.left(self._outer.share(inner.share), now))
+
+    def _inner(self, event: Mapping[str, Any], now: float) -> Reckoned | None:
+        """The same of a job by itself, or of the step that is at work."""
         if event.get("event") == "start":
             self._begin()
         if event.get("event") == "plan":

@@ -11,6 +11,7 @@ from vitreous.report.job_state import FAILED, FINISHED, INTERRUPTED, RUNNING, ST
 from vitreous.report.progress import duration
 from vitreous.report.record import iterations_by_start, passes_of
 from vitreous.report.report_page import Facts, ReportPage
+from vitreous.report.road import so_far
 
 _TITLES = {
     RUNNING: "At work",
@@ -29,8 +30,8 @@ _CURVES = (
 
 def _runs(state: JobState) -> list[dict[str, object]]:
     """Events of the passes, or of the iterations of the last start."""
-    passes = passes_of(state.events)
-    starts = iterations_by_start(state.events)
+    passes = passes_of(state.current)
+    starts = iterations_by_start(state.current)
     return passes or (starts[max(starts)] if starts else [])
 
 
@@ -92,5 +93,6 @@ def unfinished_page(state: JobState) -> ReportPage:
     sections = [page.section("What became of it", *told)] if state.state != RUNNING else []
     if cards:
         sections.append(page.section("So far", page.cards(cards)))
+    sections += so_far(state.events)
     lead = _next(state) if state.state == RUNNING else ""
     return ReportPage(title, state_facts(state), sections, {}, lead=lead)

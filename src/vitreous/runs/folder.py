@@ -117,11 +117,14 @@ def _make(folder: Path) -> None:
         ) from error
 
 
-def _begin(job: str, config: ToFolder, resume: bool) -> tuple[_Begun, list[str]]:
+def _begin(job: str, config: ToFolder, resume: bool, in_place: bool) -> tuple[_Begun, list[str]]:
     """Make the folder that a job writes to; what is to be told of it."""
     out = config.out
     settle(out)
     path = working_folder(out, overwrite=config.overwrite, resume=resume)
+    if in_place and path != out and not resume:
+        clear(out)
+        path = out
     begun = _Begun(job, config, path, path == unfinished(out), resume)
     notes = []
     for folder in {out, path}:
@@ -233,7 +236,12 @@ def check_folder(config: ToFolder, inputs: Iterable[Path] = ()) -> None:
 
 @contextmanager
 def job_folder(
-    job: str, config: ToFolder, on_event: OnEvent = ignore, inputs: Iterable[Path] = ()
+    job: str,
+    config: ToFolder,
+    on_event: OnEvent = ignore,
+    inputs: Iterable[Path] = (),
+    *,
+    in_place: bool = False,
 ) -> Iterator[JobFolder]:
     """Hold a job's output folder while it works, and settle what becomes of it.
 
@@ -249,6 +257,9 @@ def job_folder(
         Is told what the log is told.
     inputs : iterable of Path
         Files that the job reads besides those that its options name, such as image stacks.
+    in_place : bool
+        A former result is removed first, where the job is asked to replace it: for jobs whose
+        files name each other by the folder that they lie in.
 
     Raises
     ------
@@ -262,7 +273,7 @@ def job_folder(
     spare_inputs(out, [*inputs_of(config), *inputs])
     _make(out.parent)
     with locked(out.resolve(), lambda: _owner_there(out)):
-        begun, notes = _begin(job, config, resume)
+        begun, notes = _begin(job, config, resume, in_place)
         work_begins()
         try:
             with _logged(begun, on_event) as tell:

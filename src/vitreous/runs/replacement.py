@@ -22,6 +22,9 @@ CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensor
 MICROGRAPHS = "micrographs.jsonl"
 """Records of the micrographs that are done, which a job goes on from."""
 
+STEPS = "steps.json"
+"""Steps of a road that are done, which it goes on from."""
+
 RESULT = "result.json"
 _SHOWN = ("report.html", "view.cxc", "views.bild", "axes.bild")
 """What is made of a finished job to look at it."""
@@ -42,7 +45,7 @@ def _before(out: Path) -> Path:
 
 def has_checkpoint(folder: Path) -> bool:
     """Whether a job can be resumed in a folder."""
-    return any((folder / name).is_file() for name in (CHECKPOINT, PREVIOUS, MICROGRAPHS))
+    return any((folder / name).is_file() for name in (CHECKPOINT, PREVIOUS, MICROGRAPHS, STEPS))
 
 
 def with_checkpoint(out: Path) -> Path | None:

@@ -1,0 +1,1 @@
+"""The whole road from movies or micrographs to a map: ``vitreous process``."""
