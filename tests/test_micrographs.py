@@ -10,12 +10,20 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
+import numpy as np
 import pytest
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from micrograph_samples import write_coordinates, write_micrograph, write_table
 
+from vitreous.config.extract import ExtractConfig
 from vitreous.errors import InputError, Interrupted
 from vitreous.io.atomic import write_text
+from vitreous.io.star import read_star
+from vitreous.jobs.extract.extract import run_extract
 from vitreous.runs.folder import ignore, job_folder
 from vitreous.runs.micrographs import Outcome, Step, Task, process_micrographs
+from vitreous.runs.ranks import own_folder
 from vitreous.runs.replacement import foreign
 
 
@@ -96,3 +104,55 @@ def test_an_interruption_keeps_what_is_done(tmp_path: Path) -> None:
 def test_if_all_fail_so_does_the_job(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="all 1 failed, the first by: m3: is empty"):
         run(Options(tmp_path / "job"), [3])
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Three micrographs with picks, and a broken one."""
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        write_micrograph(tmp_path / f"m{number}.mrc", rng.normal(40, 6, (256, 256)))
+    (tmp_path / "bad.mrc").write_bytes((tmp_path / "m0.mrc").read_bytes()[:5000])
+    names = ["m0.mrc", "bad.mrc", "m1.mrc", "m2.mrc"]
+    write_table(tmp_path / "mics.star", names)
+    xy = np.concatenate([rng.uniform(40, 210, (5, 2)) for _ in names])
+    write_coordinates(
+        tmp_path / "picks.star", xy, rlnMicrographName=[name for name in names for _ in range(5)]
+    )
+    return tmp_path
+
+
+def extraction(out: str, **options: Any) -> ExtractConfig:
+    picks = Path("picks.star")
+    return ExtractConfig("mics.star", out=out, coordinates=picks, box=32, workers=1, **options)
+
+
+def on_rank(rank: int, size: int, project: Path) -> None:
+    os.chdir(project)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size)}
+    dist.init_process_group("gloo", f"file://{project}/store", rank=rank, world_size=size)
+    for options in ({}, {"resume": True}):
+        with own_folder(extraction("shared", **options)) as own:
+            assert len(read_star(run_extract(own) / "particles.star")["particles"].frame) == 15
+        if rank == 0 and not options:
+            Path("shared/images/m1.mrcs").unlink()
+        dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_ranks_share_micrographs_and_leave_the_same(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    run_extract(extraction("alone"))
+    mp.spawn(on_rank, (2, project), nprocs=2)
+    for one in sorted(Path("alone").rglob("*.mrcs")):
+        assert ("shared" / one.relative_to("alone")).read_bytes() == one.read_bytes()
+    star = Path("alone/particles.star").read_text().replace("alone/", "shared/")
+    assert Path("shared/particles.star").read_text() == star
+    assert not foreign(Path("shared"))
+    result = json.loads(Path("shared/result.json").read_text())
+    assert "bad.mrc" in " ".join(result["warnings"])
+    log = Path("shared/log.jsonl").read_text()
+    assert "2 of 4 were done before; 2 are left." in log, "the missing stack, and the broken one"

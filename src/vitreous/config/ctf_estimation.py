@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from vitreous.config.shared import JobOptions, WorkerOptions
+from vitreous.config.shared import JobOptions, MicrographOptions
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class OfMicrographs(JobOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CtfConfig(WorkerOptions, OfMicrographs):
+class CtfConfig(MicrographOptions, OfMicrographs):
     """The contrast transfer function of every micrograph, from its Thon rings.
 
     Attributes

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.config.shared import JobOptions, WorkerOptions
+from vitreous.config.shared import JobOptions, MicrographOptions
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class _Extracted(JobOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractConfig(WorkerOptions, _Extracted):
+class ExtractConfig(MicrographOptions, _Extracted):
     """Particle images cut out of micrographs, or cut out again after a refinement.
 
     Attributes

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from vitreous.config.shared import JobOptions, WorkerOptions
+from vitreous.config.shared import JobOptions, MicrographOptions
 
 _SEVERAL = Parameter(negative=())
 
@@ -106,7 +106,7 @@ class ImportConfig(OpticsOptions, OfFiles):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MotionConfig(WorkerOptions, OpticsOptions, OfMovies):
+class MotionConfig(MicrographOptions, OpticsOptions, OfMovies):
     """Movies, corrected for motion and summed.
 
     Attributes

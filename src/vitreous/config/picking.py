@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from vitreous.config.ctf_estimation import OfMicrographs
-from vitreous.config.shared import WorkerOptions
+from vitreous.config.shared import MicrographOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class _Particles:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PickConfig(WorkerOptions, _Particles, OfMicrographs):
+class PickConfig(MicrographOptions, _Particles, OfMicrographs):
     """Particles found on micrographs as blobs or by references, few of them false.
 
     Attributes

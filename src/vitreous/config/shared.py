@@ -183,3 +183,17 @@ class WorkerOptions(FolderOptions):
     """
 
     workers: Annotated[int | None, _RUN] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicrographOptions(WorkerOptions):
+    """How micrographs are shared out, and what becomes of a folder that exists.
+
+    Attributes
+    ----------
+    ranks : int
+        Processes that share the micrographs out among them, each with workers and a share of the
+        cores of its own; torchrun starts them on several machines.
+    """
+
+    ranks: Annotated[int, _RUN] = 1

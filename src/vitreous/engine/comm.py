@@ -6,8 +6,7 @@ here in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vitreous.errors import InputError, RankLostError
+from vitreous.errors import InputError
+from vitreous.runs.ranks import together
 
 T = TypeVar("T")
 
@@ -49,23 +49,11 @@ def ranks() -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
-@contextmanager
-def _together() -> Iterator[None]:
-    """Say so if another rank has ended in the meantime."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise RankLostError(
-            "another rank of this job has ended before its time",
-            hint="see what it said; go on from the last checkpoint with --resume",
-        ) from error
-
-
 def sent(values: Tensor, owner: int) -> Tensor:
     """A tensor of one rank on all of them; the others give one of the same shape, and lose it."""
     if ranks().size > 1:
         plain = torch.view_as_real(values) if values.is_complex() else values
-        with _together():
+        with together():
             dist.broadcast(plain.view(torch.uint8) if plain.dtype == torch.bool else plain, owner)
     return values
 
@@ -80,7 +68,7 @@ def exchanged(things: Sequence[T]) -> list[T]:
         if not numbers:
             continue
         held = [out[number] for number in numbers]
-        with _together():
+        with together():
             dist.broadcast_object_list(held, owner)
         for number, thing in zip(numbers, held, strict=True):
             out[number] = thing

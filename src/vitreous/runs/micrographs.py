@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,9 @@ from vitreous.io.atomic import announce, not_written
 from vitreous.io.plain import plain
 from vitreous.runs.checkpoint import fingerprint
 from vitreous.runs.folder import JobFolder
+from vitreous.runs.in_ranks import in_ranks, of_first, several
 from vitreous.runs.log import read_events
+from vitreous.runs.ranks import is_first_rank
 from vitreous.runs.replacement import MICROGRAPHS
 from vitreous.runs.workers import Failure, in_processes
 
@@ -222,6 +225,33 @@ def process_micrographs(
     OutputError
         If a record cannot be written.
     """
+    if not several():
+        outcome = _processed(job, work, tasks, step)
+    elif is_first_rank():
+        outcome = of_first(_processed(job, work, tasks, step))
+    else:
+        deque(in_ranks(work, (), step.workers), maxlen=0)  # the first rank says what is done
+        outcome = of_first(Outcome())
+    if outcome.failures and not outcome.records:
+        first = next(iter(outcome.failures.values()))
+        raise InputError(f"all {len(tasks)} failed, the first by: {first}", where=step.name)
+    return outcome
+
+
+def _results(
+    job: JobFolder, work: Callable[[Any], Any], left: Sequence[Task], step: Step
+) -> Iterator[tuple[int, Any]]:
+    """What the work gives of each task, with its number, by this process's workers or all ranks."""
+    things = _announced(job.path, left)
+    if several():
+        return in_ranks(work, list(things), step.workers)
+    return in_processes(work, things, step.workers, len(left))
+
+
+def _processed(
+    job: JobFolder, work: Callable[[Any], Any], tasks: Sequence[Task], step: Step
+) -> Outcome:
+    """What became of the micrographs, each kept as soon as it is done."""
     path, header = job.path / MICROGRAPHS, plain(_header(step))
     before = _kept(path, header, tasks)
     records: dict[str, Any] = {line["name"]: line["record"] for line in before}
@@ -232,7 +262,7 @@ def process_micrographs(
         job.tell({"event": "note", "text": text})
     ledger = _Ledger(path, header, before)
     try:
-        results = in_processes(work, _announced(job.path, left), step.workers, len(left))
+        results = _results(job, work, left, step)
         for done, (number, found) in enumerate(results, len(records) + 1):
             task = left[number]
             event = {"event": "micrograph", "stage": step.name, "iteration": done}
@@ -248,7 +278,4 @@ def process_micrographs(
             job.tell({**event, "record": record})
     finally:
         ledger.close()
-    if failures and not records:
-        first = next(iter(_ordered(tasks, failures).values()))
-        raise InputError(f"all {len(tasks)} failed, the first by: {first}", where=step.name)
     return Outcome(_ordered(tasks, records), _ordered(tasks, failures))

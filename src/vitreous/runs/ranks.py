@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitreous.errors import OptionError, VitreousError
+from vitreous.errors import OptionError, RankLostError, VitreousError
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -98,12 +98,29 @@ def joined_ranks() -> Iterator[None]:
             dist.destroy_process_group()
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """Say so if another rank has ended in the meantime.
+
+    Raises
+    ------
+    RankLostError
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLostError(
+            "another rank of this job has ended before its time",
+            hint="see what it said; go on from the last checkpoint with --resume",
+        ) from error
+
+
 def _checkpoints(config: ToFolder) -> Iterator[tuple[Path, Path]]:
     """Checkpoints that a job resumes from, and their names from its folder."""
-    from vitreous.runs.replacement import CHECKPOINT, PREVIOUS, working_folder
+    from vitreous.runs.replacement import CHECKPOINT, MICROGRAPHS, PREVIOUS, working_folder
 
     folder = working_folder(config.out, overwrite=config.overwrite, resume=True)
-    for name in (CHECKPOINT, PREVIOUS):
+    for name in (CHECKPOINT, PREVIOUS, MICROGRAPHS):
         for path in folder.rglob(name):
             yield path, path.relative_to(folder)
 
