@@ -23,13 +23,15 @@ from vitreous.imaging.phantom import built_in_phantom
 from vitreous.imaging.project import map_to_cube, project
 from vitreous.imaging.simulate import random_matrices
 from vitreous.io.atomic import write_text
+from vitreous.io.mrc import write_map
+from vitreous.io.star import read_star
 from vitreous.jobs.process import choices
 from vitreous.jobs.process.changes import changes_of
 from vitreous.jobs.process.ending import judged
 from vitreous.jobs.process.process import run_process
 from vitreous.jobs.process.steps import Steps
 from vitreous.math.fourier import to_real
-from vitreous.preprocessing.picking.diameter import Trial, blob_size, sizes
+from vitreous.preprocessing.picking.diameter import Trial, sizes, standing_out
 from vitreous.report.html import write_report
 from vitreous.report.job_state import state_of
 from vitreous.report.reckoning import Reckoning
@@ -108,11 +110,15 @@ def test_templates_are_the_best_averages_that_differ() -> None:
 
 def test_blobs_that_cover_most_tell_the_size() -> None:
     """Small blobs find particles twice, large ones none, and a few contaminants are large."""
-    found = [2000, 1500, 1100, 950, 900, 300, 12, 12, 12]
-    trials = [Trial(size, picks) for size, picks in zip(sizes(), found, strict=True)]
-    size = blob_size(trials, 4)
-    assert size is not None and 115 < size < 150
-    assert blob_size([replace(t, picks=3) for t in trials], 4) is None
+    blobs = [2000, 1500, 1100, 950, 900, 300, 12, 12, 12]
+    trials = [Trial(size, picks) for size, picks in zip(sizes(), blobs, strict=True)]
+    found = standing_out(trials, 4)
+    assert found is not None and found.shape == "blob" and found.picks == 900
+    assert 115 < found.size < 150 and found.diameter > found.size
+    assert standing_out([replace(t, blobs=3, balls=4) for t in trials], 4) is None
+    balls = [replace(t, blobs=3, balls=b) for t, b in zip(trials, blobs, strict=True)]
+    touching = standing_out(balls, 4)
+    assert touching == replace(found, shape="ball", diameter=found.size)
 
 
 def test_the_verdict_is_the_worse_of_both_maps() -> None:
@@ -247,31 +253,79 @@ def test_noise_ends_in_words_and_keeps_what_was_done(tmp_path: Path) -> None:
     assert not [event for event in events if event.get("event") == "step"]
 
 
-MASK = 150.0
-"""Diameter of the molecule, angstrom."""
+SIDE, MOVED, LONGEST = 800, 2.5, 150.0
+"""Pixels of the micrographs, their size and the molecule's, angstrom."""
 
 
 def micrographs(folder: Path, count: int, each: int) -> list[np.ndarray]:
-    """Views of the built-in molecule under a CTF in noise; their places."""
-    pixel, side, box = 3.0, 800, 80
-    cube = map_to_cube(torch.as_tensor(built_in_phantom(box, pixel))[None], box / 2)
-    rng, places = np.random.default_rng(1), []
-    y, x = np.fft.fftfreq(side, pixel), np.fft.rfftfreq(side, pixel)
+    """Views of the built-in molecule and ice under a CTF, in noise; the places, x and y."""
+    box, rng, places = 80, np.random.default_rng(1), []
+    cube = map_to_cube(built_in_phantom(box, MOVED)[None], box / 2)
+    y, x = np.fft.fftfreq(SIDE, MOVED), np.fft.rfftfreq(SIDE, MOVED)
     points = torch.from_numpy(np.stack(np.broadcast_arrays(x, y[:, None]), axis=-1))
+    grid = [(50 + 70 * a, 50 + 70 * b) for a in range(11) for b in range(11)]
     for number in range(count):
-        views = to_real(project(cube, random_matrices(each, "uniform", rng), box), 2).numpy()
-        grid = [(30 + 60 * a, 30 + 60 * b) for a in range(1, 12) for b in range(1, 12)]
+        views = to_real(project(cube, random_matrices(each, "uniform", rng).float(), box), 2)
         own = np.array([grid[place] for place in rng.permutation(len(grid))[:each]])
-        image = np.zeros((side, side))
-        for (px, py), view in zip(own, views, strict=True):
-            image[py - box // 2 : py + box // 2, px - box // 2 : px + box // 2] += view
-        one = [
-            torch.tensor([v], dtype=torch.float64)
-            for v in (14000.0 + 2000 * number,) * 2 + (0.0, 0.0)
-        ]
-        ctf = contrast_transfer(points, Defocus(*one), Optics(300.0, 2.7, 0.1))[0].numpy()
-        wave = np.fft.rfft2(-image / views.std() + 1.5 * rng.standard_normal((side, side))) * ctf
-        seen = np.fft.irfft2(wave, s=(side, side)) + rng.standard_normal((side, side))
-        write_micrograph(folder / f"m{number}.mrc", 40 + seen)
+        image = np.zeros((SIDE, SIDE))
+        for (left, top), view in zip(own - box // 2, views.numpy(), strict=True):
+            image[top : top + box, left : left + box] -= view / views.std().item()
+        defocus = [torch.tensor([v], dtype=torch.float64) for v in (1.2e4 + 2e3 * number, 0.0)]
+        of_all = Defocus(defocus[0], defocus[0], defocus[1], defocus[1])
+        ctf = contrast_transfer(points, of_all, Optics(300.0, 2.7, 0.1))[0].numpy()
+        wave = np.fft.rfft2(image + rng.standard_normal((SIDE, SIDE))) * ctf
+        seen = np.fft.irfft2(wave, s=(SIDE, SIDE)) + 0.7 * rng.standard_normal((SIDE, SIDE))
+        folder.mkdir(exist_ok=True)
+        write_map(folder / f"m{number}.mrc", (40 + 4 * seen[None]).astype(np.float32), MOVED)
         places.append(own)
     return places
+
+
+LIGHT = (
+    *(
+        "extract.scale=24",
+        "class2d.iterations=3",
+        "class2d.classes=2",
+        "class2d.angular_sampling=15",
+    ),
+    *("abinit.starts=2", "abinit.initial_iterations=3", "abinit.between_iterations=3"),
+    *("abinit.final_iterations=3", "abinit.final_resolution=40", "abinit.polish_passes=1"),
+    *("abinit.angular_sampling=30", "pick.angle_step=90", "refine.iterations=2"),
+    *("select.min_score=0.3", "refine.resolution_limit=40"),
+)
+"""Options that make the steps short, and the maps coarse."""
+
+
+@pytest.mark.slow
+def test_micrographs_end_in_a_verdict(tmp_path: Path) -> None:
+    truth = micrographs(tmp_path / "mics", 2, 80)
+    config = ProcessConfig(
+        (tmp_path / "mics" / "*.mrc",),
+        out=tmp_path / "road",
+        pixel_size=MOVED,
+        diameter=LONGEST,
+        symmetry="C1",
+        workers=1,
+        threads=1,
+        set=LIGHT,
+    )
+    out = run_process(config, report=write_report)
+    found = json.loads((out / "result.json").read_text())
+    picks = read_star(out / "003_pick" / "picks.star")["picks"].frame
+    places = picks.select("rlnCoordinateX", "rlnCoordinateY").cast(float).to_numpy()
+    every = np.concatenate(truth)
+    near = np.hypot(*(every[:, None] - places[None]).T).min(axis=0) * MOVED < 0.3 * LONGEST
+    assert near.mean() > 0.85 and len(places) < 1.2 * len(every)
+    jobs = [step["job"] for step in found["steps"]]
+    assert jobs[:6] == ["import", "ctf", "pick", "extract", "class2d", "select"]
+    assert "pick" in jobs[6:] and "abinit" in jobs, found["sentence"]
+    assert all((out / step["folder"] / "report.html").is_file() for step in found["steps"])
+    assert len(found["decisions"]) >= 4 and all(d["why"] for d in found["decisions"])
+    assert found["verdict"] in ("solved", "ambiguous", "failed") and found["sentence"]
+    assert (found["verdict"] == "failed") or (out / found["map"]).is_file()
+    events: list[Mapping[str, Any]] = []
+    run_process(replace(config, resume=True), events.append)
+    assert not [event for event in events if event.get("event") == "step"]
+    assert json.loads((out / "result.json").read_text())["sentence"] == found["sentence"]
+    page = write_report(out).read_text()
+    assert "./003_pick/report.html" in page and found["decisions"][0]["why"] in page

@@ -11,7 +11,7 @@ from vitreous.errors import VitreousError
 from vitreous.io.mrc import read_micrograph
 from vitreous.particles.relion.micrograph_table import MicrographTable, read_micrographs
 from vitreous.particles.relion.names import VERDICT
-from vitreous.preprocessing.picking.diameter import LONGEST, blob_size, sizes, tried
+from vitreous.preprocessing.picking.diameter import sizes, standing_out, tried
 from vitreous.runs.folder import OnEvent
 
 _MOST = 4
@@ -54,8 +54,9 @@ def find_diameter(micrographs: Path, tell: OnEvent) -> dict[str, Any] | None:
     Returns
     -------
     found : dict or None
-        ``diameter`` and ``blob`` in angstrom, ``picks`` of about that size on so many
-        ``micrographs``, and what each size gave, ``trials``; None where no size stands out.
+        The particles' ``diameter``, the ``shape`` (blob or ball) and ``size`` that stand out, both
+        in angstrom, how many ``picks`` of about that size there are on so many ``micrographs``, and
+        of each size the blobs and balls, ``trials``; None where no size stands out.
     """
     images, pixels = _images(_some(read_micrographs(micrographs)))
     if not images:
@@ -72,17 +73,18 @@ def find_diameter(micrographs: Path, tell: OnEvent) -> dict[str, Any] | None:
                 "iteration": number,
                 "of": len(fitting),
                 "size": size,
-                "picks": trials[-1].picks,
+                "blobs": trials[-1].blobs,
+                "balls": trials[-1].balls,
             }
         )
-    blob = blob_size(trials, len(images)) if trials else None
-    if blob is None:
+    found = standing_out(trials, len(images)) if trials else None
+    if found is None:
         return None
-    best = min(trials, key=lambda trial: abs(trial.size - blob))
     return {
-        "diameter": float(round(LONGEST * blob)),
-        "blob": round(blob, 1),
-        "picks": best.picks,
+        "diameter": float(round(found.diameter)),
+        "shape": found.shape,
+        "size": round(found.size, 1),
+        "picks": found.picks,
         "micrographs": len(images),
-        "trials": [[round(t.size, 1), t.picks] for t in trials],
+        "trials": [[round(t.size, 1), t.blobs, t.balls] for t in trials],
     }

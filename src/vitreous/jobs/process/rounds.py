@@ -96,20 +96,23 @@ def first_sought(steps: Steps, micrographs: Micrographs) -> Sought:
     """
     given = steps.changes.get("pick", {}).get("diameter", steps.config.diameter)
     if given is not None:
-        steps.decide(f"Particles are picked as blobs of {given:g} A.", "The diameter was given.")
+        steps.decide(f"Particles are picked by a diameter of {given:g} A.", "It was given.")
         return Sought(given, choices.ROOM)
     found = steps.found("diameter", lambda: find_diameter(micrographs.star, steps.job.tell))
     if found is None:
         raise Unsolved(
-            "No size of blobs stands out on the micrographs, so the particles' diameter cannot be "
-            "found.",
+            "No size of particles stands out on the micrographs: their diameter is unknown.",
             {"sentence": "Give the diameter with --diameter and go on.", "command": None},
         )
+    longest = (
+        f"; a particle's longest diameter is some {LONGEST:g} times that"
+        if found["shape"] == "blob"
+        else ", as particles that touch do"
+    )
     steps.decide(
-        f"Particles are picked as blobs of {found['diameter']:g} A.",
-        f"Of blobs of all sizes those of {found['blob']:.0f} A cover most of the micrographs "
-        f"({found['picks']:,} on {found['micrographs']}); a particle's longest diameter is some "
-        f"{LONGEST:g} times that.",
+        f"Particles are picked by a diameter of {found['diameter']:g} A.",
+        f"Of all sizes, {found['shape']}s of {found['size']:.0f} A cover most of the micrographs "
+        f"({found['picks']:,} on {found['micrographs']}){longest}.",
     )
     return Sought(found["diameter"], choices.MORE_ROOM)
 

@@ -2,7 +2,7 @@
 
 Blobs of one size at a time are picked, and the area is counted that they cover together.  Smaller
 ones than the particles cover less of each, though they may find it twice; larger ones take several
-particles for one, or none.
+particles for one, or none.  Balls are tried beside blobs, for particles that touch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ SMALLEST, STEP, SIZES = 45.0, 1.3, 9
 """Diameters of blobs that are tried: the smallest, angstrom, their ratio, and how many."""
 
 LONGEST = 1.2
-"""A particle's longest diameter over that of the blobs that cover most."""
+"""A particle's longest diameter over that of the blobs that cover most; balls have it itself."""
+
+_MORE = 2.0
+"""Area of balls over that of blobs from which balls tell the size."""
 
 _RATE = 0.1
 """Share of the picks that may be false."""
@@ -32,22 +35,41 @@ _LEAST = 5
 
 @dataclass(frozen=True)
 class Trial:
-    """Blobs of one size.
+    """Blobs and balls of one size.
 
     Attributes
     ----------
     size : float
         Diameter, angstrom.
-    picks : int
+    blobs, balls : int
+        How many were picked.
     """
 
     size: float
-    picks: int
+    blobs: int
+    balls: int = 0
 
-    @property
-    def area(self) -> float:
-        """That they cover, in squares of their diameter."""
-        return self.picks * self.size**2
+
+@dataclass(frozen=True)
+class Found:
+    """What stands out.
+
+    Attributes
+    ----------
+    shape : str
+        blob or ball.
+    size : float
+        Diameter of these, angstrom.
+    picks : int
+        How many of about that size there are.
+    diameter : float
+        Of the particles, angstrom.
+    """
+
+    shape: str
+    size: float
+    picks: int
+    diameter: float
 
 
 def sizes() -> list[float]:
@@ -58,7 +80,7 @@ def sizes() -> list[float]:
 def tried(
     micrographs: Sequence[Float[np.ndarray, "a b"]], pixel_sizes: Sequence[float], size: float
 ) -> Trial:
-    """Pick blobs of one size, dark or light, whichever are more.
+    """Pick blobs of one size, dark or light, whichever are more, and balls.
 
     Parameters
     ----------
@@ -68,10 +90,10 @@ def tried(
     size : float
         Diameter, angstrom.
     """
-    sought = Sought(size, size, size, 0.6 * size, 0.5 * size, None)
+    sought = Sought(size, size, size, 0.6 * size, 0.5 * size, None, balls=True)
     found = [search(m, p, sought) for m, p in zip(micrographs, pixel_sizes, strict=True)]
     sides = ([one.dark for one in found], [one.light for one in found])
-    return Trial(size, max(_picks(side) for side in sides))
+    return Trial(size, max(map(_picks, sides)), _picks([one.balls for one in found]))
 
 
 def _picks(found: Sequence[Candidates | None]) -> int:
@@ -79,8 +101,20 @@ def _picks(found: Sequence[Candidates | None]) -> int:
     return sum(int((rate <= _RATE).sum()) for rate in rates)
 
 
-def blob_size(trials: Sequence[Trial], micrographs: int) -> float | None:
-    """Size of blobs that cover most: the top of a parabola over the logarithm of the size.
+def _covering(sizes: Sequence[float], picks: Sequence[int], least: int) -> tuple[float, float]:
+    """Size that covers most, by a parabola over its logarithm, and the area that it covers."""
+    areas = [n * size**2 if n >= least else 0.0 for n, size in zip(picks, sizes, strict=True)]
+    best = max(range(len(sizes)), key=areas.__getitem__)
+    if not 0 < best < len(sizes) - 1:
+        return sizes[best], areas[best]
+    before, top, after = areas[best - 1 : best + 2]
+    bend = before - 2 * top + after
+    shift = 0.5 * (before - after) / bend if bend < 0 else 0.0
+    return sizes[best] * math.exp(shift * math.log(STEP)), top
+
+
+def standing_out(trials: Sequence[Trial], micrographs: int) -> Found | None:
+    """Size of the blobs, or balls, that cover most.
 
     Parameters
     ----------
@@ -91,16 +125,17 @@ def blob_size(trials: Sequence[Trial], micrographs: int) -> float | None:
 
     Returns
     -------
-    size : float or None
-        Angstrom; None where there are next to no picks of any size.
+    found : Found or None
+        None where there are next to no picks of any size.
     """
-    areas = [t.area if t.picks >= _LEAST * micrographs else 0.0 for t in trials]
-    best = max(range(len(trials)), key=areas.__getitem__)
-    if not areas[best]:
+    tried_sizes, least = [trial.size for trial in trials], _LEAST * micrographs
+    blob, of_blobs = _covering(tried_sizes, [trial.blobs for trial in trials], least)
+    ball, of_balls = _covering(tried_sizes, [trial.balls for trial in trials], least)
+    if not max(of_blobs, of_balls):
         return None
-    if not 0 < best < len(trials) - 1:
-        return trials[best].size
-    before, top, after = areas[best - 1 : best + 2]
-    bend = before - 2 * top + after
-    shift = 0.5 * (before - after) / bend if bend < 0 else 0.0
-    return trials[best].size * math.exp(shift * math.log(STEP))
+    by_balls = of_balls > _MORE * of_blobs
+    size = ball if by_balls else blob
+    near = min(trials, key=lambda trial: abs(trial.size - size))
+    if by_balls:
+        return Found("ball", size, near.balls, size)
+    return Found("blob", size, near.blobs, LONGEST * size)
