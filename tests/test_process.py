@@ -253,6 +253,21 @@ def test_noise_ends_in_words_and_keeps_what_was_done(tmp_path: Path) -> None:
     assert not [event for event in events if event.get("event") == "step"]
 
 
+def test_movies_are_corrected_first(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).poisson(4.0, (5, 512, 480)).astype(np.float32)
+    write_map(tmp_path / "m.mrc", frames, PIXEL)
+    config = ProcessConfig(
+        (tmp_path / "m.mrc",), out=tmp_path / "road", pixel_size=PIXEL, dose=1.5, workers=1
+    )
+    out = run_process(config)
+    found = json.loads((out / "result.json").read_text())
+    assert [step["job"] for step in found["steps"]][:2] == ["import", "motion"]
+    assert found["verdict"] == "failed" and "CTF" in found["sentence"]
+    motion = json.loads((out / "002_motion" / "result.json").read_text())
+    assert motion["options"]["dose"] == 1.5 and motion["micrographs"] == 1
+    assert (out / "002_motion" / "micrographs" / "m_noDW.mrc").is_file()
+
+
 SIDE, MOVED, LONGEST = 800, 2.5, 150.0
 """Pixels of the micrographs, their size and the molecule's, angstrom."""
 
