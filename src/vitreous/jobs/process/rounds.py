@@ -135,11 +135,16 @@ def _pick(steps: Steps, micrographs: Micrographs, sought: Sought) -> tuple[Path,
 
 def _cut(steps: Steps, micrographs: Micrographs, picks: Path, sought: Sought, dark: bool) -> Path:
     box = choices.coarse_box(sought.diameter, sought.room, micrographs.pixel_size)
-    steps.decide(
-        f"Particles are cut out at {box.words}.",
-        f"{sought.room:g} diameters leave room for what the CTF spreads; classes and first maps "
-        "need no finer pixels.",
-    )
+    asked = steps.changes.get("extract", {})
+    if {"box", "scale"} & set(asked):
+        sizes = ", ".join(f"{name} {asked[name]}" for name in ("box", "scale") if name in asked)
+        steps.decide("Particles are cut out as --set asks.", f"It gives {sizes}.")
+    else:
+        steps.decide(
+            f"Particles are cut out at {box.words}.",
+            f"{sought.room:g} diameters leave room for what the CTF spreads; classes and first "
+            "maps need no finer pixels.",
+        )
     out = steps.folder("extract")
     config = ExtractConfig(
         micrographs.star,
