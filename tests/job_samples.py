@@ -39,6 +39,7 @@ COMMANDS = (
     f"refine {SEARCH} --reference data/truth.mrc {COARSE}",
     f"abinit {SEARCH} --mask-diameter 150 --starts 1 --initial-iterations 2 --final-iterations 1 "
     "--between-iterations 2 --angular-sampling 30 --final-resolution 30",
+    "process m/rings.mrc --pixel-size 1.4 --diameter 120 --workers 1",
 )
 """In this order; each fills the folder of its name."""
 
