@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,8 +19,10 @@ import pytest
 import torch
 from conftest import simulated
 
+from vitreous.config.abinit import AbinitConfig
 from vitreous.config.classify2d import Class2dConfig
 from vitreous.config.particles import SelectConfig
+from vitreous.config.refine import RefineConfig
 from vitreous.engine.class_averages import Pixels
 from vitreous.engine.images import working_frame
 from vitreous.engine.searches.classes import class_references, compare
@@ -32,7 +35,9 @@ from vitreous.imaging.polar import PolarGrid, polar_grid
 from vitreous.imaging.project import shift_phase
 from vitreous.io.mrc import stack_writer
 from vitreous.io.star import read_star, write_star
+from vitreous.jobs.abinit.begin import begin
 from vitreous.jobs.class2d.class2d import run_class2d
+from vitreous.jobs.particles.chosen import chosen_particles, ranges
 from vitreous.jobs.particles.select import run_select
 from vitreous.particles.files import read_particles
 from vitreous.particles.grid import Grid
@@ -344,6 +349,49 @@ def test_classes_are_selected_from_the_folder(job: Path, tmp_path: Path) -> None
     assert set(read_particles(tmp_path / "fine.star").class_number.tolist()) == finest
     with pytest.raises(InputError, match=r"reach .* A at best, expected 3 A"):
         run_select(SelectConfig(job, out=tmp_path / "none.star", min_resolution=3.0))
+
+
+def test_a_search_for_maps_begins_with_the_good_classes(job: Path, tmp_path: Path) -> None:
+    run_select(SelectConfig(job, out=tmp_path / "auto.star", auto=True))
+    selected = read_particles(tmp_path / "auto.star")
+    for config in (
+        AbinitConfig(classes2d=job, out=tmp_path / "out"),
+        RefineConfig(classes2d=job, out=tmp_path / "out", reference=tmp_path / "map.mrc"),
+    ):
+        chosen = chosen_particles(config)
+        assert chosen.image_name.to_list() == selected.image_name.to_list()
+        total = len(read_particles(job))
+        assert f"{len(selected)} of the {total} particles in {job} are used" in chosen.notes[-1]
+    begun = begin(AbinitConfig(classes2d=job, out=tmp_path / "out", check=False))
+    assert len(begun.every[0]) == len(selected) and chosen.notes[-1] in begun.warnings
+
+
+def test_particles_for_a_search_are_named_once_and_well(job: Path, tmp_path: Path) -> None:
+    def chosen(particles: Path | None, classes2d: Path | None) -> None:
+        chosen_particles(AbinitConfig(particles, classes2d=classes2d, out=tmp_path / "out"))
+
+    with pytest.raises(OptionError, match="no particles are named"):
+        chosen(None, None)
+    with pytest.raises(OptionError, match=r"--classes2d: both .* name the particles"):
+        chosen(job / "particles.star", job)
+    with pytest.raises(InputError, match="is no folder of vitreous class2d"):
+        chosen(None, tmp_path)
+    junk = tmp_path / "junk"
+    shutil.copytree(job, junk)
+    record = json.loads((junk / "result.json").read_text())
+    record["classes"] = [{**entry, "score": 0.2} for entry in record["classes"]]
+    (junk / "result.json").write_text(json.dumps(record))
+    blocks = read_star(job / "particles.star")
+    table, images = blocks["particles"].frame, read_particles(job).stacks[0]
+    names = pl.Series([f"{n + 1:06d}@{images}" for n in range(len(table))])
+    blocks["particles"] = blocks["particles"].with_frame(table.with_columns(rlnImageName=names))
+    write_star(junk / "particles.star", blocks.values())
+    with pytest.raises(InputError, match=r"no class with particles scores 0.5; the best, .* 0.20"):
+        chosen(None, junk)
+
+
+def test_numbers_are_told_in_ranges() -> None:
+    assert ranges([1, 2, 3, 5, 7, 8]) == "1-3,5,7-8" and ranges([4]) == "4"
 
 
 def test_a_second_round_takes_what_the_first_kept(views: Path, tmp_path: Path) -> None:

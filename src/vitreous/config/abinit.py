@@ -9,7 +9,7 @@ from typing import Final, Literal, get_args
 from vitreous.config.shared import (
     CtfOptions,
     FolderOptions,
-    OfParticles,
+    OfChosenParticles,
     SearchOptions,
     WriteOptions,
 )
@@ -21,7 +21,7 @@ EFFORTS: Final = get_args(Effort)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AbinitConfig(WriteOptions, FolderOptions, CtfOptions, SearchOptions, OfParticles):
+class AbinitConfig(WriteOptions, FolderOptions, CtfOptions, SearchOptions, OfChosenParticles):
     """One or several first maps from particles in unknown orientations.
 
     Attributes

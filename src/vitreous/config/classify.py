@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from vitreous.config.shared import (
     CtfOptions,
     FolderOptions,
-    OfParticles,
+    OfChosenParticles,
     SearchOptions,
     WriteOptions,
 )
@@ -114,7 +114,7 @@ class Classify3dOptions(CtfOptions, SearchOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _FromTo(OfParticles):
+class _FromTo(OfChosenParticles):
     """What comes next on the command line.
 
     Attributes

@@ -9,14 +9,14 @@ from typing import Literal
 from vitreous.config.shared import (
     CtfOptions,
     FolderOptions,
-    OfParticles,
+    OfChosenParticles,
     RunOptions,
     WriteOptions,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefineConfig(WriteOptions, FolderOptions, CtfOptions, RunOptions, OfParticles):
+class RefineConfig(WriteOptions, FolderOptions, CtfOptions, RunOptions, OfChosenParticles):
     """Refine a map and all poses from two halves of the particles that never meet.
 
     Attributes

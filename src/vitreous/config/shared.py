@@ -3,7 +3,7 @@
 Annotations are evaluated here: those postponed would be looked up in the inheriting class's module.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -86,6 +86,31 @@ class OfParticles(JobOptions):
     """
 
     particles: Path
+
+
+@dataclass(frozen=True)
+class OfChosenParticles(JobOptions):
+    """What comes first on the command line, or what takes its place: the last base, as above.
+
+    Attributes
+    ----------
+    particles : Path, optional
+        Particles: a STAR file (RELION 3.0, 3.1 or 5), a .cs or .csg file (cryoSPARC), or a job's
+        folder, which stands for its last iteration.  What a cryoSPARC job passed through is read
+        from the file beside it.
+    classes2d : Path, optional
+        Folder of vitreous class2d in the place of particles: those of its classes that vitreous
+        select --auto keeps are used.
+    """
+
+    particles: Path | None = None
+    _: KW_ONLY
+    classes2d: Path | None = None
+
+    @property
+    def source(self) -> Path:
+        """File or folder that the particles come from."""
+        return self.particles or self.classes2d or Path()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from vitreous.config.abinit import AbinitConfig
 from vitreous.engine.comm import require_same_input
 from vitreous.engine.recorded import as_recorded
 from vitreous.jobs.abinit.checks import check_abinit, particles_used, within_nyquist
+from vitreous.jobs.particles.chosen import chosen_particles
 from vitreous.ops.compiler import COMPILED, NOT_COMPILED
-from vitreous.particles.files import read_particles
 from vitreous.particles.grid import grid_warnings
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource, open_images
@@ -61,7 +61,7 @@ def begin(config: AbinitConfig) -> Begun:
         For the first thing that cannot be used, and for want of memory.
     """
     device = device_for(config.device)
-    table = read_particles(config.particles)
+    table = chosen_particles(config)
     source = open_images(table)
     config, limited = within_nyquist(with_effort(config), table)
     mask_diameter, warnings, checked = check_abinit(config, table, source)

@@ -148,7 +148,7 @@ def _invert(ending: Ending) -> NextStep:
 def _check(ending: Ending) -> NextStep:
     return NextStep(
         "Look at the particles: whether they were picked, extracted and centred as meant.",
-        command_of("check", CheckConfig(ending.config.particles)),
+        command_of("check", CheckConfig(ending.config.source)),
     )
 
 
@@ -157,6 +157,7 @@ def _classify(ending: Ending) -> NextStep:
     maps = tuple(config.out / f"class{n:03d}.mrc" for n in range(1, config.classes + 1))
     options = Classify3dConfig(
         config.particles,
+        classes2d=config.classes2d,
         reference=maps,
         out=beside(config.out, "classified"),
         symmetry=config.symmetry,

@@ -32,8 +32,8 @@ from vitreous.jobs.classify3d.outputs import (
     write_classified,
 )
 from vitreous.jobs.maps.half_maps import Mask, read_mask
+from vitreous.jobs.particles.chosen import chosen_particles
 from vitreous.ops.threads import one_thread
-from vitreous.particles.files import read_particles
 from vitreous.particles.grid import common_grid
 from vitreous.particles.groups import image_numbers
 from vitreous.particles.particle_set import ParticleSet
@@ -314,7 +314,7 @@ def read_inputs(config: Classify3dConfig) -> tuple[RunContext, Mask | None]:
         For the first thing that cannot be used, and for want of memory.
     """
     check_options(config, len(config.reference), masked=config.mask is not None)
-    table = read_particles(config.particles)
+    table = chosen_particles(config)
     source = open_images(table)
     references = [read_reference(path) for path in config.reference]
     mask = None

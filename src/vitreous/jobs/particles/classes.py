@@ -18,7 +18,8 @@ from vitreous.particles.relion.model import (
     model_group_scales,
     read_model_classes,
 )
-from vitreous.validate.class_quality import MAP, ClassRecord
+from vitreous.particles.selection import class_numbers
+from vitreous.validate.class_quality import MAP, ClassQuality, ClassRecord, class_qualities
 
 
 def _from_model(model: Path) -> list[ClassRecord]:
@@ -73,6 +74,39 @@ def read_classes(star: Path, source: Path | None) -> list[ClassRecord]:
             hint="say with --classes-from where the classes are described",
         )
     return _from_result(source) if source.suffix == ".json" else _from_model(source)
+
+
+def good_classes(
+    table: ParticleSet, source: Path | None, min_score: float
+) -> tuple[tuple[ClassQuality, ...], list[int]]:
+    """All classes ranked, and the numbers of those that score so much and hold particles.
+
+    They are described in ``source``, or beside the table's file.
+
+    Raises
+    ------
+    InputError
+        If no class with particles scores so much, or the classes are not those of the particles.
+    """
+    ranking = class_qualities(read_classes(table.path, source))
+    there = set(class_numbers(table).tolist())
+    unknown = there - {quality.record.number for quality in ranking}
+    if unknown:
+        raise InputError(
+            f"holds particles of class {min(unknown)}, but {len(ranking)} classes are described",
+            where=table.path,
+            hint="name the description of its own classification with --classes-from",
+        )
+    good = [q.record.number for q in ranking if q.score >= min_score]
+    if not there & set(good):
+        best = ranking[0]
+        raise InputError(
+            f"no class with particles scores {min_score:g}; the best, class "
+            f"{best.record.number}, scores {best.score:.2f}",
+            where=table.path,
+            hint="lower --min-score of vitreous select, or choose with its --classes",
+        )
+    return tuple(ranking), sorted(there & set(good))
 
 
 def scale_corrections(table: ParticleSet) -> Float[np.ndarray, " n"] | None:

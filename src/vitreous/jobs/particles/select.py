@@ -15,7 +15,7 @@ from vitreous.config.particles import SelectConfig
 from vitreous.errors import InputError, OptionError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
-from vitreous.jobs.particles.classes import read_classes
+from vitreous.jobs.particles.classes import good_classes, read_classes
 from vitreous.jobs.particles.set_algebra import combined
 from vitreous.jobs.particles.steps import Step, select
 from vitreous.particles.files import formats_beside, read_particles, write_particles
@@ -26,7 +26,7 @@ from vitreous.runs.folder import OnEvent, ignore
 from vitreous.runs.record import job_record
 from vitreous.runs.replacement import RESULT
 from vitreous.runs.targets import inputs_of, spared
-from vitreous.validate.class_quality import ClassQuality, class_qualities
+from vitreous.validate.class_quality import ClassQuality
 
 
 @dataclass(frozen=True)
@@ -125,31 +125,6 @@ def _check(config: SelectConfig) -> None:
             raise OptionError(what, where=option, hint="see vitreous select --help")
 
 
-def _good_classes(
-    config: SelectConfig, table: ParticleSet
-) -> tuple[tuple[ClassQuality, ...], list[int]]:
-    """All classes ranked, and the numbers of those that are good and hold particles."""
-    ranking = class_qualities(read_classes(table.path, config.classes_from))
-    there = set(class_numbers(table).tolist())
-    unknown = there - {quality.record.number for quality in ranking}
-    if unknown:
-        raise InputError(
-            f"holds particles of class {min(unknown)}, but {len(ranking)} classes are described",
-            where=table.path,
-            hint="name the description of its own classification with --classes-from",
-        )
-    good = [q.record.number for q in ranking if q.score >= config.min_score]
-    if not there & set(good):
-        best = ranking[0]
-        raise InputError(
-            f"no class with particles scores {config.min_score:g}; the best, class "
-            f"{best.record.number}, scores {best.score:.2f}",
-            where=table.path,
-            hint="lower --min-score, or choose with --classes",
-        )
-    return tuple(ranking), sorted(there & set(good))
-
-
 def _resolved(config: SelectConfig, table: ParticleSet, chosen: list[int]) -> list[int]:
     """Of the chosen classes, or of all, those that reach --min-resolution.
 
@@ -217,7 +192,7 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
     ranking: tuple[ClassQuality, ...] = ()
     chosen = [] if config.classes is None else class_list(config.classes)
     if config.auto:
-        ranking, chosen = _good_classes(config, table)
+        ranking, chosen = good_classes(table, config.classes_from, config.min_score)
     kept = select(table, config, _resolved(config, table, chosen))
     outputs = dict(_split(config, kept.table))
     written = [one for path in outputs for one in formats_beside(path, config.write)]

@@ -16,8 +16,8 @@ from vitreous.imaging.map_grid import cubic
 from vitreous.io.mrc import read_map
 from vitreous.jobs.check.before import preflighted
 from vitreous.jobs.maps.half_maps import read_mask
+from vitreous.jobs.particles.chosen import chosen_particles
 from vitreous.math.symmetry import point_group
-from vitreous.particles.files import read_particles
 from vitreous.particles.grid import Grid, common_grid, grid_warnings
 from vitreous.particles.groups import given_or_dealt
 from vitreous.particles.particle_set import ParticleSet, require_ctf
@@ -106,7 +106,7 @@ def begin(config: RefineConfig) -> Begun:
     """
     _check_options(config)
     check_locality(config)
-    table = read_particles(config.particles)
+    table = chosen_particles(config)
     source = open_images(table)
     if config.ctf:
         require_ctf(table)

@@ -162,11 +162,12 @@ def _next_step(doubt: Doubt, evidence: Evidence, config: RefineConfig) -> NextSt
     if doubt in ("noise", "no agreement"):
         return NextStep(
             "Check the particles first: contrast, pixel size and CTF; then reference and mask.",
-            command_of("check", CheckConfig(config.particles)),
+            command_of("check", CheckConfig(config.source)),
         )
     if doubt in ("ball", "own mirror image"):
         anew = AbinitConfig(
             config.particles,
+            classes2d=config.classes2d,
             out=beside(config.out, "abinit"),
             symmetry=config.symmetry,
             final_resolution=10.0,
