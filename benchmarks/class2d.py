@@ -98,6 +98,15 @@ def resolution(job: Path, truth: Path, given: Path) -> float:
     return weight / frequency
 
 
+def selected(job: Path) -> np.ndarray:
+    """Which particles ``vitreous select --auto`` keeps."""
+    chosen = job / "selected.star"
+    words = ["select", str(job), "--auto", "--out", str(chosen), "--overwrite"]
+    subprocess.run([sys.executable, "-m", "vitreous", *words], check=True, capture_output=True)
+    names = read_particles(job / "particles.star").image_name
+    return names.is_in(read_particles(chosen).image_name.implode()).to_numpy()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("particles", type=Path)
@@ -132,8 +141,7 @@ def main() -> None:
         row["fsc05_A"] = round(resolution(given.work, given.truth, given.particles), 2)
     if given.labels:
         labels = np.load(given.labels)
-        kept = np.array([entry["decision"] != "reject" for entry in result["classes"]])
-        kept = kept[read_particles(given.work / "particles.star").class_number - 1]
+        kept = selected(given.work)
         row["good_kept"] = round(float(kept[labels == 0].mean()), 4)
         row["junk_dropped"] = round(float(1 - kept[labels > 0].mean()), 4)
         kinds = (round(float(1 - kept[labels == kind].mean()), 3) for kind in range(1, 5))

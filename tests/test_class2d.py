@@ -20,10 +20,12 @@ import torch
 from conftest import simulated
 
 from vitreous.config.abinit import AbinitConfig
-from vitreous.config.classify2d import Class2dConfig
+from vitreous.config.classify2d import Class2dConfig, Class2dOptions
 from vitreous.config.particles import SelectConfig
 from vitreous.config.refine import RefineConfig
 from vitreous.engine.class_averages import Pixels
+from vitreous.engine.class_fit import class_fit
+from vitreous.engine.class_pass import Given
 from vitreous.engine.images import working_frame
 from vitreous.engine.searches.classes import class_references, compare
 from vitreous.engine.searches.fixed import compare_at_poses, turned
@@ -37,13 +39,17 @@ from vitreous.io.mrc import stack_writer
 from vitreous.io.star import read_star, write_star
 from vitreous.jobs.abinit.begin import begin
 from vitreous.jobs.class2d.class2d import run_class2d
+from vitreous.jobs.class2d.context import set_up
 from vitreous.jobs.particles.chosen import chosen_particles, ranges
 from vitreous.jobs.particles.select import run_select
 from vitreous.particles.files import read_particles
 from vitreous.particles.grid import Grid
 from vitreous.particles.stack import open_images
 from vitreous.report.html import write_report
+from vitreous.runs.folder import ignore
 from vitreous.runs.replacement import is_finished
+from vitreous.schedules.class2d.online import first_state
+from vitreous.schedules.class2d.search import searched
 from vitreous.schedules.class2d.starved import begun_anew
 from vitreous.validate.class_average import AverageMeasures, judge
 from vitreous.validate.labels import contingency
@@ -188,7 +194,8 @@ def measures(number: int, **changes: float) -> AverageMeasures:
         ({"strength": 4.0, "detail": 0.3}, "reject", "ice"),
         ({"offset": 0.3}, "reject", "off-centre"),
         ({"misfit": 2.0, "rim": 0.6}, "reject", "several"),
-        ({"detail": 0.01}, "reject", "noise"),
+        ({"detail": 0.01}, "doubtful", "particle"),
+        ({"detail": 0.01, "rim": 0.3}, "reject", "noise"),
         ({"evidence": 0.2}, "reject", "noise"),
         ({"particles": 1}, "reject", "empty"),
         ({"detail": 0.07}, "doubtful", "particle"),
@@ -319,7 +326,13 @@ def test_interrupted_it_goes_on_to_the_same_bits(job: Path, views: Path, tmp_pat
 
 
 def test_given_poses_are_kept(job: Path, views: Path, tmp_path: Path) -> None:
-    again = run_class2d(config(job / "particles.star", tmp_path / "again", align=False))
+    again = run_class2d(
+        config(job / "particles.star", tmp_path / "again", align=False, write="star,cs")
+    )
+    written, star = (read_particles(again / f"particles.{kind}") for kind in ("cs", "star"))
+    assert np.array_equal(written.class_number, star.class_number)
+    turned = written.rot + written.psi  # one angle, as all are of one view
+    assert np.allclose(np.cos(np.radians(turned - star.psi)), 1, atol=1e-6)
     table, before = (read_particles(folder / "particles.star") for folder in (again, job))
     assert np.allclose(table.psi, before.psi, atol=1e-4)
     assert np.allclose(table.origin_x, before.origin_x, atol=1e-4)
@@ -395,11 +408,35 @@ def test_numbers_are_told_in_ranges() -> None:
 
 
 def test_a_second_round_takes_what_the_first_kept(views: Path, tmp_path: Path) -> None:
-    again = run_class2d(config(views, tmp_path / "job", rounds=2, iterations=4))
+    again = run_class2d(config(views, tmp_path / "job", rounds=2, classes=30))
     first = json.loads((again / "round1" / "result.json").read_text())
     record = json.loads((again / "result.json").read_text())
     kept = sum(e["particles"] for e in first["classes"] if e["decision"] != "reject")
-    assert record["round"] == 2 and record["input"]["n_particles"] == kept
+    assert record["round"] == 2 and kept < first["input"]["n_particles"]
+    assert record["input"]["n_particles"] == kept - first["unlike_others"]
+
+
+def test_images_are_judged_by_what_their_average_leaves_unexplained(
+    views: Path, tmp_path: Path
+) -> None:
+    images = open_images(read_particles(views)).read(np.arange(101))
+    odd = np.arange(len(images)) % 9 == 0
+    beside = picture(torch.tensor([[-3.0, 9.0, 1.0]])).numpy()
+    images[odd] += 8.0 * images.std() * beside
+    with stack_writer(tmp_path / "two.mrcs", BOX, len(images), PIXEL) as file:
+        file.append(images)
+    shutil.copy(views, tmp_path / "odd.star")
+    table = read_particles(tmp_path / "odd.star")
+    options = Class2dOptions(classes=2, mask_diameter=MASK, resolution_limit=20.0, check=False)
+    loaded = set_up(table, open_images(table), options).loaded(ignore)
+    state = first_state(loaded)
+    whole = searched(loaded, state, torch.arange(len(table)), state.rings)
+    number, given = whole.result.found.number, Given(whole.origins, whole.psi)
+    fit = class_fit(loaded.search, state, number, given, 6)
+    twice = replace(state, averages=2 * state.averages)
+    assert torch.allclose(class_fit(loaded.search, twice, number, given, 6).scale, fit.scale / 2)
+    middle = float(fit.misfit[~odd].median())
+    assert (fit.misfit[odd] > 1.5 * middle).float().mean() > 0.9
 
 
 def test_noise_makes_no_classes(views: Path, tmp_path: Path) -> None:

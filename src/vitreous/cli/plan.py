@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from vitreous.cli.app import app
 from vitreous.config.abinit import AbinitConfig
 from vitreous.config.classify import Classify3dConfig
+from vitreous.config.classify2d import Class2dConfig
 from vitreous.config.maps import ReconstructConfig
 from vitreous.config.refine import RefineConfig
 from vitreous.report.terminal import print_lines, print_view
@@ -56,6 +57,12 @@ def _planned(config: Planned, target: Path | None) -> None:
 @plans.command
 def abinit(config: Annotated[AbinitConfig, Parameter(name="*")], *, json: _Json = None) -> None:
     """Plan vitreous abinit with these arguments."""
+    _planned(config, json)
+
+
+@plans.command
+def class2d(config: Annotated[Class2dConfig, Parameter(name="*")], *, json: _Json = None) -> None:
+    """Plan vitreous class2d with these arguments."""
     _planned(config, json)
 
 

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vitreous.config.shared import CtfOptions, FolderOptions, OfParticles, SearchOptions
+from vitreous.config.shared import (
+    CtfOptions,
+    FolderOptions,
+    OfParticles,
+    SearchOptions,
+    WriteOptions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +29,7 @@ class Class2dOptions(CtfOptions, SearchOptions):
     tau2_fudge : float
         Factor T on the averages' power when it serves as prior: the more, the finer and noisier.
     iterations : int
-        Iterations over mini-batches, before the passes over all particles.
+        Iterations over mini-batches, before five over large ones and the pass over all particles.
     batch_per_class : int
         Particles a class in a mini-batch.
     resolution_limit : float
@@ -83,5 +89,5 @@ class _ToFolder(OfParticles):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Class2dConfig(FolderOptions, Class2dOptions, _ToFolder):
+class Class2dConfig(WriteOptions, FolderOptions, Class2dOptions, _ToFolder):
     """Particles sorted among class averages, each scored as worth keeping or not."""

@@ -24,6 +24,9 @@ class Criteria:
         Least posterior of the best pose, rlnMaxValueProbDistribution.
     min_class_posterior : float, optional
         Least posterior of the particle's class, vitreousClassPosterior.
+    max_junk : float, optional
+        Most probability of junk, vitreousJunkProbability.  With --auto on a 2D classification 0.5
+        by default.
     recentre : tuple of float, optional
         Point of the map (x, y, z in angstrom from its centre) that the origins are to centre the
         particles on.
@@ -56,6 +59,7 @@ class Criteria:
     where: tuple[str, ...] = ()
     min_posterior: float | None = None
     min_class_posterior: float | None = None
+    max_junk: float | None = None
     recentre: tuple[float, float, float] | None = None
     min_distance: float | None = None
     coordinate_pixel_size: float | None = None

@@ -22,7 +22,7 @@ from vitreous.ops.cubes import read_planes
 
 _BATCH = 256
 
-_FIRST_SHELL = 2
+FIRST_SHELL = 2
 """Ramps of the ice lie farther in."""
 
 _LEAST = 0.05
@@ -106,7 +106,7 @@ def _scale(
 def _misfit(
     rest: Float[Tensor, "n m"], variance: Float[Tensor, " m"], plane: HalfPlane, coarse: int
 ) -> Float[Tensor, " n"]:
-    used = (plane.shell >= _FIRST_SHELL) & (plane.shell < coarse)
+    used = (plane.shell >= FIRST_SHELL) & (plane.shell < coarse)
     return (rest[:, used].abs().square() / variance[used]).mean(dim=1)
 
 

@@ -21,6 +21,10 @@ _BESIDE_RINGS = 14
 fitted to iterations of 100 to 1,000 images and 5 to 20 rings."""
 
 
+SHIFTS = 25
+"""Shifts that an orientation of an image is tried at, as its speed is measured."""
+
+
 @dataclass(frozen=True)
 class Work:
     """How often each operation is done; as speeds, the seconds that one takes.
@@ -87,13 +91,15 @@ class Work:
         return sum(getattr(self, f.name) * getattr(speeds, f.name) for f in fields(self))
 
 
+def ring_products(images: float, orientations: float, rings: int, maps: int) -> Work:
+    """Images compared with so many orientations of some maps, or class averages, on rings."""
+    return Work(products=maps * images * orientations * (_BESIDE_RINGS + rings))
+
+
 def ring_pass(images: float, orientations: float, rings: int, maps: int) -> Work:
     """A pass that compares images with so many orientations of some maps on rings."""
-    return Work(
-        products=maps * images * orientations * (_BESIDE_RINGS + rings),
-        passes=1,
-        voxels=float(maps * cube_side(rings + 1, PADDING) ** 3),
-    )
+    voxels = float(maps * cube_side(rings + 1, PADDING) ** 3)
+    return ring_products(images, orientations, rings, maps) + Work(passes=1, voxels=voxels)
 
 
 def half_plane_samples(shells: float) -> float:

@@ -89,6 +89,17 @@ def pose_posterior(table: ParticleSet) -> Float[np.ndarray, " n"]:
     return table.required(ParticleSet.posterior, hint)
 
 
+MOST_JUNK = 0.5
+"""Probability of junk from which an image in a good class is left out, if nothing is said."""
+
+
+def junk_posterior(table: ParticleSet) -> Float[np.ndarray, " n"]:
+    """Probability of each particle to be junk."""
+    return table.required(
+        ParticleSet.junk_posterior, "give the particles of vitreous class2d, or of vitreous abinit"
+    )
+
+
 def class_posterior(table: ParticleSet) -> Float[np.ndarray, " n"]:
     """Posterior of the class that each particle is in, as ``vitreous abinit`` writes it.
 

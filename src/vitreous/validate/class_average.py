@@ -110,6 +110,15 @@ _KEPT, _DOUBTFUL = 0.7, 0.5
 """Scores from which classes are kept, and doubtful."""
 
 
+_FEATURELESS = 0.9
+"""What a lack of detail counts for at most by itself, where 1 is a limit: particles that are hard
+to align show little, too."""
+
+
+_ONE_OF_TWO = 0.6
+"""How far a class must go towards another limit to be junk for want of detail."""
+
+
 @dataclass(frozen=True)
 class _Typical:
     """What most particles' classes are like, and how far from that is too far."""
@@ -154,14 +163,16 @@ def _departures(one: AverageMeasures, typical: _Typical) -> list[tuple[float, Ki
     plain = (1 - one.detail / max(typical.detail, 1e-12)) / (1 - _DETAIL)
     rim = (one.rim - typical.rim) / typical.rim_limit
     misfit = (one.misfit - typical.misfit) / typical.misfit_limit
-    return [
+    found: list[tuple[float, Kind, str]] = [
         (one.slope / _SLOPE, "edge", "its density slopes from one side to the other"),
         (strong, "ice", "its density is far stronger than that of most particles"),
         (one.offset / _OFFSET, "off-centre", "its density lies off the centre"),
         (rim, "several", "there is density at the rim of the mask"),
         (misfit, "several", "its images hold density that the average does not explain"),
-        (plain, "noise", "it shows far less detail than most classes"),
     ]
+    alone = max(found)[0] < _ONE_OF_TWO
+    plain = min(plain, _FEATURELESS) if alone else plain
+    return [*found, (plain, "noise", "it shows far less detail than most classes")]
 
 
 def judge(averages: Sequence[AverageMeasures], *, nothing: bool) -> list[AverageJudgement]:

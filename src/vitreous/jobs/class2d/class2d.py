@@ -133,7 +133,7 @@ def _rounds(context: RunContext, job: JobFolder, config: Class2dConfig) -> Class
             return found
         name = f"round{number}"
         (job.path / name).mkdir(exist_ok=True)
-        write_class2d(job.path / name, job.out / name, found)
+        write_class2d(job.path / name, job.out / name, found, config.write)
         write_record(job.path / name, {**job_record("class2d", config), **found.record})
         rows, number, saved = rows[torch.from_numpy(np.flatnonzero(kept))], number + 1, None
 
@@ -166,7 +166,7 @@ def run_class2d(config: Class2dConfig, on_event: OnEvent = ignore) -> Path:
         start = {"event": "start", "job": "class2d", "particles": len(table)}
         job.tell({**start, "warnings": context.warnings})
         found = _rounds(context, job, config)
-        write_class2d(job.path, job.out, found)
+        write_class2d(job.path, job.out, found, config.write)
         timings = {**found.record["timings"], "total_s": round(time.monotonic() - began, 3)}
         record = {**job_record("class2d", config), **found.record, "timings": timings}
         write_record(job.path, record)

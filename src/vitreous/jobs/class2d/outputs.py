@@ -22,9 +22,10 @@ from vitreous.particles.grid import Grid
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import Poses
 from vitreous.particles.relion.model import AverageRow, write_class_model
+from vitreous.particles.selection import MOST_JUNK, junk_posterior
 from vitreous.schedules.class2d.context import Class2dContext
 from vitreous.schedules.class2d.finish import Classified
-from vitreous.schedules.class2d.measures import alike, measured, resolution_of
+from vitreous.schedules.class2d.measures import alike, measured, resolution_of, unlike_of
 from vitreous.schedules.class2d.starved import STARVED
 from vitreous.schedules.class2d.state import ClassState
 from vitreous.validate.class_average import AverageJudgement, judge
@@ -63,9 +64,10 @@ class Class2d:
 
     @property
     def kept(self) -> Bool[np.ndarray, " n"]:
-        """Which particles are in classes that are not rejected."""
+        """Which particles are in classes that are not rejected, and like the others there."""
         good = np.array([one.decision != "reject" for one in self.judgements])
-        return good[class_numbers_of(self.table) - 1]
+        found = good[class_numbers_of(self.table) - 1]
+        return np.asarray(found & (junk_posterior(self.table) <= MOST_JUNK))
 
 
 def class_numbers_of(table: ParticleSet) -> Int[np.ndarray, " n"]:
@@ -84,7 +86,9 @@ def _ranked(judgements: Sequence[AverageJudgement]) -> list[int]:
     return sorted(range(len(judgements)), key=place)
 
 
-def _posed(context: RunContext, found: Classified, order: Int[Tensor, " k"]) -> ParticleSet:
+def _posed(
+    context: RunContext, found: Classified, order: Int[Tensor, " k"], unlike: Float[Tensor, " n"]
+) -> ParticleSet:
     """The particles with their classes, as they are written, and their poses."""
     number, psi = order.argsort()[found.found.number], torch.rad2deg(found.psi).double().numpy()
     angles = np.stack([np.zeros_like(psi), np.zeros_like(psi), (psi + 180) % 360 - 180], axis=1)
@@ -96,6 +100,7 @@ def _posed(context: RunContext, found: Classified, order: Int[Tensor, " k"]) -> 
         class_number=1 + number.numpy(),
         posterior=found.found.probability.double().numpy(),
         class_posterior=found.found.class_probability.double().numpy(),
+        junk_posterior=unlike.double().numpy(),
         log_likelihood=found.found.log_evidence.double().numpy(),
         **scale,
     )
@@ -149,6 +154,11 @@ def _findings(context: RunContext, found: Classified, record: dict[str, Any]) ->
         )
     if not any(entry["decision"] != "reject" for entry in record["classes"]):
         told.append("No class is worth keeping.")
+    if record["unlike_others"]:
+        told.append(
+            f"{record['unlike_others']} particles in good classes show density that their averages "
+            "do not, as two particles in one image do: vitreous select --auto leaves them out."
+        )
     reach = context.options.offset_range * context.frame.grid.pixel_size
     far = float(
         (found.origins.norm(dim=1) * context.frame.pixel_size > 0.95 * reach).float().mean()
@@ -171,6 +181,8 @@ def gathered(
     judgements = judge(
         measured(loaded, found, pairs), nothing=held_out is not None and held_out < _NOISE
     )
+    good = torch.tensor([one.decision != "reject" for one in judgements])
+    unlike = unlike_of(loaded, state, found, good)
     order = torch.tensor(_ranked(judgements))
     sizes = np.bincount(found.found.number.numpy(), minlength=classes)
     record: dict[str, Any] = {
@@ -183,6 +195,7 @@ def gathered(
         "effective_classes": effective_classes(sizes / sizes.sum()),
         "starved": int((sizes < STARVED * sizes.mean()).sum()),
         "begun_anew": state.begun_anew,
+        "unlike_others": int((unlike > MOST_JUNK).sum()),
         "class_sizes": [[row[old] for old in order.tolist()] for row in state.sizes],
         "held_out_particles": len(found.held_out),
         "held_out_evidence": held_out,
@@ -198,10 +211,10 @@ def gathered(
     box = frame.grid.box
     averages = resample(found.images[order], box, 2)
     judged = [judgements[old] for old in order.tolist()]
-    return Class2d(averages, frame.grid, _posed(context, found, order), judged, record)
+    return Class2d(averages, frame.grid, _posed(context, found, order, unlike), judged, record)
 
 
-def write_class2d(folder: Path, out: Path, found: Class2d) -> None:
+def write_class2d(folder: Path, out: Path, found: Class2d, write_as: str) -> None:
     """Write averages, particles and RELION's model.star.
 
     Parameters
@@ -210,11 +223,13 @@ def write_class2d(folder: Path, out: Path, found: Class2d) -> None:
         Where to write.
     out : Path
         The folder as it will be called: RELION finds the averages there.
+    write_as : str
+        What --write asks for.
     """
     box, pixel_size = found.grid.box, found.grid.pixel_size
     with stack_writer(folder / AVERAGES, box, len(found.averages), pixel_size) as file:
         file.append(found.averages.numpy())
-    write_particles(folder / PARTICLES, found.table)
+    write_particles(folder / PARTICLES, found.table, write=write_as)
     # RELION's Subset selection looks for the particles by the model's name.
     write_particles(folder / "run_data.star", found.table)
     rows = [

@@ -10,7 +10,7 @@ from pathlib import Path
 from vitreous.config.particles import SelectConfig
 from vitreous.config.shared import OfChosenParticles
 from vitreous.errors import InputError, OptionError
-from vitreous.jobs.particles.classes import good_classes
+from vitreous.jobs.particles.classes import good_classes, without_junk
 from vitreous.jobs.particles.steps import select
 from vitreous.particles.files import read_particles
 from vitreous.particles.particle_set import ParticleSet
@@ -55,11 +55,12 @@ def _of_good_classes(folder: Path) -> ParticleSet:
             "without --classes2d",
         )
     table = read_particles(folder)
-    _, classes = good_classes(table, folder / RESULT, SelectConfig.min_score)
-    kept = select(table, SelectConfig(folder, out=folder), classes).table
+    ranking, classes = good_classes(table, folder / RESULT, SelectConfig.min_score)
+    criteria = without_junk(SelectConfig(folder, out=folder), table, ranking)
+    kept = select(table, criteria, classes).table
     note = (
         f"{len(kept)} of the {len(table)} particles in {folder} are used: those of the "
-        f"{len(classes)} classes worth keeping ({ranges(classes)})."
+        f"{len(classes)} classes worth keeping ({ranges(classes)}), without junk among them."
     )
     return replace(kept, notes=(*kept.notes, note))
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.config.particles import SelectConfig
 from vitreous.errors import InputError
 from vitreous.io.regular import require_regular
 from vitreous.particles.particle_set import ParticleSet
@@ -18,7 +20,7 @@ from vitreous.particles.relion.model import (
     model_group_scales,
     read_model_classes,
 )
-from vitreous.particles.selection import class_numbers
+from vitreous.particles.selection import MOST_JUNK, class_numbers
 from vitreous.validate.class_quality import MAP, ClassQuality, ClassRecord, class_qualities
 
 
@@ -107,6 +109,19 @@ def good_classes(
             hint="lower --min-score of vitreous select, or choose with its --classes",
         )
     return tuple(ranking), sorted(there & set(good))
+
+
+def without_junk(
+    config: SelectConfig, table: ParticleSet, ranking: Sequence[ClassQuality]
+) -> SelectConfig:
+    """Options that leave out images which a 2D classification found unlike others of their class.
+
+    As they are where the limit is given, or where nothing is known of the images.
+    """
+    by_class = any(quality.record.judged is not None for quality in ranking)
+    if config.max_junk is not None or table.junk_posterior is None or not by_class:
+        return config
+    return replace(config, max_junk=MOST_JUNK)
 
 
 def scale_corrections(table: ParticleSet) -> Float[np.ndarray, " n"] | None:

@@ -15,7 +15,7 @@ from vitreous.config.particles import SelectConfig
 from vitreous.errors import InputError, OptionError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
-from vitreous.jobs.particles.classes import good_classes, read_classes
+from vitreous.jobs.particles.classes import good_classes, read_classes, without_junk
 from vitreous.jobs.particles.set_algebra import combined
 from vitreous.jobs.particles.steps import Step, select
 from vitreous.particles.files import formats_beside, read_particles, write_particles
@@ -74,7 +74,7 @@ def class_list(text: str, option: str = "--classes") -> list[int]:
 
 
 _CHOICES = (
-    *("classes", "where", "min_posterior", "min_class_posterior", "min_distance"),
+    *("classes", "where", "min_posterior", "min_class_posterior", "max_junk", "min_distance"),
     *("min_resolution", "and_", "not_", "join", "even_views"),
     *("max_per_class", "random", "halves", "regroup", "split", "recentre"),
 )
@@ -84,7 +84,8 @@ _CHOICES = (
 def _check(config: SelectConfig) -> None:
     asked = any(getattr(config, name) not in (None, ()) for name in _CHOICES)
     shares = (
-        *(config.min_posterior, config.min_class_posterior, config.min_score, config.even_views),
+        *(config.min_posterior, config.min_class_posterior, config.max_junk),
+        *(config.min_score, config.even_views),
     )
     whole = (config.max_per_class, config.regroup)
     lengths = (config.min_distance, config.coordinate_pixel_size, config.min_resolution)
@@ -98,7 +99,7 @@ def _check(config: SelectConfig) -> None:
         (
             any(share is not None and not 0 <= share <= 1 for share in shares),
             "a posterior, score or share lies outside 0 to 1",
-            "--min-posterior, --min-class-posterior, --min-score, --even-views",
+            "--min-posterior, --min-class-posterior, --max-junk, --min-score, --even-views",
         ),
         (
             any(count is not None and count < 1 for count in whole),
@@ -193,6 +194,7 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
     chosen = [] if config.classes is None else class_list(config.classes)
     if config.auto:
         ranking, chosen = good_classes(table, config.classes_from, config.min_score)
+        config = without_junk(config, table, ranking)
     kept = select(table, config, _resolved(config, table, chosen))
     outputs = dict(_split(config, kept.table))
     written = [one for path in outputs for one in formats_beside(path, config.write)]

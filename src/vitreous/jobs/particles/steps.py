@@ -28,6 +28,7 @@ from vitreous.particles.selection import (
     class_posterior,
     codes,
     in_classes,
+    junk_posterior,
     merit,
     pose_posterior,
     random_rows,
@@ -91,6 +92,10 @@ def _filters(criteria: Criteria, classes: Collection[int]) -> Iterator[tuple[str
     if surest is not None:
         words = f"posterior of the class of {surest:g}"
         yield words, _keeping(lambda table: class_posterior(table) >= surest)
+    most = criteria.max_junk
+    if most is not None:
+        words = f"junk of {most:g} at most"
+        yield words, _keeping(lambda table: junk_posterior(table) <= most)
 
 
 def pixels_of_places(criteria: Criteria, table: ParticleSet) -> CoordinatePixels:

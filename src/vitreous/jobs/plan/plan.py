@@ -10,18 +10,19 @@ import torch
 
 from vitreous.config.abinit import AbinitConfig
 from vitreous.config.classify import Classify3dConfig
+from vitreous.config.classify2d import Class2dConfig
 from vitreous.config.maps import ReconstructConfig
 from vitreous.config.refine import RefineConfig
 from vitreous.engine.memory import ON_HOST, MemoryPlan
 from vitreous.engine.work import Work
-from vitreous.jobs.plan import abinit, classify3d, reconstruct, refine
+from vitreous.jobs.plan import abinit, class2d, classify3d, reconstruct, refine
 from vitreous.jobs.plan.counted import Counted
 from vitreous.jobs.plan.speeds import speeds_on
 from vitreous.ops.threads import limited_to
 from vitreous.particles.loader import KEPT_BYTES, SCRATCH_BYTES
 from vitreous.runs.options import deterministic_on, device_for, on_its_threads
 
-Planned = AbinitConfig | RefineConfig | Classify3dConfig | ReconstructConfig
+Planned = AbinitConfig | RefineConfig | Class2dConfig | Classify3dConfig | ReconstructConfig
 """Jobs that can be planned."""
 
 
@@ -165,6 +166,8 @@ def counter_of(config: Planned) -> tuple[str, Callable[[Any], Counted]]:
             return "abinit", abinit.counted
         case RefineConfig():
             return "refine", refine.counted
+        case Class2dConfig():
+            return "class2d", class2d.counted
         case Classify3dConfig():
             return "classify3d", classify3d.counted
     return "reconstruct", reconstruct.counted
@@ -179,7 +182,7 @@ def run_plan(config: Planned) -> Plan:
 
     Parameters
     ----------
-    config : AbinitConfig, RefineConfig, Classify3dConfig or ReconstructConfig
+    config : AbinitConfig, RefineConfig, Class2dConfig, Classify3dConfig or ReconstructConfig
         Of the job.
 
     Raises

@@ -14,6 +14,7 @@ from torch import Tensor
 from vitreous.config.classify2d import Class2dOptions
 from vitreous.engine.class_averages import Pixels
 from vitreous.engine.class_pass import ClassSearch, Given, InPlane, psi_count
+from vitreous.engine.images import Frame
 from vitreous.engine.searches.sampling import shift_grid
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.poses import read_origins
@@ -21,6 +22,20 @@ from vitreous.particles.poses import read_origins
 _HELD_OUT, _MOST_HELD_OUT = 0.05, 1000
 """Share of the particles that no mini-batch sees, and the most of them: how well the averages
 explain these tells whether they show anything."""
+
+
+def held_out_count(particles: int) -> int:
+    """How many of so many particles no mini-batch sees."""
+    return min(int(_HELD_OUT * particles), _MOST_HELD_OUT)
+
+
+def coarse_rings(options: Class2dOptions, frame: Frame) -> int:
+    """Rings that angles and shifts at twice the steps are close enough for.
+
+    Between two angles the edge of the mask moves by the detail of the last of them.
+    """
+    by_angle = frame.mask_radius * frame.pixel_size * math.radians(2 * options.angular_sampling)
+    return frame.rings_at(max(by_angle, 4 * options.offset_step * frame.grid.pixel_size))
 
 
 @dataclass(frozen=True)
@@ -56,8 +71,8 @@ class Class2dContext:
     @property
     def held_out(self) -> Int[Tensor, " m"]:
         """Particles that no mini-batch sees, in the order of the table."""
-        count = min(int(_HELD_OUT * len(self.table)), _MOST_HELD_OUT)
-        return torch.from_numpy(np.sort(self.order[len(self.table) - count :]))
+        first = len(self.table) - held_out_count(len(self.table))
+        return torch.from_numpy(np.sort(self.order[first:]))
 
     def batch(self, number: int, size: int) -> Int[Tensor, " b"]:
         """Particles of a mini-batch, in the order of the table: each batch goes on from the last.
@@ -82,13 +97,8 @@ class Class2dContext:
 
     @property
     def coarse_rings(self) -> int:
-        """Rings that angles and shifts at twice the steps are close enough for.
-
-        Between two angles the edge of the mask moves by the detail of the last of them.
-        """
-        frame, options = self.search.frame, self.options
-        by_angle = frame.mask_radius * frame.pixel_size * math.radians(2 * options.angular_sampling)
-        return frame.rings_at(max(by_angle, 4 * options.offset_step * frame.grid.pixel_size))
+        """Rings that are compared everywhere: :func:`coarse_rings`."""
+        return coarse_rings(self.options, self.search.frame)
 
     def near(self, rings: int) -> InPlane:
         """All angles, and the shifts next to those found before."""

@@ -7,9 +7,13 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from vitreous.engine.class_averages import centre_of_density, shifted
+from vitreous.engine.class_fit import class_fit
+from vitreous.engine.class_pass import Given
+from vitreous.engine.image_fit import unlike_others
 from vitreous.engine.images import Frame
 from vitreous.schedules.class2d.context import Class2dContext
 from vitreous.schedules.class2d.finish import Classified
+from vitreous.schedules.class2d.state import ClassState
 from vitreous.validate.class_average import AverageMeasures
 from vitreous.validate.fsc import crossing
 
@@ -119,6 +123,22 @@ def _shape(
     total = held.square().sum(dim=1).clamp(min=1e-20)
     planes = ((held @ c[disc]).square() / c[disc].square().sum() for c in (x, y))
     return offset, outer, sum(planes, torch.zeros(len(images))) / total
+
+
+def unlike_of(
+    context: Class2dContext, state: ClassState, found: Classified, good: Bool[Tensor, " k"]
+) -> Float[Tensor, " n"]:
+    """Probability of each particle of a good class to show density that its average does not.
+
+    0 of the others.  Two particles in one image, or a piece of the carbon's edge, are near enough
+    to one particle to join its class.
+    """
+    coarse = _rings(_LOW, context.search.frame, found.fsc.shape[1]).stop
+    given = Given(found.origins, found.psi)
+    fit = class_fit(context.search, state, found.found.number, given, coarse)
+    member, unlike = good[found.found.number], torch.zeros(len(found.found.number))
+    unlike[member] = unlike_others(fit.at(member)).sum(dim=1)
+    return unlike
 
 
 def measured(

@@ -36,6 +36,10 @@ _FIRST_STEP, _LAST_STEP = 0.5, 0.15
 _SETTLING = 3
 """Last iterations, in which no class is begun anew."""
 
+_LARGE, _LARGE_BATCH, _LARGE_STEP = 5, 100, 0.5
+"""Iterations over large batches that follow, particles a class in these, and their step size: 1,
+which is EM, where a batch is all there are."""
+
 _FIRST_BATCH = 0.25
 """Size of the first mini-batch, over that of the last."""
 
@@ -72,8 +76,11 @@ class BatchStep:
     renew: bool
 
 
-def batch_steps(options: Class2dOptions, classes: int, frame: Frame) -> list[BatchStep]:
-    """All iterations: batches grow, detail grows, class similarity falls."""
+def batch_steps(options: Class2dOptions, classes: int, frame: Frame, seen: int) -> list[BatchStep]:
+    """All iterations: batches grow, detail grows, class similarity falls; then large batches.
+
+    ``seen`` are the particles that batches are taken from.
+    """
     count, finest = options.iterations, options.resolution_limit
     coarsest = max(2 * frame.mask_radius * frame.pixel_size / _DETAILS, finest)
     steps, first = [], 0
@@ -90,11 +97,22 @@ def batch_steps(options: Class2dOptions, classes: int, frame: Frame) -> list[Bat
                 1 / ((1 - grown) / coarsest + grown / finest),
                 _FIRST_STEP if part < _GROWING / 3 else _LAST_STEP,
                 options.class_similarity * (1 - grown),
-                0 < number < count - _SETTLING,
+                number > 0,
             )
         )
         first += batch
+    large = min(_LARGE_BATCH * classes, seen)
+    step = _LARGE_STEP if large < seen else 1.0
+    for number in range(_LARGE):
+        steps.append(BatchStep(first, large, finest, step, 0.0, number < _LARGE - _SETTLING))
+        first += large
     return steps
+
+
+def all_steps(context: Class2dContext) -> list[BatchStep]:
+    """All iterations of a classification."""
+    seen = len(context.table) - len(context.held_out)
+    return batch_steps(context.options, context.classes, context.search.frame, seen)
 
 
 def first_state(context: Class2dContext) -> ClassState:
@@ -117,19 +135,16 @@ def first_state(context: Class2dContext) -> ClassState:
     even = torch.full((classes,), 1 / classes, device=device)
     scale = torch.ones(len(noise), device=device)
     state = ClassState(data, noise, scale, even, data, weight, even, 0, 0, [], 0)
-    coarsest = batch_steps(context.options, classes, search.frame)[0].resolution
-    rings = search.frame.rings_at(coarsest)
+    rings = search.frame.rings_at(all_steps(context)[0].resolution)
     return replace(state, averages=solved(context, data, weight, rings), rings=rings)
 
 
 def solved(
     context: Class2dContext, data: Tensor, weight: Tensor, rings: int
 ) -> Complex[Tensor, "k rings half"]:
-    """Averages that sums give: regularised, masked, and on rings again."""
+    """Averages that sums give, regularised."""
     prior = context.options.tau2_fudge * signal_power(data, weight, rings)
-    masked = context.pixels.rings(context.pixels.images(averaged(data, weight, prior)))
-    masked[:, rings:] = 0
-    return masked
+    return averaged(data, weight, prior)
 
 
 def recentred(context: Class2dContext, data: Tensor, weight: Tensor, rings: int) -> Tensor:
@@ -193,7 +208,7 @@ def went_through(
     keep: Callable[[ClassState], None],
 ) -> ClassState:
     """The state after all mini-batches; ``keep`` is given what each leaves."""
-    every = batch_steps(context.options, context.classes, context.search.frame)
+    every = all_steps(context)
     steps: Sequence[BatchStep] = every[state.iteration :]
     batches: list[Int[Tensor, " b"]] = [context.batch(step.first, step.batch) for step in steps]
 
