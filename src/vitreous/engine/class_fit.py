@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.engine.class_pass import ClassModel, ClassSearch, Given
+from vitreous.engine.grid_pass import GATHERED
 from vitreous.engine.image_fit import FIRST_SHELL, ImageFit
-from vitreous.engine.pass_ import portions
 from vitreous.engine.shards import placed
 
 
@@ -36,10 +36,11 @@ def class_fit(
     images = search.images.with_group_scales(model.scale)
 
     def parts() -> Iterator[tuple[Tensor, ImageFit]]:
-        for _, group, member in portions(images.shards, every, images.group):
-            samples, ctf = given.placed(member, *images.at(member, polar), polar, search.frame.box)
-            expected = model.averages[number[member].to(ctf.device), :coarse] * ctf
-            yield member, _fit(samples, expected, model.noise[group, :coarse] * images.mask_share)
+        for batch in images.shards.batches(every, images.group, GATHERED):
+            rows, noise = batch.member, model.noise[batch.group, :coarse]
+            samples, ctf = given.placed(rows, *images.at(rows, polar), polar, search.frame.box)
+            expected = model.averages[number[rows].to(ctf.device), :coarse] * ctf
+            yield rows, _fit(samples, expected, noise * images.mask_share)
 
     return placed(images.shards, every, parts(), ImageFit(*torch.ones(2, len(number))))
 
