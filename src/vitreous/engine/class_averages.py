@@ -18,7 +18,7 @@ _FLOOR = 0.05
 """Least signal of a ring, over the noise of the average: one that is empty may yet fill."""
 
 
-ROUNDS = 3
+_ROUNDS = 3
 """Rounds of the way from rings to pixels: what is left of an image is then below 1 %."""
 
 
@@ -125,7 +125,7 @@ class Pixels:
     def images(self, averages: Complex[Tensor, "k rings half"]) -> Float[Tensor, "k b b"]:
         """Masked images whose transforms have these rings, or the nearest to them."""
         found, polar = torch.zeros_like(self.mask).expand(len(averages), -1, -1), self.frame.polar
-        for _ in range(ROUNDS):  # the rings' areas alone do not make the inverse quite
+        for _ in range(_ROUNDS):  # the rings' areas alone do not make the inverse quite
             rest = averages - to_polar(found, polar, self._matrix)
             found = (found + from_polar(rest, polar, self._matrix)) * self.mask
         return found

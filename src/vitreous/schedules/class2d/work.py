@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vitreous.config.classify2d import Class2dOptions
-from vitreous.engine.class_averages import ROUNDS
 from vitreous.engine.class_pass import psi_count
 from vitreous.engine.images import Frame
 from vitreous.engine.searches.sampling import shift_grid
@@ -15,10 +14,7 @@ from vitreous.particles.particle_set import ParticleSet
 from vitreous.schedules.class2d.context import coarse_rings, held_out_count
 from vitreous.schedules.class2d.online import batch_steps
 
-_TRIED = 0.5
-"""Share of the classes that a tile of images tries at the fine steps."""
-
-ASSUMED = ("half of the classes are tried at the fine steps", "every round has all particles")
+ASSUMED = ("every round has all particles",)
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,10 @@ class Class2dScope:
         return self.options.count(len(self.table))
 
     def compared(self, images: float, resolution: float) -> Work:
-        """Images compared with all classes coarsely, and finely with some of them."""
+        """Images compared with all classes coarsely, and finely with some of them.
+
+        Few classes are left for each image by then, but they cost next to what all do.
+        """
         options, rings = self.options, self.frame.rings_at(resolution)
         if not options.align:
             return ring_products(images, 1, rings, self.classes)
@@ -51,8 +50,7 @@ class Class2dScope:
         found = self._tried(images, 2, options.offset_range, coarse)
         if coarse == rings:
             return found
-        fine = self._tried(images, 1, 1.5 * options.offset_step, rings)
-        return found + fine.times(_TRIED)
+        return found + self._tried(images, 1, 1.5 * options.offset_step, rings)
 
     def _tried(self, images: float, steps: int, reach: float, rings: int) -> Work:
         """All classes at so many times the steps in angle and shift."""
@@ -60,12 +58,6 @@ class Class2dScope:
         shifts = len(shift_grid(reach, steps * options.offset_step))
         turns = psi_count(steps * options.angular_sampling)
         return ring_products(images, turns * shifts / SHIFTS, rings, self.classes)
-
-    @property
-    def centred(self) -> Work:
-        """Averages taken to pixels and back."""
-        samples = self.frame.polar.rings * self.frame.polar.half
-        return Work(polar=2.0 * ROUNDS * self.classes * samples * self.frame.box**2)
 
 
 def stage_work(scope: Class2dScope) -> dict[str, Work]:
@@ -85,6 +77,4 @@ def stage_work(scope: Class2dScope) -> dict[str, Work]:
         "last pass": last,
     }
     shared = {name: work.of_one_rank(shards) for name, work in stages.items()}
-    count = len(batch_steps(options, scope.classes, scope.frame, seen))
-    shared["averages centred"] = scope.centred.times(count)
     return {name: work.times(options.rounds) for name, work in shared.items()}
