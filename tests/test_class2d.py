@@ -48,7 +48,7 @@ from vitreous.particles.stack import open_images
 from vitreous.report.html import write_report
 from vitreous.runs.folder import ignore
 from vitreous.runs.replacement import is_finished
-from vitreous.schedules.class2d.online import first_state
+from vitreous.schedules.class2d.online import first_state, sure_shares
 from vitreous.schedules.class2d.search import searched
 from vitreous.schedules.class2d.starved import begun_anew
 from vitreous.validate.class_average import AverageMeasures, judge
@@ -168,6 +168,13 @@ def test_at_given_poses_the_same_class_has_the_same_evidence(three: torch.Tensor
     assert torch.allclose(sums.residual, free_sums.residual, rtol=1e-2, atol=1e-4)
 
 
+def test_images_of_nothing_keep_no_class_alive() -> None:
+    certain = torch.eye(4)[[0, 0, 0, 1]]
+    nothing = torch.full((6, 4), 0.25)
+    found = sure_shares(torch.cat([certain, nothing]))
+    assert torch.equal(found, torch.tensor([0.75, 0.25, 0.0, 0.0]))
+
+
 def test_a_starved_class_gets_half_of_the_largest() -> None:
     rng = torch.Generator().manual_seed(0)
     data = torch.randn(3, 200, 50, dtype=torch.complex64, generator=rng) * 10
@@ -194,6 +201,8 @@ def measures(number: int, **changes: float) -> AverageMeasures:
         ({"strength": 4.0, "detail": 0.3}, "reject", "ice"),
         ({"offset": 0.3}, "reject", "off-centre"),
         ({"misfit": 2.0, "rim": 0.6}, "reject", "several"),
+        ({"misfit": 2.0}, "doubtful", "particle"),
+        ({"misfit": 2.0, "rim": 0.3}, "reject", "several"),
         ({"detail": 0.01}, "doubtful", "particle"),
         ({"detail": 0.01, "rim": 0.3}, "reject", "noise"),
         ({"evidence": 0.2}, "reject", "noise"),

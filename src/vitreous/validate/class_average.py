@@ -6,6 +6,7 @@ differs from the classes that hold most particles.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -110,13 +111,13 @@ _KEPT, _DOUBTFUL = 0.7, 0.5
 """Scores from which classes are kept, and doubtful."""
 
 
-_FEATURELESS = 0.9
-"""What a lack of detail counts for at most by itself, where 1 is a limit: particles that are hard
-to align show little, too."""
-
+_BY_ITSELF = 0.9
+"""What misfit or want of detail counts for at most by itself, where 1 is a limit.  Particles that
+are hard to align show little, too, and a few odd images among good ones make a misfit: these are
+left out one by one."""
 
 _ONE_OF_TWO = 0.6
-"""How far a class must go towards another limit to be junk for want of detail."""
+"""How far a class must go towards another limit to be junk for these."""
 
 
 @dataclass(frozen=True)
@@ -168,11 +169,13 @@ def _departures(one: AverageMeasures, typical: _Typical) -> list[tuple[float, Ki
         (strong, "ice", "its density is far stronger than that of most particles"),
         (one.offset / _OFFSET, "off-centre", "its density lies off the centre"),
         (rim, "several", "there is density at the rim of the mask"),
-        (misfit, "several", "its images hold density that the average does not explain"),
     ]
-    alone = max(found)[0] < _ONE_OF_TWO
-    plain = min(plain, _FEATURELESS) if alone else plain
-    return [*found, (plain, "noise", "it shows far less detail than most classes")]
+    most = _BY_ITSELF if max(found)[0] < _ONE_OF_TWO else math.inf
+    weaker: list[tuple[float, Kind, str]] = [
+        (misfit, "several", "its images hold density that the average does not explain"),
+        (plain, "noise", "it shows far less detail than most classes"),
+    ]
+    return [*found, *((min(part, most), kind, reason) for part, kind, reason in weaker)]
 
 
 def judge(averages: Sequence[AverageMeasures], *, nothing: bool) -> list[AverageJudgement]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Complex, Int
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from vitreous.config.classify2d import Class2dOptions
@@ -42,6 +42,9 @@ which is EM, where a batch is all there are."""
 
 _FIRST_BATCH = 0.25
 """Size of the first mini-batch, over that of the last."""
+
+_SURE = 0.5
+"""Posterior of a class from which an image counts for its size."""
 
 _NOISE_RATE = 0.5
 """Share of the noise spectra and contrasts renewed by each mini-batch."""
@@ -154,6 +157,15 @@ def recentred(context: Class2dContext, data: Tensor, weight: Tensor, rings: int)
     return shifted(data, -centre, context.search.frame)
 
 
+def sure_shares(by_class: Float[Tensor, "n k"]) -> Float[Tensor, " k"]:
+    """Share of each class of the images that are in one class rather than in all others.
+
+    Images of nothing are a little in every class, and would keep those alive that hold no other.
+    """
+    sure = by_class.where(by_class > _SURE, 0.0).sum(dim=0)
+    return sure / sure.sum().clamp(min=1e-20)
+
+
 def updated(
     context: Class2dContext, state: ClassState, step: BatchStep, result: ClassPass
 ) -> ClassState:
@@ -162,7 +174,7 @@ def updated(
     rings = context.search.frame.rings_at(step.resolution)
     kept = 0.0 if state.iteration == 0 else 1 - forget
     data, weight = kept * state.data + sums.data, kept * state.weight + sums.weight
-    shares = (1 - forget) * state.shares + forget * result.found.by_class.mean(dim=0)
+    shares = (1 - forget) * state.shares + forget * sure_shares(result.found.by_class)
     pairs: list[tuple[int, int]] = []
     if step.renew:
         seed = options.seed * 1000 + state.iteration
