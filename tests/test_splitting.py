@@ -66,7 +66,7 @@ def test_a_class_of_two_molecules_is_split_where_another_is_empty(mixture: Path)
     split, _ = split_classes(context, state, ignore)
     places = context.places(20.0)
     every = torch.arange(len(table))
-    best = context.search(split, every, split.noise, places, accumulate=False).best
+    best = context.search(split, every, places, accumulate=False).best
     labels = best.map_probability.argmax(dim=1).numpy()
     right = np.mean(labels == np.repeat([0, 1], EACH))
     assert max(right, 1 - right) > 0.9
@@ -111,10 +111,10 @@ def events_until(name: str, count: int):
 
 @pytest.mark.slow
 def test_a_search_that_finds_nothing_is_begun_anew_and_resumes_there(tmp_path: Path) -> None:
-    star = simulated(tmp_path / "data", 300, snr=0.02, seed=5)
+    star = simulated(tmp_path / "data", 200, snr=0.02, seed=5)
     config = AbinitConfig(
-        star, out=tmp_path / "a", mask_diameter=200.0, final_resolution=17.0, polish_passes=1,
-        write_every=1, **FEW,
+        star, out=tmp_path / "a", mask_diameter=200.0, final_resolution=17.0, angular_sampling=30.0,
+        polish_passes=1, write_every=1, **FEW,
     )  # fmt: skip
     job = run_abinit(config)
     result = json.loads((job / "result.json").read_text())
@@ -135,10 +135,10 @@ def test_high_effort_tries_several_classes_before_it_gives_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(several, "_CLASSES", 2)  # half of the time
-    star = simulated(tmp_path / "data", 300, snr=0.02, seed=5)
+    star = simulated(tmp_path / "data", 200, snr=0.02, seed=5)
     config = AbinitConfig(
-        star, out=tmp_path / "a", mask_diameter=200.0, final_resolution=26.0, polish_passes=1,
-        effort="high", **FEW,
+        star, out=tmp_path / "a", mask_diameter=200.0, final_resolution=26.0, angular_sampling=30.0,
+        polish_passes=1, effort="high", **FEW,
     )  # fmt: skip
     told: list[dict] = []
     result = json.loads((run_abinit(config, told.append) / "result.json").read_text())
