@@ -542,9 +542,8 @@ def test_compare(half_maps: tuple[Path, Path], star: Path, tmp_path: Path) -> No
         same_places(read_map(out)[0], read_map(tmp_path / "here.mrc")[0])
 
 
-@pytest.mark.parametrize("fit", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_model_check(tmp_path: Path, fit: bool) -> None:
-    """As the model lies, to rounding; fitted, to where two searches stop."""
+def test_model_check(tmp_path: Path) -> None:
+    """As the model lies; that maps are laid on others alike is tested with compare."""
     write_map(
         tmp_path / "map.mrc", (model_density_of(atoms()) + noise_of(1, 0.3)).numpy(), MODEL_PIXEL
     )
@@ -554,17 +553,16 @@ def test_model_check(tmp_path: Path, fit: bool) -> None:
     model = write_model(tmp_path / "model.cif", atoms() + 1.5)
     config = ModelCheckConfig(
         model, tmp_path / "map.mrc", out=tmp_path, half1=tmp_path / "half1.mrc",
-        half2=tmp_path / "half2.mrc", resolution_limit=9.0, fit=fit,
+        half2=tmp_path / "half2.mrc", resolution_limit=9.0, fit=False,
     )  # fmt: skip
     run_model_check(replace(config, out=tmp_path / "here", device="cpu"))
     for device in AWAY:
         run_model_check(replace(config, out=tmp_path / device.type, device=str(device)))
         new, old = (record_of(tmp_path / name) for name in (device.type, "here"))
         for name in ("correlation", "correlation_by_hand", "fsc"):
-            same_record({name: new[name]}, {name: old[name]}, 10 * WITHIN if fit else WITHIN)
-        if not fit:
-            found, expected = (images_of(tmp_path / d / "model.mrc") for d in (device.type, "here"))
-            alike(found, expected)
+            same_record({name: new[name]}, {name: old[name]})
+        found, expected = (images_of(tmp_path / d / "model.mrc") for d in (device.type, "here"))
+        alike(found, expected)
 
 
 def test_simulate(star: Path, tmp_path: Path) -> None:
@@ -633,7 +631,7 @@ def test_a_device_that_is_not_there_is_told(run: Callable[[Any], object], config
 
 @pytest.mark.slow
 # With two classes and seed 0 rounding grows to 2.5e-4 on one kind of processor, and not on others.
-@pytest.mark.parametrize("options", [{}, {"classes": 2, "starts": 2, "seed": 1}])
+@pytest.mark.parametrize("options", [{}, {"classes": 2, "seed": 1}])
 def test_abinit(star: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     config = AbinitConfig(
         star,

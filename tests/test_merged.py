@@ -379,7 +379,7 @@ def test_searches_of_merged_data_find_the_molecule(
     sorted_ = run_classify3d(
         Classify3dConfig(
             merged, reference=(first / "class001.mrc",), classes=1, out=tmp_path / "classify",
-            mask_diameter=190.0,
+            mask_diameter=190.0, iterations=4,
         )
     )  # fmt: skip
     assert result["preflight"]["estimates"]["images"] == 600
