@@ -58,6 +58,11 @@ class Box:
         return self.scale * self.pixel_size
 
     @property
+    def scale_option(self) -> int | None:
+        """What ``--scale`` is given: nothing where pixels stay as they are."""
+        return None if self.scale == self.box else self.scale
+
+    @property
     def words(self) -> str:
         """Pixels and width."""
         return f"{self.scale} pixels of {self.pixel_size:.2f} A ({self.width:.0f} A)"

@@ -13,12 +13,11 @@ from vitreous.config.particles import SelectConfig
 from vitreous.config.refine import RefineConfig
 from vitreous.io.mrc import read_header
 from vitreous.jobs.abinit.abinit import run_abinit
-from vitreous.jobs.extract.extract import run_extract
 from vitreous.jobs.particles.select import run_select
 from vitreous.jobs.process import choices
 from vitreous.jobs.process.ending import Unsolved
 from vitreous.jobs.process.micrographs import Micrographs
-from vitreous.jobs.process.rounds import Chosen
+from vitreous.jobs.process.rounds import Chosen, cut_out
 from vitreous.jobs.process.steps import Steps
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.runs.options import AUTO
@@ -137,18 +136,16 @@ def refined_map(
 
 
 def _cut_again(steps: Steps, micrographs: Micrographs, particles: Path, box: choices.Box) -> Path:
-    out = steps.folder("extract")
     config = ExtractConfig(
         micrographs.star,
-        out=out,
+        out=steps.folder("extract"),
         particles=particles,
         box=box.box,
-        scale=None if box.scale == box.box else box.scale,
+        scale=box.scale_option,
         invert=_inverted(steps),
         recentre=True,
     )
-    steps.run("extract", run_extract, config, lambda record: f"{record['particles']:,} particles")
-    return out / "particles.star"
+    return cut_out(steps, config)
 
 
 def _inverted(steps: Steps) -> bool:

@@ -151,11 +151,16 @@ def _cut(steps: Steps, micrographs: Micrographs, picks: Path, sought: Sought, da
         out=out,
         coordinates=picks,
         box=box.box,
-        scale=None if box.scale == box.box else box.scale,
+        scale=box.scale_option,
         invert=dark,
     )
+    return cut_out(steps, config)
+
+
+def cut_out(steps: Steps, config: ExtractConfig) -> Path:
+    """Cut out the particles that a configuration names; their table."""
     steps.run("extract", run_extract, config, lambda record: f"{record['particles']:,} particles")
-    return out / "particles.star"
+    return config.out / "particles.star"
 
 
 def _classify(steps: Steps, particles: Path, diameter: float) -> tuple[Path, dict[str, Any]]:

@@ -251,9 +251,9 @@ def _begun(context: RunContext, state: SearchState, posed: PoseMatrices, frame: 
     return Polished(
         resample_map(state.maps, frame.box),
         noise[:, : frame.polar.rings],
-        state.class_priors,
-        state.scale,
-        PoseMatrices(posed.matrices, posed.origins * scale),
+        class_priors=state.class_priors,
+        scale=state.scale,
+        posed=PoseMatrices(posed.matrices, posed.origins * scale),
     )
 
 
