@@ -56,7 +56,7 @@ def test_finds_the_molecule(tmp_path: Path) -> None:
     run_abinit(config)
     result = json.loads((tmp_path / "job" / "result.json").read_text())
     assert result["verdict"] == "solved", result["sentence"]
-    assert [start["finished"] for start in result["starts"]].count(True) == 3
+    assert [start["finished"] for start in result["starts"]].count(True) == 2
     assert len(result["starts"]) == 6
     found = run_compare(CompareConfig(tmp_path / "job" / "class001.mrc", star.parent / "truth.mrc"))
     assert found.resolution_05 is not None and found.resolution_05 < 22
@@ -159,7 +159,8 @@ def test_same_seed_and_resumed_give_the_same_bits(
     np.testing.assert_array_equal(first, second)
 
 
-SEVERAL = QUICK | {"starts": 4}  # 16 iterations, then 3 starts go on
+SEVERAL = QUICK | {"starts": 4}
+"""16 iterations; 6 of two starts that go on; 3 of another, as these find nothing in common."""
 
 
 @pytest.fixture(scope="module")
@@ -171,12 +172,14 @@ def several_starts(small_stack: Path, tmp_path_factory: pytest.TempPathFactory) 
 def test_the_share_of_the_work_that_is_done_rises_to_all_of_it(several_starts: Path) -> None:
     events = [json.loads(line) for line in (several_starts / "log.jsonl").read_text().splitlines()]
     shares = [event["share"] for event in events if event["event"] == "iteration"]
-    assert shares == sorted(shares) and 0 < shares[0] < 0.1 and shares[-1] == pytest.approx(1)
+    planned, recalled = shares[:22], shares[22:]
+    assert 0 < planned[0] < 0.1 and planned[-1] == recalled[-1] == pytest.approx(1)
+    assert planned == sorted(planned) and recalled == sorted(recalled) and len(recalled) == 3
     (plan,) = (event["stages"] for event in events if event["event"] == "plan")
     assert sum(plan.values()) == pytest.approx(1) and min(plan.values()) == plan["reading"] == 0
 
 
-@pytest.mark.parametrize("at", [9, 20])
+@pytest.mark.parametrize("at", [9, 20, 24])
 @pytest.mark.slow
 def test_a_job_interrupted_between_comparisons_ends_in_the_same_bits(
     several_starts: Path, small_stack: Path, tmp_path: Path, at: int

@@ -31,7 +31,7 @@ from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
 from vitreous.runs.folder import ignore
 from vitreous.schedules.abinit.context import first_state
-from vitreous.schedules.abinit.searched import AbinitInputs, context_of
+from vitreous.schedules.abinit.inputs import AbinitInputs, context_of
 
 __all__ = ["cube"]  # the fixture
 

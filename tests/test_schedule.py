@@ -119,12 +119,12 @@ def test_under_a_polyhedral_group_starts_are_compared_at_the_final_resolution() 
     steps = schedule(config(symmetry="O"), 3000)
     first, last = rounds(len(steps), 8, polyhedral=True)
     assert steps[first.until - 1].stage == "final"
-    assert (first.contenders, first.keep, last.keep) == (8, 3, 3)
+    assert (first.contenders, first.keep, last.keep) == (8, 2, 2)
     assert last.until - last.since > 30  # hands take so long to show
 
 
-@pytest.mark.parametrize("starts,ends", [(1, 1), (3, 3), (4, 3), (6, 3), (8, 3), (20, 5)])
-def test_halving_keeps_three_starts_at_the_least(starts: int, ends: int) -> None:
+@pytest.mark.parametrize("starts,ends", [(1, 1), (2, 2), (4, 2), (6, 2), (8, 2), (20, 5)])
+def test_halving_keeps_two_starts_at_the_least(starts: int, ends: int) -> None:
     plan = rounds(90, starts, polyhedral=False)
     assert plan[0].since == 0 and plan[0].contenders == starts
     assert plan[-1].until == 90 and plan[-1].keep == ends

@@ -23,8 +23,8 @@ from vitreous.particles.stack import open_images
 from vitreous.runs.folder import ignore
 from vitreous.schedules.abinit import several
 from vitreous.schedules.abinit.context import first_state
+from vitreous.schedules.abinit.inputs import AbinitInputs, context_of
 from vitreous.schedules.abinit.schedule import batches, split_steps, starts_of
-from vitreous.schedules.abinit.searched import AbinitInputs, context_of
 from vitreous.schedules.abinit.splitting import split_classes
 
 EACH = 300

@@ -81,9 +81,10 @@ class AbinitConfig(WriteOptions, FolderOptions, CtfOptions, SearchOptions, OfCho
         twice as large, looks for symmetry if none is imposed and, if all that solves nothing,
         searches with three classes.
     starts : int or auto
-        Independent random starts on the same mini-batches; of more than three the weaker half is
-        stopped after half of the iterations, and again after three quarters.  The one that
-        explains held-out particles best is kept, and how far they agree gives the verdict.  auto
+        Independent random starts on the same mini-batches; of more than two the weaker half is
+        stopped after half of the iterations, and again after three quarters; where the last two
+        find nothing in common, the likeliest of the others goes on.  The one that explains
+        held-out particles best is kept, and how far they agree gives the verdict.  auto
         makes, with normal effort, six for one map, eight under T, O or I, whose density may settle
         in a false solution, and two for several classes.
     particles_used : int, auto or all

@@ -13,8 +13,9 @@ from vitreous.jobs.abinit.next_step import Ending, with_next_step
 from vitreous.jobs.abinit.outputs import AbinitResult, SymmetrySearch, write_results
 from vitreous.runs.folder import OnEvent, ignore, job_folder
 from vitreous.runs.options import AUTO, deterministic, on_its_threads
+from vitreous.schedules.abinit.inputs import AbinitInputs, context_of
 from vitreous.schedules.abinit.rest import posed_rest
-from vitreous.schedules.abinit.searched import AbinitInputs, Searched, context_of, search
+from vitreous.schedules.abinit.searched import Searched, search
 from vitreous.schedules.abinit.several import with_several_classes
 from vitreous.schedules.abinit.state import states_from
 from vitreous.schedules.abinit.verdict import Judgement

@@ -19,7 +19,7 @@ from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource, open_images
 from vitreous.runs.contents import digest_of
 from vitreous.runs.options import AUTO, device_for
-from vitreous.schedules.abinit.searched import AbinitInputs
+from vitreous.schedules.abinit.inputs import AbinitInputs
 
 
 @dataclass(frozen=True)

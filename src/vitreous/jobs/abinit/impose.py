@@ -22,8 +22,9 @@ from vitreous.jobs.abinit.outputs import SymmetrySearch
 from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
 from vitreous.runs.folder import OnEvent
+from vitreous.schedules.abinit.inputs import AbinitInputs
 from vitreous.schedules.abinit.last_pass import Ended, polished_on
-from vitreous.schedules.abinit.searched import AbinitInputs, Searched, search_within
+from vitreous.schedules.abinit.searched import Searched, search_within
 from vitreous.schedules.abinit.starts import tried
 from vitreous.schedules.abinit.verdict import OF_SHAPE
 from vitreous.validate.symmetry.group_score import GroupScore

@@ -16,7 +16,8 @@ from vitreous.io.mrc import write_map
 from vitreous.particles.files import write_particles
 from vitreous.runs.record import job_record, write_record
 from vitreous.schedules.abinit.evidence import Evidence
-from vitreous.schedules.abinit.searched import AbinitInputs, Searched
+from vitreous.schedules.abinit.inputs import AbinitInputs
+from vitreous.schedules.abinit.searched import Searched
 from vitreous.schedules.abinit.verdict import Judgement
 
 

@@ -13,8 +13,9 @@ from vitreous.engine.memory import IMAGES
 from vitreous.engine.rings import load_rings
 from vitreous.math.fourier import resample_map
 from vitreous.runs.folder import OnEvent
+from vitreous.schedules.abinit.inputs import AbinitInputs
 from vitreous.schedules.abinit.last_pass import posed_by_grid
-from vitreous.schedules.abinit.searched import AbinitInputs, Searched
+from vitreous.schedules.abinit.searched import Searched
 
 
 def posed_rest(

@@ -48,8 +48,11 @@ _BATCHES = (100, 300)
 _LARGER = 3
 """Factor on both where a search finds nothing with them."""
 
-_FEWEST = 3
+_FEWEST = 2
 """Starts that are brought to the end, of more: what they agree on is the evidence."""
+
+MOST_RECALLED = 3
+"""Starts that are brought to the end at the most where the first of them find nothing in common."""
 
 
 @dataclass(frozen=True)

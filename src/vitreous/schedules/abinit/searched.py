@@ -7,40 +7,31 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.config.abinit import AbinitConfig
 from vitreous.engine.comm import exchanged, ranks
 from vitreous.engine.grid_search import SMALL_BOX
-from vitreous.engine.images import BEYOND, CtfMode, Frame, working_frame
-from vitreous.engine.memory import IMAGES, MemoryPlan
-from vitreous.engine.rings import load_rings
+from vitreous.engine.images import CtfMode
 from vitreous.engine.state import SearchState
 from vitreous.io.mrc import write_map
-from vitreous.math.fourier import resample_map
 from vitreous.math.symmetry import point_group
 from vitreous.ops.threads import in_rounds, one_thread, workers_on
-from vitreous.particles.grid import Grid, common_grid
-from vitreous.particles.particle_set import ParticleSet
-from vitreous.particles.stack import ImageSource
-from vitreous.runs.checkpoint import Checkpoint
 from vitreous.runs.folder import OnEvent
 from vitreous.runs.options import AUTO
-from vitreous.runs.replacement import CHECKPOINT, has_checkpoint
+from vitreous.runs.replacement import has_checkpoint
 from vitreous.schedules.abinit.at_last import compared_at_last, may_have_hand
 from vitreous.schedules.abinit.classify import Classified, classify
 from vitreous.schedules.abinit.context import RunContext
+from vitreous.schedules.abinit.evidence import Evidence
 from vitreous.schedules.abinit.gather import gather_evidence, stopped_starts
+from vitreous.schedules.abinit.inputs import AbinitInputs, context_of
 from vitreous.schedules.abinit.last_pass import Ended, coarse_end, last_pass
-from vitreous.schedules.abinit.memory import LAST_IMAGES, memory_plan
 from vitreous.schedules.abinit.plan import stage_shares
-from vitreous.schedules.abinit.starts import finished, run_starts
+from vitreous.schedules.abinit.starts import finished, recalled, run_starts
 from vitreous.schedules.abinit.state import save_checkpoint, states_from
 from vitreous.schedules.abinit.verdict import (
     FOUND_NOTHING,
@@ -52,77 +43,6 @@ from vitreous.schedules.abinit.verdict import (
 from vitreous.validate.symmetry.point_groups import SymmetryFinding, find_symmetry
 
 _HOST = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class AbinitInputs:
-    """What is to be searched, and how.
-
-    Attributes
-    ----------
-    config : AbinitConfig
-    table : ParticleSet
-    source : ImageSource
-    mask_diameter : float
-        Angstrom.
-    device : torch.device
-    folder : Path
-        For the checkpoint and intermediate maps.
-    digest : str
-        Digest of the particles, which a checkpoint is bound to.
-    """
-
-    config: AbinitConfig
-    table: ParticleSet
-    source: ImageSource
-    mask_diameter: float
-    device: torch.device
-    folder: Path
-    digest: str
-
-    def in_folder(self, folder: Path) -> AbinitInputs:
-        """The same with its files in another folder."""
-        return replace(self, folder=folder)
-
-    def under(self, group: str, final_resolution: float) -> AbinitInputs:
-        """The same with a point group imposed, and a folder of its own within this one's."""
-        config = replace(self.config, symmetry=group, final_resolution=final_resolution)
-        return replace(self, config=config, folder=self.folder / f"under_{group}")
-
-    @property
-    def free(self) -> bool:
-        """Whether no symmetry is imposed on the search."""
-        return self.config.symmetry.upper() in ("C1", AUTO.upper())
-
-    @property
-    def grid(self) -> Grid:
-        """Of the images, brought together."""
-        return common_grid(self.table)
-
-    @property
-    def frame(self) -> Frame:
-        """Of the search's maps."""
-        return working_frame(self.grid, self.mask_diameter, self.config.ends_at, BEYOND)
-
-    def checkpoint(self, on_event: OnEvent) -> Checkpoint:
-        """Where the states are kept."""
-        path = self.folder / CHECKPOINT
-        return Checkpoint(path, self.config, inputs=self.digest, tell=on_event)
-
-    @property
-    def operators(self) -> Float[Tensor, "s 3 3"]:
-        """Rotations of the point group that is imposed."""
-        return point_group("C1" if self.free else self.config.symmetry)
-
-    @property
-    def memory(self) -> MemoryPlan:
-        """What the search will hold at its fullest."""
-        return memory_plan(self.config, self.table, self.frame, len(self.operators), self.device)
-
-    def full_size(self, maps: Float[Tensor, "k n n n"]) -> Float[np.ndarray, "k m m m"]:
-        """Maps on their grid, as images on it would show them."""
-        found: np.ndarray = resample_map(maps.cpu(), self.grid.box).numpy()
-        return found
 
 
 @dataclass(frozen=True)
@@ -157,24 +77,6 @@ class Searched:
     finding: SymmetryFinding | None
     searched_s: float
     last_s: float
-
-
-def context_of(inputs: AbinitInputs, on_event: OnEvent) -> RunContext:
-    """The images read, and all that stays the same throughout a search."""
-    plan, frame = inputs.memory, inputs.frame
-    on_event({"event": "memory", **plan.record()})
-    mode, room = CtfMode.of(inputs.config), plan.room(IMAGES, spread=False)
-    images = load_rings(inputs.table, inputs.source, frame, inputs.device, on_event, mode, room)
-    return RunContext(
-        inputs.table,
-        frame,
-        images,
-        inputs.operators,
-        inputs.device,
-        plan.tiling,
-        inputs.config,
-        plan.room(LAST_IMAGES),
-    )
 
 
 def _write_intermediate(inputs: AbinitInputs, state: SearchState) -> None:
@@ -238,6 +140,68 @@ def _classified(
     return [one.to(context.device) for one in every if one is not None]
 
 
+@dataclass(frozen=True)
+class _StartsRun:
+    """Starts that were run.
+
+    Attributes
+    ----------
+    states : list of SearchState
+        Of all of them.
+    ends : list of SearchState
+        Of those that were finished, after the likeliest of the round before.
+    classified : list of Classified
+        What the sorting into classes made of ``ends``; empty for a single class.
+    evidence : Evidence
+    """
+
+    states: list[SearchState]
+    ends: list[SearchState]
+    classified: list[Classified]
+    evidence: Evidence
+
+
+def _starts_run(
+    inputs: AbinitInputs,
+    context: RunContext,
+    states: list[SearchState],
+    before: Searched | None,
+    on_event: OnEvent,
+) -> _StartsRun:
+    """Starts brought to their end and compared, also with the likeliest of the round before."""
+    states = _run_starts(inputs, context, before.states if before else [], states, on_event)
+    ends = [state.to(context.device) for state in finished(states)]
+    if before:
+        ends = [before.chosen, *ends]
+    classified: list[Classified] = []
+    if context.config.classes > 1:
+        classified = _classified(context, ends, on_event)
+        ends = [one.state for one in classified]
+    evidence = gather_evidence(context, ends, classified, stopped_starts(context, states))
+    if before:
+        evidence = replace(evidence, at_first=before.judgement.sentence)
+    return _StartsRun(states, ends, classified, evidence)
+
+
+def _agreeing_starts(
+    inputs: AbinitInputs,
+    context: RunContext,
+    states: list[SearchState],
+    before: Searched | None,
+    on_event: OnEvent,
+) -> _StartsRun:
+    """The same; where those of one map find nothing in common, a stopped one goes on, too."""
+    run = _starts_run(inputs, context, states, before, on_event)
+    while context.config.classes == 1 and judge(run.evidence).doubt in FOUND_NOTHING:
+        more = recalled(run.states)
+        if not more:
+            break
+        text = "The finished starts find nothing in common: the likeliest of the others goes on."
+        on_event({"event": "note", "text": text})
+        run = _starts_run(inputs, context, more, before, on_event)
+    return run
+
+
 def _symmetry_found(
     inputs: AbinitInputs, ended: Ended, judgement: Judgement
 ) -> SymmetryFinding | None:
@@ -278,19 +242,9 @@ def _run_round(
     """
     began = time.monotonic()
     on_event({"event": "plan", "stages": stage_shares(context)})
-    earlier = before.states if before else []
     with one_thread(context.frame.box <= SMALL_BOX):
-        states = _run_starts(inputs, context, earlier, states, on_event)
-        ends = [state.to(context.device) for state in finished(states)]
-        if before:
-            ends = [before.chosen, *ends]
-        classified: list[Classified] = []
-        if context.config.classes > 1:
-            classified = _classified(context, ends, on_event)
-            ends = [one.state for one in classified]
-        evidence = gather_evidence(context, ends, classified, stopped_starts(context, states))
-    if before:
-        evidence = replace(evidence, at_first=before.judgement.sentence)
+        run = _agreeing_starts(inputs, context, states, before, on_event)
+    ends, evidence = run.ends, run.evidence
     judgement, between = judge(evidence), time.monotonic()
     together = replace(context, images=context.images.spread())
     finish = partial(
@@ -312,9 +266,9 @@ def _run_round(
         judgement = judge(replace(evidence, at_last=at_last))
     return Searched(
         context,
-        [*earlier, *states],
+        [*(before.states if before else []), *run.states],
         chosen,
-        classified[evidence.best].alike if classified else {},
+        run.classified[evidence.best].alike if run.classified else {},
         ended,
         judgement,
         finding,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitreous.runs.folder import OnEvent
-from vitreous.schedules.abinit.searched import AbinitInputs, Searched, search_within
+from vitreous.schedules.abinit.inputs import AbinitInputs
+from vitreous.schedules.abinit.searched import Searched, search_within
 
 _CLASSES = 3
 

@@ -26,7 +26,7 @@ from vitreous.schedules.abinit.context import (
     mini_batches,
 )
 from vitreous.schedules.abinit.plan import search_work, work_until
-from vitreous.schedules.abinit.schedule import noise_factor
+from vitreous.schedules.abinit.schedule import MOST_RECALLED, noise_factor
 from vitreous.schedules.abinit.temperature import inflated, is_steered, steered
 
 Save = Callable[[list[SearchState]], None]
@@ -128,14 +128,16 @@ def tried(context: RunContext, states: list[SearchState], resolution: float) -> 
     return [Trial(float(r.best.log_evidence.mean()), r.best) for r in results]
 
 
-def _compared(context: RunContext, states: list[SearchState], keep: int) -> list[SearchState]:
-    """All starts with their held-out evidence; the best ``keep`` have come through a round more."""
+def _compared(
+    context: RunContext, states: list[SearchState], number: int, keep: int
+) -> list[SearchState]:
+    """All starts with their held-out evidence; the best ``keep`` have come through this round."""
     resolution = context.steps[states[0].iteration - 1].resolution
     evidences = [trial.evidence for trial in tried(context, states, resolution)]
     through = sorted(range(len(states)), key=lambda i: -evidences[i])[:keep]
     least = evidences[through[-1]]
     return [
-        replace(state, evidence=evidence, rounds=state.rounds + (i in through), behind=behind)
+        replace(state, evidence=evidence, rounds=number + (i in through), behind=behind)
         for i, (state, evidence, behind) in enumerate(
             zip(states, evidences, (max(0.0, least - one) for one in evidences), strict=True)
         )
@@ -156,14 +158,20 @@ def _run_rounds(
 ) -> None:
     """Bring all starts on in the list itself, round by round, each by one rank."""
     rounds, workers = context.rounds, workers_on(context.device)
-    total = sum(r.contenders * (r.until - r.since) for r in rounds)
     until = work_until(context)
-    whole = search_work(until, rounds)
+    iterations_planned = sum(r.contenders * (r.until - r.since) for r in rounds)
+    work_planned = search_work(until, rounds)
     for number, this in enumerate(rounds):
+        last = number == len(rounds) - 1
         going = [i for i, state in enumerate(states) if state.rounds >= number]
-        if any(states[i].rounds > number for i in going):
-            continue  # decided before the job was interrupted
-        own = [going[place] for place in ranks().own(len(going))]
+        decided = [states[i].rounds > number for i in going]
+        if all(decided) if last else any(decided):
+            continue  # before the job was interrupted, or a start was recalled
+        ahead = [i for i in going if states[i].iteration < this.until]
+        own = [ahead[place] for place in ranks().own(len(ahead))]
+        ends = [this.until if i in ahead else state.iteration for i, state in enumerate(states)]
+        total = max(iterations_planned, sum(ends))
+        whole = max(work_planned, sum(until[end] for end in ends))
         walks = [_steps_of(context, states[i].to(context.device), this.until) for i in own]
         for place, (state, event) in interleaved(walks, max(1, min(workers, len(walks)))):
             states[own[place]] = state
@@ -172,8 +180,9 @@ def _run_rounds(
             on_event({**event, "iteration": done, "of": total, "share": round(share, 4)})
             if state.iteration % context.config.write_every == 0:
                 save(states)
-        _exchange(states, going)
-        compared = _compared(context, [states[i] for i in going], this.keep)
+        _exchange(states, ahead)
+        keep = len(going) if last else this.keep
+        compared = _compared(context, [states[i] for i in going], number, keep)
         after = dict(zip(going, compared, strict=True))
         # At once: a job that is interrupted here saves what is decided for all or for none.
         states[:] = [after.get(i, state) for i, state in enumerate(states)]
@@ -208,6 +217,19 @@ def run_starts(
         save(states)
         raise
     return states
+
+
+def recalled(states: list[SearchState]) -> list[SearchState]:
+    """All states, the likeliest of those that were stopped among the ones that go on to the end.
+
+    Nothing if none was stopped, or enough are finished.
+    """
+    most = max(state.rounds for state in states)
+    stopped = [state for state in states if state.rounds < most]
+    if not stopped or len(states) - len(stopped) >= MOST_RECALLED:
+        return []
+    likeliest = min(stopped, key=lambda state: (-state.rounds, state.behind))
+    return [replace(s, rounds=most - 1) if s is likeliest else s for s in states]
 
 
 def finished(states: list[SearchState]) -> list[SearchState]:
