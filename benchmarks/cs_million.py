@@ -1,9 +1,9 @@
 """A million particles from STAR to .cs and back, with their side table and without.
 
-    python benchmarks/cs_million.py --work FOLDER [--rows 1000000]
+    python benchmarks/cs_million.py --work FOLDER [--rows 1000000] [--repeats 3]
 
-Each conversion runs in a process of its own. Seconds of the processor (user and system), seconds on
-the clock and the greatest memory go to benchmarks/results/cs_million.csv.
+Each conversion runs in a process of its own. Medians of the seconds of the processor (user and
+system), the seconds on the clock and the greatest memory go to benchmarks/results/cs_million.csv.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -73,7 +74,7 @@ def write_table(path: Path, rows: int) -> None:
     )
 
 
-def measured(what: str, *words: str) -> dict[str, object]:
+def measured(*words: str) -> dict[str, float]:
     """Run a conversion by itself."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
@@ -89,10 +90,9 @@ def measured(what: str, *words: str) -> dict[str, object]:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
-        "what": what,
-        "cpu_s": round(cpu, 1),
-        "wall_s": round(time.monotonic() - began, 1),
-        "memory_gb": round(int(done.stdout.split()[-1]) * 1024 / 1e9, 2),
+        "cpu_s": cpu,
+        "wall_s": time.monotonic() - began,
+        "memory_gb": int(done.stdout.split()[-1]) * 1024 / 1e9,
     }
 
 
@@ -100,17 +100,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     work = options.work
     work.mkdir(parents=True, exist_ok=True)
     star, there, back = work / "million.star", work / "there.cs", work / "back.star"
     write_table(star, options.rows)
-    rows = []
-    for name, words in (("without side table", ["--no-side"]), ("with side table", [])):
-        rows += [
-            measured(f"STAR to .cs, {name}", str(star), "--out", str(there), "--overwrite", *words),
-            measured(f".cs to STAR, {name}", str(there), "--out", str(back), "--overwrite", *words),
-        ]
+    to_cs = [str(star), "--out", str(there), "--overwrite"]
+    to_star = [str(there), "--out", str(back), "--overwrite"]
+    conversions = {
+        "STAR to .cs, without side table": [*to_cs, "--no-side"],
+        ".cs to STAR, without side table": [*to_star, "--no-side"],
+        "STAR to .cs, with side table": to_cs,
+        ".cs to STAR, with side table": to_star,
+    }
+    runs = [
+        {what: measured(*words) for what, words in conversions.items()}
+        for _ in range(options.repeats)
+    ]
+    rows = [
+        {"what": what}
+        | {name: round(statistics.median(run[what][name] for run in runs), 2) for name in figures}
+        for what, figures in runs[0].items()
+    ]
     same = all(
         block.frame.equals(read_star(back)[key].frame) for key, block in read_star(star).items()
     )
