@@ -6,11 +6,13 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.report.chart import Axis, Chart, Line, Rule, colour
-from vitreous.report.panels import Panel, arranged
-from vitreous.report.svg import styled, svg_text
+from vitreous.report.panels import Panel, Spot, arranged
 
 _COLUMNS = 8
 """Images side by side in a montage."""
+
+_WIDE = 500.0
+"""Width of a micrograph."""
 
 
 def _grey_levels(image: Float[np.ndarray, "*y x"]) -> tuple[float, float]:
@@ -64,21 +66,7 @@ def micrograph_with_picks(
     alt: str,
 ) -> str:
     """A small micrograph with circles round its picks, all in pixels of it."""
-    from matplotlib.collections import EllipseCollection
-    from matplotlib.figure import Figure
-
-    height, width = image.shape
-    with styled():
-        figure = Figure(figsize=(5.0, 5.0 * height / width), dpi=130)
-        axes = figure.add_axes((0, 0, 1, 1))
-        low, high = _grey_levels(image)
-        axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="antialiased")
-        size = np.full(len(places), 2 * radius)
-        circles = EllipseCollection(
-            size, size, np.zeros(len(places)), units="xy", offsets=places,
-            offset_transform=axes.transData, facecolors="none", edgecolors=colour(2),
-            linewidths=0.7,
-        )  # fmt: skip
-        axes.add_collection(circles)
-        axes.set_axis_off()
-        return svg_text(figure, alt)
+    unit = _WIDE / image.shape[1]
+    spots = tuple(Spot(x * unit, y * unit, radius * unit, colour(2)) for x, y in places.tolist())
+    panel = Panel(image[::-1], "", _grey_levels(image), width=_WIDE, spots=spots)
+    return arranged([[panel]], alt)

@@ -9,14 +9,16 @@ from jaxtyping import Float
 
 from vitreous.report.chart import GREY, Area, Axis, Chart, Line, Rule, equal_axes
 from vitreous.report.charts import histogram
-from vitreous.report.panels import Bar, Panel, side_by_side
-from vitreous.report.svg import styled, svg_text
+from vitreous.report.panels import Bar, Panel, Spot, side_by_side
 
 Values = Float[np.ndarray, " n"]
 
 _BINS = 40
 
-_CYCLIC = "twilight_shifted"
+_CYCLIC, _DIVERGING = "twilight_shifted", "coolwarm"
+
+_FIELD, _DISC = 200.0, 3.0
+"""Width of a micrograph with its particles, and radius of a particle."""
 
 _PHASES = ("measured", "fitted", "left over")
 
@@ -48,23 +50,25 @@ def change(values: Values, label: str, alt: str) -> str:
 
 def micrographs(panels: Sequence[tuple[str, Values, Values, Values]], label: str, alt: str) -> str:
     """Particles at their places, one panel a micrograph: name, x, y and the number that colours."""
-    from matplotlib.figure import Figure
-
     limit = max(1e-6, *(float(np.percentile(np.abs(v), 98)) for *_, v in panels))
-    with styled():
-        figure = Figure(figsize=(3.2 * len(panels) + 0.6, 3.2), layout="constrained")
-        grid = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (name, x, y, values) in zip(grid, panels, strict=True):
-            dots = axes.scatter(
-                x, y, c=values, s=22, cmap="coolwarm", vmin=-limit, vmax=limit, lw=0
-            )
-            axes.set_title(name, fontsize=7.5)
-            axes.set_aspect("equal")
-            axes.set(xticks=[], yticks=[])
-        bar = figure.colorbar(dots, ax=grid, shrink=0.85, aspect=22, pad=0.02)
-        bar.set_label(label)
-        bar.outline.set_visible(False)
-        return svg_text(figure, alt)
+    drawn = [_with_particles(*panel, limit) for panel in panels]
+    return side_by_side(drawn, alt, Bar(_DIVERGING, (-limit, limit), label))
+
+
+def _with_particles(name: str, x: Values, y: Values, values: Values, limit: float) -> Panel:
+    """Particles of a micrograph as discs, y upwards as in MRC files."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    left, low = float(x.min()), float(y.min())
+    field = max(float(x.max()) - left, float(y.max()) - low, 1e-6)
+    unit = (_FIELD - 2 * _DISC) / field
+    shades = colormaps[_DIVERGING](np.clip(0.5 + values / (2 * limit), 0, 1))
+    spots = tuple(
+        Spot(_DISC + (a - left) * unit, _FIELD - _DISC - (b - low) * unit, _DISC, to_hex(c), True)
+        for a, b, c in zip(x.tolist(), y.tolist(), shades, strict=True)
+    )
+    return Panel(np.full((1, 1), np.nan), name, (0.0, 1.0), width=_FIELD, spots=spots)
 
 
 def astigmatism_moves(

@@ -20,6 +20,17 @@ _EDGE, _GAP, _TITLE, _BAR = 130.0, 6.0, 14.0, 62.0
 
 
 @dataclass(frozen=True)
+class Spot:
+    """A circle over a picture, in units of the page; a disc if it is filled."""
+
+    x: float
+    y: float
+    radius: float
+    colour: str
+    filled: bool = False
+
+
+@dataclass(frozen=True)
 class Panel:
     """A picture.
 
@@ -41,6 +52,7 @@ class Panel:
         SVG paths over the picture.
     words : tuple of (float, float, str)
         Words over it, and where.
+    spots : tuple of Spot
     """
 
     image: Float[np.ndarray, "y x"]
@@ -52,6 +64,7 @@ class Panel:
     width: float = _EDGE
     lines: tuple[str, ...] = ()
     words: tuple[tuple[float, float, str], ...] = ()
+    spots: tuple[Spot, ...] = ()
 
     @property
     def height(self) -> float:
@@ -71,6 +84,7 @@ class Panel:
             "scale": self.scale and (self.scale[0] * self.width, self.scale[1]),
             "lines": self.lines,
             "words": self.words,
+            "spots": self.spots,
         }
 
 
