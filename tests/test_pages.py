@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
+import re
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ import pytest
 from test_report import change_result, job  # noqa: F401 - a fixture
 
 from vitreous.report.html import write_report
-from vitreous.runs.log import EventLog
 from vitreous.runs.project import init_project
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -167,44 +167,48 @@ def test_nothing_serious_bars_the_way(flat: Any, job: Path, scheme: str) -> None
 
 @pytest.fixture
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A project with a job that this process seems to be at work on, served."""
+    """An empty project, served: its folder and address."""
     uvicorn = pytest.importorskip("uvicorn")
     from vitreous.web.application import application
 
     project = init_project(tmp_path_factory.mktemp("project"), None)
-    folder = project.root / "001_abinit"
-    folder.mkdir()
-    (project.root / ".001_abinit.lock").touch()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(application(project, "key"), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
         thread.start()
-        yield folder, f"http://127.0.0.1:{taken.getsockname()[1]}/key/001_abinit/"
+        yield project.root, f"http://127.0.0.1:{taken.getsockname()[1]}/key/"
         server.should_exit = True
         thread.join()
 
 
-def test_a_running_job_moves_and_becomes_its_report(
-    flat: Any,
-    server: tuple[Path, str],
-    job: Path,  # noqa: F811
+def iteration_shown(facts: Any) -> int:
+    """How many of 90 iterations are done, as the page of a job at work says."""
+    sync_api.expect(facts).to_contain_text(re.compile(r"\d+/90"), timeout=60_000)
+    found = re.search(r"(\d+)/90", facts.inner_text())
+    assert found is not None
+    return int(found[1])
+
+
+def test_a_running_abinit_moves_and_becomes_its_report(
+    flat: Any, server: tuple[Path, str], small_stack: Path
 ) -> None:
-    folder, address = server
-    with EventLog(folder / "log.jsonl") as log:
-        log("process", pid=os.getpid(), host=socket.gethostname(), job="abinit", options={})
-        log("iteration", iteration=1, of=10, stage="initial", resolution=40.0)
-        found = Opened(flat, address)
+    root, address = server
+    out = root / "001_abinit"
+    command = [
+        *(sys.executable, "-m", "vitreous", "abinit", str(small_stack), "--out", str(out)),
+        *("--starts", "1", "--mask-diameter", "200", "--final-resolution", "25"),
+        *("--angular-sampling", "30", "--polish-passes", "1"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
+        while not (out / "log.jsonl").exists() and running.poll() is None:
+            time.sleep(0.1)
+        found = Opened(flat, f"{address}001_abinit/")
         title, facts = found.page.locator("h1"), found.page.locator(".tiles")
         sync_api.expect(title).to_have_text("At work")
-        sync_api.expect(facts).to_contain_text("1/10")
-        log("iteration", iteration=7, of=10, stage="initial", resolution=20.0)
-        sync_api.expect(facts).to_contain_text("7/10", timeout=10_000)
-    for path in job.iterdir():
-        shutil.copy(path, folder)
-    (folder.parent / ".001_abinit.lock").unlink()
-    record = json.loads((folder / "result.json").read_text())
-    (folder / "result.json").write_text(json.dumps({**record, "status": "finished"}))
-    time.sleep(1.1)
-    sync_api.expect(title).to_contain_text("Two 3D maps", timeout=20_000)
+        first = iteration_shown(facts)
+        sync_api.expect(facts).not_to_contain_text(f"{first}/90", timeout=30_000)
+        assert iteration_shown(facts) > first
+        assert running.wait() == 0
+    sync_api.expect(title).to_contain_text("One 3D map", timeout=20_000)
     assert not found.complaints
