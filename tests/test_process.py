@@ -25,10 +25,11 @@ from vitreous.imaging.simulate import random_matrices
 from vitreous.io.atomic import write_text
 from vitreous.io.mrc import write_map
 from vitreous.io.star import read_star
-from vitreous.jobs.process import choices
+from vitreous.jobs.process import choices, maps
 from vitreous.jobs.process.changes import changes_of
 from vitreous.jobs.process.ending import judged
 from vitreous.jobs.process.process import run_process
+from vitreous.jobs.process.rounds import Chosen
 from vitreous.jobs.process.steps import Steps
 from vitreous.math.fourier import to_real
 from vitreous.preprocessing.picking.diameter import Trial, sizes, standing_out
@@ -38,6 +39,7 @@ from vitreous.report.reckoning import Reckoning
 from vitreous.runs.folder import OnEvent, ignore, job_folder
 from vitreous.runs.record import job_record, write_record
 from vitreous.runs.replacement import foreign
+from vitreous.validate.verdict import NextStep, Verdict
 
 
 def test_options_of_steps_are_those_of_their_commands() -> None:
@@ -161,6 +163,44 @@ def road(
             assert steps.found("size", lambda: 80 + len(calls)) == 81
         write_record(job.path, job_record("process", config))
         return steps
+
+
+@pytest.mark.parametrize(
+    "set_, verdicts, kept",
+    [
+        ({}, ("ambiguous", "solved"), "002_abinit"),
+        ({}, ("ambiguous", "failed"), "001_abinit"),
+        ({}, ("solved",), "001_abinit"),
+        ({"final_resolution": 20.0}, ("ambiguous",), "001_abinit"),
+    ],
+)
+def test_the_step_that_a_search_in_doubt_names_is_taken(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    set_: dict[str, Any],
+    verdicts: tuple[str, ...],
+    kept: str,
+) -> None:
+    left, asked = list(verdicts), list[float | None]()
+
+    def search(config: Any, on_event: OnEvent) -> None:
+        asked.append(config.final_resolution)
+        word = left.pop(0)
+        step = NextStep("Search finer.", "vitreous abinit", {"final_resolution": 10.0})
+        record = Verdict(word, "So it is.", None if word == "solved" else step).record()
+        config.out.mkdir()
+        found = {**record, "symmetry": "C1", "symmetry_found": None, "classes": [{}]}
+        write_text(config.out / "result.json", json.dumps(found))
+
+    monkeypatch.setattr(maps, "run_abinit", search)
+    config = ProcessConfig(("m.mrc",), out=tmp_path / "o", pixel_size=1.0)
+    with job_folder("process", config, ignore, in_place=True) as job:
+        steps = Steps(job, config, {"abinit": set_}, lambda _: None, ["abinit"])
+        star = tmp_path / "particles.star"
+        particles = Chosen(star, 9, 9, "dark", [], tmp_path / "averages.mrcs", None, 100.0)
+        first = maps.first_map(steps, particles)
+    assert first.map == tmp_path / "o" / kept / "class001.mrc" and not left
+    assert asked[1:] == [10.0] * (len(verdicts) - 1)
 
 
 def test_a_road_goes_on_where_it_was_stopped(tmp_path: Path) -> None:

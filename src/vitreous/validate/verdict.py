@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Word = Literal["solved", "ambiguous", "failed"]
@@ -18,10 +18,13 @@ class NextStep:
         What to do and why: one or two whole sentences.
     command : str or None
         The whole line for the shell, the user's own paths in it; None where no command helps.
+    changes : dict
+        Options of the job that the command runs again; empty where it is another job's.
     """
 
     sentence: str
     command: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

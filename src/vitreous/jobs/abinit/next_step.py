@@ -67,20 +67,23 @@ def resolution_under(group: str, asked: float, finest: float) -> float:
     return max(finest, min(asked, _HAND_SEEN)) if is_polyhedral(group) else asked
 
 
-def _again(ending: Ending, named: str, **changes: Any) -> str:
+def _again(ending: Ending, advice: str, named: str, **changes: Any) -> NextStep:
+    """The search made again with other options, in a folder named after what is changed."""
     out = beside(ending.config.out, named)
-    return command_of("abinit", ending.config, out=out, **changes)
+    return NextStep(advice, command_of("abinit", ending.config, out=out, **changes), changes)
 
 
 def _under(ending: Ending, group: str) -> NextStep:
     """Search again under a group that the map suggests."""
     finest = resolution_under(group, ending.config.ends_at, ending.finest)
-    command = _again(ending, group, symmetry=group, final_resolution=finest)
-    return NextStep(
+    return _again(
+        ending,
         f"The axes of {group} stand out in this map, which was made without them (evidence "
         f"{ending.evidence:.0f}, by chance at most 15): search under {group}. If the particle has "
         "this symmetry, that search will be solved.",
-        command,
+        named=group,
+        symmetry=group,
+        final_resolution=finest,
     )
 
 
@@ -88,16 +91,20 @@ def _own_mirror(ending: Ending) -> NextStep:
     config = ending.config
     finer = max(ending.finest, round(_FINER * config.ends_at, 1))
     if is_polyhedral(config.symmetry) and config.ends_at > _HAND_SEEN > ending.finest:
-        return NextStep(
+        return _again(
+            ending,
             f"Density of {config.symmetry} shows no hand before about 12 A: search to "
             f"{_HAND_SEEN:g} A.",
-            _again(ending, "finer", final_resolution=_HAND_SEEN),
+            named="finer",
+            final_resolution=_HAND_SEEN,
         )
     if finer < config.ends_at:
-        return NextStep(
+        return _again(
+            ending,
             "Search to a finer resolution, where a right map shows its hand. If the particle has "
             "a point group, impose it with --symmetry as well.",
-            _again(ending, "finer", final_resolution=finer),
+            named="finer",
+            final_resolution=finer,
         )
     return _more_starts(ending)
 
@@ -108,29 +115,36 @@ def _more_starts(ending: Ending) -> NextStep:
     if ending.free:
         advice += "; if the particle has a point group, impose it with --symmetry"
     if is_polyhedral(config.symmetry) and config.ends_at > _HAND_SEEN > ending.finest:
-        return NextStep(
+        return _again(
+            ending,
             f"False solutions under {config.symmetry} are told from true ones at {_HAND_SEEN:g} A "
             "only: search to there.",
-            _again(ending, "finer", final_resolution=_HAND_SEEN),
+            named="finer",
+            final_resolution=_HAND_SEEN,
         )
     if not isinstance(config.starts, int) or config.starts < _MORE_STARTS:
-        return NextStep(f"{advice}.", _again(ending, "more_starts", starts=_MORE_STARTS))
+        return _again(ending, f"{advice}.", named="more_starts", starts=_MORE_STARTS)
     return _larger_batches(ending)
 
 
 def _larger_batches(ending: Ending) -> NextStep:
     first, last = (min(batch, ending.particles) for batch in _LARGE_BATCHES)
-    return NextStep(
+    return _again(
+        ending,
         "The particles show too little for small mini-batches: try larger ones. Failing that, use "
         "larger or better particles, or a known map as the reference of vitreous refine.",
-        _again(ending, "large_batches", initial_batch=first, final_batch=last),
+        named="large_batches",
+        initial_batch=first,
+        final_batch=last,
     )
 
 
 def _several_starts(ending: Ending) -> NextStep:
-    return NextStep(
+    return _again(
+        ending,
         "Make several starts: a map that comes out alike each time is a map to believe.",
-        _again(ending, "starts", starts=AUTO),
+        named="starts",
+        starts=AUTO,
     )
 
 

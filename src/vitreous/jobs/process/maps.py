@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,8 @@ def first_map(steps: Steps, particles: Chosen) -> FirstMap:
     Unsolved
         If the search fails.
     """
-    out = steps.folder("abinit")
-    config = AbinitConfig(particles.star, out=out, symmetry=steps.config.symmetry)
-    found = steps.run("abinit", run_abinit, config, lambda record: str(record["verdict"]))
+    found = _search(steps, particles.star)
+    out = Path(found["folder"])
     if found["verdict"] == "failed":
         raise Unsolved(f"No first map was found: {found['sentence']}", found["next_step"])
     symmetry = "C1" if found["symmetry"] == AUTO else str(found["symmetry"])
@@ -79,6 +78,31 @@ def first_map(steps: Steps, particles: Chosen) -> FirstMap:
         )
     star = _of_the_map(steps, out, found)
     return FirstMap(out / "class001.mrc", star, symmetry, found)
+
+
+def _search(steps: Steps, star: Path) -> dict[str, Any]:
+    """The search's record with its folder; where it is in doubt, of the one that it names next.
+
+    That one counts if its verdict is the better, and is not made of options that the user has set.
+    """
+    found = _searched(steps, star, {})
+    changes = (found["next_step"] or {}).get("changes")
+    if not changes or set(changes) & set(steps.changes.get("abinit", {})):
+        return found
+    steps.decide("The next step that the search names is taken.", found["next_step"]["sentence"])
+    again = _searched(steps, star, changes)
+    if choices.worse(again["verdict"], found["verdict"]) == again["verdict"]:
+        steps.decide("The first search's map is kept.", again["sentence"])
+        return found
+    return again
+
+
+def _searched(steps: Steps, star: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    out = steps.folder("abinit")
+    config = AbinitConfig(star, out=out, symmetry=steps.config.symmetry)
+    config = replace(config, **changes)
+    found = steps.run("abinit", run_abinit, config, lambda record: str(record["verdict"]))
+    return {**found, "folder": str(out)}
 
 
 def _of_the_map(steps: Steps, folder: Path, found: Mapping[str, Any]) -> Path:
