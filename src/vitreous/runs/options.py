@@ -11,6 +11,7 @@ from typing import Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar
 import torch
 
 from vitreous.errors import OptionError
+from vitreous.ops.host_memory import keep_freed_blocks
 from vitreous.ops.threads import limited_to
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.runs.ranks import gpu_of_rank
@@ -59,7 +60,7 @@ Result = TypeVar("Result")
 def on_its_threads(
     run: Callable[Concatenate[Options, Rest], Result],
 ) -> Callable[Concatenate[Options, Rest], Result]:
-    """Let a job use as many cores as its options say.
+    """Let a job use as many cores as its options say, and keep the memory that it frees.
 
     Raises
     ------
@@ -75,6 +76,7 @@ def on_its_threads(
                 where="--threads",
                 hint="give the number of cores to use, or leave it out",
             )
+        keep_freed_blocks()
         with limited_to(config.threads):
             return run(config, *args, **kwargs)
 

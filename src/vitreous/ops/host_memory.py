@@ -1,0 +1,25 @@
+"""How the processor's memory is taken from the operating system, and given back."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
+"""Parameters of mallopt(3)."""
+
+_OWN, _KEPT = 2**30, 2**31 - 1
+"""Bytes from which a block has a mapping of its own, and free bytes that a program keeps."""
+
+
+def keep_freed_blocks() -> None:
+    """Let blocks that are freed serve again, instead of going back to the system at once.
+
+    glibc maps each block of more than 32 MB anew, and the system clears its pages when they are
+    first touched: that takes as long as a sum over them.  Other allocators are left alone.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_MMAP_THRESHOLD, _OWN)
+            mallopt(_TRIM_THRESHOLD, _KEPT)
