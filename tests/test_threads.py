@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
+import torch
 
+from vitreous.ops.host_memory import keep_freed_blocks
 from vitreous.ops.threads import cores, in_rounds, interleaved, limited_to, side_by_side
 
 
@@ -51,3 +55,15 @@ def test_a_worker_within_a_worker_has_its_share_of_the_cores() -> None:
         assert outer == [[1, 1], [1, 1]]
         assert list(in_rounds(lambda n: n * n, range(5), 2)) == [0, 1, 4, 9, 16]
         assert cores() == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc's allocator")
+def test_memory_that_is_freed_serves_again() -> None:
+    """Pages are touched for the first time once, not for each of eight blocks of 64 MB."""
+    keep_freed_blocks()
+    torch.ones(2**24)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        torch.ones(2**24)
+    pages = 2**26 // resource.getpagesize()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -84,6 +85,74 @@ def corrected_fsc(
     return np.where(np.arange(len(masked)) < first + _LEAKAGE, masked, share)
 
 
+class HalfMaps:
+    """Two half-maps that are compared in one mask or several.
+
+    Parameters
+    ----------
+    half1, half2 : tensors (n, n, n)
+        Made from independent halves of the particles.
+    seed : int
+        Of the random phases.
+    """
+
+    def __init__(self, half1: Float[Tensor, "n n n"], half2: Float[Tensor, "n n n"], seed: int = 0):
+        self._halves = (half1, half2)
+        self._seed = seed
+        self._spectra = [to_half_fourier(half) for half in self._halves]
+        self.unmasked: Float[np.ndarray, " s"] = fsc_of_spectra(*self._spectra).cpu().numpy()
+
+    @cached_property
+    def _random(self) -> list[Float[Tensor, "n n n"]]:
+        """Their phases random from where the unmasked curve falls."""
+        return self._randomised(first_below(self.unmasked, _RANDOMISE_BELOW))
+
+    def _randomised(self, first: int) -> list[Float[Tensor, "n n n"]]:
+        return [
+            from_half_fourier(randomise_phases(spectrum, first, 2 * self._seed + number))
+            for number, spectrum in enumerate(self._spectra)
+        ]
+
+    def curves(self, mask: Float[Tensor, "n n n"], *, masked_before: bool = False) -> HalfMapCurves:
+        """Fourier shell correlations within a mask.
+
+        Parameters
+        ----------
+        mask : tensor (n, n, n)
+            From 0 to 1, soft.
+        masked_before : bool
+            Whether the half-maps were masked before.  Their unmasked curve, from which it is read
+            where phases are to become random, is then not unmasked: it holds what the earlier mask
+            made.
+
+        Notes
+        -----
+        Of masked half-maps phases are random from the finest shell on that the corrected curve
+        still outlasts.  From a finer one it would end right where the correction begins, whatever
+        was made by masks before; from a coarser one less of what they make would be taken off.
+        """
+        masked = _fsc_within(mask, self._halves)
+
+        def with_random(random: Sequence[Tensor], first: int) -> HalfMapCurves:
+            curve = _fsc_within(mask, random)
+            corrected = corrected_fsc(masked, curve, first)
+            return HalfMapCurves(self.unmasked, masked, curve, corrected, first)
+
+        if masked_before:
+            most = first_below(masked, _RANDOMISE_BELOW)
+            return _outlasting(
+                lambda first: with_random(self._randomised(first), first), most, float(mask.mean())
+            )
+        return with_random(self._random, first_below(self.unmasked, _RANDOMISE_BELOW))
+
+
+def _fsc_within(
+    mask: Float[Tensor, "n n n"], halves: Sequence[Float[Tensor, "n n n"]]
+) -> Float[np.ndarray, " s"]:
+    curve: np.ndarray = fsc_of_spectra(*(to_half_fourier(h * mask) for h in halves)).cpu().numpy()
+    return curve
+
+
 def half_map_curves(
     half1: Float[Tensor, "n n n"],
     half2: Float[Tensor, "n n n"],
@@ -92,47 +161,8 @@ def half_map_curves(
     *,
     masked_before: bool = False,
 ) -> HalfMapCurves:
-    """Fourier shell correlations of two half-maps within a mask.
-
-    Parameters
-    ----------
-    half1, half2 : tensors (n, n, n)
-        Made from independent halves of the particles.
-    mask : tensor (n, n, n)
-        From 0 to 1, soft.
-    seed : int
-        Of the random phases.
-    masked_before : bool
-        Whether the half-maps were masked before. Their unmasked curve, from which it is read where
-        phases are to become random, is then not unmasked: it holds what the earlier mask made.
-
-    Notes
-    -----
-    Of masked half-maps phases are random from the finest shell on that the corrected curve still
-    outlasts. From a finer one it would end right where the correction begins, whatever was made
-    by masks before; from a coarser one less of what they make would be taken off.
-    """
-    spectra = [to_half_fourier(half) for half in (half1, half2)]
-    unmasked = fsc_of_spectra(*spectra).cpu().numpy()
-
-    def within_mask(halves: list[Tensor]) -> Float[np.ndarray, " s"]:
-        curve = fsc_of_spectra(*(to_half_fourier(half * mask) for half in halves))
-        return np.asarray(curve.cpu().numpy())
-
-    masked = within_mask([half1, half2])
-
-    def randomised_at(first: int) -> HalfMapCurves:
-        random = [
-            from_half_fourier(randomise_phases(spectrum, first, 2 * seed + number))
-            for number, spectrum in enumerate(spectra)
-        ]
-        curve = within_mask(random)
-        corrected = corrected_fsc(masked, curve, first)
-        return HalfMapCurves(unmasked, masked, curve, corrected, first)
-
-    if masked_before:
-        return _outlasting(randomised_at, first_below(masked, _RANDOMISE_BELOW), float(mask.mean()))
-    return randomised_at(first_below(unmasked, _RANDOMISE_BELOW))
+    """Fourier shell correlations of two half-maps within one mask: :class:`HalfMaps`."""
+    return HalfMaps(half1, half2, seed).curves(mask, masked_before=masked_before)
 
 
 def _outlasts(curves: HalfMapCurves, share: float) -> bool:

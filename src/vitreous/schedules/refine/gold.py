@@ -20,7 +20,7 @@ from vitreous.math.fourier import (
 )
 from vitreous.reconstruct.nonuniform import cross_validated
 from vitreous.validate.fsc import first_below
-from vitreous.validate.half_maps import HalfMapCurves, half_map_curves
+from vitreous.validate.half_maps import HalfMapCurves, HalfMaps
 
 THRESHOLD = 0.143
 """FSC that says the resolution: Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003)."""
@@ -115,8 +115,10 @@ def masked_curves(
     the box their FSC would be too uncertain to tell.
     """
 
+    halves = HalfMaps(unfiltered[0], unfiltered[1], seed)
+
     def within(mask: Float[Tensor, "n n n"]) -> tuple[Float[Tensor, "n n n"], HalfMapCurves]:
-        return mask, half_map_curves(unfiltered[0], unfiltered[1], mask, seed)
+        return mask, halves.curves(mask)
 
     if given is not None:
         return within(mask_in_box(given.to(unfiltered), frame.box))
