@@ -8,7 +8,7 @@ import sys
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 """Parameters of mallopt(3)."""
 
-_OWN, _KEPT = 2**30, 2**31 - 1
+_OWN, _KEPT = 2**28, 2**29
 """Bytes from which a block has a mapping of its own, and free bytes that a program keeps."""
 
 
