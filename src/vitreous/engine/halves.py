@@ -19,6 +19,7 @@ from vitreous.engine.model import Residuals
 from vitreous.engine.pass_result import PassResult
 from vitreous.engine.searches.local import LocalPoseEstimates
 from vitreous.engine.searches.posterior import PoseEstimates
+from vitreous.ops.host_memory import give_back_freed_blocks
 from vitreous.reconstruct.solve import solve
 
 
@@ -105,6 +106,7 @@ def halves_pass(
     """
 
     def expectation(at: SearchedHalves, half: int, index: Int[Tensor, " m"]) -> HalfFound:
+        give_back_freed_blocks()  # the sums need it
         return search(half, index)
 
     def maximisation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 """Parameters of mallopt(3)."""
@@ -12,14 +13,25 @@ _OWN, _KEPT = 2**28, 2**29
 """Bytes from which a block has a mapping of its own, and free bytes that a program keeps."""
 
 
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """A function of glibc's allocator; None where another one is at work."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+
+
 def keep_freed_blocks() -> None:
     """Let blocks that are freed serve again, instead of going back to the system at once.
 
     glibc maps each block of more than 32 MB anew, and the system clears its pages when they are
     first touched: that takes as long as a sum over them.  Other allocators are left alone.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_MMAP_THRESHOLD, _OWN)
-            mallopt(_TRIM_THRESHOLD, _KEPT)
+    mallopt = _of_glibc("mallopt")
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _OWN)
+        mallopt(_TRIM_THRESHOLD, _KEPT)
+
+
+def give_back_freed_blocks() -> None:
+    """Give what is free back to the system, before much memory is taken in blocks of another size."""
+    malloc_trim = _of_glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
