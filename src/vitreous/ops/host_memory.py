@@ -31,7 +31,7 @@ def keep_freed_blocks() -> None:
 
 
 def give_back_freed_blocks() -> None:
-    """Give what is free back to the system, before much memory is taken in blocks of another size."""
+    """Give what is free back to the system, before much is taken in blocks of other sizes."""
     malloc_trim = _of_glibc("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)
