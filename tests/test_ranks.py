@@ -83,7 +83,8 @@ def test_every_shard_has_one_owner_and_ranks_have_shards_in_a_row(size: int, pow
 def test_a_process_by_itself_is_one_rank_with_all_rows() -> None:
     assert ranks() == Ranks(0, 1)
     assert Shards.of(100_000).own_rows == range(100_000)
-    assert Shards.of(100_000).count == 8
+    assert Shards.of(100_000).count == Shards.of(500_000).count == 8
+    assert Shards.of(1_000_000).count == 16
     assert Shards.of(3000).count == 1
 
 

@@ -20,8 +20,9 @@ from vitreous.engine.comm import Ranks, ranks, sent
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-_FEWEST, _MOST = 2048, 8
-"""Particles that a shard has at the least, and the most shards."""
+_FEW, _FEWEST, _FEWEST_OF_MANY = 8, 2048, 32_768
+"""Shards up to which each has as many particles as the next number at the least, and as the last
+one beyond: with each doubling of their number a rank may hold one sum more."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Shards:
     def of(cls, particles: int, planned: int = 1) -> Shards:
         """As many as are each worth a rank, spread over the ranks."""
         count = 1
-        while count < _MOST and particles >= 2 * count * _FEWEST:
+        while particles >= 2 * count * (_FEWEST if count < _FEW else _FEWEST_OF_MANY):
             count *= 2
         return cls(particles, count, True, planned)
 
