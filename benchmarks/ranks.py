@@ -3,9 +3,10 @@
     python benchmarks/ranks.py --model MODEL --work FOLDER [--repeats 3] [--jobs refine ...]
 
 10,000 simulated images of 64 px.  An iteration is the time between two passes over all particles by
-the log, the median within a job; of ab initio with four starts it is the time from the beginning to
-the last mini-batch.  Jobs on one and on two ranks take turns.  Every job is a row of
-benchmarks/results/ranks.csv; ``speed_up`` is what two ranks gain over one, by medians.
+the log, the mean within a job, as passes of a refinement differ in their work; of ab initio with
+four starts it is the time from the beginning to the last mini-batch.  Jobs on one and on two ranks
+take turns.  Every job is a row of benchmarks/results/ranks.csv; ``speed_up`` is what two ranks gain
+over one, by medians.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def iteration_time(log: Path, case: Case) -> float:
     times = [datetime.fromisoformat(event["time"]).timestamp() for event in [begun, *ended]]
     if case.whole:
         return times[-1] - times[0]
-    return statistics.median(after - before for before, after in pairwise(times[1:]))
+    return statistics.mean(after - before for before, after in pairwise(times[1:]))
 
 
 def main() -> None:

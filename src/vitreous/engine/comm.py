@@ -6,10 +6,10 @@ here in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -73,6 +73,28 @@ def exchanged(things: Sequence[T]) -> list[T]:
         for number, thing in zip(numbers, held, strict=True):
             out[number] = thing
     return out
+
+
+class Movable(Protocol):
+    """Something whose tensors may lie on any device."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+
+
+AnyMovable = TypeVar("AnyMovable", bound=Movable)
+
+
+def of_all_ranks(
+    own: Mapping[int, AnyMovable], count: int, device: torch.device
+) -> list[AnyMovable]:
+    """So many things on every rank, of which each has made its own, by their numbers."""
+    if ranks().size == 1:
+        return [own[number] for number in range(count)]
+    host = torch.device("cpu")
+    made = {number: thing.to(host) for number, thing in own.items()}
+    every = exchanged([made.get(number) for number in range(count)])
+    return [thing.to(device) for thing in every if thing is not None]
 
 
 def require_same_input(digest: str, where: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -44,6 +44,10 @@ class PoseEstimates:
     reference: Int[Tensor, " n"]
     shift: Int[Tensor, " n"]
     significant: Bool[Tensor, "n d"]
+
+    def to(self, device: torch.device) -> PoseEstimates:
+        """The same on another device."""
+        return PoseEstimates(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def at(self, index: Int[Tensor, " m"]) -> PoseEstimates:
         """The same of some images, in this order."""

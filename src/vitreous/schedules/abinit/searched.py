@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitreous.engine.comm import exchanged, ranks
+from vitreous.engine.comm import of_all_ranks, ranks
 from vitreous.engine.grid_search import SMALL_BOX
 from vitreous.engine.images import CtfMode
 from vitreous.engine.state import SearchState
@@ -41,8 +41,6 @@ from vitreous.schedules.abinit.verdict import (
     judge,
 )
 from vitreous.validate.symmetry.point_groups import SymmetryFinding, find_symmetry
-
-_HOST = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -132,12 +130,8 @@ def _classified(
     def sort(part: tuple[SearchState, OnEvent]) -> Classified:
         return classify(context, *part)
 
-    found = list(in_rounds(sort, parts, workers_on(context.device)))
-    if ranks().size == 1:
-        return found
-    made: dict[int, Classified] = dict(zip(own, (one.to(_HOST) for one in found), strict=True))
-    every = exchanged([made.get(number) for number in range(len(states))])
-    return [one.to(context.device) for one in every if one is not None]
+    found = in_rounds(sort, parts, workers_on(context.device))
+    return of_all_ranks(dict(zip(own, found, strict=True)), len(states), context.device)
 
 
 @dataclass(frozen=True)

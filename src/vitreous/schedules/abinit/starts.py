@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vitreous.engine.comm import exchanged, ranks
+from vitreous.engine.comm import of_all_ranks, ranks
 from vitreous.engine.loop import Iteration, run
 from vitreous.engine.mini_batches import Step, online
 from vitreous.engine.pass_result import PassResult
@@ -45,6 +45,10 @@ class Trial:
 
     evidence: float
     best: PoseEstimates
+
+    def to(self, device: torch.device) -> Trial:
+        """The same on another device."""
+        return replace(self, best=self.best.to(device))
 
 
 def temperature_of(context: RunContext, state: SearchState, step: Step) -> float:
@@ -119,13 +123,14 @@ def tried(context: RunContext, states: list[SearchState], resolution: float) -> 
     index = held_out(context)
     noise = torch.stack([state.noise.to(context.device) for state in states]).mean(dim=0)
     places = context.places(resolution)
-    results = (
-        context.search(
-            replace(state.to(context.device), noise=noise), index, places, accumulate=False
-        )
-        for state in states
-    )
-    return [Trial(float(r.best.log_evidence.mean()), r.best) for r in results]
+
+    def trial(state: SearchState) -> Trial:
+        own = replace(state.to(context.device), noise=noise)
+        best = context.search(own, index, places, accumulate=False).best
+        return Trial(float(best.log_evidence.mean()), best)
+
+    own = {number: trial(states[number]) for number in ranks().own(len(states))}
+    return of_all_ranks(own, len(states), context.device)
 
 
 def _compared(
@@ -144,13 +149,11 @@ def _compared(
     ]
 
 
-def _exchange(states: list[SearchState], going: list[int]) -> None:
+def _exchange(states: list[SearchState], going: list[int], device: torch.device) -> None:
     """Let every rank have the starts of all, in the list itself."""
-    if ranks().size > 1:
-        host = torch.device("cpu")
-        found = exchanged([states[i].to(host) for i in going])
-        for number, state in zip(going, found, strict=True):
-            states[number] = state.to(states[number].maps.device)
+    own = {place: states[going[place]] for place in ranks().own(len(going))}
+    for number, state in zip(going, of_all_ranks(own, len(going), device), strict=True):
+        states[number] = state
 
 
 def _run_rounds(
@@ -180,7 +183,7 @@ def _run_rounds(
             on_event({**event, "iteration": done, "of": total, "share": round(share, 4)})
             if state.iteration % context.config.write_every == 0:
                 save(states)
-        _exchange(states, ahead)
+        _exchange(states, ahead, context.device)
         keep = len(going) if last else this.keep
         compared = _compared(context, [states[i] for i in going], number, keep)
         after = dict(zip(going, compared, strict=True))
