@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import os
 import shlex
 import socket
@@ -198,6 +199,16 @@ def test_cleaning_takes_what_a_finished_job_made_for_itself_only(project: Projec
     (job / "result.json").write_text(json.dumps({**record, "status": "interrupted"}))
     with pytest.raises(InputError, match="resume"):
         clean(job, dry_run=False)
+
+
+def test_cleaning_reaches_the_steps_of_a_road(project: Project) -> None:
+    road = finished(project, "001_process", "process")
+    shutil.move(finished(project, "001_class2d", "class2d"), road / "001_class2d")
+    kept = road / "001_class2d" / "class_averages.mrcs"
+    for path in (kept, kept.with_name("checkpoint.safetensors")):
+        path.write_bytes(b"1234")
+    assert clean(road, dry_run=False).files == ["001_class2d/checkpoint.safetensors"]
+    assert kept.exists()
 
 
 def test_an_archived_job_comes_back_to_the_byte(project: Project) -> None:

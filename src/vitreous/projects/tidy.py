@@ -11,6 +11,7 @@ from pathlib import Path
 from vitreous.errors import InputError, OutputError
 from vitreous.io.atomic import atomic_path, write_text
 from vitreous.report.job_state import FINISHED, RUNNING, state_of
+from vitreous.runs.log import LOG
 from vitreous.runs.project import ARCHIVE, Project
 from vitreous.runs.replacement import foreign
 
@@ -41,8 +42,20 @@ def _size(folder: Path, names: list[str]) -> int:
     return sum((folder / name).stat().st_size for name in names)
 
 
+def _between(folder: Path) -> list[str]:
+    """Files of a finished job, and of the jobs that are its steps, that are needed no more."""
+    others = set(foreign(folder))
+    names = [
+        name
+        for name in _files(folder)
+        if name not in others and any(fnmatch(name, pattern) for pattern in _BETWEEN)
+    ]
+    steps = sorted(log.parent for log in folder.glob(f"*/{LOG}"))
+    return names + [f"{step.name}/{name}" for step in steps for name in _between(step)]
+
+
 def clean(folder: Path, *, dry_run: bool) -> Freed:
-    """Remove a finished job's checkpoints and the maps of its iterations.
+    """Remove checkpoints and the maps of iterations of a finished job and of its steps.
 
     Raises
     ------
@@ -56,12 +69,7 @@ def clean(folder: Path, *, dry_run: bool) -> Freed:
             where=folder,
             hint="let it finish first",
         )
-    others = set(foreign(folder))
-    names = [
-        name
-        for name in _files(folder)
-        if name not in others and any(fnmatch(name, pattern) for pattern in _BETWEEN)
-    ]
+    names = _between(folder)
     freed = Freed(folder, names, _size(folder, names))
     if not dry_run:
         _remove(folder, names)
