@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import os
 import shlex
+import shutil
 import socket
 from pathlib import Path
 
