@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,9 +23,6 @@ _WINDOW = 3.0
 _WIDEST = 0.25
 """The widest such window over the box."""
 
-_CELL = 2
-"""Edge in pixels of the cells that share a cut-off; the narrowest window is 4 pixels wide."""
-
 
 def _smooth(volume: Float[Tensor, "n n n"], width: float) -> Float[Tensor, "n n n"]:
     """Local mean over a Gaussian of this full width at half maximum, pixels."""
@@ -38,18 +34,6 @@ def _smooth(volume: Float[Tensor, "n n n"], width: float) -> Float[Tensor, "n n 
     for part in (window[:, None, None], window[:, None], window[: box // 2 + 1]):
         spectrum *= part
     return from_half_fourier(spectrum)
-
-
-def _cell_means(volume: Float[Tensor, "n n n"]) -> Float[Tensor, "c c c"]:
-    """Means over cells, of which the last of a row may be cut off by the box."""
-    return F.avg_pool3d(volume[None, None], _CELL, ceil_mode=True)[0, 0]
-
-
-def _spread(cells: Tensor, box: int) -> Tensor:
-    """Values of cells at all pixels."""
-    for axis in range(3):
-        cells = cells.repeat_interleave(_CELL, axis)
-    return cells[:box, :box, :box]
 
 
 def _wiener(squared: Float[Tensor, "n n h"], cut: float) -> Float[Tensor, "n n h"]:
@@ -91,20 +75,19 @@ def cross_validated(
     known = radius <= min(float(cuts[-1]), box // 2 - 1)
     spectra, squared = to_half_fourier(halves) * known, radius.square()
     first, second = whole = from_half_fourier(spectra)
-    excess = least = torch.zeros_like(_cell_means(first))
+    excess = least = torch.zeros_like(halves[0])
     cutoffs = torch.full_like(least, float(cuts[0]))
     before, chosen = None, whole
     for cut in map(float, cuts):
         tried = from_half_fourier(spectra * _wiener(squared, cut))
-        error = _cell_means((tried[0] - second).square_() + (tried[1] - first).square_())
+        error = (tried[0] - second).square_() + (tried[1] - first).square_()
         if before is None:
             chosen = tried
         else:
-            window = min(_WINDOW * box / cut, _WIDEST * box)
-            excess = excess + _smooth(error - before, window / _CELL)
-            better = excess < least
-            least = torch.where(better, excess, least)
-            cutoffs = torch.where(better, cut, cutoffs)
-            chosen = torch.where(_spread(better, box), tried, chosen)
+            excess = excess + _smooth(error - before, min(_WINDOW * box / cut, _WIDEST * box))
+        better = excess < least
+        least = torch.where(better, excess, least)
+        chosen = torch.where(better, tried, chosen)
+        cutoffs = torch.where(better, cut, cutoffs)
         before = error
-    return chosen, _spread(cutoffs, box)
+    return chosen, cutoffs
