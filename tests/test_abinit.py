@@ -52,7 +52,9 @@ QUICK = {
 @pytest.mark.slow
 def test_finds_the_molecule(tmp_path: Path) -> None:
     star = simulated(tmp_path / "data", 800, box=48, pixel_size=6.0, snr=0.2)
-    config = AbinitConfig(star, out=tmp_path / "job", mask_diameter=200.0, final_resolution=15.0)
+    config = AbinitConfig(
+        star, out=tmp_path / "job", mask_diameter=200.0, final_resolution=15.0, polish_passes=3
+    )
     run_abinit(config)
     result = json.loads((tmp_path / "job" / "result.json").read_text())
     assert result["verdict"] == "solved", result["sentence"]
