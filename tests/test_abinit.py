@@ -171,6 +171,7 @@ def several_starts(small_stack: Path, tmp_path_factory: pytest.TempPathFactory) 
     return run_abinit(AbinitConfig(small_stack, out=out, **SEVERAL))
 
 
+@pytest.mark.slow
 def test_the_share_of_the_work_that_is_done_rises_to_all_of_it(several_starts: Path) -> None:
     events = [json.loads(line) for line in (several_starts / "log.jsonl").read_text().splitlines()]
     shares = [event["share"] for event in events if event["event"] == "iteration"]

@@ -477,6 +477,7 @@ def test_anisotropy(half_maps: tuple[Path, Path], star: Path, tmp_path: Path) ->
         same_record(record_of(tmp_path / device.type), record_of(tmp_path / "here"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [False, True])
 def test_symmetry(half_maps: tuple[Path, Path], tmp_path: Path, given: bool) -> None:
     """Scores where the axes were found; with half-maps or noise from the solvent."""

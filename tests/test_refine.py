@@ -58,6 +58,7 @@ def poses(star: Path) -> torch.Tensor:
     return euler_to_matrix(*(torch.from_numpy(a.copy()) for a in angles))
 
 
+@pytest.mark.slow
 def test_finds_the_poses_and_the_map(job: Path, stack: Path) -> None:
     result = json.loads((job / "result.json").read_text())
     assert result["settled"]
@@ -73,6 +74,7 @@ def test_finds_the_poses_and_the_map(job: Path, stack: Path) -> None:
     assert reached is not None and reached < 18
 
 
+@pytest.mark.slow
 def test_reported_resolution_is_that_to_the_truth(job: Path, stack: Path) -> None:
     """FSC 0.143 between halves is 0.5 of the whole with the truth: Rosenthal & Henderson 2003."""
     truth, mask = (
@@ -87,6 +89,7 @@ def test_reported_resolution_is_that_to_the_truth(job: Path, stack: Path) -> Non
     assert abs(shells) < 1.5
 
 
+@pytest.mark.slow
 def test_outputs(job: Path, stack: Path) -> None:
     for name in ("map", "half1", "half2", "mask", "sharpened"):
         volume, pixel_size = read_map(job / f"{name}.mrc")
