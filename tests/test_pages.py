@@ -200,7 +200,7 @@ def test_a_running_abinit_moves_and_becomes_its_report(
         *("--starts", "1", "--mask-diameter", "200", "--final-resolution", "25"),
         *("--angular-sampling", "30", "--polish-passes", "1"),
     ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         while not (out / "log.jsonl").exists() and running.poll() is None:
             time.sleep(0.1)
         found = Opened(flat, f"{address}001_abinit/")

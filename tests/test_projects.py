@@ -207,8 +207,11 @@ def test_cleaning_reaches_the_steps_of_a_road(project: Project) -> None:
     kept = road / "001_class2d" / "class_averages.mrcs"
     for path in (kept, kept.with_name("checkpoint.safetensors")):
         path.write_bytes(b"1234")
+    begun = shutil.move(finished(project, "002_abinit", "abinit"), road / "002_abinit")
+    (begun / "result.json").unlink()
+    (begun / "checkpoint.safetensors").write_bytes(b"1234")
     assert clean(road, dry_run=False).files == ["001_class2d/checkpoint.safetensors"]
-    assert kept.exists()
+    assert kept.exists() and (begun / "checkpoint.safetensors").exists()
 
 
 def test_an_archived_job_comes_back_to_the_byte(project: Project) -> None:

@@ -43,7 +43,7 @@ def _size(folder: Path, names: list[str]) -> int:
 
 
 def _between(folder: Path) -> list[str]:
-    """Files of a finished job, and of the jobs that are its steps, that are needed no more."""
+    """Files of a finished job, and of its finished steps, that are needed no more."""
     others = set(foreign(folder))
     names = [
         name
@@ -51,11 +51,12 @@ def _between(folder: Path) -> list[str]:
         if name not in others and any(fnmatch(name, pattern) for pattern in _BETWEEN)
     ]
     steps = sorted(log.parent for log in folder.glob(f"*/{LOG}"))
-    return names + [f"{step.name}/{name}" for step in steps for name in _between(step)]
+    done = [step for step in steps if state_of(step).state == FINISHED]
+    return names + [f"{step.name}/{name}" for step in done for name in _between(step)]
 
 
 def clean(folder: Path, *, dry_run: bool) -> Freed:
-    """Remove checkpoints and the maps of iterations of a finished job and of its steps.
+    """Remove checkpoints and the maps of iterations of a finished job and of its finished steps.
 
     Raises
     ------

@@ -51,7 +51,7 @@ class PoseEstimates:
 
     def at(self, index: Int[Tensor, " m"]) -> PoseEstimates:
         """The same of some images, in this order."""
-        return PoseEstimates(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+        return PoseEstimates(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 def significant(

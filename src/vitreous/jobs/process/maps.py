@@ -99,8 +99,7 @@ def _search(steps: Steps, star: Path) -> dict[str, Any]:
 
 def _searched(steps: Steps, star: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     out = steps.folder("abinit")
-    config = AbinitConfig(star, out=out, symmetry=steps.config.symmetry)
-    config = replace(config, **changes)
+    config = replace(AbinitConfig(star, out=out, symmetry=steps.config.symmetry), **changes)
     found = steps.run("abinit", run_abinit, config, lambda record: str(record["verdict"]))
     return {**found, "folder": str(out)}
 

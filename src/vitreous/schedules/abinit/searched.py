@@ -155,15 +155,10 @@ class _StartsRun:
     evidence: Evidence
 
 
-def _starts_run(
-    inputs: AbinitInputs,
-    context: RunContext,
-    states: list[SearchState],
-    before: Searched | None,
-    on_event: OnEvent,
+def _compared_ends(
+    context: RunContext, states: list[SearchState], before: Searched | None, on_event: OnEvent
 ) -> _StartsRun:
-    """Starts brought to their end and compared, also with the likeliest of the round before."""
-    states = _run_starts(inputs, context, before.states if before else [], states, on_event)
+    """What the finished of some starts say, together with the likeliest of the round before."""
     ends = [state.to(context.device) for state in finished(states)]
     if before:
         ends = [before.chosen, *ends]
@@ -177,23 +172,27 @@ def _starts_run(
     return _StartsRun(states, ends, classified, evidence)
 
 
-def _agreeing_starts(
+def _starts_run(
     inputs: AbinitInputs,
     context: RunContext,
     states: list[SearchState],
     before: Searched | None,
     on_event: OnEvent,
 ) -> _StartsRun:
-    """The same; where those of one map find nothing in common, a stopped one goes on, too."""
-    run = _starts_run(inputs, context, states, before, on_event)
-    while context.config.classes == 1 and judge(run.evidence).doubt in FOUND_NOTHING:
-        more = recalled(run.states)
-        if not more:
-            break
+    """Starts brought to their end and compared.
+
+    Where those of one map find nothing in common, a stopped one goes on, too.
+    """
+    while True:
+        states = _run_starts(inputs, context, before.states if before else [], states, on_event)
+        found = _compared_ends(context, states, before, on_event)
+        if context.config.classes > 1 or judge(found.evidence).doubt not in FOUND_NOTHING:
+            return found
+        states = recalled(states)
+        if not states:
+            return found
         text = "The finished starts find nothing in common: the likeliest of the others goes on."
         on_event({"event": "note", "text": text})
-        run = _starts_run(inputs, context, more, before, on_event)
-    return run
 
 
 def _symmetry_found(
@@ -237,7 +236,7 @@ def _run_round(
     began = time.monotonic()
     on_event({"event": "plan", "stages": stage_shares(context)})
     with one_thread(context.frame.box <= SMALL_BOX):
-        run = _agreeing_starts(inputs, context, states, before, on_event)
+        run = _starts_run(inputs, context, states, before, on_event)
     ends, evidence = run.ends, run.evidence
     judgement, between = judge(evidence), time.monotonic()
     together = replace(context, images=context.images.spread())
