@@ -59,8 +59,8 @@ class Case:
 
 _STRONG = "--epx 2 --local 6 --offmodel 0.7"
 CASES = {
-    "defocus-1300": Case(f"{_STRONG} --U 13250 --V 12750", (201, 202, 203, 204, 205)),
-    "defocus-900": Case(f"{_STRONG} --U 9250 --V 8750", (201, 202, 203, 204, 205)),
+    "defocus-1300": Case(f"{_STRONG} --U 13250 --V 12750", tuple(range(211, 221))),
+    "defocus-900": Case(f"{_STRONG} --U 9250 --V 8750", tuple(range(211, 221))),
     "still": Case("--epx 2 --local 0.4 --offmodel 0.15 --U 13250 --V 12750", (401, 402)),
     "large": Case(f"{_STRONG} --n 2048 --frames 30 --npart 280 --U 13250 --V 12750", (301, 302)),
 }

@@ -83,8 +83,9 @@ def test_symmetry_is_found_and_imposed(tmp_path: Path) -> None:
     options = SimulateConfig(Path("c3"), out=tmp_path / "data", n=800, snr=0.3, seed=2)
     star = simulate_from(lambda: (density, 6.0), options, ignore)
     config = AbinitConfig(
-        star, out=tmp_path / "job", mask_diameter=190.0, final_resolution=20.0, symmetry="auto"
-    )
+        star, out=tmp_path / "job", mask_diameter=190.0, final_resolution=20.0, symmetry="auto",
+        starts=2,
+    )  # fmt: skip
     run_abinit(config)
     result = json.loads((tmp_path / "job" / "result.json").read_text())
     assert result["symmetry"] == "C3", result["symmetry_found"]
@@ -207,6 +208,7 @@ def test_a_job_interrupted_between_comparisons_ends_in_the_same_bits(
 @pytest.mark.slow
 def test_two_classes_and_symmetry_run(small_stack: Path, tmp_path: Path) -> None:
     options = QUICK | {"classes": 2, "symmetry": "D2", "starts": 2, "noise_halflife": 500.0}
+    options["polish_passes"] = 1
     run_abinit(AbinitConfig(small_stack, out=tmp_path / "job", **options))
     result = json.loads((tmp_path / "job" / "result.json").read_text())
     assert sum(c["particles"] for c in result["classes"]) == 300

@@ -364,7 +364,7 @@ def test_searches_of_merged_data_find_the_molecule(
 ) -> None:
     abinit = AbinitConfig(
         merged, out=tmp_path / "abinit", mask_diameter=190.0, final_resolution=20.0, starts=2,
-        polish_passes=2,
+        polish_passes=1,
     )  # fmt: skip
     first = run_abinit(abinit)
     result = json.loads((first / "result.json").read_text())

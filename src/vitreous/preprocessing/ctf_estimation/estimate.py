@@ -24,7 +24,7 @@ from vitreous.preprocessing.ctf_estimation.quality import (
     radial_profile,
     resolution_of_fit,
 )
-from vitreous.preprocessing.ctf_estimation.scan import Range, scan
+from vitreous.preprocessing.ctf_estimation.scan import Range, rescan, scan
 from vitreous.preprocessing.ctf_estimation.spectrum import Spectrum, fitted_part
 from vitreous.preprocessing.ctf_estimation.tilt import Tilt, find_tilt
 
@@ -154,6 +154,9 @@ def estimate_ctf(
     searched = Range(search.least, search.most, search.astigmatism / 2, search.plate)
     start = scan(spectrum, optics, searched)
     found = fit(spectrum, optics, start.parameters)
+    if search.plate:
+        again = fit(spectrum, optics, rescan(spectrum, optics, found.parameters))
+        found = max(found, again, key=lambda one: one.gain)
     profile = radial_profile(spectrum, optics, found)
     mean, cosine, sine = found.parameters[:3]
     evidence, tilt, resolution = _evidence(spectrum, found), None, math.inf

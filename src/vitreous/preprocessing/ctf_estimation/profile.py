@@ -49,3 +49,17 @@ def phase_rings(
     ring = np.clip(place, 0, count - 1)
     counts = np.bincount(ring, minlength=count).astype(float)
     return PhaseRings(ring, first + step * np.arange(count), counts)
+
+
+def phase_profiles(
+    spectrum: Spectrum, parameters: Float[np.ndarray, " t"], values: Float[np.ndarray, "n p"]
+) -> tuple[PhaseRings, Float[np.ndarray, "n rings"]]:
+    """Rings of equal phase, and sums of each spectrum over them less a smooth background."""
+    rings = phase_rings(spectrum, parameters)
+    count = rings.counts
+    sums = np.stack([rings.sums(one) for one in values])
+    basis = spectrum.background
+    matrix = basis.T @ (basis * count[:, None])
+    matrix += 1e-6 * np.trace(matrix) / len(matrix) * np.eye(len(matrix))
+    smooth = np.linalg.solve(matrix, basis.T @ sums.T)
+    return rings, sums - count * (basis @ smooth).T

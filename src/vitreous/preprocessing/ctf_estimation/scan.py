@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from vitreous.imaging.ctf import Optics
 from vitreous.preprocessing.ctf_estimation.model import waves_at
+from vitreous.preprocessing.ctf_estimation.profile import phase_profiles
 from vitreous.preprocessing.ctf_estimation.spectrum import Spectrum
 
 SECTORS = 12
@@ -19,6 +20,9 @@ STEP, _ASTIGMATISM_STEP = 100.0, 200.0
 """Of the defocus and of the components of astigmatism, angstrom."""
 
 _PHASE_STEP = math.pi / 12
+
+_SLIP, _SLIP_STEP, _SLIP_PHASE = 2500.0, 25.0, math.pi / 48
+"""How far off a fit's defocus another is looked for; steps of defocus and of a plate's phase."""
 
 
 @dataclass(frozen=True)
@@ -161,3 +165,21 @@ def scan(spectrum: Spectrum, optics: Optics, searched: Range) -> Start:
             found = np.array([inner[place[1]], *components[place[0]], plate])
     at_edge = bool(found[0] in (inner[0], inner[-1]))
     return Start(found if searched.plate else found[:3], at_edge)
+
+
+def rescan(
+    spectrum: Spectrum, optics: Optics, fitted: Float[np.ndarray, " 4"]
+) -> Float[np.ndarray, " 4"]:
+    """Best defocus and phase of a plate under a fit's astigmatism, on a grid finer than a scan's.
+
+    A phase and a defocus that slip against each other by a ring fit nearly as well as the true
+    ones, and a coarse grid may prefer them.
+    """
+    rings, sums = phase_profiles(spectrum, fitted, spectrum.mean[None])
+    defoci = np.maximum(fitted[0] + np.arange(-_SLIP, _SLIP + 1, _SLIP_STEP), _SLIP_STEP)
+    plates = np.arange(0, math.pi, _SLIP_PHASE)
+    waves = waves_at(rings.frequency, optics)
+    phase = waves.per_defocus * defoci[:, None] + waves.constant
+    scores = profile_scores(spectrum, (sums[0], rings.counts), phase, plates)
+    plate, defocus = np.unravel_index(int(np.argmax(scores)), scores.shape)
+    return np.array([defoci[defocus], *fitted[1:3], plates[plate]])

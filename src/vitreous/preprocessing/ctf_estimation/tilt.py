@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import map_coordinates
+from scipy.stats import f as fisher
 
 from vitreous.imaging.ctf import Optics
 from vitreous.preprocessing.ctf_estimation.fit import CORRELATED, Fit
 from vitreous.preprocessing.ctf_estimation.model import waves_at
-from vitreous.preprocessing.ctf_estimation.profile import phase_rings
+from vitreous.preprocessing.ctf_estimation.profile import phase_profiles
 from vitreous.preprocessing.ctf_estimation.spectrum import Spectrum
 
 _REACH, _STEP = 2000.0, 20.0
@@ -22,9 +23,11 @@ _REACH, _STEP = 2000.0, 20.0
 _STEEPEST, _GRADIENTS = math.tan(math.radians(60)), 61
 """Greatest slope along either axis, and how many are tried at first."""
 
-_ASTRAY = 20.0
-"""Twice the logarithm of the likelihood that a tilt has to gain over none: as noise alone does in
-one of 20,000 micrographs (two more parameters)."""
+_BY_CHANCE = 0.001
+"""Share of micrographs of a flat specimen that may be called tilted."""
+
+_SLOPE_STEPS = 3
+"""Steps of the defocus over which slope and curvature of a region's score are taken."""
 
 _FINER = 3
 """Grids of gradients, each round the best of the one before."""
@@ -47,12 +50,16 @@ class Tilt:
     errors : array (2,)
         Standard errors.
     evidence : float
-        Twice the logarithm of the likelihood's ratio to that of no tilt.
+        Twice the logarithm of the likelihood's ratio to that of no tilt, over how much more regions
+        differ than their likelihoods say.
+    freedom : int
+        Degrees of freedom of that quotient.
     """
 
     gradient: Float[np.ndarray, " 2"]
     errors: Float[np.ndarray, " 2"]
     evidence: float
+    freedom: int
 
     @property
     def angle(self) -> float:
@@ -66,28 +73,16 @@ class Tilt:
 
     @property
     def supported(self) -> bool:
-        """Whether the spectrum speaks for it."""
-        return self.evidence > _ASTRAY
-
-
-def _profiles(spectrum: Spectrum, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of each region over rings of equal phase, less a smooth background, and counts."""
-    rings = phase_rings(spectrum, fit.parameters)
-    count = rings.counts
-    sums = np.stack([rings.sums(values) for values in spectrum.regions])
-    basis = spectrum.background
-    matrix = basis.T @ (basis * count[:, None])
-    matrix += 1e-6 * np.trace(matrix) / len(matrix) * np.eye(len(matrix))
-    smooth = np.linalg.solve(matrix, basis.T @ sums.T)
-    return sums - count * (basis @ smooth).T, count
+        """Whether the spectrum speaks for it: an F test of two more parameters."""
+        return self.evidence > 2 * float(fisher.ppf(1 - _BY_CHANCE, 2, self.freedom))
 
 
 def _local_scores(
     spectrum: Spectrum, optics: Optics, fit: Fit, offsets: Float[np.ndarray, " d"]
 ) -> Float[np.ndarray, "regions d"]:
     """Twice the logarithm of each region's likelihood at defoci off the micrograph's own."""
-    sums, count = _profiles(spectrum, fit)
-    waves = waves_at(spectrum.ring_frequency, optics)
+    rings, sums = phase_profiles(spectrum, fit.parameters, spectrum.regions)
+    waves, count = waves_at(rings.frequency, optics), rings.counts
     plate = fit.parameters[3] if len(fit.parameters) > 3 else 0.0
     phase = waves.per_defocus * (fit.parameters[0] + offsets[:, None]) + waves.constant + plate
     cosine = np.cos(2 * phase)
@@ -125,7 +120,23 @@ def find_tilt(spectrum: Spectrum, optics: Optics, fit: Fit) -> Tilt | None:
         grid = best + np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
         best, width = grid[int(np.argmax(score(grid)))], 3 * width / _GRADIENTS
     flat, found = score(np.stack([np.zeros(2), best]))
-    return Tilt(best, _errors(score, best, spectrum), float(found - flat))
+    dispersion = _dispersion(scores, spectrum.centres @ best)
+    errors = _errors(score, best, spectrum) * math.sqrt(dispersion)
+    return Tilt(best, errors, float(found - flat) / dispersion, len(scores) - 3)
+
+
+def _dispersion(scores: Float[np.ndarray, "r d"], offsets: Float[np.ndarray, " r"]) -> float:
+    """How much more the defoci of regions scatter than their likelihoods say; 1 or more.
+
+    The squares of the likelihoods' slopes over their curvatures, which are equal in the mean where
+    the likelihood is true (Wedderburn, Biometrika 61, 439 (1974)).
+    """
+    place = np.round((offsets + _REACH) / _STEP).astype(int)
+    place = np.clip(place, _SLOPE_STEPS, scores.shape[1] - 1 - _SLOPE_STEPS)
+    region, step = np.arange(len(scores)), _SLOPE_STEPS * _STEP
+    below, at, above = (scores[region, place + k] for k in (-_SLOPE_STEPS, 0, _SLOPE_STEPS))
+    slopes, curvature = (above - below) / (4 * step), (2 * at - above - below) / (2 * step**2)
+    return max(1.0, float((slopes**2).sum() / max(curvature.sum(), 1e-12)))
 
 
 def _errors(score: Score, best: Float[np.ndarray, " 2"], spectrum: Spectrum) -> np.ndarray:
