@@ -75,6 +75,7 @@ CASES = {
     "reconstruct-128": Case(LARGE, "reconstruct {star}", limited=False),
     "refine-256": Case(FINE, "refine {star} --reference {truth}", limited=False),
     "abinit-64": Case(MANY, "abinit {star} --starts 2 --effort low"),
+    "class2d-64": Case(MANY, "class2d {star} --classes 100"),
 }
 
 
