@@ -25,7 +25,9 @@ _COARSE_ROUNDS = 3
 _NEIGHBOURS = 1
 """Frames on either side that a frame is averaged with, for its first displacement."""
 
-_MOST_STEPS = 60
+_MOST_STEPS, _ENOUGH = 60, 1e-7
+"""Steps towards the most likely displacements, and the share of the cost that the last one gains:
+what is left by then changes the error by less than 0.001 px."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def most_likely(
 
     begin = (lower.T @ start.reshape(shape)).ravel()
     found = minimize(
-        cost, begin, jac=True, method="L-BFGS-B", options={"maxiter": _MOST_STEPS, "ftol": 1e-8}
+        cost, begin, jac=True, method="L-BFGS-B", options={"maxiter": _MOST_STEPS, "ftol": _ENOUGH}
     )
     best = solve_triangular(lower, found.x.reshape(shape), lower=True, trans="T")
     return np.asarray(best.reshape(start.shape))
