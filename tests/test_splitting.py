@@ -136,7 +136,7 @@ def test_high_effort_tries_several_classes_before_it_gives_up(
     star = simulated(tmp_path / "data", 200, snr=0.02, seed=5)
     config = AbinitConfig(
         star, out=tmp_path / "a", mask_diameter=200.0, final_resolution=26.0, angular_sampling=30.0,
-        polish_passes=1, effort="high", **FEW,
+        polish_passes=1, effort="high", starts=4, **FEW,
     )  # fmt: skip
     told: list[dict] = []
     result = json.loads((run_abinit(config, told.append) / "result.json").read_text())
