@@ -21,6 +21,7 @@ from vitreous.preprocessing.frames import Detector
 from vitreous.preprocessing.gain import ORIENTATIONS, Orientation, fitted_orientation
 from vitreous.preprocessing.motion import Exposure, MotionSettings, correct_motion
 from vitreous.preprocessing.motion_field import MotionField
+from vitreous.preprocessing.smoothness import smoothed
 from vitreous.preprocessing.spectra import low_part, low_rows
 from vitreous.preprocessing.splines import spline_basis
 
@@ -172,6 +173,31 @@ def found(
     asked = MotionSettings(PIXEL, local=local, **settings)  # type: ignore[arg-type]
     made = correct_motion(movie.frames, Detector(movie.gain), asked)
     return errors(made.field.at(PLACES, PLACES), movie.motion, PLACES), made
+
+
+def test_the_motion_of_the_whole_loses_error_and_keeps_its_own_roughness() -> None:
+    """Known curves with steps and errors added, in the same order of size and far apart."""
+    time = np.linspace(0, 1, 40)
+    curve = np.stack([12 * (1 - np.exp(-5 * time)), 4 * np.sin(3 * time)], -1)
+
+    def error_after(step: float, error: float) -> float:
+        made = []
+        for seed in range(10):
+            rng = np.random.default_rng(seed)
+            truth = curve + np.cumsum(rng.normal(0, step, curve.shape), 0)
+            truth -= truth.mean(0)
+            seen = truth + rng.normal(0, error, curve.shape)
+            made.append(smoothed(seen - seen.mean(0), error, 1.0) - truth)
+        return float(np.std(made))
+
+    assert error_after(0.15, 0.3) < 0.7 * 0.3
+    assert error_after(0.0, 0.3) < 0.6 * 0.3
+    assert error_after(1.0, 0.1) < 1.1 * 0.1
+
+
+def test_few_frames_stay_where_they_are() -> None:
+    curve = RNG.normal(size=(5, 2))
+    np.testing.assert_array_equal(smoothed(curve, 0.1, 1.4), curve)
 
 
 def test_local_motion_is_found() -> None:

@@ -159,10 +159,10 @@ def align_frames(
     spectra: Complex[np.ndarray, "t rows columns"],
     rows: FrequencyRows,
     start: Float[np.ndarray, "t 2"],
-) -> Float[np.ndarray, "t 2"]:
-    """Displacement of each frame as a whole, pixels; their mean is zero."""
+) -> tuple[Float[np.ndarray, "t 2"], float]:
+    """Displacement of each frame as a whole, of mean zero, and its standard error; pixels."""
     model, shifts = free_frames(len(spectra)), start
     for _ in range(_ROUNDS):
         parts = weighted(spectra[None], rows, shifts[None])
         shifts = most_likely(parts, model, shifts[None])[0]
-    return shifts - shifts.mean(0)
+    return shifts - shifts.mean(0), curvature(parts, shifts[None]) ** -0.5

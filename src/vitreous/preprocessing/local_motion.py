@@ -16,6 +16,7 @@ from jaxtyping import Complex, Float
 from vitreous.ops.frame_sums import FrequencyRows, PatchSpectra, turned_back
 from vitreous.preprocessing.alignment import SplineModel, curvature, most_likely
 from vitreous.preprocessing.motion_field import frame_times
+from vitreous.preprocessing.smoothness import matern
 from vitreous.preprocessing.spectra import likelihood_weights, low_part, low_rows
 from vitreous.preprocessing.splines import knot_places, spline_basis
 
@@ -111,8 +112,7 @@ def cut_patches(
 def _smooth(count: int, length: float) -> Float[np.ndarray, "count count"]:
     """Matern covariance (5/2) of splines' coefficients at the places that they belong to."""
     places = knot_places(count)
-    distance = np.sqrt(5) * np.abs(places[:, None] - places) / length
-    return np.asarray((1 + distance + distance**2 / 3) * np.exp(-distance))
+    return matern(np.abs(places[:, None] - places) / length)
 
 
 def _best_amplitude(

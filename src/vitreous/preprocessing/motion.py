@@ -17,6 +17,7 @@ from vitreous.preprocessing.dose_weighting import DoseWeights
 from vitreous.preprocessing.frames import CorrectedFrames, Detector, crop_half, even_size
 from vitreous.preprocessing.local_motion import cut_patches, local_splines
 from vitreous.preprocessing.motion_field import MotionField
+from vitreous.preprocessing.smoothness import smoothed
 from vitreous.preprocessing.spectra import low_part, low_rows
 from vitreous.preprocessing.summation import Sums, Wanted, sum_frames
 
@@ -170,7 +171,7 @@ def find_motion(
     radius = min(working / _WHOLE_RESOLUTION, _HIGHEST)
     rows, coarse = low_rows(shape, radius), low_rows(shape, radius * _COARSE)
     start = coarse_shifts(low_part(transforms, coarse), coarse)
-    curve = align_frames(low_part(transforms, rows), rows, start)
+    curve = smoothed(*align_frames(low_part(transforms, rows), rows, start), working)
     none = np.zeros((1, 1, 1, 2))
     if not local:
         return MotionField(curve * to_images, none), 0.0
