@@ -3,9 +3,10 @@
 Peaks of the micrograph with its contrast inverted are as many, and as high, as those of noise.
 The share of false picks above a threshold is the number of decoys above it over that of picks:
 Elias & Gygi, Nature Methods 4, 207 (2007), of peptides.  Round a particle, though, the CTF draws a
-rim of the other contrast, which scores as no noise does: decoys beside a pick that outscores them
-do not count, nor does the area there.  Noise scores alike on all micrographs, so the density of
-decoys is that of all of them; the picks are each micrograph's own.
+rim of the other contrast, which scores as no noise does, and rims of several particles add up:
+decoys do not count where the picks beside them outscore them together, nor does the area there.
+Noise scores alike on all micrographs, so the density of decoys is that of all of them; the picks
+are each micrograph's own.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from jaxtyping import Bool, Float
 
 from vitreous.preprocessing.picking.peaks import Peaks
 
-_LEAST_LEFT = 0.05
-"""Share of the area that is left to decoys, at least."""
+_LEAST_LEFT = 0.25
+"""Share of the area that decoys are taken to come from, at least: the few that are found between
+crowded particles are rims, and say nothing of all the rest."""
 
 _THRESHOLDS = 256
 """Scores at which the density of decoys is counted."""
@@ -34,9 +36,9 @@ class Evidence:
     scores : array (picks,)
         The highest first.
     left : array (picks,)
-        Share of the area beyond the reach of picks that score as high as each or higher.
+        Share of the area where the picks within reach score less together than each.
     decoys : array (decoys,)
-        Scores of those that have no better pick within reach, the lowest first.
+        Scores of those that picks within reach do not outscore, the lowest first.
     area : float
         That was searched, square angstrom.
     """
@@ -47,20 +49,18 @@ class Evidence:
     area: float
 
 
-def _first_near(
+def _scores_near(
     picks: Peaks, allowed: Bool[np.ndarray, "h w"], reach: float
 ) -> Float[np.ndarray, "h w"]:
-    """The best pick within reach of every pixel, by its place among all; infinity without one."""
-    first = np.full(allowed.shape, np.inf)
-    height, width = np.shape(allowed)
-    radius = int(np.ceil(reach))
-    for number in range(len(picks) - 1, -1, -1):  # the best comes last, over the others
-        x, y = np.round(picks.places[number]).astype(int)
+    """Sum of the scores of all picks within reach of every pixel."""
+    total, radius = np.zeros(allowed.shape), int(np.ceil(reach))
+    height, width = allowed.shape
+    for (x, y), score in zip(np.round(picks.places).astype(int), picks.scores, strict=True):
         rows = np.arange(max(0, y - radius), min(height, y + radius + 1))
         columns = np.arange(max(0, x - radius), min(width, x + radius + 1))
         near = np.hypot(rows[:, None] - y, columns - x) <= reach
-        first[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][near] = number
-    return first
+        total[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] += score * near
+    return total
 
 
 def evidence(
@@ -79,22 +79,20 @@ def evidence(
     pixel : float
         Angstrom.
     """
-    first = _first_near(picks, allowed, reach)
-    covered = np.bincount(first[allowed & np.isfinite(first)].astype(int), minlength=len(picks))
-    left = np.maximum(1 - np.cumsum(covered) / max(allowed.sum(), 1), _LEAST_LEFT)
+    near = _scores_near(picks, allowed, reach)
+    inside = np.sort(near[allowed])
+    left = np.searchsorted(inside, picks.scores) / max(len(inside), 1)
     places = np.round(decoys.places).astype(int)
-    x, y = np.clip(places, 0, np.array(first.shape[::-1]) - 1).T
-    best = first[y, x]
-    better = np.append(picks.scores, -np.inf)[np.minimum(best, len(picks)).astype(int)]
-    apart = decoys.scores[better <= decoys.scores]
-    return Evidence(
-        picks.scores, left[: len(picks)], np.sort(apart), float(allowed.sum()) * pixel**2
-    )
+    x, y = np.clip(places, 0, np.array(near.shape[::-1]) - 1).T
+    apart = np.sort(decoys.scores[near[y, x] <= decoys.scores])
+    area = float(allowed.sum()) * pixel**2
+    return Evidence(picks.scores, np.maximum(left, _LEAST_LEFT), apart, area)
 
 
 def _left_at(found: Evidence, thresholds: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
     above = np.searchsorted(-found.scores, -thresholds, side="right")
-    return np.concatenate([[1.0], found.left])[above]
+    highest = found.left[:1] if len(found.left) else [1.0]
+    return np.concatenate([highest, found.left])[above]
 
 
 def _density(
