@@ -20,6 +20,7 @@ from vitreous.io.mrc import stack_writer, write_map
 from vitreous.io.star import read_star
 from vitreous.jobs.extract.extract import run_extract
 from vitreous.jobs.picking.pick import run_pick
+from vitreous.preprocessing.picking.contamination import too_strong
 from vitreous.preprocessing.picking.decoys import Evidence, evidence, false_discovery_rates
 from vitreous.preprocessing.picking.matching import match
 from vitreous.preprocessing.picking.peaks import Peaks
@@ -92,15 +93,15 @@ def test_correlation_is_that_of_brute_force() -> None:
 
 def test_rates_are_decoys_over_picks() -> None:
     picks, decoys = np.array([9.0, 8.0, 7.0, 6.0, 2.0]), np.array([1.0, 3.0, 6.5])
-    alone = Evidence(picks, np.ones(5), decoys, 100.0)
+    alone = Evidence(picks, np.ones(5), np.ones(5), decoys, 100.0)
     (rates,) = false_discovery_rates([alone])
     np.testing.assert_allclose(rates, [1 / 3, 1 / 3, 1 / 3, 2 / 4, 3 / 5])
-    half = Evidence(picks, np.full(5, 0.5), decoys, 100.0)
+    half = Evidence(picks, np.full(5, 0.5), np.ones(5), decoys, 100.0)
     np.testing.assert_allclose(
         false_discovery_rates([half])[0], [1 / 3, 1 / 3, 1 / 3, 3 / 4, 5 / 5]
     )
     # Nine empty micrographs as large make decoys rarer than one of them tells.
-    empty = [Evidence(np.zeros(0), np.zeros(0), np.zeros(0), 100.0)] * 9
+    empty = [Evidence(*[np.zeros(0)] * 4, 100.0)] * 9
     np.testing.assert_allclose(false_discovery_rates([alone, *empty])[0], rates / 10)
 
 
@@ -109,10 +110,38 @@ def test_rims_of_particles_are_no_decoys() -> None:
     picks = Peaks(np.array([[50.0, 50.0]]), np.array([5.0]), np.zeros(1, dtype=int))
     around = np.array([[58.0, 50.0], [90.0, 10.0], [44.0, 50.0]])
     decoys = Peaks(around, np.array([6.0, 4.0, 3.0]), np.zeros(3, dtype=int))
-    found = evidence(picks, decoys, allowed, 10.0, 2.0)
+    found = evidence(picks, decoys, allowed, 10.0, 6.0, 2.0)
     assert found.decoys.tolist() == [4.0, 6.0], "one beside the pick but higher stays"
     assert abs((1 - found.left[0]) * 1e4 - np.pi * 100) < 15
+    assert found.free.tolist() == [1.0], "no pick is better"
     assert found.area == 4e4
+
+
+def test_better_picks_leave_less_room() -> None:
+    allowed = np.ones((100, 100), dtype=bool)
+    places = np.array([[42.0, 50.0], [58.0, 50.0], [20.0, 20.0]])
+    picks = Peaks(places, np.array([4.0, 3.0, 2.0]), np.zeros(3, dtype=int))
+    found = evidence(picks, picks.take(np.zeros(3, dtype=bool)), allowed, 10.0, 6.0, 2.0)
+    np.testing.assert_allclose((1 - found.free) * 1e4, [0, np.pi * 36, 2 * np.pi * 36], rtol=0.03)
+    # Half of the rates of a micrograph where false picks have half of the room.
+    scores, decoys = np.array([9.0, 8.0]), np.array([5.0, 8.5])
+    rates = [
+        false_discovery_rates([Evidence(scores, np.ones(2), free, decoys, 100.0)])[0]
+        for free in (np.ones(2), np.full(2, 0.5))
+    ]
+    np.testing.assert_allclose(rates[1], rates[0] / 2)
+
+
+def test_what_scores_far_above_particles_is_left_out_with_its_rim() -> None:
+    rng = np.random.default_rng(0)
+    places, scores = rng.uniform(5, 95, (40, 2)), np.sort(rng.normal(4, 0.5, 40))[::-1]
+    ice, rim = np.array([[70.0, 30.0]]), np.array([[80.0, 30.0], [20.0, 80.0]])
+    picks = Peaks(np.concatenate([ice, places]), np.append(20.0, scores), np.zeros(41, dtype=int))
+    decoys = Peaks(rim, np.array([9.0, 4.0]), np.zeros(2, dtype=int))
+    near = too_strong(picks, decoys, (100, 100), 8.0)
+    y, x = np.indices(near.shape)
+    expected = (np.hypot(x - 70, y - 30) <= 8) | (np.hypot(x - 80, y - 30) <= 8)
+    np.testing.assert_array_equal(near, expected)
 
 
 def test_particles_are_found_and_little_else() -> None:
@@ -125,8 +154,8 @@ def test_particles_are_found_and_little_else() -> None:
 
 
 def crowd() -> np.ndarray:
-    """Places of balls that touch each other, as a layer of ferritin lies, x and y."""
-    step, rng = DIAMETER / PIXEL, np.random.default_rng(4)
+    """Places of balls a little closer than they are wide, as a layer of ferritin lies, x and y."""
+    step, rng = 0.92 * DIAMETER / PIXEL, np.random.default_rng(4)
     rows = [(x * step + (y % 2) * step / 2, y * step * 0.87) for y in range(11) for x in range(10)]
     xy = 65 + np.array(rows) + rng.uniform(-2, 2, (110, 2))
     return xy[(xy < SIDE - 65).all(axis=1)]

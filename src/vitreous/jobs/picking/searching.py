@@ -90,6 +90,7 @@ def _record(found: Candidates | None) -> dict[str, Any] | None:
         "reference": found.references[:last].tolist(),
         "score": known.scores[:last].round(4).tolist(),
         "left": known.left[:last].round(4).tolist(),
+        "free": known.free[:last].round(4).tolist(),
         "decoys": known.decoys[known.decoys >= least].round(4).tolist(),
         "area": known.area,
     }
@@ -97,8 +98,10 @@ def _record(found: Candidates | None) -> dict[str, Any] | None:
 
 def evidence_of(record: dict[str, Any]) -> Evidence:
     """What a record says of a micrograph's picks and decoys."""
-    scores, left, decoys = (np.array(record[key], float) for key in ("score", "left", "decoys"))
-    return Evidence(scores, left, decoys, record["area"])
+    scores, left, free, decoys = (
+        np.array(record[key], float) for key in ("score", "left", "free", "decoys")
+    )
+    return Evidence(scores, left, free, decoys, record["area"])
 
 
 def search_micrograph(config: PickConfig, work: Searching) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Where no particle is: carbon, edges and aggregates, told by their contrast and their size."""
+"""Where no particle is: carbon, edges and aggregates, told by their contrast and their size; ice,
+told by scores that no particle has."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 from scipy.ndimage import binary_dilation, find_objects, gaussian_filter, label, uniform_filter
 
+from vitreous.preprocessing.picking.peaks import Peaks
 from vitreous.preprocessing.picking.prepared import Prepared, robust_spread
 
 _CONTRAST = 1.6
@@ -19,6 +21,13 @@ _POCKET = 0.1
 
 _LONG = 4.0
 """Diameters of a particle that such an area has to be long: single particles may be strong."""
+
+_BEST, _FEWEST_BEST = 0.25, 10
+"""Share of the candidates that are taken for particles, and how many at least."""
+
+_STRONG, _LEAST_SPREAD = 4.0, 0.15
+"""Robust standard deviations beyond the median score of these that no particle reaches, and the
+least that one is over the median."""
 
 
 def _large(area: Bool[np.ndarray, "h w"], least: float) -> Bool[np.ndarray, "h w"]:
@@ -62,3 +71,23 @@ def clean_area(prepared: Prepared, diameter: float, border: float) -> Bool[np.nd
     margin = max(1, round(border))
     allowed[margin:-margin, margin:-margin] = True
     return _without_pockets(allowed & ~strange)
+
+
+def too_strong(
+    picks: Peaks, decoys: Peaks, shape: tuple[int, int], diameter: float
+) -> Bool[np.ndarray, "h w"]:
+    """Places within a particle's diameter of what scores far above particles, in either contrast.
+
+    Ice and other contaminants that are not large; their rims would be decoys without end.
+    """
+    best = picks.scores[: max(_FEWEST_BEST, round(_BEST * len(picks)))]
+    near = np.zeros(shape, dtype=bool)
+    if not len(best):
+        return near
+    middle = float(np.median(best))
+    most = middle + _STRONG * max(robust_spread(best), _LEAST_SPREAD * middle)
+    places = [found.places[found.scores > most] for found in (picks, decoys)]
+    y, x = np.indices(shape)
+    for column, row in np.concatenate(places):
+        near |= np.hypot(y - row, x - column) <= diameter
+    return near

@@ -3,15 +3,15 @@
 Peaks of the micrograph with its contrast inverted are as many, and as high, as those of noise.
 The share of false picks above a threshold is the number of decoys above it over that of picks:
 Elias & Gygi, Nature Methods 4, 207 (2007), of peptides.  Round a particle, though, the CTF draws a
-rim of the other contrast, which scores as no noise does, and rims of several particles add up:
-decoys do not count where the picks beside them outscore them together, nor does the area there.
-Noise scores alike on all micrographs, so the density of decoys is that of all of them; the picks
-are each micrograph's own.
+rim of the other contrast, which scores as no noise does: decoys beside a pick that outscores them
+do not count, nor does the area there.  Noise scores alike on all micrographs, so the density of
+decoys is that of all of them; the picks are each micrograph's own, and false ones find room only
+beside the better ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,8 @@ from jaxtyping import Bool, Float
 
 from vitreous.preprocessing.picking.peaks import Peaks
 
-_LEAST_LEFT = 0.25
-"""Share of the area that decoys are taken to come from, at least: the few that are found between
-crowded particles are rims, and say nothing of all the rest."""
+_LEAST_LEFT = 0.05
+"""Share of the area that is left to decoys, at least."""
 
 _THRESHOLDS = 256
 """Scores at which the density of decoys is counted."""
@@ -36,35 +35,60 @@ class Evidence:
     scores : array (picks,)
         The highest first.
     left : array (picks,)
-        Share of the area where the picks within reach score less together than each.
+        Share of the area beyond the reach of picks that score as high as each or higher.
+    free : array (picks,)
+        Share of the area that better picks leave to each: they are some distance apart.
     decoys : array (decoys,)
-        Scores of those that picks within reach do not outscore, the lowest first.
+        Scores of those that have no better pick within reach, the lowest first.
     area : float
         That was searched, square angstrom.
     """
 
     scores: Float[np.ndarray, " n"]
     left: Float[np.ndarray, " n"]
+    free: Float[np.ndarray, " n"]
     decoys: Float[np.ndarray, " m"]
     area: float
 
 
-def _scores_near(
+def _discs(
+    picks: Peaks, shape: tuple[int, int], reach: float
+) -> Iterator[tuple[tuple[slice, slice], Bool[np.ndarray, "a b"]]]:
+    """Where the pixels within reach of each pick are."""
+    radius = int(np.ceil(reach))
+    for x, y in np.round(picks.places).astype(int):
+        rows = np.arange(max(0, y - radius), min(shape[0], y + radius + 1))
+        columns = np.arange(max(0, x - radius), min(shape[1], x + radius + 1))
+        where = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        yield where, np.hypot(rows[:, None] - y, columns - x) <= reach
+
+
+def _best_near(picks: Peaks, shape: tuple[int, int], reach: float) -> Float[np.ndarray, "h w"]:
+    """The highest score of a pick within reach of every pixel, 0 without one."""
+    best = np.zeros(shape)
+    for score, (where, near) in zip(picks.scores, _discs(picks, shape, reach), strict=True):
+        best[where] = np.maximum(best[where], score * near)
+    return best
+
+
+def _beyond(
     picks: Peaks, allowed: Bool[np.ndarray, "h w"], reach: float
-) -> Float[np.ndarray, "h w"]:
-    """Sum of the scores of all picks within reach of every pixel."""
-    total, radius = np.zeros(allowed.shape), int(np.ceil(reach))
-    height, width = allowed.shape
-    for (x, y), score in zip(np.round(picks.places).astype(int), picks.scores, strict=True):
-        rows = np.arange(max(0, y - radius), min(height, y + radius + 1))
-        columns = np.arange(max(0, x - radius), min(width, x + radius + 1))
-        near = np.hypot(rows[:, None] - y, columns - x) <= reach
-        total[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] += score * near
-    return total
+) -> Float[np.ndarray, " n"]:
+    """Share of the area beyond the reach of each pick and of all before it."""
+    free, left = allowed.copy(), np.ones(len(picks))
+    for number, (where, near) in enumerate(_discs(picks, allowed.shape, reach)):
+        free[where] &= ~near
+        left[number] = free.sum()
+    return left / max(allowed.sum(), 1)
 
 
 def evidence(
-    picks: Peaks, decoys: Peaks, allowed: Bool[np.ndarray, "h w"], reach: float, pixel: float
+    picks: Peaks,
+    decoys: Peaks,
+    allowed: Bool[np.ndarray, "h w"],
+    reach: float,
+    distance: float,
+    pixel: float,
 ) -> Evidence:
     """Decoys of a micrograph that count, and the area that they may lie in.
 
@@ -76,23 +100,24 @@ def evidence(
         Where they were looked for.
     reach : float
         Pixels from a particle's centre to beyond its rim.
+    distance : float
+        Pixels that picks are apart, at least.
     pixel : float
         Angstrom.
     """
-    near = _scores_near(picks, allowed, reach)
-    inside = np.sort(near[allowed])
-    left = np.searchsorted(inside, picks.scores) / max(len(inside), 1)
-    places = np.round(decoys.places).astype(int)
-    x, y = np.clip(places, 0, np.array(near.shape[::-1]) - 1).T
-    apart = np.sort(decoys.scores[near[y, x] <= decoys.scores])
-    area = float(allowed.sum()) * pixel**2
-    return Evidence(picks.scores, np.maximum(left, _LEAST_LEFT), apart, area)
+    best = _best_near(picks, allowed.shape, reach)
+    return Evidence(
+        picks.scores,
+        np.maximum(_beyond(picks, allowed, reach), _LEAST_LEFT),
+        np.append(1.0, _beyond(picks, allowed, distance))[: len(picks)],
+        np.sort(decoys.scores[decoys.values(best) <= decoys.scores]),
+        float(allowed.sum()) * pixel**2,
+    )
 
 
 def _left_at(found: Evidence, thresholds: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
     above = np.searchsorted(-found.scores, -thresholds, side="right")
-    highest = found.left[:1] if len(found.left) else [1.0]
-    return np.concatenate([highest, found.left])[above]
+    return np.concatenate([[1.0], found.left])[above]
 
 
 def _density(
@@ -119,7 +144,7 @@ def false_discovery_rates(found: Sequence[Evidence]) -> list[Float[np.ndarray, "
     density = _density(found, thresholds)
     rates = []
     for one in found:
-        expected = np.interp(one.scores, thresholds, density) * one.area
+        expected = np.interp(one.scores, thresholds, density) * one.area * one.free
         share = np.minimum(expected / np.arange(1, len(one.scores) + 1), 1)
         rates.append(np.minimum.accumulate(share[::-1])[::-1])
     return rates

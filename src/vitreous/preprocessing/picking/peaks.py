@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy.ndimage import maximum_filter
 
 from vitreous.preprocessing.picking.matching import Matches
@@ -35,6 +35,11 @@ class Peaks:
     def take(self, rows: Int[np.ndarray, " m"] | Bool[np.ndarray, " n"]) -> Peaks:
         """Some of them."""
         return Peaks(self.places[rows], self.scores[rows], self.references[rows])
+
+    def values(self, of: Shaped[np.ndarray, "h w"]) -> Shaped[np.ndarray, " n"]:
+        """What an image holds at the pixels that are nearest to them."""
+        x, y = np.clip(np.round(self.places).astype(int), 0, np.array(of.shape[::-1]) - 1).T
+        return np.asarray(of[y, x])
 
 
 def peaks(matches: Matches, allowed: Bool[np.ndarray, "h w"], distance: float) -> Peaks:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from vitreous.preprocessing.picking.balls import match_balls
 from vitreous.preprocessing.picking.blobs import blobs_between, match_blobs
-from vitreous.preprocessing.picking.contamination import clean_area
+from vitreous.preprocessing.picking.contamination import clean_area, too_strong
 from vitreous.preprocessing.picking.decoys import Evidence, evidence
 from vitreous.preprocessing.picking.matching import Matches, match
 from vitreous.preprocessing.picking.peaks import Peaks, peaks
@@ -119,7 +119,10 @@ def search(
         return peaks(matches, allowed, sought.distance / pixel)
 
     def candidates(found: Peaks, decoys: Peaks) -> Candidates:
-        known = evidence(found, decoys, allowed, _RIM * sought.diameter / pixel, pixel)
+        clean = allowed & ~too_strong(found, decoys, allowed.shape, sought.diameter / pixel)
+        found, decoys = (some.take(some.values(clean)) for some in (found, decoys))
+        reach, distance = _RIM * sought.diameter / pixel, sought.distance / pixel
+        known = evidence(found, decoys, clean, reach, distance, pixel)
         return Candidates(prepared.on_micrograph(found.places), found.references, known)
 
     both = (prepared, prepared.inverted())
