@@ -443,7 +443,7 @@ def test_expansion_keeps_columns_and_numbers_the_copies(project: Path) -> None:
         ({"recentre": (1.0, 2.0, 3.0)}, ("rlnAngleRot", "rlnAnglePsi"), "_rlnAngleRot, _rlnAngleP"),
         ({"recentre": (1.0, np.inf, 3.0)}, (), "not finite"),
         ({"origins_to_coordinates": True}, ("rlnCoordinateY",), "no column _rlnCoordinateY"),
-        ({"random": 241}, (), "241 particles are wanted, but 240"),
+        ({"random": 241}, (), "241 are wanted, but 240"),
         ({"split": 0}, (), "make no 0 parts"),
         ({"regroup": 0}, (), "fewer than 1"),
         ({"halves": "micrograph"}, ("rlnMicrographName",), "no column _rlnMicrographName"),

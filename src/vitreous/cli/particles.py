@@ -62,16 +62,16 @@ def _ranking(ranking: Sequence[ClassQuality], least: float) -> Table:
 
 @app.command
 def select(config: Annotated[SelectConfig, Parameter(name="*")]) -> None:
-    """Select particles by class, posterior, any column, distance or at random."""
+    """Select particles by class, posterior, any column, distance or at random; and micrographs."""
     from vitreous.jobs.particles.select import run_select
 
     result = run_select(config)
     if result.ranking:
         print_view(_ranking(result.ranking, config.min_score))
     print_lines(
-        *(f"{step.what}: {step.particles} particles" for step in result.steps),
+        *(f"{step.what}: {step.particles} {result.kind}" for step in result.steps),
         *(f"Warning: {warning}" for warning in result.warnings),
-        *(f"Particles: {path}" for path in result.outputs),
+        *(f"{result.kind.capitalize()}: {path}" for path in result.outputs),
         f"Record: {result.record}",
     )
 

@@ -77,6 +77,9 @@ class Criteria:
 class SelectConfig(WriteOptions, Criteria, OfParticles):
     """Some particles of a table, with all their columns.
 
+    Of a STAR file of micrographs, --auto keeps those that vitreous ctf did not reject; they are
+    also selected by --where and --random.
+
     First come those that other tables have or have not; then classes are chosen; then the steps are
     taken in the order of the criteria, each on what the last one left.
 
@@ -99,7 +102,7 @@ class SelectConfig(WriteOptions, Criteria, OfParticles):
         Classes to keep, such as 1,3 or 1-4.
     auto : bool
         Keep the classes with a score of at least --min-score, from the result.json or model.star
-        beside the particles.
+        beside the particles; of micrographs those that are not rejected.
     min_score : float
         From 0 to 1.  Classes of 2D classification that are doubtful have 0.5 or more.
     min_resolution : float, optional

@@ -165,7 +165,7 @@ def random_rows(count: int, wanted: int, seed: int) -> Int[np.ndarray, " m"]:
     """
     if not 0 < wanted <= count:
         raise OptionError(
-            f"{wanted} particles are wanted, but {count} are there to choose from",
+            f"{wanted} are wanted, but {count} are there to choose from",
             where="--random",
             hint=f"give a number from 1 to {count}",
         )

@@ -1,4 +1,4 @@
-"""Write some particles of a table, by what its columns say of them or at random."""
+"""Write some particles or micrographs of a table, by what its columns say of them or at random."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from vitreous.errors import InputError, OptionError
 from vitreous.io.atomic import write_text
 from vitreous.io.plain import plain
 from vitreous.jobs.particles.classes import good_classes, read_classes, without_junk
+from vitreous.jobs.particles.select_micrographs import holds_micrographs, micrographs_selected
 from vitreous.jobs.particles.set_algebra import combined
 from vitreous.jobs.particles.steps import Step, select
 from vitreous.particles.files import formats_beside, read_particles, write_particles
@@ -44,6 +45,8 @@ class Selection:
     record : Path
         The same as JSON.
     warnings : tuple of str
+    kind : str
+        particles or micrographs.
     """
 
     steps: tuple[Step, ...]
@@ -51,6 +54,7 @@ class Selection:
     outputs: tuple[Path, ...]
     record: Path
     warnings: tuple[str, ...]
+    kind: str = "particles"
 
 
 def class_list(text: str, option: str = "--classes") -> list[int]:
@@ -168,8 +172,43 @@ def _split(config: SelectConfig, table: ParticleSet) -> Iterator[tuple[Path, Par
             yield out.with_name(f"{out.stem}_split{number}{out.suffix}"), table.take(rows)
 
 
+def _micrographs(config: SelectConfig, record: Path, inputs: list[Path]) -> Selection:
+    """Select micrographs and write them."""
+    steps, tables = micrographs_selected(config)
+    for path in [record, *tables]:
+        spared(path, inputs, config.overwrite)
+    for path, table in tables.items():
+        table.write(path)
+    return Selection(tuple(steps), (), tuple(tables), record, (), "micrographs")
+
+
+def _particles(config: SelectConfig, record: Path, inputs: list[Path]) -> Selection:
+    """Select particles and write them."""
+    before = combined(read_particles(config.particles, need_images=False), config)
+    table = before.table
+    ranking: tuple[ClassQuality, ...] = ()
+    chosen = [] if config.classes is None else class_list(config.classes)
+    if config.auto:
+        ranking, chosen = good_classes(table, config.classes_from, config.min_score)
+        config = without_junk(config, table, ranking)
+    kept = select(table, config, _resolved(config, table, chosen))
+    outputs = dict(_split(config, kept.table))
+    written = [one for path in outputs for one in formats_beside(path, config.write)]
+    for path in [record, *written]:
+        spared(path, [*inputs, *table.stacks], config.overwrite)
+    for path, part in outputs.items():
+        write_particles(path, part, write=config.write)
+    return Selection(
+        (*before.steps, *kept.steps[1:]),
+        ranking,
+        tuple(written),
+        record,
+        (*before.warnings, *kept.warnings),
+    )
+
+
 def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
-    """Select particles, and write them with all their columns and the optics groups.
+    """Select particles or micrographs; all their columns and the optics groups are written.
 
     Raises
     ------
@@ -188,27 +227,8 @@ def run_select(config: SelectConfig, on_event: OnEvent = ignore) -> Selection:
     inputs = [*inputs_of(config), config.particles.with_name(RESULT)]
     for path in [record] + ([config.out] if config.split is None else []):
         spared(path, inputs, config.overwrite)
-    before = combined(read_particles(config.particles, need_images=False), config)
-    table = before.table
-    ranking: tuple[ClassQuality, ...] = ()
-    chosen = [] if config.classes is None else class_list(config.classes)
-    if config.auto:
-        ranking, chosen = good_classes(table, config.classes_from, config.min_score)
-        config = without_junk(config, table, ranking)
-    kept = select(table, config, _resolved(config, table, chosen))
-    outputs = dict(_split(config, kept.table))
-    written = [one for path in outputs for one in formats_beside(path, config.write)]
-    for path in [record, *written]:
-        spared(path, [*inputs, *table.stacks], config.overwrite)
-    for path, part in outputs.items():
-        write_particles(path, part, write=config.write)
-    result = Selection(
-        (*before.steps, *kept.steps[1:]),
-        ranking,
-        tuple(written),
-        record,
-        (*before.warnings, *kept.warnings),
-    )
+    selected = _micrographs if holds_micrographs(config.particles) else _particles
+    result = selected(config, record, inputs)
     on_event({"event": "selected", **asdict(result)})
     write_text(
         record,
