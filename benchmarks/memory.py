@@ -4,7 +4,7 @@
 
 Stacks hold the images of a small simulated one again and again, each time with more noise of its
 own: 20,000 of 128 px (1.3 GB on disk) and 200,000 of 64 px (3.3 GB).  Every job runs twice in a
-process of its own, with all the memory there is and with ``--memory 1.8``; what a process held at
+process of its own, with all the memory there is and with ``--memory 1.95``; what a process held at
 its fullest is what the system says of it when it ends, and includes the libraries.  The refinement
 of 2,000 images of 256 px from a map at 40 A, to its end, runs with all the memory there is.
 """
@@ -29,7 +29,7 @@ from vitreous.particles.stack import open_images
 
 RESULTS = Path(__file__).parent / "results" / "memory.csv"
 FIELDS = ("case", "memory_GB", "particles", "box", "peak_GB", "wall_s", "cpu_s", "stopped")
-LIMIT, BATCH = "1.8", 500
+LIMIT, BATCH = "1.95", 500
 SIMULATED = 1_000
 
 
