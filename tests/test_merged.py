@@ -363,7 +363,7 @@ def test_searches_of_merged_data_find_the_molecule(
     merged: Path, stars: list[Path], tmp_path: Path
 ) -> None:
     abinit = AbinitConfig(
-        merged, out=tmp_path / "abinit", mask_diameter=190.0, final_resolution=20.0, starts=2,
+        merged, out=tmp_path / "abinit", mask_diameter=190.0, final_resolution=20.0, starts=1,
         polish_passes=1,
     )  # fmt: skip
     first = run_abinit(abinit)
