@@ -27,7 +27,6 @@ from vitreous.particles.relion.names import (
     MERIT,
     NAME,
     OPTICS,
-    VERDICT,
     X,
     Y,
 )
@@ -103,8 +102,8 @@ def _kept(
             )
         merit = numbers(StarBlock("", found.frame), MERIT, config.coordinates or table.path)
         kept &= merit >= config.min_merit
-    if table.has(VERDICT) and not config.take_rejected:
-        rejected = np.array(table.rows.frame[VERDICT] == "reject")
+    if not config.take_rejected:
+        rejected = table.rejected
         gone = rejected[found.micrograph.to_numpy()]
         kept &= ~gone
         if gone.any():

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
 from vitreous.config.particles import SelectConfig
 from vitreous.errors import InputError, OptionError
@@ -168,14 +169,26 @@ def _split(config: SelectConfig, table: ParticleSet) -> Iterator[tuple[Path, Par
             name = f"{out.stem}_class{number:03d}{out.suffix}"
             yield out.with_name(name), table.take(np.flatnonzero(classes == number))
     else:
-        for number, rows in enumerate(parts(len(table), config.split), 1):
-            yield out.with_name(f"{out.stem}_split{number}{out.suffix}"), table.take(rows)
+        for path, rows in _in_parts(out, len(table), config.split):
+            yield path, table.take(rows)
+
+
+def _in_parts(out: Path, count: int, number: int) -> Iterator[tuple[Path, Int[np.ndarray, " m"]]]:
+    """Files of successive parts of a table, and their rows."""
+    for part, rows in enumerate(parts(count, number), 1):
+        yield out.with_name(f"{out.stem}_split{part}{out.suffix}"), rows
 
 
 def _micrographs(config: SelectConfig, record: Path, inputs: list[Path]) -> Selection:
     """Select micrographs and write them."""
-    steps, tables = micrographs_selected(config)
-    for path in [record, *tables]:
+    steps, table = micrographs_selected(config)
+    assert config.split != "class"
+    if config.split is None:
+        tables = {config.out: table}
+    else:
+        places = _in_parts(config.out, len(table), config.split)
+        tables = {path: table.take(rows) for path, rows in places}
+    for path in tables:
         spared(path, inputs, config.overwrite)
     for path, table in tables.items():
         table.write(path)

@@ -16,7 +16,7 @@ from vitreous.jobs.particles.steps import Step
 from vitreous.particles.expression import fulfilled
 from vitreous.particles.relion.micrograph_table import MicrographTable, read_micrographs
 from vitreous.particles.relion.names import VERDICT
-from vitreous.particles.selection import parts, random_rows
+from vitreous.particles.selection import random_rows
 
 _HEAD = 1 << 16
 """Bytes of a file in which its first block of rows begins."""
@@ -63,7 +63,7 @@ def _steps(config: SelectConfig, table: MicrographTable) -> Iterator[tuple[str, 
                 where=table.path,
                 hint="give the micrographs_ctf.star of vitreous ctf, or choose with --where",
             )
-        table = table.take(np.flatnonzero(np.array(table.rows.frame[VERDICT] != "reject")))
+        table = table.take(np.flatnonzero(~table.rejected))
         yield "not rejected by vitreous ctf", table
     for condition in config.where:
         table = table.take(np.flatnonzero(fulfilled(condition, _joined(table), table.path)))
@@ -73,10 +73,8 @@ def _steps(config: SelectConfig, table: MicrographTable) -> Iterator[tuple[str, 
         yield f"{config.random} at random", table
 
 
-def micrographs_selected(
-    config: SelectConfig,
-) -> tuple[list[Step], dict[Path, MicrographTable]]:
-    """The steps that were taken, and what goes into which file.
+def micrographs_selected(config: SelectConfig) -> tuple[list[Step], MicrographTable]:
+    """The steps that were taken, and what they left.
 
     Raises
     ------
@@ -96,11 +94,4 @@ def micrographs_selected(
                 where=config.particles,
                 hint="ask for less",
             )
-    if config.split is None:
-        return steps, {config.out: table}
-    assert config.split != "class"
-    stem, suffix = config.out.stem, config.out.suffix
-    return steps, {
-        config.out.with_name(f"{stem}_split{number}{suffix}"): table.take(rows)
-        for number, rows in enumerate(parts(len(table), config.split), 1)
-    }
+    return steps, table

@@ -10,7 +10,6 @@ import numpy as np
 from vitreous.errors import VitreousError
 from vitreous.io.mrc import read_micrograph
 from vitreous.particles.relion.micrograph_table import MicrographTable, read_micrographs
-from vitreous.particles.relion.names import VERDICT
 from vitreous.preprocessing.picking.diameter import sizes, standing_out, tried
 from vitreous.runs.folder import OnEvent
 
@@ -20,9 +19,7 @@ _MOST = 4
 
 def _some(table: MicrographTable) -> MicrographTable:
     """A few micrographs that are not rejected, evenly from the table."""
-    rows = np.arange(len(table))
-    if table.has(VERDICT):
-        rows = np.flatnonzero(np.array(table.rows.frame[VERDICT] != "reject"))
+    rows = np.flatnonzero(~table.rejected)
     places = np.linspace(0, len(rows) - 1, min(_MOST, len(rows))).round().astype(int)
     return table.take(rows[places])
 

@@ -24,7 +24,7 @@ from vitreous.jobs.picking.searching import Searching, evidence_of, search_micro
 from vitreous.particles.columns import as_cells
 from vitreous.particles.image_files import name_from, names_in, project_root
 from vitreous.particles.relion.micrograph_table import MicrographTable, read_micrographs
-from vitreous.particles.relion.names import DEFOCUS, LIST, MERIT, NAME, VERDICT, X, Y
+from vitreous.particles.relion.names import DEFOCUS, LIST, MERIT, NAME, X, Y
 from vitreous.preprocessing.picking.decoys import false_discovery_rates
 from vitreous.preprocessing.picking.prepared import prepared_pixel
 from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
@@ -58,9 +58,9 @@ def _check(config: PickConfig) -> None:
 
 def _chosen(config: PickConfig, table: MicrographTable) -> tuple[MicrographTable, list[str]]:
     """Micrographs that are not rejected, and what was left out."""
-    if not table.has(VERDICT) or config.take_rejected:
+    if config.take_rejected:
         return table, []
-    kept = np.flatnonzero(np.array(table.rows.frame[VERDICT] != "reject"))
+    kept = np.flatnonzero(~table.rejected)
     if not len(kept):
         raise InputError(
             "all micrographs are rejected", where=table.path, hint="pass --take-rejected"

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from vitreous.errors import InputError
 from vitreous.io.star import StarBlock, read_star, write_star
 from vitreous.particles.columns import numbers, whole_numbers
 from vitreous.particles.image_files import ImageFiles, names_in, read_image_files
 from vitreous.particles.optics import OpticsGroup
-from vitreous.particles.relion.names import NAME, OPTICS
+from vitreous.particles.relion.names import NAME, OPTICS, VERDICT
 from vitreous.particles.relion.optics import optics_cells, optics_from_block, optics_from_rows
 
 _BLOCKS = ("micrographs", "")
@@ -90,6 +90,13 @@ class MicrographTable:
     def has(self, *columns: str) -> bool:
         """Whether the file has all of these columns."""
         return all(column in self.rows.frame.columns for column in columns)
+
+    @property
+    def rejected(self) -> Bool[np.ndarray, " n"]:
+        """Which micrographs vitreous ctf rejected; none where the file has no verdicts."""
+        if not self.has(VERDICT):
+            return np.zeros(len(self), dtype=bool)
+        return np.array(self.rows.frame[VERDICT] == "reject")
 
     def numbers(self, column: str) -> Float[np.ndarray, " n"] | None:
         """Numbers of a column; None if it is missing.

@@ -90,6 +90,15 @@ def explained_by_background(spectrum: Spectrum, values: Float[np.ndarray, " p"])
     return float(right @ np.linalg.solve(matrix, right))
 
 
+def without_background(
+    spectrum: Spectrum, sums: Float[np.ndarray, "*n rings"], counts: Float[np.ndarray, " rings"]
+) -> Float[np.ndarray, "*n rings"]:
+    """Sums over rings less a smooth background, fitted to so many pixels of each."""
+    basis = spectrum.background
+    matrix = _regular(basis.T @ (basis * counts[:, None]))
+    return sums - counts * (basis @ np.linalg.solve(matrix, basis.T @ sums.T)).T
+
+
 def project(
     spectrum: Spectrum, values: Float[np.ndarray, " p"], cosine: Float[np.ndarray, " p"]
 ) -> Projection:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from vitreous.preprocessing.ctf_estimation.model import without_background
 from vitreous.preprocessing.ctf_estimation.spectrum import Spectrum
 
 
@@ -56,10 +57,5 @@ def phase_profiles(
 ) -> tuple[PhaseRings, Float[np.ndarray, "n rings"]]:
     """Rings of equal phase, and sums of each spectrum over them less a smooth background."""
     rings = phase_rings(spectrum, parameters)
-    count = rings.counts
     sums = np.stack([rings.sums(one) for one in values])
-    basis = spectrum.background
-    matrix = basis.T @ (basis * count[:, None])
-    matrix += 1e-6 * np.trace(matrix) / len(matrix) * np.eye(len(matrix))
-    smooth = np.linalg.solve(matrix, basis.T @ sums.T)
-    return rings, sums - count * (basis @ smooth).T
+    return rings, without_background(spectrum, sums, rings.counts)

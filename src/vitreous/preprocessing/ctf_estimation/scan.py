@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.imaging.ctf import Optics
-from vitreous.preprocessing.ctf_estimation.model import waves_at
+from vitreous.preprocessing.ctf_estimation.model import waves_at, without_background
 from vitreous.preprocessing.ctf_estimation.profile import phase_profiles
 from vitreous.preprocessing.ctf_estimation.spectrum import Spectrum
 
@@ -61,15 +61,12 @@ class Start:
     at_edge: bool
 
 
-def _without_background(
+def _sector_profile(
     spectrum: Spectrum, values: Float[np.ndarray, " p"], members: np.ndarray
 ) -> tuple[Float[np.ndarray, " rings"], Float[np.ndarray, " rings"]]:
     """Ring sums of some pixels less a smooth background, and how many pixels each has."""
     count = spectrum.ring_sums(members.astype(float))
-    sums, basis = spectrum.ring_sums(values * members), spectrum.background
-    matrix = basis.T @ (basis * count[:, None])
-    matrix += 1e-6 * np.trace(matrix) / len(matrix) * np.eye(len(matrix))
-    return sums - count * (basis @ np.linalg.solve(matrix, basis.T @ sums)), count
+    return without_background(spectrum, spectrum.ring_sums(values * members), count), count
 
 
 def profile_scores(
@@ -125,7 +122,7 @@ def _sector_scores(
     return np.stack(
         [
             profile_scores(
-                spectrum, _without_background(spectrum, values, sector == number), phase, plates
+                spectrum, _sector_profile(spectrum, values, sector == number), phase, plates
             )
             for number in range(SECTORS)
         ]

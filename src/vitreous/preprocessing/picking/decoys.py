@@ -11,7 +11,7 @@ beside the better ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,35 +51,28 @@ class Evidence:
     area: float
 
 
-def _discs(
-    picks: Peaks, shape: tuple[int, int], reach: float
-) -> Iterator[tuple[tuple[slice, slice], Bool[np.ndarray, "a b"]]]:
-    """Where the pixels within reach of each pick are."""
+def _first_near(
+    picks: Peaks, allowed: Bool[np.ndarray, "h w"], reach: float
+) -> Float[np.ndarray, "h w"]:
+    """The best pick within reach of every pixel, by its place among all; infinity without one."""
+    first = np.full(allowed.shape, np.inf)
+    height, width = np.shape(allowed)
     radius = int(np.ceil(reach))
-    for x, y in np.round(picks.places).astype(int):
-        rows = np.arange(max(0, y - radius), min(shape[0], y + radius + 1))
-        columns = np.arange(max(0, x - radius), min(shape[1], x + radius + 1))
-        where = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        yield where, np.hypot(rows[:, None] - y, columns - x) <= reach
-
-
-def _best_near(picks: Peaks, shape: tuple[int, int], reach: float) -> Float[np.ndarray, "h w"]:
-    """The highest score of a pick within reach of every pixel, 0 without one."""
-    best = np.zeros(shape)
-    for score, (where, near) in zip(picks.scores, _discs(picks, shape, reach), strict=True):
-        best[where] = np.maximum(best[where], score * near)
-    return best
+    for number in range(len(picks) - 1, -1, -1):  # the best comes last, over the others
+        x, y = np.round(picks.places[number]).astype(int)
+        rows = np.arange(max(0, y - radius), min(height, y + radius + 1))
+        columns = np.arange(max(0, x - radius), min(width, x + radius + 1))
+        near = np.hypot(rows[:, None] - y, columns - x) <= reach
+        first[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][near] = number
+    return first
 
 
 def _beyond(
-    picks: Peaks, allowed: Bool[np.ndarray, "h w"], reach: float
+    first: Float[np.ndarray, "h w"], allowed: Bool[np.ndarray, "h w"], count: int
 ) -> Float[np.ndarray, " n"]:
     """Share of the area beyond the reach of each pick and of all before it."""
-    free, left = allowed.copy(), np.ones(len(picks))
-    for number, (where, near) in enumerate(_discs(picks, allowed.shape, reach)):
-        free[where] &= ~near
-        left[number] = free.sum()
-    return left / max(allowed.sum(), 1)
+    covered = np.bincount(first[allowed & np.isfinite(first)].astype(int), minlength=count)
+    return (allowed.sum() - np.cumsum(covered)) / max(allowed.sum(), 1)
 
 
 def evidence(
@@ -105,12 +98,15 @@ def evidence(
     pixel : float
         Angstrom.
     """
-    best = _best_near(picks, allowed.shape, reach)
+    count, first = len(picks), _first_near(picks, allowed, reach)
+    best = np.minimum(decoys.values(first), count).astype(int)
+    better = np.append(picks.scores, -np.inf)[best]
+    apart = _first_near(picks, allowed, distance)
     return Evidence(
         picks.scores,
-        np.maximum(_beyond(picks, allowed, reach), _LEAST_LEFT),
-        np.append(1.0, _beyond(picks, allowed, distance))[: len(picks)],
-        np.sort(decoys.scores[decoys.values(best) <= decoys.scores]),
+        np.maximum(_beyond(first, allowed, count), _LEAST_LEFT),
+        np.append(1.0, _beyond(apart, allowed, count))[:count],
+        np.sort(decoys.scores[better <= decoys.scores]),
         float(allowed.sum()) * pixel**2,
     )
 
