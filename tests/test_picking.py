@@ -20,11 +20,14 @@ from vitreous.io.mrc import stack_writer, write_map
 from vitreous.io.star import read_star
 from vitreous.jobs.extract.extract import run_extract
 from vitreous.jobs.picking.pick import run_pick
-from vitreous.preprocessing.picking.contamination import too_strong
+from vitreous.preprocessing.picking.balls import match_balls
+from vitreous.preprocessing.picking.blobs import blobs_between, match_blobs
+from vitreous.preprocessing.picking.contamination import particle_scores, too_strong
 from vitreous.preprocessing.picking.decoys import Evidence, evidence, false_discovery_rates
 from vitreous.preprocessing.picking.matching import match
 from vitreous.preprocessing.picking.peaks import Peaks
 from vitreous.preprocessing.picking.pick import Searched, Sought, search
+from vitreous.preprocessing.picking.prepared import Prepared, prepare
 from vitreous.report.html import write_report
 
 SIDE, DIAMETER, COUNT = 900, 120.0, 22
@@ -117,6 +120,28 @@ def test_rims_of_particles_are_no_decoys() -> None:
     assert found.area == 4e4
 
 
+def test_rims_are_those_of_particles_alone() -> None:
+    allowed = np.ones((100, 100), dtype=bool)
+    places = np.array([[30.0, 30.0], [70.0, 70.0]])
+    picks = Peaks(places, np.array([5.0, 1.0]), np.zeros(2, dtype=int))
+    around = np.array([[38.0, 30.0], [62.0, 70.0]])
+    decoys = Peaks(around, np.array([3.0, 0.5]), np.zeros(2, dtype=int))
+    every = evidence(picks, decoys, allowed, 10.0, 6.0, 2.0)
+    sure = evidence(picks, decoys, allowed, 10.0, 6.0, 2.0, picks.take(np.array([0])))
+    assert every.decoys.tolist() == [] and sure.decoys.tolist() == [0.5]
+    np.testing.assert_allclose((1 - every.left) * 1e4, [np.pi * 100, 2 * np.pi * 100], rtol=0.03)
+    np.testing.assert_allclose((1 - sure.left) * 1e4, [np.pi * 100] * 2, rtol=0.03)
+    np.testing.assert_array_equal(every.free, sure.free)
+
+
+def test_particles_score_within_bounds() -> None:
+    scores = np.sort(np.random.default_rng(0).normal(5, 0.5, 80))[::-1]
+    picks = Peaks(np.zeros((81, 2)), np.append(scores, 1.0), np.zeros(81, dtype=int))
+    least, most = particle_scores(picks)
+    assert 1.0 < least < scores.min() and scores.max() < most < 12
+    assert particle_scores(picks.take(np.zeros(81, dtype=bool))) == (-np.inf, np.inf)
+
+
 def test_better_picks_leave_less_room() -> None:
     allowed = np.ones((100, 100), dtype=bool)
     places = np.array([[42.0, 50.0], [58.0, 50.0], [20.0, 20.0]])
@@ -145,12 +170,14 @@ def test_what_scores_far_above_particles_is_left_out_with_its_rim() -> None:
 
 
 def test_particles_are_found_and_little_else() -> None:
-    truth = places(COUNT, 1)
-    found = picked(search(micrograph(truth), PIXEL, SOUGHT))
-    good = hits(found, truth)
-    assert good >= 0.95 * COUNT and good >= 0.9 * len(found)
-    nearest = np.hypot(*(found[:, None] - np.round(truth)[None]).T).min(axis=0)
-    assert np.median(nearest) < 8 / PIXEL
+    good, count, off = 0, 0, list[float]()
+    for seed in range(10):
+        truth = places(COUNT, seed)
+        found = picked(search(micrograph(truth, seed), PIXEL, SOUGHT))
+        good, count = good + hits(found, truth), count + len(found)
+        off += np.hypot(*(found[:, None] - np.round(truth)[None]).T).min(axis=1).tolist()
+    assert good >= 0.95 * 10 * COUNT and good >= 0.9 * count
+    assert np.median(off) < 8 / PIXEL
 
 
 def crowd() -> np.ndarray:
@@ -166,7 +193,7 @@ def test_particles_that_touch_are_found_as_balls(project: Path) -> None:
     found = search(micrograph(truth), PIXEL, replace(SOUGHT, balls=True))
     blobs, balls = picked(found), picked(found, side="balls")
     assert hits(truth, balls) >= 0.9 * len(truth) and hits(balls, truth) >= 0.9 * len(balls)
-    assert len(blobs) < 0.4 * len(truth)
+    assert len(blobs) < 0.7 * len(balls)
     folder = project / "crowd"
     write_micrograph(folder / "c.mrc", micrograph(truth))
     write_table(folder / "mics.star", ["c.mrc"])
@@ -184,16 +211,19 @@ def test_noise_gives_next_to_nothing() -> None:
 
 
 def test_padding_and_carbon_are_left_out() -> None:
-    truth = places(COUNT, 2)
-    image = micrograph(truth)
-    image[:40] = image[40]  # as alignment leaves it
-    image[:, 700:] = 47 + 3 * (image[:, 700:] - 50)
-    result = search(image, PIXEL, SOUGHT)
-    assert 0.4 < result.share < 0.8
-    found = picked(result)
-    assert found[:, 1].min() > 40 and found[:, 0].max() < 720
-    left = truth[(truth[:, 0] < 600) & (truth[:, 1] > 110)]
-    assert hits(left, found) >= 0.85 * len(left)
+    good, count = 0, 0
+    for seed in range(1, 6):
+        truth = places(COUNT, seed)
+        image = micrograph(truth, seed)
+        image[:40] = image[40]  # as alignment leaves it
+        image[:, 700:] = 47 + 3 * (image[:, 700:] - 50)
+        result = search(image, PIXEL, SOUGHT)
+        assert 0.4 < result.share < 0.8
+        found = picked(result)
+        assert found[:, 1].min() > 40 and found[:, 0].max() < 720
+        left = truth[(truth[:, 0] < 600) & (truth[:, 1] > 110)]
+        good, count = good + hits(left, found), count + len(left)
+    assert good >= 0.85 * count
 
 
 @pytest.fixture(scope="module")
@@ -297,3 +327,26 @@ def test_real_picks_agree_with_published_ones(shared_data: Path) -> None:
             good += 1
             free.pop(int(off.argmin()))
     assert 2 * good / (len(found) + len(truth)) >= 0.8
+
+
+def test_ice_at_one_border_says_nothing_at_the_other() -> None:
+    image = micrograph(places(COUNT, 1)).astype(float)
+    y, x = np.indices(image.shape)
+    ice = 60 * np.exp(-(np.hypot(x - 2, y - SIDE / 2) ** 2) / (2 * (20 / PIXEL) ** 2))
+    clean, iced = (prepare(one, PIXEL, DIAMETER) for one in (image, image - ice))
+    blobs, template = blobs_between(0.7 * DIAMETER, DIAMETER), ball(24, 20)[None]
+
+    def filtered(one: Prepared) -> list[np.ndarray]:
+        scores = [
+            match_blobs(one, blobs).score,
+            match_balls(one, DIAMETER).score,
+            match(one.image, template, (template[0] > 0).astype(float)).score,
+        ]
+        return [one.image, *scores]
+
+    for without, beside in zip(filtered(clean), filtered(iced), strict=True):
+        far = np.s_[:, without.shape[1] // 2 :]
+        # Ice changes the spread that scores are standardised by.
+        factor = (without[far] * beside[far]).sum() / (beside[far] ** 2).sum()
+        change = np.abs(factor * beside[far] - without[far])
+        assert 0.8 < factor < 1.25 and change.max() < 0.1 * without[far].std()

@@ -37,7 +37,7 @@ PICKS = "picks"
 _BYTES_A_PIXEL, _USUAL = 40, 6000 * 4000
 """That the work on a micrograph takes for each pixel, and pixels of a micrograph to plan by."""
 
-_FEW, _MORE = 5, 2.0
+_FEW, _MORE = 5, 1.5
 """Balls a micrograph, and balls for each blob, from which balls are taken."""
 
 _RATE = "vitreousFalseDiscoveryRate"

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import fft
 
-from vitreous.preprocessing.picking.matching import Matches, spread, strongest
+from vitreous.preprocessing.picking.matching import Matches, mirrored, spread, strongest
 from vitreous.preprocessing.picking.prepared import Prepared
 
 _SIZES = (0.9, 1.0, 1.1)
@@ -40,11 +40,13 @@ def match_balls(prepared: Prepared, diameter: float) -> Matches:
     diameter : float
         Of the particles, angstrom.
     """
-    shape = prepared.image.shape
-    transform = fft.rfft2(prepared.image)
+    margin = int(np.ceil(max(_SIZES) * _DISC * diameter / prepared.pixel_size))
+    padded = mirrored(prepared.image, margin)
+    shape, inside = padded.shape, (slice(margin, -margin),) * 2
+    transform = fft.rfft2(padded)
 
     def answer(size: float) -> Float[np.ndarray, "h w"]:
         image = ball(size * diameter / prepared.pixel_size)[None]
-        return fft.irfft2(transform * np.conj(fft.rfft2(spread(image, shape)[0])), s=shape)
+        return fft.irfft2(transform * np.conj(fft.rfft2(spread(image, shape)[0])), s=shape)[inside]
 
     return strongest(answer(size) for size in _SIZES)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import fft
 
-from vitreous.preprocessing.picking.matching import Matches, strongest
+from vitreous.preprocessing.picking.matching import Matches, mirrored, strongest
 from vitreous.preprocessing.picking.prepared import Prepared
 
 _DIAMETERS, _TURNS = 3, 4
@@ -17,6 +17,9 @@ _DIAMETERS, _TURNS = 3, 4
 
 _ROUND = 1.5
 """Ratio of both diameters up to which circles alone are tried."""
+
+_REACH = 1.5
+"""Of a blob's diameter: a Laplacian of a Gaussian is nothing farther from its centre."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,17 @@ def match_blobs(prepared: Prepared, blobs: tuple[Blob, ...]) -> Matches:
     The Laplacian of a Gaussian of deviation d / (2 sqrt 2) answers best to a disc of diameter d:
     Lindeberg, Int. J. Comput. Vis. 30, 79 (1998).
     """
-    shape, pixel = prepared.image.shape, prepared.pixel_size
-    transform = fft.rfft2(prepared.image)
+    pixel = prepared.pixel_size
+    margin = math.ceil(_REACH * max(max(blob.along, blob.across) for blob in blobs) / pixel)
+    image = mirrored(prepared.image, margin)
+    shape, inside = image.shape, (slice(margin, -margin),) * 2
+    transform = fft.rfft2(image)
     y, x = fft.fftfreq(shape[0], pixel)[:, None], fft.rfftfreq(shape[1], pixel)
 
     def answer(blob: Blob) -> Float[np.ndarray, "h w"]:
         cosine, sine = math.cos(blob.angle), math.sin(blob.angle)
         along, across = (x * cosine + y * sine) * blob.along, (y * cosine - x * sine) * blob.across
         square = (math.pi**2 / 4) * (along**2 + across**2)  # 2 pi^2 sigma^2 k^2
-        return fft.irfft2(transform * square * np.exp(-square), s=shape)
+        return fft.irfft2(transform * square * np.exp(-square), s=shape)[inside]
 
     return strongest(answer(blob) for blob in blobs)

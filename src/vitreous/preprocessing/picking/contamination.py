@@ -29,6 +29,9 @@ _STRONG, _LEAST_SPREAD = 4.0, 0.15
 """Robust standard deviations beyond the median score of these that no particle reaches, and the
 least that one is over the median."""
 
+_WEAK = 0.3
+"""Of that median, which every particle reaches."""
+
 
 def _large(area: Bool[np.ndarray, "h w"], least: float) -> Bool[np.ndarray, "h w"]:
     """Connected parts that are at least so many pixels long."""
@@ -73,6 +76,18 @@ def clean_area(prepared: Prepared, diameter: float, border: float) -> Bool[np.nd
     return _without_pockets(allowed & ~strange)
 
 
+def particle_scores(picks: Peaks) -> tuple[float, float]:
+    """Least and highest score that a particle may have, by those of the best candidates.
+
+    Noise finds no decoys beside it where particles leave little room, but scores far below them.
+    """
+    best = picks.scores[: max(_FEWEST_BEST, round(_BEST * len(picks)))]
+    if not len(best):
+        return -np.inf, np.inf
+    middle = float(np.median(best))
+    return _WEAK * middle, middle + _STRONG * max(robust_spread(best), _LEAST_SPREAD * middle)
+
+
 def too_strong(
     picks: Peaks, decoys: Peaks, shape: tuple[int, int], diameter: float
 ) -> Bool[np.ndarray, "h w"]:
@@ -80,13 +95,9 @@ def too_strong(
 
     Ice and other contaminants that are not large; their rims would be decoys without end.
     """
-    best = picks.scores[: max(_FEWEST_BEST, round(_BEST * len(picks)))]
-    near = np.zeros(shape, dtype=bool)
-    if not len(best):
-        return near
-    middle = float(np.median(best))
-    most = middle + _STRONG * max(robust_spread(best), _LEAST_SPREAD * middle)
+    _, most = particle_scores(picks)
     places = [found.places[found.scores > most] for found in (picks, decoys)]
+    near = np.zeros(shape, dtype=bool)
     y, x = np.indices(shape)
     for column, row in np.concatenate(places):
         near |= np.hypot(y - row, x - column) <= diameter

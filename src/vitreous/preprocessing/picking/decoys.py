@@ -82,6 +82,7 @@ def evidence(
     reach: float,
     distance: float,
     pixel: float,
+    particles: Peaks | None = None,
 ) -> Evidence:
     """Decoys of a micrograph that count, and the area that they may lie in.
 
@@ -97,15 +98,20 @@ def evidence(
         Pixels that picks are apart, at least.
     pixel : float
         Angstrom.
+    particles : Peaks, optional
+        Those of the picks that have rims, if it is known; else all of them.
     """
-    count, first = len(picks), _first_near(picks, allowed, reach)
-    best = np.minimum(decoys.values(first), count).astype(int)
-    better = np.append(picks.scores, -np.inf)[best]
+    particles = picks if particles is None else particles
+    first = _first_near(particles, allowed, reach)
+    best = np.minimum(decoys.values(first), len(particles)).astype(int)
+    better = np.append(particles.scores, -np.inf)[best]
+    above = np.searchsorted(-particles.scores, -picks.scores, side="right")
+    left = np.append(1.0, _beyond(first, allowed, len(particles)))[above]
     apart = _first_near(picks, allowed, distance)
     return Evidence(
         picks.scores,
-        np.maximum(_beyond(first, allowed, count), _LEAST_LEFT),
-        np.append(1.0, _beyond(apart, allowed, count))[:count],
+        np.maximum(left, _LEAST_LEFT),
+        np.append(1.0, _beyond(apart, allowed, len(picks)))[: len(picks)],
         np.sort(decoys.scores[better <= decoys.scores]),
         float(allowed.sum()) * pixel**2,
     )

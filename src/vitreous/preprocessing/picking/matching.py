@@ -53,6 +53,11 @@ def strongest(answers: Iterable[Float[np.ndarray, "h w"]]) -> Matches:
     return Matches(score, best)
 
 
+def mirrored(image: Float[np.ndarray, "h w"], margin: int) -> Float[np.ndarray, "h2 w2"]:
+    """The image with so many pixels more on each side: what filters see beyond its border."""
+    return np.pad(image, margin, mode="symmetric")
+
+
 def spread(
     references: Float[np.ndarray, "k b b"], shape: tuple[int, int]
 ) -> Float[np.ndarray, "k h w"]:
@@ -84,21 +89,23 @@ def match(
     mask : array (box, box)
         0 or 1.
     """
-    shape, inside = image.shape, mask > 0
+    box = mask.shape[-1]
+    seen, within = mirrored(image, box), (slice(box, -box),) * 2
+    shape, inside = seen.shape, mask > 0
     count = float(inside.sum())
-    transform, square = fft.rfft2(image), fft.rfft2(image**2)
+    transform, square = fft.rfft2(seen), fft.rfft2(seen**2)
     window = np.conj(fft.rfft2(spread(mask[None], shape)[0]))
-    mean = fft.irfft2(transform * window, s=shape) / count
-    variance = fft.irfft2(square * window, s=shape) / count - mean**2
+    mean, power = (fft.irfft2(s * window, s=shape)[within] / count for s in (transform, square))
+    variance = power - mean**2
     deviation = np.sqrt(np.maximum(variance, _LEAST * float(image.var())))
-    score = np.full(shape, -np.inf, dtype=np.float32)
-    best = np.zeros(shape, dtype=np.int64)
+    score = np.full(image.shape, -np.inf, dtype=np.float32)
+    best = np.zeros(image.shape, dtype=np.int64)
     for some in _batches(len(references)):
         part = references[some] - references[some][:, inside].mean(axis=1)[:, None, None]
         part = part * mask
         part = part / np.sqrt((part**2).sum(axis=(1, 2), keepdims=True))
         spectra = np.conj(fft.rfft2(spread(part, shape)))
-        found = fft.irfft2(transform * spectra, s=shape)
+        found = fft.irfft2(transform * spectra, s=shape)[:, *within]
         which = found.argmax(axis=0)
         top = np.take_along_axis(found, which[None], axis=0)[0]
         better = top > score

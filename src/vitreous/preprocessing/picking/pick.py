@@ -9,12 +9,23 @@ from jaxtyping import Float, Int
 
 from vitreous.preprocessing.picking.balls import match_balls
 from vitreous.preprocessing.picking.blobs import blobs_between, match_blobs
-from vitreous.preprocessing.picking.contamination import clean_area, too_strong
-from vitreous.preprocessing.picking.decoys import Evidence, evidence
+from vitreous.preprocessing.picking.contamination import (
+    clean_area,
+    particle_scores,
+    too_strong,
+)
+from vitreous.preprocessing.picking.decoys import (
+    Evidence,
+    evidence,
+    false_discovery_rates,
+)
 from vitreous.preprocessing.picking.matching import Matches, match
 from vitreous.preprocessing.picking.peaks import Peaks, peaks
 from vitreous.preprocessing.picking.prepared import Prepared, prepare
 from vitreous.preprocessing.picking.references import References
+
+_SURE = 0.1
+"""Rate of false ones among picks whose rims hold no decoys."""
 
 _RIM = 0.9
 """Of a particle's diameter: from its centre to beyond its rim of the other contrast."""
@@ -121,8 +132,13 @@ def search(
     def candidates(found: Peaks, decoys: Peaks) -> Candidates:
         clean = allowed & ~too_strong(found, decoys, allowed.shape, sought.diameter / pixel)
         found, decoys = (some.take(some.values(clean)) for some in (found, decoys))
+        found = found.take(found.scores >= particle_scores(found)[0])
         reach, distance = _RIM * sought.diameter / pixel, sought.distance / pixel
         known = evidence(found, decoys, clean, reach, distance, pixel)
+        # Noise among the picks would leave no room for decoys: only what may be particles does.
+        (rates,) = false_discovery_rates([known])
+        particles = found.take(rates <= _SURE)
+        known = evidence(found, decoys, clean, reach, distance, pixel, particles)
         return Candidates(prepared.on_micrograph(found.places), found.references, known)
 
     both = (prepared, prepared.inverted())

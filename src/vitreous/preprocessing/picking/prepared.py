@@ -41,7 +41,8 @@ class Prepared:
     pixel_size : float
         Angstrom.
     scale, origin : tuple of float
-        Pixels of the micrograph to each of this image, and where the first one lies, along x and y.
+        Pixels of the micrograph to each of this image, and where the centre of the first one lies,
+        along x and y.
     """
 
     image: Float[np.ndarray, "h w"]
@@ -55,12 +56,8 @@ class Prepared:
         return replace(self, image=-self.image)
 
     def on_micrograph(self, places: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-        """Places in pixels of the micrograph: resampling leaves the first pixel where it was."""
+        """Places in pixels of the micrograph."""
         return places * np.array(self.scale) + np.array(self.origin)
-
-
-def _even(length: float) -> int:
-    return 2 * round(length / 2)
 
 
 def _recorded(image: Float[np.ndarray, "h w"], axis: int) -> slice:
@@ -99,15 +96,17 @@ def prepare(micrograph: Float[np.ndarray, "a b"], pixel_size: float, diameter: f
     image = micrograph[rows, columns].astype(np.float32)
     target = prepared_pixel(pixel_size, diameter)
     height, width = image.shape
-    sides = _even(height * pixel_size / target), _even(width * pixel_size / target)
+    sides = round(height * pixel_size / target), round(width * pixel_size / target)
     reach = 2 * _CLIPPED * float(image.std())
-    spectrum = fft.rfft2(np.clip(image - image.mean(), -reach, reach))
-    kept = np.r_[0 : sides[0] // 2, -sides[0] // 2 : 0]
-    spectrum = spectrum[kept, : sides[1] // 2 + 1]
+    # Cosines mirror the image at its border: a Fourier series would show ice there at the border
+    # across.
+    spectrum = fft.dctn(np.clip(image - image.mean(), -reach, reach), norm="ortho")
+    spectrum = spectrum[: sides[0], : sides[1]]
     new = pixel_size * width / sides[1]
-    y, x = fft.fftfreq(sides[0], new)[:, None], fft.rfftfreq(sides[1], new)
-    fast = 1 - np.exp(-2 * (np.pi * _BACKGROUND * diameter / 2) ** 2 * (x**2 + y**2))
-    small = fft.irfft2(spectrum * fast, s=sides)
+    y, x = (np.arange(side) / (2 * side * new) for side in sides)
+    fast = 1 - np.exp(-2 * (np.pi * _BACKGROUND * diameter / 2) ** 2 * (x**2 + y[:, None] ** 2))
+    small = fft.idctn(spectrum * fast, norm="ortho")
     small = np.clip(small / max(robust_spread(small), 1e-30), -_CLIPPED, _CLIPPED)
-    scale, origin = (width / sides[1], height / sides[0]), (columns.start, rows.start)
-    return Prepared(small, fft.irfft2(spectrum, s=sides), new, scale, origin)
+    scale = width / sides[1], height / sides[0]
+    origin = columns.start + (scale[0] - 1) / 2, rows.start + (scale[1] - 1) / 2
+    return Prepared(small, fft.idctn(spectrum, norm="ortho"), new, scale, origin)
