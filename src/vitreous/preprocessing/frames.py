@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 from jaxtyping import Bool, Complex, Float, Real
 
+from vitreous.math.fourier import half_planes
 from vitreous.preprocessing.defects import DefectFilling, find_defects
 
 
@@ -91,5 +91,5 @@ class CorrectedFrames:
         self._filling.fill(frame, self._seed + number)
         mean = float(frame.mean())
         frame -= mean
-        cropped = crop_half(scipy.fft.rfft2(frame, norm="ortho"), self.shape)
+        cropped = crop_half(half_planes(frame), self.shape)
         return cropped * self._scale, mean

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Complex, Float
 
+from vitreous.math.fourier import half_planes
 from vitreous.ops.frame_sums import FrequencyRows, PatchSpectra, turned_back
 from vitreous.preprocessing.alignment import SplineModel, curvature, most_likely
 from vitreous.preprocessing.motion_field import frame_times
@@ -92,7 +93,7 @@ def cut_patches(
     spectra = np.stack(
         [
             low_part(
-                scipy.fft.rfft2(frames[:, y : y + height, x : x + width] * window, norm="ortho"),
+                half_planes(frames[:, y : y + height, x : x + width] * window),
                 rows,
             )
             for y in top

@@ -12,6 +12,7 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Float, Int, Real
 
+from vitreous.math.fourier import from_half_planes
 from vitreous.preprocessing.alignment import align_frames, coarse_shifts
 from vitreous.preprocessing.dose_weighting import DoseWeights
 from vitreous.preprocessing.frames import CorrectedFrames, Detector, crop_half, even_size
@@ -180,7 +181,7 @@ def find_motion(
     x = np.fft.rfftfreq(shape[1]).astype(np.float32)
     for t, transform in enumerate(transforms):
         back = np.exp(2j * np.pi * y * curve[t, 1])[:, None] * np.exp(2j * np.pi * x * curve[t, 0])
-        images[t] = scipy.fft.irfft2(transform * back.astype(np.complex64), shape, norm="ortho")
+        images[t] = from_half_planes(transform * back.astype(np.complex64), shape)
     counts = _patch_counts(shape, working)
     patches = cut_patches(images, counts, min(working / _LOCAL_RESOLUTION, _HIGHEST))
     splines, amplitude = local_splines(patches, working)

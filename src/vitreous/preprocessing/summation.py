@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 from jaxtyping import Float
 
+from vitreous.math.fourier import from_half_planes
 from vitreous.ops.warp import add_warped, spline_prefilter
 from vitreous.preprocessing.dose_weighting import DoseWeights
 from vitreous.preprocessing.frames import CorrectedFrames
@@ -79,7 +79,7 @@ def sum_frames(frames: CorrectedFrames, field: MotionField, wanted: Wanted) -> S
         for kind in kinds:
             weight = wanted.weights.of(number) if kind == "weighted" and wanted.weights else None
             weighed = transform if weight is None else transform * weight
-            images.append(scipy.fft.irfft2(weighed, frames.shape, norm="ortho"))
+            images.append(from_half_planes(weighed, frames.shape))
             factors.append(1.0 if weight is None else float(weight[0, 0]))
         part = totals[number % 2]
         add_warped(np.stack(images), curve[number], splines[number], bases, part)
