@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 from scipy.ndimage import binary_dilation, find_objects, gaussian_filter, label, uniform_filter
 
-from vitreous.preprocessing.picking.peaks import Peaks
+from vitreous.preprocessing.picking.peaks import Peaks, first_near
 from vitreous.preprocessing.picking.prepared import Prepared, robust_spread
 
 _CONTRAST = 1.6
@@ -96,9 +96,6 @@ def too_strong(
     Ice and other contaminants that are not large; their rims would be decoys without end.
     """
     _, most = particle_scores(picks)
-    places = [found.places[found.scores > most] for found in (picks, decoys)]
-    near = np.zeros(shape, dtype=bool)
-    y, x = np.indices(shape)
-    for column, row in np.concatenate(places):
-        near |= np.hypot(y - row, x - column) <= diameter
-    return near
+    strong = [found.take(found.scores > most) for found in (picks, decoys)]
+    near = [np.isfinite(first_near(some, shape, diameter)) for some in strong]
+    return np.asarray(near[0] | near[1])

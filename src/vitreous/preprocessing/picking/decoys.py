@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from vitreous.preprocessing.picking.peaks import Peaks
+from vitreous.preprocessing.picking.peaks import Peaks, first_near
 
 _LEAST_LEFT = 0.05
 """Share of the area that is left to decoys, at least."""
@@ -49,22 +49,6 @@ class Evidence:
     free: Float[np.ndarray, " n"]
     decoys: Float[np.ndarray, " m"]
     area: float
-
-
-def _first_near(
-    picks: Peaks, allowed: Bool[np.ndarray, "h w"], reach: float
-) -> Float[np.ndarray, "h w"]:
-    """The best pick within reach of every pixel, by its place among all; infinity without one."""
-    first = np.full(allowed.shape, np.inf)
-    height, width = np.shape(allowed)
-    radius = int(np.ceil(reach))
-    for number in range(len(picks) - 1, -1, -1):  # the best comes last, over the others
-        x, y = np.round(picks.places[number]).astype(int)
-        rows = np.arange(max(0, y - radius), min(height, y + radius + 1))
-        columns = np.arange(max(0, x - radius), min(width, x + radius + 1))
-        near = np.hypot(rows[:, None] - y, columns - x) <= reach
-        first[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][near] = number
-    return first
 
 
 def _beyond(
@@ -102,12 +86,12 @@ def evidence(
         Those of the picks that have rims, if it is known; else all of them.
     """
     particles = picks if particles is None else particles
-    first = _first_near(particles, allowed, reach)
+    first = first_near(particles, allowed.shape, reach)
     best = np.minimum(decoys.values(first), len(particles)).astype(int)
     better = np.append(particles.scores, -np.inf)[best]
     above = np.searchsorted(-particles.scores, -picks.scores, side="right")
     left = np.append(1.0, _beyond(first, allowed, len(particles)))[above]
-    apart = _first_near(picks, allowed, distance)
+    apart = first_near(picks, allowed.shape, distance)
     return Evidence(
         picks.scores,
         np.maximum(left, _LEAST_LEFT),

@@ -42,6 +42,20 @@ class Peaks:
         return np.asarray(of[y, x])
 
 
+def first_near(found: Peaks, shape: tuple[int, ...], reach: float) -> Float[np.ndarray, "h w"]:
+    """The best peak within reach of every pixel, by its place among all; infinity without one."""
+    first = np.full(shape, np.inf)
+    height, width = shape
+    radius = int(np.ceil(reach))
+    for number in range(len(found) - 1, -1, -1):  # the best comes last, over the others
+        x, y = np.round(found.places[number]).astype(int)
+        rows = np.arange(max(0, y - radius), min(height, y + radius + 1))
+        columns = np.arange(max(0, x - radius), min(width, x + radius + 1))
+        near = np.hypot(rows[:, None] - y, columns - x) <= reach
+        first[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][near] = number
+    return first
+
+
 def peaks(matches: Matches, allowed: Bool[np.ndarray, "h w"], distance: float) -> Peaks:
     """Find the highest scores within a distance in pixels, where allowed, if they are above 0."""
     reach = max(1, int(distance))
