@@ -33,10 +33,10 @@ from rows import keep
 from vitreous.io.detector import read_gain
 from vitreous.io.movies import open_movie
 from vitreous.io.star import read_star
-from vitreous.preprocessing.frames import Detector
-from vitreous.preprocessing.gain import Orientation
-from vitreous.preprocessing.motion import MotionSettings, correct_motion
-from vitreous.preprocessing.motion_field import MotionField
+from vitreous.preprocessing.motion.correct import MotionSettings, correct_motion
+from vitreous.preprocessing.motion.field import MotionField
+from vitreous.preprocessing.motion.frames import Detector
+from vitreous.preprocessing.motion.gain import Orientation
 
 RESULTS = Path(__file__).parent / "results" / "motion.csv"
 FIELDS = (

@@ -15,14 +15,14 @@ from movie_samples import PIXEL, bending, drift, errors, sample, write_mrc
 from vitreous.ops.frame_sums import PatchSpectra, sum_power, sum_power_eagerly
 from vitreous.ops.warp import add_warped, spline_prefilter
 from vitreous.particles.relion.motion import fitted_polynomial, polynomial_terms
-from vitreous.preprocessing.defects import DefectFilling, find_defects
-from vitreous.preprocessing.dose_weighting import DoseWeights, critical_exposure
-from vitreous.preprocessing.frames import Detector
-from vitreous.preprocessing.gain import ORIENTATIONS, Orientation, fitted_orientation
-from vitreous.preprocessing.motion import Exposure, MotionSettings, correct_motion
-from vitreous.preprocessing.motion_field import MotionField
-from vitreous.preprocessing.smoothness import smoothed
-from vitreous.preprocessing.spectra import low_part, low_rows
+from vitreous.preprocessing.motion.correct import Exposure, MotionSettings, correct_motion
+from vitreous.preprocessing.motion.defects import DefectFilling, find_defects
+from vitreous.preprocessing.motion.dose_weighting import DoseWeights, critical_exposure
+from vitreous.preprocessing.motion.field import MotionField
+from vitreous.preprocessing.motion.frames import Detector
+from vitreous.preprocessing.motion.gain import ORIENTATIONS, Orientation, fitted_orientation
+from vitreous.preprocessing.motion.smoothness import smoothed
+from vitreous.preprocessing.motion.spectra import low_part, low_rows
 from vitreous.preprocessing.splines import spline_basis
 
 RNG = np.random.default_rng(3)

@@ -80,9 +80,9 @@ from vitreous.jobs.simulate import run_simulate, simulate
 from vitreous.particles.files import read_particles, write_particles
 from vitreous.particles.stack import open_images
 from vitreous.particles.symmetry_expansion import expand_symmetry
-from vitreous.preprocessing.frames import Detector
-from vitreous.preprocessing.motion import Exposure, MotionSettings
-from vitreous.preprocessing.motion import correct_motion as motion
+from vitreous.preprocessing.motion.correct import Exposure, MotionSettings
+from vitreous.preprocessing.motion.correct import correct_motion as motion
+from vitreous.preprocessing.motion.frames import Detector
 from vitreous.runs.checkpoint import Checkpoint
 from vitreous.runs.relion_job import run_external
 from vitreous.schedules.class3d.references import Reference, read_reference

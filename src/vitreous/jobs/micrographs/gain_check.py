@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from vitreous.errors import OptionError, VitreousError
 from vitreous.io.movies import Movie, open_movie
-from vitreous.preprocessing.gain import Orientation, fitted_orientation
+from vitreous.preprocessing.motion.gain import Orientation, fitted_orientation
 
 _MOVIES = 3
 """Movies whose frames are summed for it."""

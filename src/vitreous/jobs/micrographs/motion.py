@@ -29,8 +29,8 @@ from vitreous.jobs.micrographs.workers import workers_for
 from vitreous.particles.exposures import Exposures
 from vitreous.particles.image_files import find_file
 from vitreous.particles.relion.exposures import write_corrected
-from vitreous.preprocessing.gain import Orientation
-from vitreous.preprocessing.motion import bytes_needed
+from vitreous.preprocessing.motion.correct import bytes_needed
+from vitreous.preprocessing.motion.gain import Orientation
 from vitreous.runs.folder import JobFolder, OnEvent, ignore, job_folder
 from vitreous.runs.micrographs import Outcome, Step, Task, process_micrographs
 from vitreous.runs.record import job_record, write_record

@@ -20,14 +20,14 @@ from vitreous.jobs.micrographs.fractions import FrameChoice, read_fractions
 from vitreous.jobs.micrographs.gain_check import fitted_to
 from vitreous.particles.exposures import ExposureOptics
 from vitreous.particles.relion.motion import fitted_polynomial, write_motion
-from vitreous.preprocessing.frames import Detector
-from vitreous.preprocessing.gain import Orientation
-from vitreous.preprocessing.motion import (
+from vitreous.preprocessing.motion.correct import (
     CorrectedMovie,
     Exposure,
     MotionSettings,
     correct_motion,
 )
+from vitreous.preprocessing.motion.frames import Detector
+from vitreous.preprocessing.motion.gain import Orientation
 
 _EARLY = 4.0
 """Dose in e/A^2 up to which motion counts as early."""

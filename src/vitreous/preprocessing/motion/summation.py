@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 from vitreous.math.fourier import from_half_planes
 from vitreous.ops.warp import add_warped, spline_prefilter
-from vitreous.preprocessing.dose_weighting import DoseWeights
-from vitreous.preprocessing.frames import CorrectedFrames
-from vitreous.preprocessing.motion_field import MotionField
+from vitreous.preprocessing.motion.dose_weighting import DoseWeights
+from vitreous.preprocessing.motion.field import MotionField
+from vitreous.preprocessing.motion.frames import CorrectedFrames
 from vitreous.preprocessing.splines import spline_basis
 
 

@@ -1,7 +1,7 @@
 """Motion correction of a movie: motion of the whole, then local motion, then the sums.
 
 All frames, and all patches of them, are aligned at once by maximum likelihood: see
-:mod:`vitreous.preprocessing.alignment` and :mod:`vitreous.preprocessing.local_motion`.
+:mod:`vitreous.preprocessing.motion.alignment` and :mod:`vitreous.preprocessing.motion.local`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import scipy.fft
 from jaxtyping import Float, Int, Real
 
 from vitreous.math.fourier import from_half_planes
-from vitreous.preprocessing.alignment import align_frames, coarse_shifts
-from vitreous.preprocessing.dose_weighting import DoseWeights
-from vitreous.preprocessing.frames import CorrectedFrames, Detector, crop_half, even_size
-from vitreous.preprocessing.local_motion import cut_patches, local_splines
-from vitreous.preprocessing.motion_field import MotionField
-from vitreous.preprocessing.smoothness import smoothed
-from vitreous.preprocessing.spectra import low_part, low_rows
-from vitreous.preprocessing.summation import Sums, Wanted, sum_frames
+from vitreous.preprocessing.motion.alignment import align_frames, coarse_shifts
+from vitreous.preprocessing.motion.dose_weighting import DoseWeights
+from vitreous.preprocessing.motion.field import MotionField
+from vitreous.preprocessing.motion.frames import CorrectedFrames, Detector, crop_half, even_size
+from vitreous.preprocessing.motion.local import cut_patches, local_splines
+from vitreous.preprocessing.motion.smoothness import smoothed
+from vitreous.preprocessing.motion.spectra import low_part, low_rows
+from vitreous.preprocessing.motion.summation import Sums, Wanted, sum_frames
 
 _WHOLE_RESOLUTION, _LOCAL_RESOLUTION = 8.0, 6.0
 """Finest detail, angstrom, that motion of the whole and local motion are found from."""

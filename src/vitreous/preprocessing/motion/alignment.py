@@ -1,8 +1,8 @@
 """Displacements of frames and patches that make the movie most likely.
 
 The movie's likelihood, with the signal a normal variable, grows with the weighted power of the sum
-of frames that are turned back (:func:`vitreous.preprocessing.spectra.likelihood_weights`).  All
-frames and patches are aligned at once, so every frame is compared with the sum of all others.
+of frames that are turned back (:func:`.spectra.likelihood_weights`).  All frames and patches are
+aligned at once, so every frame is compared with the sum of all others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
 
 from vitreous.ops.frame_sums import FrequencyRows, PatchSpectra, sum_power, turned_back
-from vitreous.preprocessing.spectra import likelihood_weights
+from vitreous.preprocessing.motion.spectra import likelihood_weights
 
 _ROUNDS = 2
 """Times that weights and displacements are found from each other."""

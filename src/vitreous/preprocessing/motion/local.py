@@ -15,10 +15,10 @@ from jaxtyping import Complex, Float
 
 from vitreous.math.fourier import half_planes
 from vitreous.ops.frame_sums import FrequencyRows, PatchSpectra, turned_back
-from vitreous.preprocessing.alignment import SplineModel, curvature, most_likely
-from vitreous.preprocessing.motion_field import frame_times
-from vitreous.preprocessing.smoothness import matern
-from vitreous.preprocessing.spectra import likelihood_weights, low_part, low_rows
+from vitreous.preprocessing.motion.alignment import SplineModel, curvature, most_likely
+from vitreous.preprocessing.motion.field import frame_times
+from vitreous.preprocessing.motion.smoothness import matern
+from vitreous.preprocessing.motion.spectra import likelihood_weights, low_part, low_rows
 from vitreous.preprocessing.splines import knot_places, spline_basis
 
 _OVERLAP = 1.3

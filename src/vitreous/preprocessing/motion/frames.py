@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Complex, Float, Real
 
 from vitreous.math.fourier import half_planes
-from vitreous.preprocessing.defects import DefectFilling, find_defects
+from vitreous.preprocessing.motion.defects import DefectFilling, find_defects
 
 
 def even_size(length: int, factor: float) -> int:
