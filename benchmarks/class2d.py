@@ -39,11 +39,11 @@ from vitreous.schedules.class2d.starved import STARVED
 RESULTS = Path(__file__).parent / "results" / "class2d.csv"
 PROGRAMS = ("vitreous", "relion")
 FIELDS = (
-    *("input", "program", "particles", "classes", "seed", "memory", "iterations", "cpu_s"),
-    *("cpu_25_s", "wall_s", "peak_GB", "starved", "held_out_nats", "fsc05_A", "good_kept"),
+    *("input", "program", "mask_A", "particles", "classes", "seed", "memory", "iterations"),
+    *("cpu_s", "cpu_25_s", "wall_s", "peak_GB", "starved", "held_out_nats", "fsc05_A", "good_kept"),
     *("junk_dropped", "by_kind", "version"),
 )
-NAMED = ("input", "program", "classes", "seed", "memory", "iterations")
+NAMED = ("input", "program", "mask_A", "classes", "seed", "memory", "iterations")
 """Columns that tell rows apart."""
 RELION = (
     "relion_refine --o {out}/run --i {particles} --ctf --K {classes} --tau2_fudge 2 "
@@ -134,7 +134,7 @@ def resolution(found: Classified, truth: Path, given: Path) -> float:
 
 def selected(job: Path) -> np.ndarray:
     """Which particles ``vitreous select --auto`` keeps."""
-    chosen = job / "selected.star"
+    chosen = job.with_name(f"{job.name}_selected.star")
     words = ["select", str(job), "--auto", "--out", str(chosen), "--overwrite"]
     subprocess.run([sys.executable, "-m", "vitreous", *words], check=True, capture_output=True)
     names = read_particles(job / "particles.star").image_name
@@ -218,6 +218,7 @@ def main() -> None:
     if stopped := figures.pop("stopped"):
         sys.exit(f"{given.program} stopped: {stopped}")
     row = {name: getattr(given, name, "") for name in ("program", "seed", "memory")}
+    row["mask_A"] = given.mask_diameter
     row |= {"input": given.particles.resolve().parent.name, "version": version(), **figures}
     if given.truth:
         row["fsc05_A"] = round(resolution(found, given.truth, given.particles), 2)
