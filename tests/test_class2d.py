@@ -48,7 +48,9 @@ from vitreous.particles.stack import open_images
 from vitreous.report.html import write_report
 from vitreous.runs.folder import ignore
 from vitreous.runs.replacement import is_finished
-from vitreous.schedules.class2d.online import first_state, sure_shares
+from vitreous.schedules.class2d.finish import finished
+from vitreous.schedules.class2d.online import first_state, sure_shares, went_through
+from vitreous.schedules.class2d.rejected import sorted_again
 from vitreous.schedules.class2d.search import searched
 from vitreous.schedules.class2d.starved import begun_anew
 from vitreous.validate.class_average import AverageMeasures, judge
@@ -416,13 +418,61 @@ def test_numbers_are_told_in_ranges() -> None:
     assert ranges([1, 2, 3, 5, 7, 8]) == "1-3,5,7-8" and ranges([4]) == "4"
 
 
-def test_a_second_round_takes_what_the_first_kept(views: Path, tmp_path: Path) -> None:
-    again = run_class2d(config(views, tmp_path / "job", rounds=2, classes=30))
+@pytest.fixture(scope="module")
+def edges(views: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The views twice over, a fifth of them with a piece of an edge, each in its own direction."""
+    folder, rng = tmp_path_factory.mktemp("edges"), np.random.default_rng(5)
+    table = read_particles(views)
+    images = np.concatenate([open_images(table).read(np.arange(len(table)))] * 2)
+    y, x = np.indices((BOX, BOX)) - BOX // 2
+    for number in range(0, len(images), 5):
+        angle = rng.uniform(0, 2 * np.pi)
+        side = x * np.cos(angle) + y * np.sin(angle)
+        images[number] += 4 * images.std() / (1 + np.exp(rng.uniform(3, 8) - side))
+    with stack_writer(folder / "edges.mrcs", BOX, len(images), PIXEL) as file:
+        file.append(images)
+    blocks = read_star(views)
+    frame = pl.concat([blocks["particles"].frame] * 2)
+    names = pl.Series([f"{n + 1:06d}@edges.mrcs" for n in range(len(frame))])
+    blocks["particles"] = blocks["particles"].with_frame(frame.with_columns(rlnImageName=names))
+    write_star(folder / "edges.star", blocks.values())
+    return folder / "edges.star"
+
+
+def test_a_second_round_takes_what_the_first_kept(edges: Path, tmp_path: Path) -> None:
+    again = run_class2d(config(edges, tmp_path / "job", rounds=2, classes=12))
     first = json.loads((again / "round1" / "result.json").read_text())
     record = json.loads((again / "result.json").read_text())
     kept = sum(e["particles"] for e in first["classes"] if e["decision"] != "reject")
     assert record["round"] == 2 and kept < first["input"]["n_particles"]
     assert record["input"]["n_particles"] == kept - first["unlike_others"]
+
+
+def test_good_particles_leave_rejected_classes(edges: Path) -> None:
+    table = read_particles(edges)
+    options = Class2dOptions(
+        classes=6, mask_diameter=MASK, resolution_limit=20.0, iterations=10, check=False
+    )
+    loaded = set_up(table, open_images(table), options).loaded(ignore)
+    state = went_through(loaded, first_state(loaded), ignore, lambda _: None)
+    found = finished(loaded, state, ignore)
+    side, edge = table.tilt > 50, np.arange(len(table)) % 5 == 0
+    number, good = found.found.number.numpy(), torch.zeros(6, dtype=torch.bool)
+    for view in (side, ~side):  # the largest class of each view, as if all others were rejected
+        good[np.bincount(number[view & ~edge], minlength=6).argmax()] = True
+    before = good.numpy()[number]
+    after = sorted_again(loaded, state, found, good)
+    now = good.numpy()[after.found.found.number.numpy()]
+    assert now[before].all() and after.moved == (now & ~before).sum()
+    assert now[~edge & ~before].mean() > 0.8 and now[edge & ~before].mean() < 0.2
+    same = after.found.found.number.numpy() == number
+    assert same[before].all() and torch.equal(
+        after.found.psi[torch.from_numpy(same)], found.psi[torch.from_numpy(same)]
+    )
+    probability = after.found.found.class_probability
+    assert (probability > 0).all() and torch.allclose(
+        after.found.found.by_class.sum(dim=1), torch.ones(len(table)), atol=1e-3
+    )
 
 
 def test_images_are_judged_by_what_their_average_leaves_unexplained(

@@ -25,7 +25,8 @@ from vitreous.particles.relion.model import AverageRow, write_class_model
 from vitreous.particles.selection import MOST_JUNK, junk_posterior
 from vitreous.schedules.class2d.context import Class2dContext
 from vitreous.schedules.class2d.finish import Classified
-from vitreous.schedules.class2d.measures import alike, measured, resolution_of, unlike_of
+from vitreous.schedules.class2d.measures import alike, measured, resolution_of
+from vitreous.schedules.class2d.rejected import sorted_again
 from vitreous.schedules.class2d.starved import STARVED
 from vitreous.schedules.class2d.state import ClassState
 from vitreous.validate.class_average import AverageJudgement, judge
@@ -135,6 +136,7 @@ def _class_records(
                 "confidence": confidence,
                 "mean_max_posterior": posterior,
                 **measures,
+                "particles": int(member.sum()),
                 "resolution_0143": limits[old],
                 "most_like": int(like[place].argmax()) + 1,
                 "near_duplicates": (near + 1).tolist(),
@@ -159,6 +161,11 @@ def _findings(context: RunContext, found: Classified, record: dict[str, Any]) ->
             f"{record['unlike_others']} particles in good classes show density that their averages "
             "do not, as two particles in one image do: vitreous select --auto leaves them out."
         )
+    if record["from_rejected"]:
+        told.append(
+            f"{record['from_rejected']} particles of rejected classes fit good ones as well as the "
+            "particles there do, and are counted with these."
+        )
     reach = context.options.offset_range * context.frame.grid.pixel_size
     far = float(
         (found.origins.norm(dim=1) * context.frame.pixel_size > 0.95 * reach).float().mean()
@@ -182,9 +189,10 @@ def gathered(
         measured(loaded, found, pairs), nothing=held_out is not None and held_out < _NOISE
     )
     good = torch.tensor([one.decision != "reject" for one in judgements])
-    unlike = unlike_of(loaded, state, found, good)
-    order = torch.tensor(_ranked(judgements))
     sizes = np.bincount(found.found.number.numpy(), minlength=classes)
+    again = sorted_again(loaded, state, found, good)
+    found, unlike = again.found, again.unlike
+    order = torch.tensor(_ranked(judgements))
     record: dict[str, Any] = {
         "seed": options.seed,
         "device": str(context.device),
@@ -196,6 +204,7 @@ def gathered(
         "starved": int((sizes < STARVED * sizes.mean()).sum()),
         "begun_anew": state.begun_anew,
         "unlike_others": int((unlike > MOST_JUNK).sum()),
+        "from_rejected": again.moved,
         "class_sizes": [[row[old] for old in order.tolist()] for row in state.sizes],
         "held_out_particles": len(found.held_out),
         "held_out_evidence": held_out,

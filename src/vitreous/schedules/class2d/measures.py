@@ -7,13 +7,9 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from vitreous.engine.class_averages import centre_of_density, shifted
-from vitreous.engine.class_fit import class_fit
-from vitreous.engine.class_pass import Given
-from vitreous.engine.image_fit import unlike_others
 from vitreous.engine.images import Frame
 from vitreous.schedules.class2d.context import Class2dContext
 from vitreous.schedules.class2d.finish import Classified
-from vitreous.schedules.class2d.state import ClassState
 from vitreous.validate.class_average import AverageMeasures
 from vitreous.validate.fsc import crossing
 
@@ -46,6 +42,11 @@ def _rings(details: tuple[float, float], frame: Frame, count: int) -> slice:
     first, last = (round(number * across) for number in details)
     first = min(first, count - 2)
     return slice(max(first, 1), min(max(last, first + 1), count))
+
+
+def low_rings(frame: Frame, count: int) -> slice:
+    """Of so many rings, those of low resolution."""
+    return _rings(_LOW, frame, count)
 
 
 def class_of_best(found: Classified, classes: int) -> Bool[Tensor, "k n"]:
@@ -125,28 +126,12 @@ def _shape(
     return offset, outer, sum(planes, torch.zeros(len(images))) / total
 
 
-def unlike_of(
-    context: Class2dContext, state: ClassState, found: Classified, good: Bool[Tensor, " k"]
-) -> Float[Tensor, " n"]:
-    """Probability of each particle of a good class to show density that its average does not.
-
-    0 of the others.  Two particles in one image, or a piece of the carbon's edge, are near enough
-    to one particle to join its class.
-    """
-    coarse = _rings(_LOW, context.search.frame, found.fsc.shape[1]).stop
-    given = Given(found.origins, found.psi)
-    fit = class_fit(context.search, state, found.found.number, given, coarse)
-    member, unlike = good[found.found.number], torch.zeros(len(found.found.number))
-    unlike[member] = unlike_others(fit.at(member)).sum(dim=1)
-    return unlike
-
-
 def measured(
     context: Class2dContext, found: Classified, pairs: Float[Tensor, "k k"]
 ) -> list[AverageMeasures]:
     """Measures of all classes, numbered from 1 in the order of the search."""
     frame, classes, rings = context.search.frame, len(found.images), found.fsc.shape[1]
-    low, high = (_rings(span, frame, rings) for span in (_LOW, _HIGH))
+    low, high = low_rings(frame, rings), _rings(_HIGH, frame, rings)
     members = class_of_best(found, classes)
     count = members.sum(dim=1)
     each = count.clamp(min=1)
