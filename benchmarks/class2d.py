@@ -178,7 +178,7 @@ def relions(given: argparse.Namespace) -> tuple[Classified, dict[str, object]]:
     """Classes of RELION's, and what is known of its run."""
     given.work.mkdir(exist_ok=True)
     command = RELION.format(
-        out=given.work.resolve(),
+        out=given.work,
         particles=given.particles.name,
         classes=given.classes,
         diameter=given.mask_diameter,
@@ -187,7 +187,7 @@ def relions(given: argparse.Namespace) -> tuple[Classified, dict[str, object]]:
         threads=torch.get_num_threads(),
     )
     with contextlib.chdir(given.particles.parent):
-        figures = run_alone(shlex.split(command), given.work.resolve().with_suffix(".log"))
+        figures = run_alone(shlex.split(command), given.work.with_suffix(".log"))
     stem = given.work / f"run_it{given.iterations:03d}"
     numbers = numbers_of(stem.with_name(f"{stem.name}_data.star"), given.particles)
     sizes = np.bincount(numbers - 1, minlength=int(given.classes))
@@ -214,6 +214,7 @@ def main() -> None:
     parser.add_argument("--program", choices=PROGRAMS, default="vitreous")
     parser.add_argument("--iterations", type=int, default=WHOLE)
     given = parser.parse_args()
+    given.work = given.work.resolve()
     found, figures = (ours if given.program == "vitreous" else relions)(given)
     if stopped := figures.pop("stopped"):
         sys.exit(f"{given.program} stopped: {stopped}")
