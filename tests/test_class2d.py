@@ -440,7 +440,8 @@ def edges(views: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_second_round_takes_what_the_first_kept(edges: Path, tmp_path: Path) -> None:
-    again = run_class2d(config(edges, tmp_path / "job", rounds=2, classes=12))
+    options = {"rounds": 2, "classes": 8, "iterations": 6}
+    again = run_class2d(config(edges, tmp_path / "job", **options))
     first = json.loads((again / "round1" / "result.json").read_text())
     record = json.loads((again / "result.json").read_text())
     kept = sum(e["particles"] for e in first["classes"] if e["decision"] != "reject")
