@@ -439,6 +439,7 @@ def edges(views: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "edges.star"
 
 
+@pytest.mark.slow
 def test_a_second_round_takes_what_the_first_kept(edges: Path, tmp_path: Path) -> None:
     options = {"rounds": 2, "classes": 8, "iterations": 6}
     again = run_class2d(config(edges, tmp_path / "job", **options))

@@ -97,6 +97,7 @@ def test_job_without_checkpoints_says_nothing_of_resuming(tmp_path: Path) -> Non
     assert {path.name for path in out.iterdir()} == {"log.jsonl", "result.json"}
 
 
+@pytest.mark.slow
 def test_while_refinement_tries_its_starts(small_stack: Path, tmp_path: Path) -> None:
     out, truth = tmp_path / "job", small_stack.with_name("truth.mrc")
     words = ("refine", str(small_stack), "--reference", str(truth), "--out", str(out), "--no-check")
@@ -111,6 +112,7 @@ def test_while_refinement_tries_its_starts(small_stack: Path, tmp_path: Path) ->
     assert json.loads((out / "result.json").read_text())["status"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_while_the_report_is_written(small_stack: Path, tmp_path: Path) -> None:
     code = (
         "import os, signal\n"

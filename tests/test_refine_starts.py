@@ -76,6 +76,7 @@ def chosen(star: Path, reference: Path, **options: object) -> tuple[Choice, list
     return choice, events
 
 
+@pytest.mark.slow
 def test_right_poses_are_taken_where_the_reference_leads_nowhere(stack: Path) -> None:
     choice, events = chosen(stack, ball(stack))
     assert choice.start == POSED
