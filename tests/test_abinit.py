@@ -160,6 +160,10 @@ def test_same_seed_and_resumed_give_the_same_bits(
     run_abinit(resumed)
     first, second = (read_map(job / "class001.mrc")[0] for job in (quick_job, resumed.out))
     np.testing.assert_array_equal(first, second)
+    named = [
+        {path.name for path in (job / "iterations").iterdir()} for job in (quick_job, resumed.out)
+    ]
+    assert named[0] == named[1] != set()
 
 
 SEVERAL = QUICK | {"starts": 4}

@@ -93,14 +93,16 @@ def _run_starts(
     on_event: OnEvent,
 ) -> list[SearchState]:
     """Starts after those of the round before, with checkpoints and intermediate maps as asked."""
-    checkpoint, written = inputs.checkpoint(on_event), dict[int, int]()
+    checkpoint = inputs.checkpoint(on_event)
+    # Maps come before the checkpoint: those of states that it holds are there.
+    written = {state.start: state.iteration for state in states}
 
     def save(states: list[SearchState]) -> None:
-        save_checkpoint(checkpoint, [*before, *states])
         for state in states:
             if written.get(state.start) != state.iteration > 0:
                 _write_intermediate(inputs, state)
                 written[state.start] = state.iteration
+        save_checkpoint(checkpoint, [*before, *states])
         on_event({"event": "checkpoint", "path": checkpoint.path.name})
 
     return run_starts(context, states, on_event, save, len(before))
