@@ -149,7 +149,7 @@ def image_names(table: ParticleSet) -> list[tuple[int, str]]:
 
 def numbers_of(star: Path, given: Path) -> np.ndarray:
     """Classes that a file tells of the particles, in the order of the input."""
-    told = read_particles(star)
+    told = read_particles(star, need_images=False)
     number = dict(zip(image_names(told), told.class_number, strict=True))
     return np.array([number[name] for name in image_names(read_particles(given))])
 
