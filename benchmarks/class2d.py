@@ -135,8 +135,8 @@ def resolution(found: Classified, truth: Path, given: Path) -> float:
 def selected(job: Path) -> np.ndarray:
     """Which particles ``vitreous select --auto`` keeps."""
     chosen = job.with_name(f"{job.name}_selected.star")
-    words = ["select", str(job), "--auto", "--out", str(chosen), "--overwrite"]
-    subprocess.run([sys.executable, "-m", "vitreous", *words], check=True, capture_output=True)
+    words = vitreous("select", str(job), "--auto", "--out", str(chosen), "--overwrite")
+    subprocess.run(words, check=True, capture_output=True)
     names = read_particles(job / "particles.star").image_name
     return names.is_in(read_particles(chosen).image_name.implode()).to_numpy()
 

@@ -41,8 +41,8 @@ def match_balls(prepared: Prepared, diameter: float) -> Matches:
         Of the particles, angstrom.
     """
     margin = int(np.ceil(max(_SIZES) * _DISC * diameter / prepared.pixel_size))
-    padded = mirrored(prepared.image, margin)
-    shape, inside = padded.shape, (slice(margin, -margin),) * 2
+    padded, inside = mirrored(prepared.image, margin)
+    shape = padded.shape
     transform = fft.rfft2(padded)
 
     def answer(size: float) -> Float[np.ndarray, "h w"]:

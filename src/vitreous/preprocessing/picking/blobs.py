@@ -48,8 +48,8 @@ def match_blobs(prepared: Prepared, blobs: tuple[Blob, ...]) -> Matches:
     """
     pixel = prepared.pixel_size
     margin = math.ceil(_REACH * max(max(blob.along, blob.across) for blob in blobs) / pixel)
-    image = mirrored(prepared.image, margin)
-    shape, inside = image.shape, (slice(margin, -margin),) * 2
+    image, inside = mirrored(prepared.image, margin)
+    shape = image.shape
     transform = fft.rfft2(image)
     y, x = fft.fftfreq(shape[0], pixel)[:, None], fft.rfftfreq(shape[1], pixel)
 

@@ -53,9 +53,11 @@ def strongest(answers: Iterable[Float[np.ndarray, "h w"]]) -> Matches:
     return Matches(score, best)
 
 
-def mirrored(image: Float[np.ndarray, "h w"], margin: int) -> Float[np.ndarray, "h2 w2"]:
-    """The image with so many pixels more on each side: what filters see beyond its border."""
-    return np.pad(image, margin, mode="symmetric")
+def mirrored(
+    image: Float[np.ndarray, "h w"], margin: int
+) -> tuple[Float[np.ndarray, "h2 w2"], tuple[slice, slice]]:
+    """The image with so many pixels more on each side, as filters see it, and where it lies."""
+    return np.pad(image, margin, mode="symmetric"), (slice(margin, -margin),) * 2
 
 
 def spread(
@@ -89,8 +91,7 @@ def match(
     mask : array (box, box)
         0 or 1.
     """
-    box = mask.shape[-1]
-    seen, within = mirrored(image, box), (slice(box, -box),) * 2
+    seen, within = mirrored(image, mask.shape[-1])
     shape, inside = seen.shape, mask > 0
     count = float(inside.sum())
     transform, square = fft.rfft2(seen), fft.rfft2(seen**2)

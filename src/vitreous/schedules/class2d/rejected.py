@@ -7,6 +7,7 @@ class is rejected, and not all that is in it is junk.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -73,19 +74,21 @@ def _among_good(
     return _Placed(rows, best, again.psi, again.origins)
 
 
+def _put(values: Tensor, rows: Int[Tensor, " m"], new: Tensor) -> Tensor:
+    """Values of all particles with new ones in some rows."""
+    return values.index_copy(0, rows, new.to(values))
+
+
 def _with(found: Classified, placed: _Placed) -> Classified:
     """The same with some particles in another place."""
-
-    def put(values: Tensor, new: Tensor) -> Tensor:
-        return values.index_copy(0, placed.rows, new.to(values))
-
+    put = partial(_put, rows=placed.rows)
     names = ("log_evidence", "probability", "by_class", "number")
-    estimates = {n: put(getattr(found.found, n), getattr(placed.found, n)) for n in names}
+    estimates = {n: put(getattr(found.found, n), new=getattr(placed.found, n)) for n in names}
     return replace(
         found,
         found=replace(found.found, **estimates),
-        psi=put(found.psi, placed.psi),
-        origins=put(found.origins, placed.origins),
+        psi=put(found.psi, new=placed.psi),
+        origins=put(found.origins, new=placed.origins),
     )
 
 
@@ -107,11 +110,13 @@ def sorted_again(
     rows = torch.nonzero(~member)[:, 0]
     if not good.any():
         return Sorted(found, unlike, 0)
+    number, psi, origins = found.found.number, found.psi, found.origins
     tried = _among_good(context, state, good, rows) if len(rows) else None
-    among = found if tried is None else _with(found, tried)
+    if tried is not None:
+        number = _put(number, rows, tried.found.number)
+        psi, origins = _put(psi, rows, tried.psi), _put(origins, rows, tried.origins)
     coarse = low_rings(context.search.frame, found.fsc.shape[1]).stop
-    given = Given(among.origins, among.psi)
-    fit = class_fit(context.search, state, among.found.number, given, coarse)
+    fit = class_fit(context.search, state, number, Given(origins, psi), coarse)
     unlike[member] = unlike_others(fit.at(member)).sum(dim=1)
     if tried is None:
         return Sorted(found, unlike, 0)
