@@ -19,10 +19,11 @@ from vitreous.preprocessing.motion.correct import Exposure, MotionSettings, corr
 from vitreous.preprocessing.motion.defects import DefectFilling, find_defects
 from vitreous.preprocessing.motion.dose_weighting import DoseWeights, critical_exposure
 from vitreous.preprocessing.motion.field import MotionField
-from vitreous.preprocessing.motion.frames import Detector
+from vitreous.preprocessing.motion.frames import CorrectedFrames, Detector
 from vitreous.preprocessing.motion.gain import ORIENTATIONS, Orientation, fitted_orientation
 from vitreous.preprocessing.motion.smoothness import smoothed
 from vitreous.preprocessing.motion.spectra import low_part, low_rows
+from vitreous.preprocessing.motion.summation import Wanted, sum_frames
 from vitreous.preprocessing.splines import spline_basis
 
 RNG = np.random.default_rng(3)
@@ -222,6 +223,28 @@ def test_a_movie_without_local_motion_gets_next_to_none() -> None:
     field: MotionField = made.field  # type: ignore[attr-defined]
     apart = field.at(PLACES, PLACES) - field.at(PLACES, PLACES).mean((1, 2), keepdims=True)
     assert np.abs(apart).max() < 0.1
+
+
+@pytest.mark.parametrize("bent", [0.0, 0.2])
+def test_sums_are_of_frames_put_back(bent: float) -> None:
+    height, width, moved = 96, 120, np.array([[0.0, 0.0], [2.3, -1.6], [-3.4, 0.7], [1.5, 2.5]])
+    field = MotionField(moved, np.zeros((1, 1, 4, 2)))
+    field.splines[0, 0, :, 0] = bent * np.array([0, 1, -2, 3])
+    y, x = np.mgrid[:height, :width]
+
+    def blobs(at: np.ndarray) -> np.ndarray:
+        places = np.array([[30.0, 40.0], [70.0, 60.0], [85.0, 35.0]]) + at
+        return sum(np.exp(-((x - a) ** 2 + (y - b) ** 2) / 18) for a, b in places)
+
+    shifts = field.at(np.array([0.5]), np.array([0.5]))[:, 0, 0]
+    raw = np.stack([10 + blobs(shift) for shift in shifts]).astype(np.float32)
+    frames = CorrectedFrames(raw, raw.sum(0), Detector(), (height, width), 0)
+    assert (field.moves_apart() > 0.05) == (bent > 0)
+    sums = sum_frames(frames, field, Wanted(halves=True))
+    inside = (slice(8, -8), slice(8, -8))
+    expected = 40 + 4 * blobs(np.zeros(2))
+    np.testing.assert_allclose(sums.plain[inside], expected[inside], atol=4e-3)
+    np.testing.assert_allclose(sums.odd + sums.even, sums.plain, rtol=1e-5)
 
 
 def test_binned_sums_keep_their_mean_and_seeds_fix_them() -> None:

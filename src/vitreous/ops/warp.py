@@ -33,14 +33,29 @@ def spline_prefilter(height: int, width: int) -> Float[np.ndarray, "h w2"]:
 
 
 @njit(fastmath=FAST, error_model="numpy", inline="always")
-def _tap(x: Any) -> Any:
-    """The quintic B-spline at a distance, which is less than three."""
-    x = abs(x)
-    three, two, one, zero = np.float32(3), np.float32(2), np.float32(1), np.float32(0)
-    a, b, c = max(three - x, zero), max(two - x, zero), max(one - x, zero)
-    a2, b2, c2 = a * a, b * b, c * c
-    total = a2 * a2 * a - np.float32(6) * b2 * b2 * b + np.float32(15) * c2 * c2 * c
-    return total * np.float32(1 / 120)
+def _fifth(x: Any) -> Any:
+    """Fifth power."""
+    x2 = x * x
+    return x2 * x2 * x
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _fill_taps(fractions: Any, taps: Any) -> None:
+    """Quintic B-splines about six neighbours, at places that lie a fraction after the third."""
+    one, two, six, fifteen = np.float32(1), np.float32(2), np.float32(6), np.float32(15)
+    scale = np.float32(1 / 120)
+    t0, t1, t2, t3, t4, t5 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5]
+    for p in range(len(fractions)):
+        after = fractions[p]
+        before = one - after
+        a0, a1, a2 = _fifth(after), _fifth(after + one), _fifth(after + two)
+        b0, b1, b2 = _fifth(before), _fifth(before + one), _fifth(before + two)
+        t0[p] = scale * b0
+        t1[p] = scale * (b1 - six * b0)
+        t2[p] = scale * (b2 - six * b1 + fifteen * b0)
+        t3[p] = scale * (a2 - six * a1 + fifteen * a0)
+        t4[p] = scale * (a1 - six * a0)
+        t5[p] = scale * a0
 
 
 @njit(fastmath=FAST, error_model="numpy")
@@ -59,17 +74,20 @@ def _displacements(coefficients: Any, along_y: Any, along_x: Any, at: Any) -> No
 
 
 @njit(fastmath=FAST, error_model="numpy")
-def _add_row(line: Any, taps: Any, j: int, begin: int, end: int, total: Any) -> None:
-    """Add to pixels of a row what a row of an image holds near them, weighed by both taps."""
+def _add_rows(upper: Any, lower: Any, taps: Any, j: int, begin: int, end: int, total: Any) -> None:
+    """Add to pixels of a row what two rows of an image hold near them, weighed by both taps."""
     # Slices of whole rows: numba knows that their numbers are neighbours.
     a, b, c = taps[0, 0, begin:end], taps[0, 1, begin:end], taps[0, 2, begin:end]
     d, e, f = taps[0, 3, begin:end], taps[0, 4, begin:end], taps[0, 5, begin:end]
-    l0, l1, l2, l3, l4, l5 = line, line[1:], line[2:], line[3:], line[4:], line[5:]
-    along = taps[1, j, begin:end]
+    u0, u1, u2, u3, u4, u5 = upper, upper[1:], upper[2:], upper[3:], upper[4:], upper[5:]
+    l0, l1, l2, l3, l4, l5 = lower, lower[1:], lower[2:], lower[3:], lower[4:], lower[5:]
+    of_upper, of_lower = taps[1, j, begin:end], taps[1, j + 1, begin:end]
     for p in range(len(total)):
-        left = a[p] * l0[p] + b[p] * l1[p] + c[p] * l2[p]
-        right = d[p] * l3[p] + e[p] * l4[p] + f[p] * l5[p]
-        total[p] += along[p] * (left + right)
+        left = a[p] * u0[p] + b[p] * u1[p] + c[p] * u2[p]
+        right = d[p] * u3[p] + e[p] * u4[p] + f[p] * u5[p]
+        left_lower = a[p] * l0[p] + b[p] * l1[p] + c[p] * l2[p]
+        right_lower = d[p] * l3[p] + e[p] * l4[p] + f[p] * l5[p]
+        total[p] += of_upper[p] * (left + right) + of_lower[p] * (left_lower + right_lower)
 
 
 @njit(fastmath=FAST, error_model="numpy")
@@ -100,9 +118,7 @@ def _add_warped(
                 place = at[axis, p] + curve[axis]
                 below = np.floor(place)
                 whole[axis, p], at[axis, p] = np.int64(below), place - below
-            for i in range(_TAPS):
-                for p in range(width):
-                    taps[axis, i, p] = _tap(at[axis, p] - np.float32(i - 2))
+            _fill_taps(at[axis], taps[axis])
         first = 0
         while first < width:
             shift, low = whole[0, first] - 2, row + whole[1, first] - 2
@@ -110,9 +126,11 @@ def _add_warped(
             begin, end = max(first, -shift), min(last, width - _TAPS + 1 - shift)
             if low >= 0 and low + _TAPS <= height and begin < end:
                 for n in range(count):
-                    for j in range(_TAPS):
-                        line = images[n, low + j, begin + shift : end + shift + _TAPS - 1]
-                        _add_row(line, taps, j, begin, end, totals[n, row, begin:end])
+                    left, right = begin + shift, end + shift + _TAPS - 1
+                    for j in range(0, _TAPS, 2):
+                        upper = images[n, low + j, left:right]
+                        lower = images[n, low + j + 1, left:right]
+                        _add_rows(upper, lower, taps, j, begin, end, totals[n, row, begin:end])
             first = last
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
-from jaxtyping import Float, Int, Real
+from jaxtyping import Complex, Float, Int, Real
 
 from vitreous.math.fourier import from_half_planes
 from vitreous.preprocessing.motion.alignment import align_frames, coarse_shifts
 from vitreous.preprocessing.motion.dose_weighting import DoseWeights
-from vitreous.preprocessing.motion.field import MotionField
+from vitreous.preprocessing.motion.field import MotionField, frame_groups, frame_times
 from vitreous.preprocessing.motion.frames import CorrectedFrames, Detector, crop_half, even_size
 from vitreous.preprocessing.motion.local import cut_patches, local_splines
 from vitreous.preprocessing.motion.smoothness import smoothed
@@ -153,6 +153,26 @@ def bytes_needed(shape: tuple[int, int, int], itemsize: int, pixel_size: float) 
     return height * width * each
 
 
+def _group_images(
+    transforms: Complex[np.ndarray, "t h w"],
+    curve: Float[np.ndarray, "t 2"],
+    groups: list[Int[np.ndarray, " n"]],
+) -> Float[np.ndarray, "groups height width"]:
+    """Sums of neighbouring frames, turned back by the motion of the whole."""
+    shape = transforms.shape[1], 2 * (transforms.shape[2] - 1)
+    images = np.empty((len(groups), *shape), np.float32)
+    y = 2j * np.pi * np.fft.fftfreq(shape[0])
+    x = 2j * np.pi * np.fft.rfftfreq(shape[1])
+    along_y = np.exp(curve[:, 1, None] * y).astype(np.complex64)
+    along_x = np.exp(curve[:, 0, None] * x).astype(np.complex64)
+    for image, group in zip(images, groups, strict=True):
+        total = np.zeros_like(transforms[0])
+        for t in group:
+            total += transforms[t] * along_y[t, :, None] * along_x[t]
+        image[:] = from_half_planes(total, shape)
+    return images
+
+
 def find_motion(
     frames: CorrectedFrames, pixel_size: float, local: bool
 ) -> tuple[MotionField, float]:
@@ -176,15 +196,12 @@ def find_motion(
     none = np.zeros((1, 1, 1, 2))
     if not local:
         return MotionField(curve * to_images, none), 0.0
-    images = np.empty((len(frames), *shape), np.float32)
-    y = np.fft.fftfreq(shape[0]).astype(np.float32)
-    x = np.fft.rfftfreq(shape[1]).astype(np.float32)
-    for t, transform in enumerate(transforms):
-        back = np.exp(2j * np.pi * y * curve[t, 1])[:, None] * np.exp(2j * np.pi * x * curve[t, 0])
-        images[t] = from_half_planes(transform * back.astype(np.complex64), shape)
+    groups = frame_groups(len(frames))
+    images = _group_images(transforms, curve, groups)
+    times = np.array([frame_times(len(frames))[group].mean() for group in groups])
     counts = _patch_counts(shape, working)
     patches = cut_patches(images, counts, min(working / _LOCAL_RESOLUTION, _HIGHEST))
-    splines, amplitude = local_splines(patches, working)
+    splines, amplitude = local_splines(patches, times, working)
     return MotionField(curve * to_images, splines * to_images), amplitude
 
 

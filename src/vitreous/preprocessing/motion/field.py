@@ -5,14 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vitreous.preprocessing.splines import spline_basis
+
+_GROUPS = 20
+"""Groups of frames, about, that local motion is found from: twice its splines in time."""
+
+_PLACES = 9
+"""Places along a side at which a field is looked at."""
 
 
 def frame_times(frames: int) -> Float[np.ndarray, " frames"]:
     """Middle of each frame, from 0 to 1."""
     return (np.arange(frames) + 0.5) / frames
+
+
+def frame_groups(frames: int) -> list[Int[np.ndarray, " n"]]:
+    """Runs of neighbouring frames, of one length or almost, between which local motion is small."""
+    return np.array_split(np.arange(frames), frames // max(frames // _GROUPS, 1))
 
 
 @dataclass(frozen=True)
@@ -49,10 +60,20 @@ class MotionField:
         self, y: Float[np.ndarray, " n"], x: Float[np.ndarray, " m"]
     ) -> Float[np.ndarray, "frames n m 2"]:
         """Displacements at places of a grid, from 0 to 1, relative to the first frame."""
+        return (self.curve - self.curve[0])[:, None, None] + self.local_at(y, x)
+
+    def local_at(
+        self, y: Float[np.ndarray, " n"], x: Float[np.ndarray, " m"]
+    ) -> Float[np.ndarray, "frames n m 2"]:
+        """What of the displacements at places of a grid is local."""
         rows, columns = self.splines.shape[:2]
         along_y, along_x = spline_basis(y, rows), spline_basis(x, columns)
-        local = np.einsum("ni,mj,tijd->tnmd", along_y, along_x, self.by_frame())
-        return (self.curve - self.curve[0])[:, None, None] + local
+        return np.asarray(np.einsum("ni,mj,tijd->tnmd", along_y, along_x, self.by_frame()))
+
+    def moves_apart(self) -> float:
+        """Largest displacement that is local, along x or y, at any place of any frame; pixels."""
+        places = np.linspace(0, 1, _PLACES)
+        return float(np.abs(self.local_at(places, places)).max())
 
     def scaled(self, factor: float) -> MotionField:
         """The same field in pixels of another size."""
@@ -60,5 +81,5 @@ class MotionField:
 
     def whole_curve(self) -> Float[np.ndarray, "frames 2"]:
         """Mean displacement in each frame, relative to the first."""
-        places = np.linspace(0, 1, 9)
+        places = np.linspace(0, 1, _PLACES)
         return np.asarray(self.at(places, places).mean((1, 2)))

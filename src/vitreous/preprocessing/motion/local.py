@@ -16,7 +16,6 @@ from jaxtyping import Complex, Float
 from vitreous.math.fourier import half_planes
 from vitreous.ops.frame_sums import FrequencyRows, PatchSpectra, turned_back
 from vitreous.preprocessing.motion.alignment import SplineModel, curvature, most_likely
-from vitreous.preprocessing.motion.field import frame_times
 from vitreous.preprocessing.motion.smoothness import matern
 from vitreous.preprocessing.motion.spectra import likelihood_weights, low_part, low_rows
 from vitreous.preprocessing.splines import knot_places, spline_basis
@@ -138,21 +137,22 @@ def _best_amplitude(
 
 
 def local_splines(
-    patches: Patches, pixel_size: float
+    patches: Patches, middles: Float[np.ndarray, " t"], pixel_size: float
 ) -> tuple[Float[np.ndarray, "rows columns times 2"], float]:
     """The field's coefficients in pixels, and the prior's amplitude in angstrom.
 
     Parameters
     ----------
     patches : Patches
+    middles : array (frames,)
+        When each frame was exposed, from 0 to 1.
     pixel_size : float
         Angstrom.
     """
-    frames = patches.spectra.shape[1]
-    times = min(_TIMES, frames)
+    times = min(_TIMES, len(middles))
     along_y, along_x = spline_basis(patches.y, _KNOTS), spline_basis(patches.x, _KNOTS)
     space = np.einsum("pi,qj->pqij", along_y, along_x).reshape(-1, _KNOTS**2)
-    time = spline_basis(frame_times(frames), times)
+    time = spline_basis(middles, times)
     smooth = _smooth(_KNOTS, _REACH)
     covariance = np.kron(np.kron(smooth, smooth), _smooth(times, _LASTING))
     covariance += 1e-9 * np.eye(len(covariance))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 
 from vitreous.math.fourier import from_half_planes
 from vitreous.ops.warp import add_warped, spline_prefilter
@@ -13,6 +13,10 @@ from vitreous.preprocessing.motion.dose_weighting import DoseWeights
 from vitreous.preprocessing.motion.field import MotionField
 from vitreous.preprocessing.motion.frames import CorrectedFrames
 from vitreous.preprocessing.splines import spline_basis
+
+_AS_ONE = 0.05
+"""Local displacements in pixels up to which a movie moves as a whole: they take less than 1 % of
+the highest frequency."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,65 @@ class Sums:
     even: Float[np.ndarray, "h w"] | None
 
 
+def _weighed(
+    transform: Complex[np.ndarray, "h w2"], number: int, wanted: Wanted
+) -> tuple[list[Complex[np.ndarray, "h w2"]], list[float]]:
+    """A frame's transform as each kind of sum takes it, and what its mean is multiplied by."""
+    made, factors = ([transform], [1.0]) if wanted.plain else ([], [])
+    if wanted.weights is not None:
+        weight = wanted.weights.of(number)
+        made.append(transform * weight)
+        factors.append(float(weight[0, 0]))
+    return made, factors
+
+
+class _WarpedSums:
+    """Sums of images whose places are put back one by one."""
+
+    def __init__(self, count: int, shape: tuple[int, int], field: MotionField):
+        height, width = self._shape = shape
+        rows, columns = field.splines.shape[:2]
+        self._bases = (
+            spline_basis((np.arange(height) + 0.5) / height, rows).T,
+            spline_basis((np.arange(width) + 0.5) / width, columns).T,
+        )
+        self._curve, self._splines = field.curve - field.curve[0], field.by_frame()
+        self._filter = spline_prefilter(height, width)
+        self._totals = np.zeros((2, count, height, width), np.float32)
+
+    def add(self, number: int, transforms: list[Complex[np.ndarray, "h w2"]]) -> None:
+        """Add a frame to the sums of odd or of even ones."""
+        images = np.stack([from_half_planes(t * self._filter, self._shape) for t in transforms])
+        total = self._totals[number % 2]
+        add_warped(images, self._curve[number], self._splines[number], self._bases, total)
+
+    def images(self) -> Float[np.ndarray, "2 n h w"]:
+        """What was added up."""
+        return self._totals
+
+
+class _ShiftedSums:
+    """Sums of images that move as wholes: added as transforms, which loses nothing."""
+
+    def __init__(self, count: int, shape: tuple[int, int], field: MotionField):
+        height, width = self._shape = shape
+        self._curve = field.curve - field.curve[0]
+        self._y = 2j * np.pi * np.fft.fftfreq(height)[:, None]
+        self._x = 2j * np.pi * np.fft.rfftfreq(width)
+        self._totals = np.zeros((2, count, height, width // 2 + 1), np.complex64)
+
+    def add(self, number: int, transforms: list[Complex[np.ndarray, "h w2"]]) -> None:
+        """Add a frame to the sums of odd or of even ones."""
+        x, y = self._curve[number]
+        back = np.exp(y * self._y).astype(np.complex64) * np.exp(x * self._x).astype(np.complex64)
+        for total, transform in zip(self._totals[number % 2], transforms, strict=True):
+            total += transform * back
+
+    def images(self) -> Float[np.ndarray, "2 n h w"]:
+        """What was added up."""
+        return from_half_planes(self._totals, self._shape)
+
+
 def sum_frames(frames: CorrectedFrames, field: MotionField, wanted: Wanted) -> Sums:
     """Add the frames up, every place put back by its displacement.
 
@@ -61,30 +124,16 @@ def sum_frames(frames: CorrectedFrames, field: MotionField, wanted: Wanted) -> S
         In pixels of the transforms' images.
     wanted : Wanted
     """
-    height, width = frames.shape
     kinds = (["plain"] if wanted.plain else []) + (["weighted"] if wanted.weights else [])
-    totals = np.zeros((2, len(kinds), height, width), np.float32)  # odd and even frames
     means = np.zeros((2, len(kinds)))
-    filtered = spline_prefilter(height, width)
-    rows, columns = field.splines.shape[:2]
-    bases = (
-        spline_basis((np.arange(height) + 0.5) / height, rows).T,
-        spline_basis((np.arange(width) + 0.5) / width, columns).T,
-    )
-    curve, splines = field.curve - field.curve[0], field.by_frame()
+    maker = _WarpedSums if field.moves_apart() > _AS_ONE else _ShiftedSums
+    sums = maker(len(kinds), frames.shape, field)
     for number in range(len(frames)):
         transform, mean = frames.transform(number)
-        transform *= filtered
-        images, factors = [], []
-        for kind in kinds:
-            weight = wanted.weights.of(number) if kind == "weighted" and wanted.weights else None
-            weighed = transform if weight is None else transform * weight
-            images.append(from_half_planes(weighed, frames.shape))
-            factors.append(1.0 if weight is None else float(weight[0, 0]))
-        part = totals[number % 2]
-        add_warped(np.stack(images), curve[number], splines[number], bases, part)
+        transforms, factors = _weighed(transform, number, wanted)
+        sums.add(number, transforms)
         means[number % 2] += np.array(factors) * mean
-    totals += means[..., None, None].astype(np.float32)
+    totals = sums.images() + means[..., None, None].astype(np.float32)
     whole = dict(zip(kinds, totals.sum(0), strict=True))
     odd, even = totals[:, -1] if wanted.halves else (None, None)
     return Sums(whole.get("plain"), whole.get("weighted"), odd, even)
