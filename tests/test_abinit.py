@@ -187,7 +187,7 @@ def test_the_share_of_the_work_that_is_done_rises_to_all_of_it(several_starts: P
     assert sum(plan.values()) == pytest.approx(1) and min(plan.values()) == plan["reading"] == 0
 
 
-@pytest.mark.parametrize("at", [9, 20, 24])
+@pytest.mark.parametrize("at", [9, 24])
 @pytest.mark.slow
 def test_a_job_interrupted_between_comparisons_ends_in_the_same_bits(
     several_starts: Path, small_stack: Path, tmp_path: Path, at: int
@@ -211,12 +211,12 @@ def test_a_job_interrupted_between_comparisons_ends_in_the_same_bits(
 
 @pytest.mark.slow
 def test_two_classes_and_symmetry_run(small_stack: Path, tmp_path: Path) -> None:
-    options = QUICK | {"classes": 2, "symmetry": "D2", "starts": 2, "noise_halflife": 500.0}
+    options = QUICK | {"classes": 2, "symmetry": "D2", "noise_halflife": 500.0}
     options["polish_passes"] = 1
     run_abinit(AbinitConfig(small_stack, out=tmp_path / "job", **options))
     result = json.loads((tmp_path / "job" / "result.json").read_text())
     assert sum(c["particles"] for c in result["classes"]) == 300
-    assert [s["chosen"] for s in result["starts"]].count(True) == 1
+    assert [s["chosen"] for s in result["starts"]] == [True]
     volume = read_map(tmp_path / "job" / "class001.mrc")[0]
     turned = np.roll(volume[:, ::-1, ::-1], (1, 1), axis=(1, 2))  # two-fold about z
     assert np.corrcoef(volume.ravel(), turned.ravel())[0, 1] > 0.99

@@ -28,9 +28,11 @@ def placed(positions: np.ndarray) -> torch.Tensor:
     return gaussian_sum(positions, np.ones(len(positions)), WIDTH, BOX, PIXEL)
 
 
-@pytest.mark.parametrize("seed,mirror", [(0, False), (1, True), (2, False)])
+@pytest.mark.parametrize(
+    ("seed", "mirror", "reach"), [(0, False, 0.5), (1, True, 1 / 6), (2, False, 1 / 6)]
+)
 @pytest.mark.slow
-def test_finds_rotation_shift_and_hand(seed: int, mirror: bool) -> None:
+def test_finds_rotation_shift_and_hand(seed: int, mirror: bool, reach: float) -> None:
     positions, rotation = residues(), random_rotations(1, seed)[0].numpy()
     shift = np.random.default_rng(seed).uniform(-20, 20, 3)
     # The moving map is the truth turned by the inverse, so that ``rotation`` brings it back.
@@ -39,12 +41,12 @@ def test_finds_rotation_shift_and_hand(seed: int, mirror: bool) -> None:
         moved = moved * [1, 1, -1]
     truth, moving = placed(positions), placed(moved)
     noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(seed))
-    noisy = align(moving + 0.1 * moving.std() * noise, truth, PIXEL)
+    noisy = align(moving + 0.1 * moving.std() * noise, truth, PIXEL, reach=reach)
     assert noisy.mirrored == mirror
     found = torch.from_numpy(np.array(noisy.matrix))
     assert angular_distance(found, torch.from_numpy(rotation)) < 0.5
     np.testing.assert_allclose(noisy.shift * PIXEL, shift, atol=0.3 * PIXEL)
-    clean = align(moving, truth, PIXEL)
+    clean = align(moving, truth, PIXEL, reach=reach)
     assert (fsc(clean.volume, truth)[: int(0.7 * BOX / 2)] > 0.99).all()
 
 

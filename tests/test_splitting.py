@@ -113,7 +113,7 @@ def events_until(name: str, count: int):
 def test_a_search_that_finds_nothing_is_begun_anew_and_resumes_there(tmp_path: Path) -> None:
     star = simulated(tmp_path / "data", 200, snr=0.02, seed=5)
     config = AbinitConfig(
-        star, out=tmp_path / "a", mask_diameter=200.0, final_resolution=17.0, angular_sampling=30.0,
+        star, out=tmp_path / "a", mask_diameter=200.0, final_resolution=26.0, angular_sampling=30.0,
         polish_passes=1, write_every=1, **FEW,
     )  # fmt: skip
     job = run_abinit(config)

@@ -16,6 +16,9 @@ from vitreous.validate.truth import align, mirrored
 _ROTATIONS = 60
 """Particles, evenly spread, whose poses are asked how two maps lie to each other."""
 
+_REACH = 1 / 6
+"""Largest shift between two maps of the same particles, over the box: each is centred."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -48,7 +51,7 @@ def agreement(
     ``finest`` is the resolution in angstrom that the maps hold density to: what the mask carries
     beyond it is no agreement.
     """
-    laid = align(moving, fixed, pixel_size, hands=hands)
+    laid = align(moving, fixed, pixel_size, hands=hands, reach=_REACH)
     curve = fsc(laid.volume * mask, fixed * mask).numpy()
     found = resolution_at(curve, threshold, fixed.shape[-1], pixel_size)
     found = math.inf if found is None else max(found, finest)
@@ -96,7 +99,7 @@ def likeness_to_mirror(
     finer = slice(last // 2, last)
     if last < 2:
         return 1.0
-    laid = align(mirrored(volume), volume, pixel_size, hands=(False,))
+    laid = align(mirrored(volume), volume, pixel_size, hands=(False,), reach=_REACH)
     found = fsc(laid.volume * mask, volume * mask).numpy()[finer]
     return float(np.mean(found / (2 * halves / (1 + halves))[finer]))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,11 +27,21 @@ _COARSE_ORDER = 2
 _AT_ONCE = 128
 """Rotations whose best shifts are found at once."""
 
+_FINER = 3
+"""Shifts tried along the box for each frequency step of the global search."""
+
+_ANYWHERE = 0.5
+"""Shift over the box that reaches everywhere."""
+
 _EMPTY = 1e-10
 """Product of two shells' powers, over the greatest, below which a shell holds nothing."""
 
 _CANDIDATES = 12
 """Rotations of each hand that are refined."""
+
+ShiftSearch = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Greatest correlation of some rotations, and the shifts over the box where it is, from what their
+transforms have in common with the target's."""
 
 
 @dataclass(frozen=True)
@@ -81,33 +93,64 @@ def _values(volume: Float[Tensor, "n n n"], points: Float[Tensor, "p 3"]) -> Com
     return spectrum[index[:, 2], index[:, 1], index[:, 0]]
 
 
-def _coarse(
-    cube: FourierCube, target: Complex[Tensor, " p"], points: Float[Tensor, "p 3"], radius: int
-) -> RigidBodies:
-    """Best rotations of a grid, each with its best shift by Fourier transform."""
-    grid = orientation_grid(_COARSE_ORDER, point_group("C1"))
-    rows = torch.arange(len(grid.directions)).repeat_interleave(grid.n_psi)
-    columns = torch.arange(grid.n_psi).repeat(len(grid.directions))
-    matrices = grid.matrices(rows, columns)
-    side = 3 * radius
+def _best_anywhere(
+    terms: Complex[Tensor, "m p"], points: Float[Tensor, "p 3"], side: int
+) -> tuple[Float[Tensor, " m"], Float[Tensor, "m 3"]]:
+    """Greatest correlation over all shifts in steps of 1 / side, by Fourier transform."""
     x, y, z = (points.long() % side).unbind(1)
     # A real transform takes x from 0, and both halves of the plane there.
     plane = x == 0
-    scores, places = [], []
+    product = terms.new_zeros(len(terms), side, side, side // 2 + 1)
+    product[:, z, y, x] = terms
+    product[:, -z[plane], -y[plane], 0] = terms[:, plane].conj()
+    correlation = torch.fft.irfftn(product, (side,) * 3, (1, 2, 3), norm="forward")
+    best, place = correlation.flatten(1).max(dim=1)
+    offsets = np.unravel_index(place.cpu().numpy(), (side,) * 3)
+    shifts = (np.stack(offsets[::-1], axis=1) + side // 2) % side - side // 2
+    return best, torch.from_numpy(shifts / side).to(points)
+
+
+def _shift_search(points: Float[Tensor, "p 3"], side: int, reach: float) -> ShiftSearch:
+    """How the best shifts up to ``reach`` along each axis are found.
+
+    They are so few near zero that a product is faster than a transform.
+    """
+    if reach >= _ANYWHERE:
+        return partial(_best_anywhere, points=points, side=side)
+    most = round(reach * side)
+    axis = torch.arange(-most, most + 1, dtype=points.dtype, device=points.device) / side
+    shifts = torch.cartesian_prod(axis, axis, axis)
+    angle = 2 * math.pi * (points @ shifts.T)
+    waves = 2 * torch.stack([angle.cos(), -angle.sin()], dim=1).flatten(0, 1)
+
+    def best_near(terms: Tensor) -> tuple[Tensor, Tensor]:
+        best, place = (torch.view_as_real(terms).flatten(1) @ waves).max(dim=1)
+        return best, shifts[place]
+
+    return best_near
+
+
+def _coarse(
+    cube: FourierCube,
+    target: Complex[Tensor, " p"],
+    points: Float[Tensor, "p 3"],
+    radius: int,
+    reach: float,
+) -> RigidBodies:
+    """Best rotations of a grid, each with its best shift."""
+    grid = orientation_grid(_COARSE_ORDER, point_group("C1"))
+    rows = torch.arange(len(grid.directions)).repeat_interleave(grid.n_psi)
+    columns = torch.arange(grid.n_psi).repeat(len(grid.directions))
+    matrices, side = grid.matrices(rows, columns), _FINER * radius
+    best_shifts, scores, shifts = _shift_search(points, side, reach), [], []
     for turns in matrices.split(_AT_ONCE):
         values = turned_values(cube, points, turns)
         terms = target * values.conj()
-        product = values.new_zeros(len(turns), side, side, side // 2 + 1)
-        product[:, z, y, x] = terms
-        product[:, -z[plane], -y[plane], 0] = terms[:, plane].conj()
-        correlation = torch.fft.irfftn(product, (side,) * 3, (1, 2, 3))
-        best, place = correlation.flatten(1).max(dim=1)
+        best, at = best_shifts(terms)
         scores.append(best / values.abs().square().sum(dim=1).sqrt().clamp(min=1e-30))
-        places.append(place)
+        shifts.append(at)
     chosen = torch.cat(scores).topk(_CANDIDATES).indices.cpu()
-    offsets = np.unravel_index(torch.cat(places).cpu()[chosen].numpy(), (side,) * 3)
-    shifts = (np.stack(offsets[::-1], axis=1) + side // 2) % side - side // 2
-    return RigidBodies(matrices[chosen].double(), torch.from_numpy(shifts / side))
+    return RigidBodies(matrices[chosen].double(), torch.cat(shifts).cpu()[chosen].double())
 
 
 def _whitening(
@@ -135,6 +178,7 @@ def align(
     resolution: float = 25.0,
     hands: tuple[bool, ...] = (False, True),
     finest: float | None = None,
+    reach: float = _ANYWHERE,
 ) -> Alignment:
     """Lay ``moving`` on ``truth``: best over all rotations, shifts and both hands.
 
@@ -151,6 +195,8 @@ def align(
     finest : float, optional
         Angstrom: a last refinement then goes so far, every shell having the same part in it, and
         tells the hand.  Without, detail that is weak beside the shape hardly counts.
+    reach : float
+        Largest shift along each axis that the global search tries, over the box.
     """
     box = truth.shape[-1]
     coarse_radius = max(4, min(round(box * pixel_size / max(resolution, 40)), box // 2 - 2, 6))
@@ -161,7 +207,7 @@ def align(
     for hand in hands:
         volume = mirrored(moving) if hand else moving
         cube = map_to_cube(volume[None], radius + 1)
-        bodies = _coarse(cube, coarse, low, coarse_radius)
+        bodies = _coarse(cube, coarse, low, coarse_radius, reach)
         bodies, found = refine_rigid_bodies(cube, coarse, low, bodies, 2e-3)
         bodies = bodies.only(int(found.argmax()))
         bodies, found = refine_rigid_bodies(cube, fine, high, bodies, 1e-4)
