@@ -5,13 +5,14 @@ from __future__ import annotations
 import resource
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 import torch
 
 from vitreous.ops.host_memory import keep_freed_blocks
-from vitreous.ops.threads import cores, in_rounds, interleaved, limited_to, side_by_side
+from vitreous.ops.threads import cores, in_order, interleaved, limited_to, side_by_side
 
 
 def walk(number: int, steps: int) -> Iterator[tuple[int, int, int]]:
@@ -49,11 +50,34 @@ def test_the_error_of_a_walk_reaches_the_caller(workers: int) -> None:
         list(interleaved([failing(), failing()], workers))
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_workers_are_ahead_of_the_caller_by_no_more_than_one_thing(workers: int) -> None:
+    begun: list[int] = []
+
+    def squared(number: int) -> int:
+        begun.append(number)
+        return number * number
+
+    for taken, found in enumerate(in_order(squared, range(20), workers)):
+        assert found == taken * taken
+        time.sleep(0.002)  # for workers that would go on
+        assert len(begun) <= taken + 1 + (workers if workers > 1 else 0)
+    assert sorted(begun) == list(range(20))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_error_of_a_worker_reaches_the_caller_in_its_turn(workers: int) -> None:
+    found: list[float] = []
+    with pytest.raises(ZeroDivisionError):
+        found.extend(in_order(lambda n: 1 / (2 - n), range(4), workers))
+    assert found == [0.5, 1.0]
+
+
 def test_a_worker_within_a_worker_has_its_share_of_the_cores() -> None:
     with limited_to(4):
         outer = side_by_side(lambda _: side_by_side(lambda _: cores(), 2), 2)
         assert outer == [[1, 1], [1, 1]]
-        assert list(in_rounds(lambda n: n * n, range(5), 2)) == [0, 1, 4, 9, 16]
+        assert list(in_order(lambda _: cores(), range(5), 2)) == [2] * 5
         assert cores() == 4
 
 

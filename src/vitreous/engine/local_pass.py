@@ -26,7 +26,7 @@ from vitreous.engine.searches.local import (
 from vitreous.engine.searches.prior import PlacePrior
 from vitreous.engine.shards import Batch, ShardSums, placed
 from vitreous.imaging.project import map_to_cube, shift_phase
-from vitreous.ops.threads import in_rounds, workers_on
+from vitreous.ops.threads import in_order, workers_on
 from vitreous.reconstruct.accumulator import Accumulator, insert
 
 _SAMPLES = 1_500_000
@@ -125,7 +125,7 @@ def local_pass(
 
     empty = partial(no_pass_sums, maps, shells, len(model.noise), device)
     sums, found = ShardSums(shards, empty), []
-    results = in_rounds(search, batches, workers_on(device))
+    results = in_order(search, batches, workers_on(device))
     for batch, (estimates, part) in zip(batches, results, strict=True):
         found.append((batch.member, estimates))
         if part is not None:
@@ -144,7 +144,7 @@ def _add(
     total.residual[group] += plane.mean(part.residual)
     # Each sample stands for both Friedel halves, which are joined at last.
     data, weight = part.data / 2, part.weight / 2
-    cores = workers_on(total.count.device)
+    cores = max(1, workers_on(total.count.device) // 2)  # the next batches are searched meanwhile
     insert(total.cubes, plane.points, part.matrices[:, :2], data, weight, cores)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -128,17 +129,21 @@ def interleaved(walks: Sequence[Iterator[T]], workers: int) -> Iterator[tuple[in
                     yield number, cast(T, step)
 
 
-def in_rounds(work: Callable[[S], T], things: Sequence[S], workers: int) -> Iterator[T]:
-    """What ``work`` gives of each thing, in order, as many at a time as there are workers.
+def in_order(work: Callable[[S], T], things: Sequence[S], workers: int) -> Iterator[T]:
+    """What ``work`` gives of each thing, in order, made by workers while the caller goes on.
 
-    Between the rounds all cores are the caller's.
+    The workers are ahead of the caller by one thing at the most.
     """
-    for first in range(0, len(things), workers):
-        some = things[first : first + workers]
-        with one_thread(workers > 1):
-            found = side_by_side(partial(_at, work, some), len(some))
-        yield from found
-
-
-def _at(work: Callable[[S], T], things: Sequence[S], number: int) -> T:
-    return work(things[number])
+    workers = min(workers, len(things))
+    if workers < 2:
+        yield from map(work, things)
+        return
+    share = max(1, cores() // workers)
+    with one_thread(), _pool(workers) as pool:
+        begin = partial(pool.submit, _worker, share, work)
+        running = deque(begin(thing) for thing in things[: workers + 1])
+        for thing in things[workers + 1 :]:
+            yield running.popleft().result()
+            running.append(begin(thing))
+        while running:
+            yield running.popleft().result()

@@ -19,7 +19,7 @@ from vitreous.engine.images import CtfMode
 from vitreous.engine.state import SearchState
 from vitreous.io.mrc import write_map
 from vitreous.math.symmetry import point_group
-from vitreous.ops.threads import in_rounds, one_thread, workers_on
+from vitreous.ops.threads import in_order, one_thread, workers_on
 from vitreous.runs.folder import OnEvent
 from vitreous.runs.options import AUTO
 from vitreous.runs.replacement import has_checkpoint
@@ -132,7 +132,7 @@ def _classified(
     def sort(part: tuple[SearchState, OnEvent]) -> Classified:
         return classify(context, *part)
 
-    found = in_rounds(sort, parts, workers_on(context.device))
+    found = in_order(sort, parts, workers_on(context.device))
     return of_all_ranks(dict(zip(own, found, strict=True)), len(states), context.device)
 
 
