@@ -140,7 +140,10 @@ def in_order(work: Callable[[S], T], things: Sequence[S], workers: int) -> Itera
         return
     share = max(1, cores() // workers)
     with one_thread(), _pool(workers) as pool:
-        begin = partial(pool.submit, _worker, share, work)
+
+        def begin(thing: S) -> Future[T]:
+            return pool.submit(_worker, share, work, thing)
+
         running = deque(begin(thing) for thing in things[: workers + 1])
         for thing in things[workers + 1 :]:
             yield running.popleft().result()
