@@ -132,6 +132,8 @@ def local_pass(
             _add(sums.of(batch.shard), batch.group, estimates, part, plane)
     best = placed(shards, index, found, no_local_estimates(len(index), maps))
     whole = sums.total() if accumulate else empty()
+    for cube_part in whole.cubes.tensors() if accumulate else ():
+        cube_part.mul_(0.5)  # each sample stands for both Friedel halves, which are joined at last
     return result_of(best.moved(posed.origins), whole, around.operators, accumulated=accumulate)
 
 
@@ -142,10 +144,8 @@ def _add(
     total.count[group] += len(found.product)
     total.fit[group] += torch.stack([found.product.sum(), found.power.sum()])
     total.residual[group] += plane.mean(part.residual)
-    # Each sample stands for both Friedel halves, which are joined at last.
-    data, weight = part.data / 2, part.weight / 2
     cores = max(1, workers_on(total.count.device) // 2)  # the next batches are searched meanwhile
-    insert(total.cubes, plane.points, part.matrices[:, :2], data, weight, cores)
+    insert(total.cubes, plane.points, part.matrices[:, :2], part.data, part.weight, cores)
 
 
 def pass_by_class(
