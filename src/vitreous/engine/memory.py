@@ -253,8 +253,8 @@ def class2d_memory(
         # averages, running sums, those of a pass, and copies on the way to pixels
         "classes": 12.0 * (8 + shards.sums_at_once) * classes * (samples + frame.box**2)
         + 4.0 * (8 + 3 * (workers + 1)) * coefficients,
-        # posteriors of both last passes, and the classes that are tried
-        "assignments": 14.0 * len(table) * classes,
+        # posteriors of a half in the last pass, in two orders, and the classes that are tried
+        "assignments": 6.0 * len(table) * classes,
         "products": 8.0 * tile * workers,
     }
     images = {IMAGES: 8.0 * len(shards.own_rows) * samples}

@@ -70,10 +70,35 @@ class ClassEstimates:
         """The same of some images, in this order."""
         return ClassEstimates(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
-    @property
-    def class_probability(self) -> Float[Tensor, " n"]:
-        """Posterior of the class that each image is in."""
-        return self.by_class.gather(1, self.number[:, None])[:, 0]
+    def assigned(self) -> ClassAssignments:
+        """What is kept of them, on the host."""
+        own = self.by_class.gather(1, self.number[:, None])[:, 0]
+        parts = (self.log_evidence, self.probability, own, self.number)
+        return ClassAssignments(*(part.cpu() for part in parts))
+
+
+@dataclass(frozen=True)
+class ClassAssignments:
+    """The class of each image, without the posteriors of all others: these fill much memory.
+
+    Attributes
+    ----------
+    log_evidence, probability : tensors (images,)
+        As estimates have them.
+    class_probability : tensor (images,)
+        Posterior of the class that each image is in.
+    number : integer tensor (images,)
+        That class.
+    """
+
+    log_evidence: Float[Tensor, " n"]
+    probability: Float[Tensor, " n"]
+    class_probability: Float[Tensor, " n"]
+    number: Int[Tensor, " n"]
+
+    def at(self, index: Int[Tensor, " m"]) -> ClassAssignments:
+        """The same of some images, in this order."""
+        return ClassAssignments(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
 def no_class_estimates(count: int, classes: int, device: torch.device) -> ClassEstimates:

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from vitreous.engine.class_averages import averaged, signal_power
+from vitreous.engine.class_averages import ClassSums, averaged, signal_power
 from vitreous.engine.model import renewed_noise
-from vitreous.engine.searches.classes import ClassEstimates
+from vitreous.engine.searches.classes import ClassAssignments
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.class2d.context import Class2dContext
-from vitreous.schedules.class2d.search import Searched, searched
+from vitreous.schedules.class2d.search import searched
 from vitreous.schedules.class2d.state import ClassState
 from vitreous.validate.fsc import correlation
 
@@ -26,8 +26,8 @@ class Classified:
 
     Attributes
     ----------
-    found : ClassEstimates
-        Of all particles, on the host.
+    found : ClassAssignments
+        Of all particles.
     psi : tensor (particles,)
         Radians.
     origins : tensor (particles, 2)
@@ -48,7 +48,7 @@ class Classified:
         Log-evidence of particles that no average had seen.
     """
 
-    found: ClassEstimates
+    found: ClassAssignments
     psi: Float[Tensor, " n"]
     origins: Float[Tensor, "n 2"]
     images: Float[Tensor, "k b b"]
@@ -59,6 +59,22 @@ class Classified:
     noise: Float[Tensor, "g rings"]
     scale: Float[Tensor, " g"]
     held_out: Float[Tensor, " m"]
+
+
+@dataclass(frozen=True)
+class _Half:
+    """What the last pass found of half of the particles: rows of the table, and the sums."""
+
+    index: Int[Tensor, " m"]
+    found: ClassAssignments
+    psi: Float[Tensor, " m"]
+    origins: Float[Tensor, "m 2"]
+    sums: ClassSums
+
+
+def _searched_half(context: Class2dContext, state: ClassState, index: Int[Tensor, " m"]) -> _Half:
+    half = searched(context, state, index, state.rings)
+    return _Half(index, half.result.found.assigned(), half.psi, half.origins, half.result.sums)
 
 
 def held_out_evidence(context: Class2dContext, state: ClassState) -> Float[Tensor, " m"]:
@@ -78,7 +94,7 @@ def finished(context: Class2dContext, state: ClassState, on_event: OnEvent) -> C
     told(0)
     held_out, halves = held_out_evidence(context, state), []
     for number, index in enumerate(_halves(context)):
-        halves.append(searched(context, state, index, state.rings))
+        halves.append(_searched_half(context, state, index))
         told(number + 1)
     return _ended(context, state, halves, held_out)
 
@@ -89,7 +105,7 @@ def _halves(context: Class2dContext) -> tuple[Int[Tensor, " a"], Int[Tensor, " b
     return first, second
 
 
-def _in_order(halves: Sequence[Searched], values: Sequence[Tensor]) -> Tensor:
+def _in_order(halves: Sequence[_Half], values: Sequence[Tensor]) -> Tensor:
     """What was found of the halves, in the order of the table, on the host."""
     order = torch.cat([half.index for half in halves]).argsort()
     return torch.cat([value.cpu() for value in values])[order]
@@ -98,12 +114,12 @@ def _in_order(halves: Sequence[Searched], values: Sequence[Tensor]) -> Tensor:
 def _ended(
     context: Class2dContext,
     state: ClassState,
-    halves: Sequence[Searched],
+    halves: Sequence[_Half],
     held_out: Float[Tensor, " m"],
 ) -> Classified:
     """Averages of the halves and of both, and where every particle lies."""
     rings, fudge = state.rings, context.options.tau2_fudge
-    one, other = (half.result.sums for half in halves)
+    one, other = (half.sums for half in halves)
     data, weight = one.data + other.data, one.weight + other.weight
     signal = signal_power(data, weight, rings)
     parts = ((data, weight), (one.data, one.weight), (other.data, other.weight))
@@ -111,11 +127,11 @@ def _ended(
     images = [context.pixels.images(part).cpu() for part in (whole, *by_half)]
     both = replace(one, **{n: getattr(one, n) + getattr(other, n) for n in ("residual", "count")})
     found = {
-        name: _in_order(halves, [getattr(half.result.found, name) for half in halves])
-        for name in ClassEstimates.__dataclass_fields__
+        name: _in_order(halves, [getattr(half.found, name) for half in halves])
+        for name in ClassAssignments.__dataclass_fields__
     }
     return Classified(
-        ClassEstimates(**found),
+        ClassAssignments(**found),
         _in_order(halves, [half.psi for half in halves]),
         _in_order(halves, [half.origins for half in halves]),
         images[0],

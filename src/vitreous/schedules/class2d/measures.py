@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from vitreous.engine.class_averages import centre_of_density, shifted
@@ -49,21 +49,21 @@ def low_rings(frame: Frame, count: int) -> slice:
     return _rings(_LOW, frame, count)
 
 
-def class_of_best(found: Classified, classes: int) -> Bool[Tensor, "k n"]:
-    """Which particles are in each class."""
-    return found.found.number[None] == torch.arange(classes)[:, None]
+def _sums(values: Float[Tensor, "n ..."], number: Int[Tensor, " n"], classes: int) -> Tensor:
+    """Sums of particles' values over each class."""
+    return values.new_zeros(classes, *values.shape[1:]).index_add_(0, number, values)
 
 
 def _misfit(
-    context: Class2dContext, found: Classified, members: Bool[Tensor, "k n"], low: slice
+    context: Class2dContext, found: Classified, count: Int[Tensor, " k"], low: slice
 ) -> Float[Tensor, " k"]:
     """Power at low resolution that averages leave unexplained in an image, over its noise."""
     images = context.search.images
     noise = (found.noise * images.mask_share)[images.group]
     power = images.shell_power.cpu()[:, low] / noise[:, low]
-    count = members.sum(dim=1).clamp(min=1)[:, None]
-    seen = members.float() @ power / count
-    return (seen - found.explained[:, low] / count).mean(dim=1)
+    each = count.clamp(min=1)[:, None]
+    seen = _sums(power, found.found.number, len(count)) / each
+    return (seen - found.explained[:, low] / each).mean(dim=1)
 
 
 def likeness(
@@ -132,13 +132,12 @@ def measured(
     """Measures of all classes, numbered from 1 in the order of the search."""
     frame, classes, rings = context.search.frame, len(found.images), found.fsc.shape[1]
     low, high = low_rings(frame, rings), _rings(_HIGH, frame, rings)
-    members = class_of_best(found, classes)
-    count = members.sum(dim=1)
+    count = torch.bincount(found.found.number, minlength=classes)
     each = count.clamp(min=1)
-    evidence = members.float() @ found.found.log_evidence / each
+    evidence = _sums(found.found.log_evidence, found.found.number, classes) / each
     limits = resolution_of(found.fsc, 0.5, frame)
     strength, detail = ((found.snr[:, span].mean(dim=1) / each) for span in (low, high))
-    misfit = _misfit(context, found, members, low)
+    misfit = _misfit(context, found, count, low)
     offset, rim, slope = _shape(found.images, frame)
     return [
         AverageMeasures(

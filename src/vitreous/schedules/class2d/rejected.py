@@ -16,7 +16,7 @@ from torch import Tensor
 from vitreous.engine.class_fit import class_fit
 from vitreous.engine.class_pass import Given
 from vitreous.engine.image_fit import unlike_others
-from vitreous.engine.searches.classes import ClassEstimates
+from vitreous.engine.searches.classes import ClassAssignments
 from vitreous.schedules.class2d.context import Class2dContext
 from vitreous.schedules.class2d.finish import Classified
 from vitreous.schedules.class2d.measures import low_rings
@@ -51,7 +51,7 @@ class _Placed:
     """Where some particles are: rows of the table, and what was found of them."""
 
     rows: Int[Tensor, " m"]
-    found: ClassEstimates
+    found: ClassAssignments
     psi: Float[Tensor, " m"]
     origins: Float[Tensor, "m 2"]
 
@@ -68,9 +68,8 @@ def _among_good(
     held = number.to(state.averages.device)
     model = replace(state, averages=state.averages[held], class_priors=state.class_priors[held])
     again = searched(context, model, rows, state.rings)
-    best = again.result.found
-    by_class = torch.zeros(len(rows), len(good)).index_copy(1, number, best.by_class.cpu())
-    best = replace(best, by_class=by_class, number=number[best.number.cpu()])
+    best = again.result.found.assigned()
+    best = replace(best, number=number[best.number])
     return _Placed(rows, best, again.psi, again.origins)
 
 
@@ -82,11 +81,11 @@ def _put(values: Tensor, rows: Int[Tensor, " m"], new: Tensor) -> Tensor:
 def _with(found: Classified, placed: _Placed) -> Classified:
     """The same with some particles in another place."""
     put = partial(_put, rows=placed.rows)
-    names = ("log_evidence", "probability", "by_class", "number")
-    estimates = {n: put(getattr(found.found, n), new=getattr(placed.found, n)) for n in names}
+    names = ClassAssignments.__dataclass_fields__
+    assigned = {n: put(getattr(found.found, n), new=getattr(placed.found, n)) for n in names}
     return replace(
         found,
-        found=replace(found.found, **estimates),
+        found=ClassAssignments(**assigned),
         psi=put(found.psi, new=placed.psi),
         origins=put(found.origins, new=placed.origins),
     )

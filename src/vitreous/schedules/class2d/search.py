@@ -17,7 +17,6 @@ from vitreous.engine.class_pass import (
     class_estimates,
     class_pass,
 )
-from vitreous.engine.searches.classes import ClassEstimates
 from vitreous.schedules.class2d.context import Class2dContext
 
 _TRIED = 1e-4
@@ -75,21 +74,23 @@ def searched(
         places, given = replace(coarse, rings=rings), context.given
         result = class_pass(search, model, places, index, given, similarity)
         return Searched(index, result, given, places)
-    found = class_estimates(search, model, coarse, index, context.given)
-    given, places = _near(context, found, index, coarse.shifts), context.near(rings)
-    order = found.number.cpu().argsort(stable=True)  # a tile of images shares its classes
+    given, number = _near(context, model, index, coarse)
+    places = context.near(rings)
+    order = number.argsort(stable=True)  # a tile of images shares its classes
     result = class_pass(search, model, places, index[order], given, similarity)
     back = order.argsort().to(search.device)
     return Searched(index, replace(result, found=result.found.at(back)), given, places)
 
 
 def _near(
-    context: Class2dContext, found: ClassEstimates, index: Int[Tensor, " b"], shifts: Tensor
-) -> Given:
-    """Places near those that were found, and the classes that are not out of the question."""
+    context: Class2dContext, model: ClassModel, index: Int[Tensor, " b"], coarse: InPlane
+) -> tuple[Given, Int[Tensor, " b"]]:
+    """Places near those found on a coarse grid, the classes that are not out of the question, and
+    the likeliest class of each particle."""
+    found = class_estimates(context.search, model, coarse, index, context.given)
     allowed = torch.ones(len(context.table), found.by_class.shape[1], dtype=torch.bool)
     wanted = (found.by_class > _TRIED).scatter_(1, found.number[:, None], True)
     allowed[index] = wanted.cpu()
     origins = torch.zeros(len(context.table), 2)
-    origins[index] = shifts[found.shift].cpu()
-    return Given(origins, allowed=allowed)
+    origins[index] = coarse.shifts[found.shift].cpu()
+    return Given(origins, allowed=allowed), found.number.cpu()
