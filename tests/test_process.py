@@ -186,7 +186,7 @@ def test_the_step_that_a_search_in_doubt_names_is_taken(
     def search(config: Any, on_event: OnEvent) -> None:
         asked.append(config.final_resolution)
         word = left.pop(0)
-        step = NextStep("Search finer.", "vitreous abinit", {"final_resolution": 10.0})
+        step = NextStep(f"Step {len(asked)}.", "vitreous abinit", {"final_resolution": 10.0})
         record = Verdict(word, "So it is.", None if word == "solved" else step).record()
         config.out.mkdir()
         found = {**record, "symmetry": "C1", "symmetry_found": None, "classes": [{}]}
@@ -201,6 +201,8 @@ def test_the_step_that_a_search_in_doubt_names_is_taken(
         first = maps.first_map(steps, particles)
     assert first.map == tmp_path / "o" / kept / "class001.mrc" and not left
     assert asked[1:] == [10.0] * (len(verdicts) - 1)
+    if verdicts[-1] != "solved":  # a step that was taken is not named again
+        assert first.result["next_step"]["sentence"] == f"Step {len(verdicts)}."
 
 
 def test_a_road_goes_on_where_it_was_stopped(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from vitreous.math.symmetry import point_group
 from vitreous.schedules.abinit.classify import Classified
 from vitreous.schedules.abinit.evidence import AtLast, Evidence, Sorted, Stopped
 from vitreous.schedules.abinit.gather import _agreement, _sorted_alike
-from vitreous.schedules.abinit.verdict import Doubt, judge
+from vitreous.schedules.abinit.verdict import OF_SHAPE, Doubt, judge
 from vitreous.validate.labels import adjusted_rand_index, contingency, matched
 from vitreous.validate.reproducibility import (
     Agreement,
@@ -251,6 +251,21 @@ def test_every_doubt_has_a_next_step_whose_command_can_be_given(
         if words[0] == "vitreous":
             _, bound, _ = app.parse_args(words[1:], exit_on_error=False, print_error=False)
             assert getattr(bound.arguments["config"], "out", None) != Path("job")
+
+
+@pytest.mark.parametrize("doubt", sorted(OF_SHAPE))
+@pytest.mark.parametrize("symmetry", ["C1", "O"])
+def test_steps_that_follow_each_other_come_to_an_end(doubt: Doubt, symmetry: str) -> None:
+    """No search is sent to options that it had."""
+    found = ending(symmetry=symmetry)
+    for _ in range(8):
+        step = next_step(doubt, found)
+        if not step.changes:
+            return
+        config = replace(found.config, **step.changes)
+        assert config != found.config
+        found = replace(found, config=config)
+    pytest.fail(f"{step.command} after eight searches")
 
 
 def test_a_symmetry_that_stands_out_is_the_next_step_with_the_users_own_paths() -> None:

@@ -129,6 +129,8 @@ def _more_starts(ending: Ending) -> NextStep:
 
 def _larger_batches(ending: Ending) -> NextStep:
     first, last = (min(batch, ending.particles) for batch in _LARGE_BATCHES)
+    if (ending.config.initial_batch or 0) >= first and (ending.config.final_batch or 0) >= last:
+        return _check(ending)
     return _again(
         ending,
         "The particles show too little for small mini-batches: try larger ones. Failing that, use "
@@ -161,7 +163,8 @@ def _invert(ending: Ending) -> NextStep:
 
 def _check(ending: Ending) -> NextStep:
     return NextStep(
-        "Look at the particles: whether they were picked, extracted and centred as meant.",
+        "Look at the particles: whether they were picked, extracted and centred as meant. If they "
+        "were, more or better ones are needed, or a known map as the reference of vitreous refine.",
         command_of("check", CheckConfig(ending.config.source)),
     )
 

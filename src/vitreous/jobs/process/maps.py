@@ -93,7 +93,7 @@ def _search(steps: Steps, star: Path) -> dict[str, Any]:
     again = _searched(steps, star, changes)
     if choices.worse(again["verdict"], found["verdict"]) == again["verdict"]:
         steps.decide("The first search's map is kept.", again["sentence"])
-        return found
+        return {**found, "next_step": again["next_step"]}  # its own was taken
     return again
 
 
