@@ -76,7 +76,8 @@ def on_its_threads(
                 where="--threads",
                 hint="give the number of cores to use, or leave it out",
             )
-        keep_freed_blocks()
+        memory = getattr(config, "memory", None)
+        keep_freed_blocks(None if memory is None else 1e9 * memory)
         with limited_to(config.threads):
             return run(config, *args, **kwargs)
 
