@@ -15,7 +15,7 @@ from vitreous.engine.model import renewed_noise
 from vitreous.engine.searches.classes import ClassAssignments
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.class2d.context import Class2dContext
-from vitreous.schedules.class2d.search import searched
+from vitreous.schedules.class2d.search import Placed, Searched, searched
 from vitreous.schedules.class2d.state import ClassState
 from vitreous.validate.fsc import correlation
 
@@ -61,22 +61,6 @@ class Classified:
     held_out: Float[Tensor, " m"]
 
 
-@dataclass(frozen=True)
-class _Half:
-    """What the last pass found of half of the particles: rows of the table, and the sums."""
-
-    index: Int[Tensor, " m"]
-    found: ClassAssignments
-    psi: Float[Tensor, " m"]
-    origins: Float[Tensor, "m 2"]
-    sums: ClassSums
-
-
-def _searched_half(context: Class2dContext, state: ClassState, index: Int[Tensor, " m"]) -> _Half:
-    half = searched(context, state, index, state.rings)
-    return _Half(index, half.result.found.assigned(), half.psi, half.origins, half.result.sums)
-
-
 def held_out_evidence(context: Class2dContext, state: ClassState) -> Float[Tensor, " m"]:
     """Log-evidence of particles that no mini-batch saw, against an empty class."""
     index = context.held_out
@@ -94,9 +78,14 @@ def finished(context: Class2dContext, state: ClassState, on_event: OnEvent) -> C
     told(0)
     held_out, halves = held_out_evidence(context, state), []
     for number, index in enumerate(_halves(context)):
-        halves.append(_searched_half(context, state, index))
+        halves.append(_kept_of(searched(context, state, index, state.rings)))
         told(number + 1)
     return _ended(context, state, halves, held_out)
+
+
+def _kept_of(half: Searched) -> tuple[Placed, ClassSums]:
+    """What is kept of a half while the other is searched."""
+    return half.placed(), half.result.sums
 
 
 def _halves(context: Class2dContext) -> tuple[Int[Tensor, " a"], Int[Tensor, " b"]]:
@@ -105,21 +94,21 @@ def _halves(context: Class2dContext) -> tuple[Int[Tensor, " a"], Int[Tensor, " b
     return first, second
 
 
-def _in_order(halves: Sequence[_Half], values: Sequence[Tensor]) -> Tensor:
+def _in_order(halves: Sequence[Placed], values: Sequence[Tensor]) -> Tensor:
     """What was found of the halves, in the order of the table, on the host."""
-    order = torch.cat([half.index for half in halves]).argsort()
+    order = torch.cat([half.rows for half in halves]).argsort()
     return torch.cat([value.cpu() for value in values])[order]
 
 
 def _ended(
     context: Class2dContext,
     state: ClassState,
-    halves: Sequence[_Half],
+    halves: Sequence[tuple[Placed, ClassSums]],
     held_out: Float[Tensor, " m"],
 ) -> Classified:
     """Averages of the halves and of both, and where every particle lies."""
     rings, fudge = state.rings, context.options.tau2_fudge
-    one, other = (half.sums for half in halves)
+    placed, (one, other) = zip(*halves, strict=True)
     data, weight = one.data + other.data, one.weight + other.weight
     signal = signal_power(data, weight, rings)
     parts = ((data, weight), (one.data, one.weight), (other.data, other.weight))
@@ -127,13 +116,13 @@ def _ended(
     images = [context.pixels.images(part).cpu() for part in (whole, *by_half)]
     both = replace(one, **{n: getattr(one, n) + getattr(other, n) for n in ("residual", "count")})
     found = {
-        name: _in_order(halves, [getattr(half.found, name) for half in halves])
+        name: _in_order(placed, [getattr(half.found, name) for half in placed])
         for name in ClassAssignments.__dataclass_fields__
     }
     return Classified(
         ClassAssignments(**found),
-        _in_order(halves, [half.psi for half in halves]),
-        _in_order(halves, [half.origins for half in halves]),
+        _in_order(placed, [half.psi for half in placed]),
+        _in_order(placed, [half.origins for half in placed]),
         images[0],
         torch.stack(images[1:]),
         ring_correlation(*by_half)[:, :rings].cpu(),

@@ -20,7 +20,7 @@ from vitreous.engine.searches.classes import ClassAssignments
 from vitreous.schedules.class2d.context import Class2dContext
 from vitreous.schedules.class2d.finish import Classified
 from vitreous.schedules.class2d.measures import low_rings
-from vitreous.schedules.class2d.search import searched
+from vitreous.schedules.class2d.search import Placed, searched
 from vitreous.schedules.class2d.state import ClassState
 
 _SURE = 0.1
@@ -46,31 +46,16 @@ class Sorted:
     moved: int
 
 
-@dataclass(frozen=True)
-class _Placed:
-    """Where some particles are: rows of the table, and what was found of them."""
-
-    rows: Int[Tensor, " m"]
-    found: ClassAssignments
-    psi: Float[Tensor, " m"]
-    origins: Float[Tensor, "m 2"]
-
-    def at(self, some: Int[Tensor, " c"]) -> _Placed:
-        """The same of some of them."""
-        return _Placed(self.rows[some], self.found.at(some), self.psi[some], self.origins[some])
-
-
 def _among_good(
     context: Class2dContext, state: ClassState, good: Bool[Tensor, " k"], rows: Int[Tensor, " m"]
-) -> _Placed:
+) -> Placed:
     """Where particles suit the good classes best."""
     number = torch.nonzero(good)[:, 0]
     held = number.to(state.averages.device)
     model = replace(state, averages=state.averages[held], class_priors=state.class_priors[held])
     again = searched(context, model, rows, state.rings)
-    best = again.result.found.assigned()
-    best = replace(best, number=number[best.number])
-    return _Placed(rows, best, again.psi, again.origins)
+    placed = again.placed()
+    return replace(placed, found=replace(placed.found, number=number[placed.found.number]))
 
 
 def _put(values: Tensor, rows: Int[Tensor, " m"], new: Tensor) -> Tensor:
@@ -78,7 +63,7 @@ def _put(values: Tensor, rows: Int[Tensor, " m"], new: Tensor) -> Tensor:
     return values.index_copy(0, rows, new.to(values))
 
 
-def _with(found: Classified, placed: _Placed) -> Classified:
+def _with(found: Classified, placed: Placed) -> Classified:
     """The same with some particles in another place."""
     put = partial(_put, rows=placed.rows)
     names = ClassAssignments.__dataclass_fields__

@@ -17,10 +17,36 @@ from vitreous.engine.class_pass import (
     class_estimates,
     class_pass,
 )
+from vitreous.engine.searches.classes import ClassAssignments
 from vitreous.schedules.class2d.context import Class2dContext
 
 _TRIED = 1e-4
 """Posterior of a class on a coarse grid from which it is tried on the fine one."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where some particles are, on the host.
+
+    Attributes
+    ----------
+    rows : integer tensor (particles,)
+        Of the table.
+    found : ClassAssignments
+    psi : tensor (particles,)
+        Radians.
+    origins : tensor (particles, 2)
+        Working pixels.
+    """
+
+    rows: Int[Tensor, " m"]
+    found: ClassAssignments
+    psi: Float[Tensor, " m"]
+    origins: Float[Tensor, "m 2"]
+
+    def at(self, some: Int[Tensor, " c"]) -> Placed:
+        """The same of some of them."""
+        return Placed(self.rows[some], self.found.at(some), self.psi[some], self.origins[some])
 
 
 @dataclass(frozen=True)
@@ -55,6 +81,10 @@ class Searched:
         if self.given.psi is not None:
             return before
         return before + self.places.shifts.cpu()[self.result.found.shift.cpu()]
+
+    def placed(self) -> Placed:
+        """What is kept of it."""
+        return Placed(self.index, self.result.found.assigned(), self.psi, self.origins)
 
 
 def searched(
