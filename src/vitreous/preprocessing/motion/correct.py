@@ -13,13 +13,14 @@ import scipy.fft
 from jaxtyping import Complex, Float, Int, Real
 
 from vitreous.math.fourier import from_half_planes
+from vitreous.ops.frame_sums import turned_back
 from vitreous.preprocessing.motion.alignment import align_frames, coarse_shifts
 from vitreous.preprocessing.motion.dose_weighting import DoseWeights
 from vitreous.preprocessing.motion.field import MotionField, frame_groups, frame_times
 from vitreous.preprocessing.motion.frames import CorrectedFrames, Detector, crop_half, even_size
 from vitreous.preprocessing.motion.local import cut_patches, local_splines
 from vitreous.preprocessing.motion.smoothness import smoothed
-from vitreous.preprocessing.motion.spectra import low_part, low_rows
+from vitreous.preprocessing.motion.spectra import all_rows, low_part, low_rows
 from vitreous.preprocessing.motion.summation import Sums, Wanted, sum_frames
 
 _WHOLE_RESOLUTION, _LOCAL_RESOLUTION = 8.0, 6.0
@@ -161,14 +162,9 @@ def _group_images(
     """Sums of neighbouring frames, turned back by the motion of the whole."""
     shape = transforms.shape[1], 2 * (transforms.shape[2] - 1)
     images = np.empty((len(groups), *shape), np.float32)
-    y = 2j * np.pi * np.fft.fftfreq(shape[0])
-    x = 2j * np.pi * np.fft.rfftfreq(shape[1])
-    along_y = np.exp(curve[:, 1, None] * y).astype(np.complex64)
-    along_x = np.exp(curve[:, 0, None] * x).astype(np.complex64)
+    rows = all_rows(shape)
     for image, group in zip(images, groups, strict=True):
-        total = np.zeros_like(transforms[0])
-        for t in group:
-            total += transforms[t] * along_y[t, :, None] * along_x[t]
+        total = turned_back(transforms[group], rows, curve[group]).sum(0)
         image[:] = from_half_planes(total, shape)
     return images
 

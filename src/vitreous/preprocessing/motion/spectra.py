@@ -31,6 +31,13 @@ def low_rows(shape: tuple[int, int], radius: float) -> FrequencyRows:
     return FrequencyRows(y.astype(np.float32), x.astype(np.float32), widths)
 
 
+def all_rows(shape: tuple[int, int]) -> FrequencyRows:
+    """All frequencies of an image's half transform, in its own order."""
+    height, width = shape
+    y, x = np.fft.fftfreq(height).astype(np.float32), np.fft.rfftfreq(width).astype(np.float32)
+    return FrequencyRows(y, x, np.full(height, len(x)))
+
+
 def low_part(
     transform: Complex[np.ndarray, "*n h w"], rows: FrequencyRows
 ) -> Complex[np.ndarray, "*n rows columns"]:

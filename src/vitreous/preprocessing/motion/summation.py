@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from vitreous.math.fourier import from_half_planes
+from vitreous.ops.frame_sums import turned_back
 from vitreous.ops.warp import add_warped, spline_prefilter
 from vitreous.preprocessing.motion.dose_weighting import DoseWeights
 from vitreous.preprocessing.motion.field import MotionField
 from vitreous.preprocessing.motion.frames import CorrectedFrames
+from vitreous.preprocessing.motion.spectra import all_rows
 from vitreous.preprocessing.splines import spline_basis
 
 _AS_ONE = 0.05
@@ -98,16 +100,13 @@ class _ShiftedSums:
     def __init__(self, count: int, shape: tuple[int, int], field: MotionField):
         height, width = self._shape = shape
         self._curve = field.curve - field.curve[0]
-        self._y = 2j * np.pi * np.fft.fftfreq(height)[:, None]
-        self._x = 2j * np.pi * np.fft.rfftfreq(width)
+        self._rows = all_rows(shape)
         self._totals = np.zeros((2, count, height, width // 2 + 1), np.complex64)
 
     def add(self, number: int, transforms: list[Complex[np.ndarray, "h w2"]]) -> None:
         """Add a frame to the sums of odd or of even ones."""
-        x, y = self._curve[number]
-        back = np.exp(y * self._y).astype(np.complex64) * np.exp(x * self._x).astype(np.complex64)
-        for total, transform in zip(self._totals[number % 2], transforms, strict=True):
-            total += transform * back
+        shift = self._curve[[number]]
+        self._totals[number % 2] += turned_back(np.stack(transforms), self._rows, shift)
 
     def images(self) -> Float[np.ndarray, "2 n h w"]:
         """What was added up."""

@@ -7,7 +7,6 @@ class is rejected, and not all that is in it is junk.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -58,21 +57,19 @@ def _among_good(
     return replace(placed, found=replace(placed.found, number=number[placed.found.number]))
 
 
-def _put(values: Tensor, rows: Int[Tensor, " m"], new: Tensor) -> Tensor:
-    """Values of all particles with new ones in some rows."""
-    return values.index_copy(0, rows, new.to(values))
-
-
 def _with(found: Classified, placed: Placed) -> Classified:
     """The same with some particles in another place."""
-    put = partial(_put, rows=placed.rows)
+
+    def put(values: Tensor, new: Tensor) -> Tensor:
+        return values.index_copy(0, placed.rows, new.to(values))
+
     names = ClassAssignments.__dataclass_fields__
-    assigned = {n: put(getattr(found.found, n), new=getattr(placed.found, n)) for n in names}
+    assigned = {n: put(getattr(found.found, n), getattr(placed.found, n)) for n in names}
     return replace(
         found,
         found=ClassAssignments(**assigned),
-        psi=put(found.psi, new=placed.psi),
-        origins=put(found.origins, new=placed.origins),
+        psi=put(found.psi, placed.psi),
+        origins=put(found.origins, placed.origins),
     )
 
 
@@ -94,13 +91,11 @@ def sorted_again(
     rows = torch.nonzero(~member)[:, 0]
     if not good.any():
         return Sorted(found, unlike, 0)
-    number, psi, origins = found.found.number, found.psi, found.origins
     tried = _among_good(context, state, good, rows) if len(rows) else None
-    if tried is not None:
-        number = _put(number, rows, tried.found.number)
-        psi, origins = _put(psi, rows, tried.psi), _put(origins, rows, tried.origins)
+    among = found if tried is None else _with(found, tried)
     coarse = low_rings(context.search.frame, found.fsc.shape[1]).stop
-    fit = class_fit(context.search, state, number, Given(origins, psi), coarse)
+    given = Given(among.origins, among.psi)
+    fit = class_fit(context.search, state, among.found.number, given, coarse)
     unlike[member] = unlike_others(fit.at(member)).sum(dim=1)
     if tried is None:
         return Sorted(found, unlike, 0)
