@@ -8,9 +8,10 @@ diffuses, damage, CTF, counting noise, a gain reference, hot and dead pixels).  
 squares in pixels over all frames and 9 x 9 places, the mean over frames taken off at each place.
 RELION's is the least of five settings of patches and grouping, as no one setting is best for all
 movies.  Processor time is of the work on the movie (reading, motion, dose-weighted and plain sums,
-writing) on one core, and of the whole command for it alone: imports and kernels, which many movies
-share, the gain's orientation and the report; RELION's is that of its best setting.  Every movie is
-a row of benchmarks/results/motion.csv, in the place of one of the same case and seed.
+writing) on one core, in a job that has done another movie before it, and of the whole command for
+it alone: imports and kernels, which many movies share, the gain's orientation and the report;
+RELION's is that of its best setting.  Every movie is a row of benchmarks/results/motion.csv, in the
+place of one of the same case and seed.
 """
 
 from __future__ import annotations
@@ -75,12 +76,17 @@ def simulated(case: str, seed: int, instruments: Path, work: Path) -> Path:
     return stem
 
 
-def run_for(command: list[str], folder: Path) -> float:
-    """Processor time of a command in seconds."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def children_cpu() -> float:
+    """Processor time of all commands so far, seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def run_command(command: list[str], folder: Path) -> float:
+    """Run a command in a folder; its processor time in seconds."""
+    before = children_cpu()
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return children_cpu() - before
 
 
 def displacements(star: Path, grid: np.ndarray) -> np.ndarray:
@@ -113,14 +119,31 @@ def parts(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     return {"error_px": rms(apart), "whole_px": rms(whole), "local_px": rms(local)}
 
 
+def corrected(names: list[str], known: dict[str, np.ndarray], gain: str, folder: Path) -> Path:
+    """Folder of a job that corrected some movies, one after the other."""
+    out = folder / f"{Path(names[-1]).stem}_vitreous"
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "vitreous", "motion", *names, "--out", out.name]
+    command += ["--pixel-size", str(PIXEL), "--dose", f"{float(known['dose']):.6f}"]
+    run_command([*command, "--gain", gain, "--workers", "1"], folder)
+    return out
+
+
+def processor_times(stem: Path, known: dict[str, np.ndarray]) -> dict[str, float]:
+    """Seconds for a movie that is not the first of its job, and for a command for it alone."""
+    gain, name, before = f"{stem.name}_gain.mrc", f"{stem.name}.tif", f"{stem.name}_before.tif"
+    began = children_cpu()
+    corrected([name], known, gain, stem.parent)
+    alone = children_cpu() - began
+    stem.with_name(before).unlink(missing_ok=True)
+    stem.with_name(before).hardlink_to(stem.with_suffix(".tif"))
+    out = corrected([before, name], known, gain, stem.parent)
+    record = json.loads((out / "result.json").read_text())["movies"][name]
+    return {"cpu_s": float(record["cpu_s"]), "command_cpu_s": alone}
+
+
 def ours(stem: Path, known: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, float]:
     """Errors of the field itself, and processor time of the command."""
-    out = stem.with_name(f"{stem.name}_vitreous")
-    shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "vitreous", "motion", f"{stem.name}.tif", "--out", out.name]
-    command += ["--pixel-size", str(PIXEL), "--dose", f"{float(known['dose']):.6f}"]
-    command += ["--gain", f"{stem.name}_gain.mrc", "--workers", "1"]
-    cpu = run_for(command, stem.parent)
     movie = open_movie(stem.with_suffix(".tif"))
     raw = np.stack([movie.frame(number) for number in range(len(movie))])
     gain = Orientation(0, 1).apply(read_gain(stem.with_name(f"{stem.name}_gain.mrc")))
@@ -129,9 +152,7 @@ def ours(stem: Path, known: dict[str, np.ndarray], truth: np.ndarray) -> dict[st
     found = field.at(grid, grid)
     only = MotionField(field.curve, np.zeros((1, 1, 1, 2))).at(grid, grid)
     whole_only = parts(only, truth)["error_px"]
-    record = json.loads((out / "result.json").read_text())["movies"][f"{stem.name}.tif"]
-    taken = {"cpu_s": float(record["cpu_s"]), "command_cpu_s": cpu}
-    return {**parts(found, truth), "whole_only_px": whole_only, **taken}
+    return {**parts(found, truth), "whole_only_px": whole_only, **processor_times(stem, known)}
 
 
 def relions(stem: Path, known: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, object]:
@@ -156,7 +177,7 @@ def relions(stem: Path, known: dict[str, np.ndarray], truth: np.ndarray) -> dict
         command += f" --patch_x {patches} --patch_y {patches} --group_frames {group} --bfactor 150"
         command += f" --gainref {name}_flipped.mrc --dose_weighting"
         command += f" --dose_per_frame {float(known['dose']):.6f}"
-        cpu = run_for(command.split(), folder)
+        cpu = run_command(command.split(), folder)
         error = parts(displacements(folder / out / f"{name}.star", grid), truth)["error_px"]
         shutil.rmtree(folder / out)
         if not best or error < float(str(best["relion_error_px"])):

@@ -239,7 +239,13 @@ def test_sums_are_of_frames_put_back(bent: float) -> None:
     shifts = field.at(np.array([0.5]), np.array([0.5]))[:, 0, 0]
     raw = np.stack([10 + blobs(shift) for shift in shifts]).astype(np.float32)
     frames = CorrectedFrames(raw, raw.sum(0), Detector(), (height, width), 0)
-    assert (field.moves_apart() > 0.05) == (bent > 0)
+    runs = field.runs_as_one()
+    assert (len(runs) > 1) == (bent > 0)
+    assert [number for run in runs for number in run] == [0, 1, 2, 3]
+    local = (field.at(PLACES, PLACES) - (moved - moved[0])[:, None, None]).reshape(4, -1, 2)
+    for run in runs:
+        apart = local[run] - local[run].mean(0)
+        assert np.sqrt((apart**2).mean(1)).max() <= 0.05
     sums = sum_frames(frames, field, Wanted(halves=True))
     inside = (slice(8, -8), slice(8, -8))
     expected = 40 + 4 * blobs(np.zeros(2))

@@ -15,6 +15,9 @@ _GROUPS = 20
 _PLACES = 9
 """Places along a side at which a field is looked at."""
 
+_AS_ONE = 0.05
+"""Pixels by which frames of a run may move apart."""
+
 
 def frame_times(frames: int) -> Float[np.ndarray, " frames"]:
     """Middle of each frame, from 0 to 1."""
@@ -70,10 +73,21 @@ class MotionField:
         along_y, along_x = spline_basis(y, rows), spline_basis(x, columns)
         return np.asarray(np.einsum("ni,mj,tijd->tnmd", along_y, along_x, self.by_frame()))
 
-    def moves_apart(self) -> float:
-        """Largest displacement that is local, along x or y, at any place of any frame; pixels."""
+    def runs_as_one(self) -> list[range]:
+        """Runs of neighbouring frames whose places move as one.
+
+        In each the local displacement of a frame differs from the run's mean by no more than 0.05
+        pixels, root mean square over places, along x and along y: 1 % of the highest frequency.
+        """
         places = np.linspace(0, 1, _PLACES)
-        return float(np.abs(self.local_at(places, places)).max())
+        local = self.local_at(places, places).reshape(self.frames, -1, 2)
+        runs, first = [], 0
+        for last in range(1, self.frames + 1):
+            longer = local[first : last + 1] - local[first : last + 1].mean(0)
+            if last == self.frames or np.sqrt((longer**2).mean(1).max()) > _AS_ONE:
+                runs.append(range(first, last))
+                first = last
+        return runs
 
     def scaled(self, factor: float) -> MotionField:
         """The same field in pixels of another size."""
