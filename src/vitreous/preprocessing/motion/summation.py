@@ -16,6 +16,7 @@ from vitreous.preprocessing.motion.frames import CorrectedFrames
 from vitreous.preprocessing.motion.spectra import all_rows
 from vitreous.preprocessing.splines import spline_basis
 
+
 @dataclass(frozen=True)
 class Wanted:
     """Which sums are made.
