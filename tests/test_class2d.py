@@ -177,7 +177,7 @@ def test_images_of_nothing_keep_no_class_alive() -> None:
     assert torch.equal(found, torch.tensor([0.75, 0.25, 0.0, 0.0]))
 
 
-def test_a_starved_class_gets_half_of_the_largest() -> None:
+def test_a_small_class_gets_half_of_the_largest() -> None:
     rng = torch.Generator().manual_seed(0)
     data = torch.randn(3, 200, 50, dtype=torch.complex64, generator=rng) * 10
     weight, priors = torch.full((3, 200, 50), 8.0), torch.tensor([0.7, 0.295, 0.005])

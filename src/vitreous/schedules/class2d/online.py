@@ -33,9 +33,6 @@ _GROWING = 0.6
 _FIRST_STEP, _LAST_STEP = 0.5, 0.15
 """Step sizes of stepwise EM at the first iterations, and from then on."""
 
-_SETTLING = 3
-"""Last iterations, in which no class is begun anew."""
-
 _LARGE, _LARGE_BATCH, _LARGE_STEP = 5, 100, 0.5
 """Iterations over large batches that follow, particles a class in these, and their step size: 1,
 which is EM, where a batch is all there are."""
@@ -67,8 +64,6 @@ class BatchStep:
         J. R. Stat. Soc. B 71, 593 (2009), equation 12).
     similarity : float
         Class similarity.
-    renew : bool
-        Begin starved classes anew afterwards.
     """
 
     first: int
@@ -76,7 +71,6 @@ class BatchStep:
     resolution: float
     forget: float
     similarity: float
-    renew: bool
 
 
 def batch_steps(options: Class2dOptions, classes: int, frame: Frame, seen: int) -> list[BatchStep]:
@@ -100,14 +94,13 @@ def batch_steps(options: Class2dOptions, classes: int, frame: Frame, seen: int) 
                 1 / ((1 - grown) / coarsest + grown / finest),
                 _FIRST_STEP if part < _GROWING / 3 else _LAST_STEP,
                 options.class_similarity * (1 - grown),
-                number > 0,
             )
         )
         first += batch
     large = min(_LARGE_BATCH * classes, seen)
     step = _LARGE_STEP if large < seen else 1.0
-    for number in range(_LARGE):
-        steps.append(BatchStep(first, large, finest, step, 0.0, number < _LARGE - _SETTLING))
+    for _ in range(_LARGE):
+        steps.append(BatchStep(first, large, finest, step, 0.0))
         first += large
     return steps
 
@@ -176,7 +169,7 @@ def updated(
     data, weight = kept * state.data + sums.data, kept * state.weight + sums.weight
     shares = (1 - forget) * state.shares + forget * sure_shares(result.found.by_class)
     pairs: list[tuple[int, int]] = []
-    if step.renew:
+    if state.iteration > 0:
         seed = options.seed * 1000 + state.iteration
         data, weight, pairs = begun_anew(data, weight, shares, seed)
     for anew, half in pairs:

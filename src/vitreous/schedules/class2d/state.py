@@ -34,7 +34,7 @@ class ClassState(ClassModel):
     sizes : list of lists
         Share of each class after each iteration.
     begun_anew : int
-        Classes that starved and were begun anew from large ones.
+        Classes that had become small and were begun anew from large ones.
     """
 
     data: Complex[Tensor, "k rings half"]
