@@ -122,10 +122,14 @@ class Pixels:
         radius, edge = self.frame.mask_radius, self.frame.mask_edge
         return soft_sphere(self.frame.box, radius, edge, 2, self.device)
 
+    def nearly(self, averages: Complex[Tensor, "k rings half"]) -> Float[Tensor, "k b b"]:
+        """Masked images right but for some per cent, at a small part of the cost."""
+        return from_polar(averages, self.frame.polar, self._matrix) * self.mask
+
     def images(self, averages: Complex[Tensor, "k rings half"]) -> Float[Tensor, "k b b"]:
         """Masked images whose transforms have these rings, or the nearest to them."""
-        found, polar = torch.zeros_like(self.mask).expand(len(averages), -1, -1), self.frame.polar
-        for _ in range(_ROUNDS):  # the rings' areas alone do not make the inverse quite
+        found, polar = self.nearly(averages), self.frame.polar
+        for _ in range(_ROUNDS - 1):  # the rings' areas alone do not make the inverse quite
             rest = averages - to_polar(found, polar, self._matrix)
             found = (found + from_polar(rest, polar, self._matrix)) * self.mask
         return found

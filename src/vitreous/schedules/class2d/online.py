@@ -146,7 +146,7 @@ def solved(
 def recentred(context: Class2dContext, data: Tensor, weight: Tensor, rings: int) -> Tensor:
     """Sums whose averages have their centre of mass in the centre of the box."""
     prior = context.options.tau2_fudge * signal_power(data, weight, rings)
-    centre = centre_of_density(context.pixels.images(averaged(data, weight, prior)))
+    centre = centre_of_density(context.pixels.nearly(averaged(data, weight, prior)))
     return shifted(data, -centre, context.search.frame)
 
 
