@@ -75,7 +75,8 @@ class _Warp:
         if not local.any():
             totals += from_half_planes(transforms, self._shape)
             return
-        images = from_half_planes(transforms * self._filter, self._shape)
+        # One at a time: in large movies, memory for all at once would be cleared anew each time.
+        images = np.stack([from_half_planes(t * self._filter, self._shape) for t in transforms])
         add_warped(images, np.zeros(2), local, self._bases, totals)
 
 
