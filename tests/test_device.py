@@ -721,13 +721,19 @@ def refinement(star: Path, out: Path, **options: Any) -> RefineConfig:
     "options",
     [
         {},
-        {"local_search": 7.5, "regulariser": "spherical", "per_particle_scale": True},
+        # So few particles let rounding grow threefold in a pass: few passes.
+        {
+            "local_search": 7.5,
+            "regulariser": "spherical",
+            "per_particle_scale": True,
+            "iterations": 3,
+        },
         {
             "local_search": 7.5,
             "shift_prior": 4.0,
             "fulcrum": (10.0, 0.0, 0.0),
             "relax_symmetry": "C2",
-            "iterations": 2,  # so few particles let rounding grow threefold in a pass
+            "iterations": 2,
         },
     ],
 )
