@@ -76,17 +76,12 @@ def simulated(case: str, seed: int, instruments: Path, work: Path) -> Path:
     return stem
 
 
-def children_cpu() -> float:
-    """Processor time of all commands so far, seconds."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def run_command(command: list[str], folder: Path) -> float:
+def run_for(command: list[str], folder: Path) -> float:
     """Run a command in a folder; its processor time in seconds."""
-    before = children_cpu()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return children_cpu() - before
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def displacements(star: Path, grid: np.ndarray) -> np.ndarray:
@@ -119,25 +114,21 @@ def parts(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     return {"error_px": rms(apart), "whole_px": rms(whole), "local_px": rms(local)}
 
 
-def corrected(names: list[str], known: dict[str, np.ndarray], gain: str, folder: Path) -> Path:
-    """Folder of a job that corrected some movies, one after the other."""
-    out = folder / f"{Path(names[-1]).stem}_vitreous"
-    shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "vitreous", "motion", *names, "--out", out.name]
-    command += ["--pixel-size", str(PIXEL), "--dose", f"{float(known['dose']):.6f}"]
-    run_command([*command, "--gain", gain, "--workers", "1"], folder)
-    return out
-
-
 def processor_times(stem: Path, known: dict[str, np.ndarray]) -> dict[str, float]:
     """Seconds for a movie that is not the first of its job, and for a command for it alone."""
-    gain, name, before = f"{stem.name}_gain.mrc", f"{stem.name}.tif", f"{stem.name}_before.tif"
-    began = children_cpu()
-    corrected([name], known, gain, stem.parent)
-    alone = children_cpu() - began
-    stem.with_name(before).unlink(missing_ok=True)
-    stem.with_name(before).hardlink_to(stem.with_suffix(".tif"))
-    out = corrected([before, name], known, gain, stem.parent)
+    folder, name, before = stem.parent, f"{stem.name}.tif", f"{stem.name}_before.tif"
+    out = stem.with_name(f"{stem.name}_vitreous")
+    (folder / before).unlink(missing_ok=True)
+    (folder / before).hardlink_to(folder / name)
+    options = ["--out", out.name, "--gain", f"{stem.name}_gain.mrc", "--workers", "1"]
+    options += ["--pixel-size", str(PIXEL), "--dose", f"{float(known['dose']):.6f}"]
+
+    def corrected(*names: str) -> float:
+        shutil.rmtree(out, ignore_errors=True)
+        return run_for([sys.executable, "-m", "vitreous", "motion", *names, *options], folder)
+
+    alone = corrected(name)
+    corrected(before, name)
     record = json.loads((out / "result.json").read_text())["movies"][name]
     return {"cpu_s": float(record["cpu_s"]), "command_cpu_s": alone}
 
@@ -177,7 +168,7 @@ def relions(stem: Path, known: dict[str, np.ndarray], truth: np.ndarray) -> dict
         command += f" --patch_x {patches} --patch_y {patches} --group_frames {group} --bfactor 150"
         command += f" --gainref {name}_flipped.mrc --dose_weighting"
         command += f" --dose_per_frame {float(known['dose']):.6f}"
-        cpu = run_command(command.split(), folder)
+        cpu = run_for(command.split(), folder)
         error = parts(displacements(folder / out / f"{name}.star", grid), truth)["error_px"]
         shutil.rmtree(folder / out)
         if not best or error < float(str(best["relion_error_px"])):

@@ -69,7 +69,7 @@ def test_every_body_is_laid_by_itself() -> None:
         np.testing.assert_allclose(bodies.shifts[number] * BOX * PIXEL, shift, atol=0.5)
         alone, one = refine_rigid_bodies(cube, target, points, begun.only(number), 1e-4)
         torch.testing.assert_close(alone.matrices[0], bodies.matrices[number], atol=1e-3, rtol=0)
-        # At its maximum the correlation goes by the square of what is left.
+        # Correlations are found in single precision.
         torch.testing.assert_close(one[0], correlation[number], atol=1e-5, rtol=0)
     assert correlation[2] < 0.9 < correlation[:2].min()
 

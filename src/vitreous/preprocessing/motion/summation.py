@@ -119,7 +119,9 @@ def sum_frames(frames: CorrectedFrames, field: MotionField, wanted: Wanted) -> S
     curve, local, rows = field.curve - field.curve[0], field.by_frame(), all_rows(frames.shape)
     warp = _Warp(frames.shape, field.splines.shape[:2])
     totals = np.zeros((parts, len(kinds), *frames.shape), np.float32)
+    means = np.zeros((parts, len(kinds)))
     for run in field.runs_as_one():
+        displaced = local[run.start : run.stop].mean(0)
         for part, total in enumerate(totals):
             numbers = [number for number in run if number % parts == part]
             if not numbers:
@@ -127,8 +129,9 @@ def sum_frames(frames: CorrectedFrames, field: MotionField, wanted: Wanted) -> S
             some = _Run(len(kinds), rows)
             for number in numbers:
                 some.add(frames, number, curve[number], wanted)
-            warp.add(some.spectra, local[run.start : run.stop].mean(0), total)
-            total += some.means[:, None, None].astype(np.float32)
+            warp.add(some.spectra, displaced, total)
+            means[part] += some.means
+    totals += means[..., None, None].astype(np.float32)
     whole = dict(zip(kinds, totals.sum(0), strict=True))
     odd, even = totals[:, -1] if wanted.halves else (None, None)
     return Sums(whole.get("plain"), whole.get("weighted"), odd, even)
