@@ -19,11 +19,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
+import shlex
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +30,7 @@ import gemmi
 import numpy as np
 import torch
 from beside_relion import RELION
-from machine import timed, version
+from machine import measured, version
 from rows import keep
 from trust import ACCEPTED, classes_of, resolution, resolution_at_true_poses, run_abinit
 
@@ -145,15 +144,14 @@ def beside(name: Path, ending: str) -> Path:
 
 def run_job(name: Path, options: str, out: Path, seed: int, needed: float) -> dict[str, object]:
     """One default job, its verdict, and the truth about it."""
-    began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    stopped = run_abinit(beside(name, ".star"), options, out, seed)
+    figures = run_abinit(beside(name, ".star"), options, out, seed)
     row: dict[str, object] = {
-        "wall_s": time.perf_counter() - began,
-        "cpu_s": resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - used,
+        "wall_s": figures["wall_s"],
+        "cpu_s": figures["cpu_s"],
         "needed_A": ACCEPTED * needed,
     }
-    if stopped:
-        return row | {"verdict": "stopped", "right": False, "sentence": stopped}
+    if figures["stopped"]:
+        return row | {"verdict": "stopped", "right": False, "sentence": figures["stopped"]}
     result = json.loads((out / "result.json").read_text())
     truth = np.load(beside(name, "_truth.npz"))["label"]
     shown = ("map", "duplicate")
@@ -193,7 +191,7 @@ def run_relion(name: Path, options: str, out: Path, seed: int, needed: float) ->
         diameter=_WIDER * extent(torch.from_numpy(volume), pixel_size),
         seed=seed,
     )
-    figures = timed(command, name.parent, out / "relion.log")
+    figures = measured(shlex.split(command), out / "relion.log", name.parent)
     found = resolution(max(out.glob("run_it*_class001.mrc")), truth)
     times = {column: figures[column] for column in ("wall_s", "cpu_s")}
     right = {"right": found <= ACCEPTED * needed, "fsc05_A": found, "needed_A": ACCEPTED * needed}

@@ -41,7 +41,7 @@ OURS = (
     "{python} -m vitreous abinit particles.star --out {out} --starts 1 --mask-diameter {diameter:g}"
 )
 FIELDS = (
-    *("program", "version", "wall_s", "cpu_s", "fsc05_A", "peak_MB", "gemm_before", "gemm_after"),
+    *("program", "version", "wall_s", "cpu_s", "fsc05_A", "peak_GB", "gemm_before", "gemm_after"),
     *("wall_ratio", "cpu_ratio"),
 )
 
@@ -58,7 +58,7 @@ def run_relion(work: Path, truth: Path, diameter: float) -> dict[str, float | st
     command = RELION.format(
         out=work / "relion", star="particles.star", symmetry="C1", diameter=diameter, seed=1
     )
-    figures = timed(command, work / "data", work / "relion.log")
+    figures = timed(command, work / "relion.log", work / "data")
     last = max((work / "relion").glob("run_it*_class001.mrc"))
     figures["fsc05_A"] = agreement(last, truth)
     version = subprocess.run(["relion_refine", "--version"], capture_output=True, text=True).stdout
@@ -93,7 +93,7 @@ def main() -> None:
         out = work / f"ours{repeat}"
         shutil.rmtree(out, ignore_errors=True)
         command = OURS.format(python=sys.executable, out=out, diameter=arguments.diameter)
-        figures = timed(f"{command} --seed {repeat}", work / "data", work / f"ours{repeat}.log")
+        figures = timed(f"{command} --seed {repeat}", work / f"ours{repeat}.log", work / "data")
         figures["fsc05_A"] = agreement(out / "class001.mrc", truth)
         rows.append({"program": "vitreous", "version": version(), **figures})
     for key in ("wall", "cpu"):

@@ -43,7 +43,7 @@ OURS = (
     "--mask-diameter {diameter} --out {out} --overwrite"
 )
 FIELDS = (
-    *("images", "classes", "program", "version", "wall_s", "cpu_s", "right", "peak_MB"),
+    *("images", "classes", "program", "version", "wall_s", "cpu_s", "right", "peak_GB"),
     *("gemm_before", "gemm_after", "wall_ratio", "cpu_ratio"),
 )
 
@@ -89,7 +89,7 @@ def main() -> None:
     if not (arguments.keep_relion and kept.is_file()):
         (work / "relion").mkdir(exist_ok=True)
         command = RELION.format(out=work / "relion", **given)
-        figures = timed(command, folder, work / "relion.log")
+        figures = timed(command, work / "relion.log", folder)
         figures["right"] = right(work / "relion" / "run_it025_data.star", labels)
         kept.write_text(json.dumps({"program": "relion_refine", **figures}))
     peer = json.loads(kept.read_text())
@@ -98,7 +98,7 @@ def main() -> None:
         out = work / f"ours{repeat}"
         shutil.rmtree(out, ignore_errors=True)
         command = OURS.format(python=sys.executable, out=out, **given)
-        figures = timed(f"{command} --seed {repeat}", folder, work / f"ours{repeat}.log")
+        figures = timed(f"{command} --seed {repeat}", work / f"ours{repeat}.log", folder)
         figures["right"] = right(out / "particles.star", labels)
         rows.append({"program": "vitreous", "version": version(), **figures})
     for key in ("wall", "cpu"):

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import resource
 import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from machine import measured, vitreous
 
 from vitreous.io.star import StarBlock, read_star, write_star
 
@@ -74,28 +71,6 @@ def write_table(path: Path, rows: int) -> None:
     )
 
 
-def measured(*words: str) -> dict[str, float]:
-    """Run a conversion by itself."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.monotonic()
-    code = (
-        "import resource, sys; from vitreous.cli import app; "
-        "app(sys.argv[1:], result_action='return_value'); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "convert", *words],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {
-        "cpu_s": cpu,
-        "wall_s": time.monotonic() - began,
-        "memory_gb": int(done.stdout.split()[-1]) * 1024 / 1e9,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
@@ -115,7 +90,10 @@ def main() -> None:
         ".cs to STAR, with side table": to_star,
     }
     runs = [
-        {what: measured(*words) for what, words in conversions.items()}
+        {
+            what: measured(vitreous("convert", *words), work / "convert.log")
+            for what, words in conversions.items()
+        }
         for _ in range(options.repeats)
     ]
     rows = [

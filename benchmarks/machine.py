@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shlex
 import subprocess
 import sys
@@ -42,34 +41,25 @@ def gemm_rate(device: torch.device | None = None) -> float:
     return 2 * 2048**3 / min(times) / 1e9
 
 
-def timed(command: str, folder: Path, log: Path) -> dict[str, float]:
-    """Run a command; wall and CPU seconds, peak memory (the largest child so far), GEMM rates."""
-    before, used = gemm_rate(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.perf_counter()
-    with log.open("w") as file:
-        subprocess.run(shlex.split(command), cwd=folder, stdout=file, stderr=file, check=True)
-    wall = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
-    return {
-        "wall_s": wall,
-        "cpu_s": cpu,
-        "peak_MB": after.ru_maxrss / 1024,
-        "gemm_before": before,
-        "gemm_after": gemm_rate(),
-    }
-
-
-def vitreous(*arguments: str) -> list[str]:
+def vitreous(*arguments: object) -> list[str]:
     """The command line of a job."""
-    return [sys.executable, "-m", "vitreous", *arguments]
+    return [sys.executable, "-m", "vitreous", *map(str, arguments)]
 
 
-def run_alone(command: list[str], log: Path) -> dict[str, object]:
-    """Peak memory and times of a process; its last words if it stops."""
+def run_alone(command: list[str], log: Path, folder: Path | None = None) -> dict[str, object]:
+    """Times and peak memory of a process; its last words if it stops.
+
+    Parameters
+    ----------
+    command : list of str
+    log : Path
+        File of all that it says.
+    folder : Path, optional
+        Where it runs.
+    """
     began = time.perf_counter()
     with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file)
+        process = subprocess.Popen(command, stdout=file, stderr=file, cwd=folder)
         _, status, used = os.wait4(process.pid, 0)
     words = log.read_text().strip().splitlines() or ["no word"]
     return {
@@ -78,3 +68,18 @@ def run_alone(command: list[str], log: Path) -> dict[str, object]:
         "peak_GB": used.ru_maxrss * 1024 / 1e9,
         "stopped": words[-1] if status else "",
     }
+
+
+def measured(command: list[str], log: Path, folder: Path | None = None) -> dict[str, float]:
+    """Times and peak memory of a process, which must not stop."""
+    figures = run_alone(command, log, folder)
+    if figures.pop("stopped"):
+        raise SystemExit(f"{shlex.join(command)}\n{log.read_text()}")
+    return figures
+
+
+def timed(command: str, log: Path, folder: Path | None = None) -> dict[str, float]:
+    """The same, with the rate of a matrix product before and after."""
+    before = gemm_rate()
+    figures = measured(shlex.split(command), log, folder)
+    return {**figures, "gemm_before": before, "gemm_after": gemm_rate()}

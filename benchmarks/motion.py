@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from pathlib import Path
 
 import mrcfile
 import numpy as np
-from machine import version
+from machine import measured, version, vitreous
 from rows import keep
 
 from vitreous.io.detector import read_gain
@@ -76,14 +75,6 @@ def simulated(case: str, seed: int, instruments: Path, work: Path) -> Path:
     return stem
 
 
-def run_for(command: list[str], folder: Path) -> float:
-    """Run a command in a folder; its processor time in seconds."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def displacements(star: Path, grid: np.ndarray) -> np.ndarray:
     """Displacements (frames, 9, 9, 2) of the content that a STAR file of RELION's kind tells."""
     blocks = read_star(star)
@@ -125,7 +116,8 @@ def processor_times(stem: Path, known: dict[str, np.ndarray]) -> dict[str, float
 
     def corrected(*names: str) -> float:
         shutil.rmtree(out, ignore_errors=True)
-        return run_for([sys.executable, "-m", "vitreous", "motion", *names, *options], folder)
+        words = vitreous("motion", *names, *options)
+        return measured(words, folder / "motion.log", folder)["cpu_s"]
 
     alone = corrected(name)
     corrected(before, name)
@@ -168,7 +160,7 @@ def relions(stem: Path, known: dict[str, np.ndarray], truth: np.ndarray) -> dict
         command += f" --patch_x {patches} --patch_y {patches} --group_frames {group} --bfactor 150"
         command += f" --gainref {name}_flipped.mrc --dose_weighting"
         command += f" --dose_per_frame {float(known['dose']):.6f}"
-        cpu = run_for(command.split(), folder)
+        cpu = measured(command.split(), folder / "relion.log", folder)["cpu_s"]
         error = parts(displacements(folder / out / f"{name}.star", grid), truth)["error_px"]
         shutil.rmtree(folder / out)
         if not best or error < float(str(best["relion_error_px"])):

@@ -18,16 +18,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import resource
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import mrcfile
 import numpy as np
-from machine import version
+from machine import measured, version, vitreous
 from rows import keep
 
 from vitreous.config.maps import CompareConfig
@@ -107,13 +104,11 @@ def hits(stems: list[Path], picks: Path, diameter: float) -> tuple[float, float]
 def main(options: argparse.Namespace) -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     stems, out = simulated(options), options.work / "road"
-    command = [sys.executable, "-m", "vitreous", "process", str(options.work / "m*.mrc")]
+    command = vitreous("process", options.work / "m*.mrc")
     command += ["--pixel-size", str(PIXEL), "--voltage", str(VOLTAGE), "--out", str(out)]
     command += [] if options.micrographs else ["--dose", "1"]
     command += ["--resume"] if (out / "steps.json").is_file() else []
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    figures = measured(command, options.work / "process.log")
     found = json.loads((out / "result.json").read_text())
     picked = [out / s["folder"] for s in found["steps"] if s["job"] == "pick"]
     told = [json.loads((folder / "result.json").read_text()) for folder in picked]
@@ -122,8 +117,8 @@ def main(options: argparse.Namespace) -> None:
         "count": options.movies,
         "verdict": found["verdict"],
         "steps": len(found["steps"]),
-        "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        "wall_s": time.monotonic() - began,
+        "cpu_s": figures["cpu_s"],
+        "wall_s": figures["wall_s"],
         "version": version(),
     }
     if picked:

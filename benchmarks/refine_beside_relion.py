@@ -66,7 +66,7 @@ KNOWN_RELION = (
 )
 FIELDS = (
     *("name", "images", "program", "version", "wall_s", "cpu_s", "fsc0143_A", "shell_0143"),
-    *("fsc05_truth_A", "hand", "median_angle", "share_beyond_10", "median_shift_A", "peak_MB"),
+    *("fsc05_truth_A", "hand", "median_angle", "share_beyond_10", "median_shift_A", "peak_GB"),
     *("gemm_before", "gemm_after", "wall_ratio", "cpu_ratio"),
 )
 
@@ -130,10 +130,10 @@ def at_true_poses(work: Path, symmetry: str) -> list[dict[str, object]]:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     ours = KNOWN_OURS.format(python=sys.executable, out=out / "ours", symmetry=symmetry)
-    rows = [{"program": "vitreous reconstruct", **timed(ours, data, work / "known.log")}]
+    rows = [{"program": "vitreous reconstruct", **timed(ours, work / "known.log", data)}]
     halves = [KNOWN_RELION.format(out=out, half=half, symmetry=symmetry) for half in (1, 2)]
     command = shlex.join(["sh", "-c", " && ".join(halves)])
-    rows.append({"program": "relion_reconstruct", **timed(command, data, work / "known.log")})
+    rows.append({"program": "relion_reconstruct", **timed(command, work / "known.log", data)})
     for row, folder in zip(rows, (out / "ours", out), strict=True):
         row |= map_quality(folder / "half1.mrc", folder / "half2.mrc", work)
     return rows
@@ -144,7 +144,7 @@ def refined_by_us(work: Path, choices: dict[str, object], seed: int) -> dict[str
     data, out = work / "data", work / f"ours{seed}"
     shutil.rmtree(out, ignore_errors=True)
     command = OURS.format(python=sys.executable, out=out, seed=seed, **choices)
-    figures = timed(command, data, work / f"ours{seed}.log")
+    figures = timed(command, work / f"ours{seed}.log", data)
     figures |= map_quality(out / "half1.mrc", out / "half2.mrc", work)
     figures |= pose_errors(out / "particles.star", data / "particles.star", choices["symmetry"])
     return {"program": "vitreous refine", "version": version(), **figures}
@@ -155,7 +155,7 @@ def refined_by_relion(work: Path, choices: dict[str, object]) -> dict[str, objec
     data, out = work / "data", work / "relion"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    figures = timed(RELION.format(out=out, **choices), data, work / "relion.log")
+    figures = timed(RELION.format(out=out, **choices), work / "relion.log", data)
     halves = (out / f"run_half{half}_class001_unfil.mrc" for half in (1, 2))
     figures |= map_quality(*halves, work)
     shutil.copy(out / "run_data.star", data / "relion_data.star")

@@ -16,18 +16,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import resource
 import shlex
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from machine import gemm_rate
+from machine import gemm_rate, measured
 from rows import replace_rows
 
 from vitreous.imaging.phantom import symmetric_residues
@@ -61,15 +58,10 @@ def make_map(group: str, box: int, folder: Path) -> torch.Tensor:
     return rotation
 
 
-def timed(command: str, folder: Path) -> tuple[float, float, str]:
-    """CPU and wall seconds, and printed output, of a command."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(
-        shlex.split(command), cwd=folder, capture_output=True, text=True, check=True
-    )
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return cpu, wall, done.stdout
+def spent(command: str, folder: Path) -> tuple[float, float]:
+    """CPU and wall seconds of a command; what it prints is in ``command.log``."""
+    figures = measured(shlex.split(command), folder / "command.log", folder)
+    return figures["cpu_s"], figures["wall_s"]
 
 
 def relion_matrix(printed: str) -> torch.Tensor:
@@ -99,10 +91,10 @@ def compared(group: str, box: int, repeats: int, folder: Path) -> list[dict[str,
     for (program, options), command in ways.items():
         times, errors, apart = [], [], []
         for _ in range(repeats):
-            *spent, printed = timed(command, folder)
+            times.append(spent(command, folder))
+            printed = (folder / "command.log").read_text()
             matrix = our_matrix(folder) if program == "vitreous" else relion_matrix(printed)
             reference = matrix if reference is None else reference
-            times.append(spent)
             errors.append(axes_apart(group, matrix.double() @ turned))
             apart.append(axes_apart(group, matrix.double() @ reference.double().T))
         cpu, wall = (statistics.median(column) for column in zip(*times, strict=True))
@@ -120,8 +112,8 @@ def compared(group: str, box: int, repeats: int, folder: Path) -> list[dict[str,
             }
         )
     command = f"relion_image_handler --i ours.mrc --o theirs.mrc --sym {group}"
-    timed(ours + group, folder)
-    times = [timed(command, folder)[:2] for _ in range(repeats)]
+    spent(ours + group, folder)
+    times = [spent(command, folder) for _ in range(repeats)]
     cpu, wall = (statistics.median(column) for column in zip(*times, strict=True))
     aligned, theirs = (
         torch.from_numpy(read_map(folder / name)[0]) for name in ("ours.mrc", "theirs.mrc")

@@ -14,16 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
-from machine import version
+from machine import run_alone, version, vitreous
 from rows import keep
 
 from vitreous.config.maps import CompareConfig
@@ -219,26 +216,23 @@ def noise_found(result: dict, found: np.ndarray, labels: np.ndarray, case: Case)
     return float(np.isin(found[member], junk).mean()) if member.any() else float("nan")
 
 
-def run_abinit(star: Path, options: str, out: Path, seed: int) -> str:
-    """Run one job in a process of its own; what it says if it stops, or nothing."""
-    command = [sys.executable, "-m", "vitreous", "abinit", str(star), "--out", str(out)]
+def run_abinit(star: Path, options: str, out: Path, seed: int) -> dict[str, object]:
+    """Run one job in a process of its own: its times, and what it says if it stops."""
     shutil.rmtree(out, ignore_errors=True)
-    done = subprocess.run(
-        [*command, *options.split(), "--seed", str(seed)], capture_output=True, text=True
-    )
-    return (done.stderr.strip().splitlines() or ["no word"])[-1] if done.returncode else ""
+    command = vitreous("abinit", star, "--out", out, *options.split(), "--seed", seed)
+    return run_alone(command, out.with_name(f"{out.name}.log"))
 
 
 def run_job(name: str, case: Case, star: Path, truth: Path, labels: np.ndarray, needed: float,
             work: Path, seed: int) -> dict[str, object]:  # fmt: skip
     """One default job, its verdict, and the truth about it."""
     out = work / f"job{seed}"
-    began = time.perf_counter()
-    stopped = run_abinit(star, case.options, out, seed)
+    figures = run_abinit(star, case.options, out, seed)
+    stopped = str(figures["stopped"])
     row: dict[str, object] = {
         "case": name,
         "seed": seed,
-        "wall_s": time.perf_counter() - began,
+        "wall_s": figures["wall_s"],
         "options": case.options,
         "version": version(),
     }
