@@ -18,6 +18,7 @@ from vitreous.engine.loop import Iteration, run_through
 from vitreous.engine.model import Residuals
 from vitreous.engine.pass_result import PassResult
 from vitreous.engine.searches.local import LocalPoseEstimates
+from vitreous.engine.searches.per_image import rows_put
 from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.ops.host_memory import give_back_freed_blocks
 from vitreous.reconstruct.solve import solve
@@ -77,9 +78,9 @@ class SearchedHalves:
         best, scale = found.result.best, self.scale
         return SearchedHalves(
             self.posed.replaced(index, found.posed),
-            self.probability.index_copy(0, index, best.probability.cpu()),
-            self.log_evidence.index_copy(0, index, best.log_evidence.cpu()),
-            scale if found.scale is None else scale.index_copy(0, index, found.scale),
+            rows_put(self.probability, index, best.probability),
+            rows_put(self.log_evidence, index, best.log_evidence),
+            scale if found.scale is None else rows_put(scale, index, found.scale),
             (*self.residuals, replace(found.result, sums=None)),
             (*self.maps, half_map),
         )

@@ -19,10 +19,10 @@ from vitreous.engine.searches.local import (
     LocalTrial,
     Neighbourhood,
     SliceSums,
-    joined_bests,
     local_expectation,
     no_local_estimates,
 )
+from vitreous.engine.searches.per_image import rows_put
 from vitreous.engine.searches.prior import PlacePrior
 from vitreous.engine.shards import Batch, ShardSums, placed
 from vitreous.imaging.project import map_to_cube, shift_phase
@@ -59,8 +59,8 @@ class PoseMatrices:
     def replaced(self, index: Int[Tensor, " m"], there: PoseMatrices) -> PoseMatrices:
         """The same with some particles elsewhere."""
         return PoseMatrices(
-            self.matrices.index_copy(0, index, there.matrices.to(self.matrices)),
-            self.origins.index_copy(0, index, there.origins.to(self.origins)),
+            rows_put(self.matrices, index, there.matrices),
+            rows_put(self.origins, index, there.origins),
         )
 
     def moved(self, index: Int[Tensor, " m"], best: LocalPoseEstimates) -> PoseMatrices:
@@ -175,7 +175,7 @@ def pass_by_class(
         parts.append(replace(result, best=_among(result.best, some, maps), sums=None))
         order.append(member)
     return PassResult(
-        joined_bests([part.best for part in parts]).at(torch.cat(order).argsort()),
+        LocalPoseEstimates.joined([part.best for part in parts]).at(torch.cat(order).argsort()),
         total,
         torch.stack([part.residual for part in parts]).sum(dim=0),
         torch.stack([part.count for part in parts]).sum(dim=0),

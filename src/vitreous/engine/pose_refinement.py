@@ -22,7 +22,6 @@ from vitreous.engine.planes import PlaneImages
 from vitreous.engine.searches.local import (
     LocalPoseEstimates,
     Neighbourhood,
-    joined_bests,
     neighbourhood,
 )
 from vitreous.engine.searches.sampling import shift_cells, shift_grid
@@ -151,7 +150,7 @@ def polish_pass(
         shells = state.fsc_filter.shells(frame.polar.rings)
     state, folds, found = folds_pass(state, folds, step, shells)
     fsc_filter = shared_filter(folds.half(0), folds.half(1), frame)
-    return replace(state, best=joined_bests(found), fsc_filter=fsc_filter), folds
+    return replace(state, best=LocalPoseEstimates.joined(found), fsc_filter=fsc_filter), folds
 
 
 def held_out_evidence(

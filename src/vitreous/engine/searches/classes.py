@@ -21,6 +21,7 @@ from vitreous.engine.searches.grid import (
     shares,
     sums_on_rings,
 )
+from vitreous.engine.searches.per_image import PerImage
 from vitreous.engine.searches.tiles import (
     Operands,
     TileSums,
@@ -44,7 +45,7 @@ image's posterior amounts to this, and must not be raised."""
 
 
 @dataclass(frozen=True)
-class ClassEstimates:
+class ClassEstimates(PerImage):
     """What was found of each image.
 
     Attributes
@@ -66,10 +67,6 @@ class ClassEstimates:
     psi: Int[Tensor, " n"]
     shift: Int[Tensor, " n"]
 
-    def at(self, index: Int[Tensor, " m"]) -> ClassEstimates:
-        """The same of some images, in this order."""
-        return ClassEstimates(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
-
     def assigned(self) -> ClassAssignments:
         """What is kept of them, on the host."""
         own = self.by_class.gather(1, self.number[:, None])[:, 0]
@@ -78,7 +75,7 @@ class ClassEstimates:
 
 
 @dataclass(frozen=True)
-class ClassAssignments:
+class ClassAssignments(PerImage):
     """The class of each image, without the posteriors of all others: these fill much memory.
 
     Attributes
@@ -95,10 +92,6 @@ class ClassAssignments:
     probability: Float[Tensor, " n"]
     class_probability: Float[Tensor, " n"]
     number: Int[Tensor, " n"]
-
-    def at(self, index: Int[Tensor, " m"]) -> ClassAssignments:
-        """The same of some images, in this order."""
-        return ClassAssignments(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
 def no_class_estimates(count: int, classes: int, device: torch.device) -> ClassEstimates:
@@ -173,9 +166,9 @@ def compare(
         tiling = replace(tiling, scores=min(tiling.scores, fewest))
     found, sums = in_tiles(search, len(images), trial.scores_each, tiling, everything)
     if not trial.accumulate:
-        return _joined(found), None
+        return ClassEstimates.joined(found), None
     alike = torch.ones(len(images), device=device)
-    return _joined(found), sums_on_rings(refs, images, alike, sums)
+    return ClassEstimates.joined(found), sums_on_rings(refs, images, alike, sums)
 
 
 def _estimates(weighed: Weighed, chosen: Int[Tensor, " c"], classes: int) -> ClassEstimates:
@@ -196,8 +189,3 @@ def _favour(found: ClassEstimates, similarity: float) -> Float[Tensor, "n k"]:
     """What class similarity adds to the scores, in powers of two."""
     posterior = found.by_class.clamp(min=_LEAST_POSTERIOR)
     return (shares(posterior, similarity) / posterior).log2()
-
-
-def _joined(parts: list[ClassEstimates]) -> ClassEstimates:
-    names = ClassEstimates.__dataclass_fields__
-    return ClassEstimates(*(torch.cat([getattr(p, name) for p in parts]) for name in names))

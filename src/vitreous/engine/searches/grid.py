@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from vitreous.engine.searches.posterior import PoseEstimates, best_of_maps, joined
+from vitreous.engine.searches.posterior import PoseEstimates, best_of_maps
 from vitreous.engine.searches.tiles import (
     Operands,
     TileSums,
@@ -255,7 +255,7 @@ def expectation(
         fewest = scores_each * _PRUNED_COLUMNS // shifts
         tiling = replace(tiling, scores=min(tiling.scores, fewest))
     found, sums = in_tiles(search, len(images), scores_each, tiling, everything)
-    best = joined(found)
+    best = PoseEstimates.joined(found)
     if not trial.accumulate:
         return best, None
     return best, sums_on_rings(refs, images, best.particle_probability, sums)

@@ -10,10 +10,11 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Complex, Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from vitreous.engine.searches.per_image import PerImage
 from vitreous.engine.searches.prior import PlacePrior
 from vitreous.imaging.project import FourierCube, shift_phase
 from vitreous.ops.cubes import read_planes
@@ -80,7 +81,7 @@ class Neighbourhood:
 
 
 @dataclass(frozen=True)
-class LocalPoseEstimates:
+class LocalPoseEstimates(PerImage):
     """What a search of the neighbourhoods found of each image.
 
     Attributes
@@ -105,12 +106,6 @@ class LocalPoseEstimates:
     map_probability: Float[Tensor, "n k"]
     product: Float[Tensor, " n"]
     power: Float[Tensor, " n"]
-
-    def at(self, index: Int[Tensor, " m"]) -> LocalPoseEstimates:
-        """The same of some images, in this order."""
-        return LocalPoseEstimates(
-            *(getattr(self, name)[index] for name in self.__dataclass_fields__)
-        )
 
     def moved(self, origins: Float[Tensor, "n 2"]) -> LocalPoseEstimates:
         """The same with these added to the shifts."""
@@ -302,12 +297,4 @@ def no_local_estimates(count: int, maps: int) -> LocalPoseEstimates:
         torch.zeros(count, maps),
         product,
         power,
-    )
-
-
-def joined_bests(parts: list[LocalPoseEstimates]) -> LocalPoseEstimates:
-    """The images of several batches, one after the other."""
-    names = LocalPoseEstimates.__dataclass_fields__
-    return LocalPoseEstimates(
-        *(torch.cat([getattr(part, name) for part in parts]) for name in names)
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vitreous.engine.searches.per_image import PerImage
 from vitreous.ops.running import running_total
 from vitreous.ops.weights import Weighed
 
@@ -17,7 +18,7 @@ must remain of the fine one, whose peaks lie between the coarse grid's points.""
 
 
 @dataclass(frozen=True)
-class PoseEstimates:
+class PoseEstimates(PerImage):
     """Each image's best place on the search grid and how sure it is.
 
     Attributes
@@ -44,14 +45,6 @@ class PoseEstimates:
     reference: Int[Tensor, " n"]
     shift: Int[Tensor, " n"]
     significant: Bool[Tensor, "n d"]
-
-    def to(self, device: torch.device) -> PoseEstimates:
-        """The same on another device."""
-        return PoseEstimates(*(getattr(self, field.name).to(device) for field in fields(self)))
-
-    def at(self, index: Int[Tensor, " m"]) -> PoseEstimates:
-        """The same of some images, in this order."""
-        return PoseEstimates(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 def significant(
@@ -118,9 +111,3 @@ def no_estimates(count: int, maps: int, references: int, device: torch.device) -
         shift,
         torch.zeros(count, references, dtype=torch.bool, device=device),
     )
-
-
-def joined(parts: list[PoseEstimates]) -> PoseEstimates:
-    """The images of several tiles, one after the other."""
-    names = PoseEstimates.__dataclass_fields__
-    return PoseEstimates(*(torch.cat([getattr(part, name) for part in parts]) for name in names))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import polars as pl
 
 from vitreous.config.particles import SelectConfig
 from vitreous.errors import InputError, OptionError
-from vitreous.jobs.particles.steps import Step
+from vitreous.jobs.particles.steps import Step, taken
 from vitreous.particles.expression import fulfilled
 from vitreous.particles.relion.micrograph_table import MicrographTable, read_micrographs
 from vitreous.particles.relion.names import VERDICT
@@ -54,23 +55,34 @@ def _joined(table: MicrographTable) -> pl.DataFrame:
     return rows.with_columns([optics[name] for name in optics.columns if name not in rows.columns])
 
 
-def _steps(config: SelectConfig, table: MicrographTable) -> Iterator[tuple[str, MicrographTable]]:
-    """Name of each step, and what it leaves."""
+def _not_rejected(table: MicrographTable) -> MicrographTable:
+    if not table.has(VERDICT):
+        raise InputError(
+            f"no column _{VERDICT}: nothing was said of these micrographs",
+            where=table.path,
+            hint="give the micrographs_ctf.star of vitreous ctf, or choose with --where",
+        )
+    return table.take(np.flatnonzero(~table.rejected))
+
+
+def _where(table: MicrographTable, condition: str) -> MicrographTable:
+    return table.take(np.flatnonzero(fulfilled(condition, _joined(table), table.path)))
+
+
+def _changes(
+    config: SelectConfig,
+) -> Iterator[tuple[str, Callable[[MicrographTable], MicrographTable]]]:
+    """Name of each step, and what it makes of a table."""
     if config.auto:
-        if not table.has(VERDICT):
-            raise InputError(
-                f"no column _{VERDICT}: nothing was said of these micrographs",
-                where=table.path,
-                hint="give the micrographs_ctf.star of vitreous ctf, or choose with --where",
-            )
-        table = table.take(np.flatnonzero(~table.rejected))
-        yield "not rejected by vitreous ctf", table
+        yield "not rejected by vitreous ctf", _not_rejected
     for condition in config.where:
-        table = table.take(np.flatnonzero(fulfilled(condition, _joined(table), table.path)))
-        yield condition, table
-    if config.random is not None:
-        table = table.take(random_rows(len(table), config.random, config.seed))
-        yield f"{config.random} at random", table
+        yield condition, partial(_where, condition=condition)
+    number = config.random
+    if number is not None:
+        yield (
+            f"{number} at random",
+            lambda table: table.take(random_rows(len(table), number, config.seed)),
+        )
 
 
 def micrographs_selected(config: SelectConfig) -> tuple[list[Step], MicrographTable]:
@@ -84,14 +96,4 @@ def micrographs_selected(config: SelectConfig) -> tuple[list[Step], MicrographTa
     """
     _check(config)
     table = read_micrographs(config.particles)
-    steps = [Step("read", len(table))]
-    for what, left in _steps(config, table):
-        table = left
-        steps.append(Step(what, len(table)))
-        if not len(table):
-            raise InputError(
-                f"no micrograph is left of {steps[-2].particles} after the step {what!r}",
-                where=config.particles,
-                hint="ask for less",
-            )
-    return steps, table
+    return taken(table, _changes(config), "micrograph", config.particles)

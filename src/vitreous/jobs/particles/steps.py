@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -42,6 +44,7 @@ _AT_OLD_POSES = (
     "before the halves' FSC is taken for a resolution"
 )
 
+Rows = TypeVar("Rows", bound=Sized)
 Change = Callable[[ParticleSet], ParticleSet]
 
 
@@ -51,6 +54,39 @@ class Step:
 
     what: str
     particles: int
+
+
+def taken(
+    table: Rows, changes: Iterable[tuple[str, Callable[[Rows], Rows]]], what: str, path: Path
+) -> tuple[list[Step], Rows]:
+    """The steps of a selection, and what they leave.
+
+    Parameters
+    ----------
+    table : sized
+    changes : iterable of (str, callable)
+        Each step's name, and what it makes of the rows.
+    what : str
+        What a row is, for the error.
+    path : Path
+        The table's file.
+
+    Raises
+    ------
+    InputError
+        Where no row is left.
+    """
+    steps = [Step("read", len(table))]
+    for name, change in changes:
+        table = change(table)
+        if not len(table):
+            raise InputError(
+                f"no {what} is left of {steps[-1].particles} after the step {name!r}",
+                where=path,
+                hint="ask for less",
+            )
+        steps.append(Step(name, len(table)))
+    return steps, table
 
 
 @dataclass(frozen=True)
@@ -216,17 +252,9 @@ def select(table: ParticleSet, criteria: Criteria, classes: Collection[int] = ()
     VitreousError
         For criteria that the table's columns cannot tell, and where no particle is left.
     """
-    steps, warnings = [Step("read", len(table))], [*table.notes]
-    for what, change in _row_steps(criteria, table, classes):
-        left = change(table)
-        if not len(left):
-            raise InputError(
-                f"no particle is left of {steps[-1].particles} after the step {what!r}",
-                where=table.path,
-                hint="ask for less",
-            )
-        table = left
-        steps.append(Step(what, len(table)))
+    warnings = [*table.notes]
+    changes = _row_steps(criteria, table, classes)
+    steps, table = taken(table, changes, "particle", table.path)
     if criteria.origins_to_coordinates:
         warnings.append("the images are not where the coordinates are now: extract them again")
     if criteria.halves is not None:

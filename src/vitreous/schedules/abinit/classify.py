@@ -12,7 +12,7 @@ from torch import Tensor
 from vitreous.engine.adaptive_search import AdaptiveSearch, fine_search
 from vitreous.engine.folds import FoldStep, in_folds, with_maps
 from vitreous.engine.junk import noise_probability
-from vitreous.engine.searches.posterior import joined
+from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.engine.sorting import (
     Sorting,
     class_prior,
@@ -153,7 +153,7 @@ def _separated(
         before, shares = shares, sorting.by_map[member][~noisy | noisy.all()].mean(dim=0)
         if sorting.settled or (number >= _SURE and _left_alone(shares, before)):
             break
-        narrowed = adaptive.narrowed(torch.cat(folds.index), joined(found))
+        narrowed = adaptive.narrowed(torch.cat(folds.index), PoseEstimates.joined(found))
     total = sorting.folds.without()
     assert total is not None
     made = mapped(sorting.state, total, context.frame.rings_at(final))

@@ -20,7 +20,7 @@ from vitreous.engine.local_pass import PoseMatrices
 from vitreous.engine.maps import power_beyond_noise
 from vitreous.engine.planes import PlaneImages, load_planes
 from vitreous.engine.pose_refinement import SHARP, Polished, RefinementContext, polish, sure_class
-from vitreous.engine.searches.posterior import PoseEstimates, joined
+from vitreous.engine.searches.posterior import PoseEstimates
 from vitreous.engine.state import SearchState
 from vitreous.math.fourier import resample_map
 from vitreous.particles.stack import ImageSource
@@ -282,7 +282,7 @@ def _level(
         search = partial(fine_search, context, narrowed)
         step = FoldStep(search, mapped, context.images.mask_share)
         state, folds, found = folds_pass(state, folds, step, rings)
-        index, best = torch.cat(folds.index), joined(found)
+        index, best = torch.cat(folds.index), PoseEstimates.joined(found)
         evidence, sharpness = float(best.log_evidence.mean()), float(best.probability.mean())
         on_event({"event": "final_pass", "stage": "last passes", "iteration": number + 2,
                   "at_most": most + 1, "angular_sampling": adaptive.step,
@@ -316,7 +316,7 @@ def _all_in_order(
     left = adaptive.order()
     left = left[~keep[left]]
     if len(left):
-        best = joined([best, _near(context, state, adaptive, left)])
+        best = PoseEstimates.joined([best, _near(context, state, adaptive, left)])
         index = torch.cat([index, left])
     return best.at(index.argsort().to(best.reference.device))
 

@@ -94,12 +94,6 @@ def _halves(context: Class2dContext) -> tuple[Int[Tensor, " a"], Int[Tensor, " b
     return first, second
 
 
-def _in_order(halves: Sequence[Placed], values: Sequence[Tensor]) -> Tensor:
-    """What was found of the halves, in the order of the table, on the host."""
-    order = torch.cat([half.rows for half in halves]).argsort()
-    return torch.cat([value.cpu() for value in values])[order]
-
-
 def _ended(
     context: Class2dContext,
     state: ClassState,
@@ -115,14 +109,11 @@ def _ended(
     whole, *by_half = (averaged(d, w, fudge * signal) for d, w in parts)
     images = [context.pixels.images(part).cpu() for part in (whole, *by_half)]
     both = replace(one, **{n: getattr(one, n) + getattr(other, n) for n in ("residual", "count")})
-    found = {
-        name: _in_order(placed, [getattr(half.found, name) for half in placed])
-        for name in ClassAssignments.__dataclass_fields__
-    }
+    order = torch.cat([half.rows for half in placed]).argsort()  # the table's
     return Classified(
-        ClassAssignments(**found),
-        _in_order(placed, [half.psi for half in placed]),
-        _in_order(placed, [half.origins for half in placed]),
+        ClassAssignments.joined([half.found for half in placed]).at(order),
+        torch.cat([half.psi for half in placed])[order],
+        torch.cat([half.origins for half in placed])[order],
         images[0],
         torch.stack(images[1:]),
         ring_correlation(*by_half)[:, :rings].cpu(),

@@ -15,7 +15,7 @@ from torch import Tensor
 from vitreous.engine.class_fit import class_fit
 from vitreous.engine.class_pass import Given
 from vitreous.engine.image_fit import unlike_others
-from vitreous.engine.searches.classes import ClassAssignments
+from vitreous.engine.searches.per_image import rows_put
 from vitreous.schedules.class2d.context import Class2dContext
 from vitreous.schedules.class2d.finish import Classified
 from vitreous.schedules.class2d.measures import low_rings
@@ -59,17 +59,12 @@ def _among_good(
 
 def _with(found: Classified, placed: Placed) -> Classified:
     """The same with some particles in another place."""
-
-    def put(values: Tensor, new: Tensor) -> Tensor:
-        return values.index_copy(0, placed.rows, new.to(values))
-
-    names = ClassAssignments.__dataclass_fields__
-    assigned = {n: put(getattr(found.found, n), getattr(placed.found, n)) for n in names}
+    rows = placed.rows
     return replace(
         found,
-        found=ClassAssignments(**assigned),
-        psi=put(found.psi, placed.psi),
-        origins=put(found.origins, placed.origins),
+        found=found.found.put(rows, placed.found),
+        psi=rows_put(found.psi, rows, placed.psi),
+        origins=rows_put(found.origins, rows, placed.origins),
     )
 
 
