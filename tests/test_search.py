@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
 from vitreous.engine.adaptive_search import AdaptiveSearch
+from vitreous.engine.searches.alike_tiles import alike_tiles
 from vitreous.engine.searches.grid import Trial, expectation, references
 from vitreous.engine.searches.posterior import PoseEstimates, significant
 from vitreous.engine.searches.sampling import shift_grid
@@ -124,6 +129,27 @@ def test_a_finer_search_leaves_what_is_near_the_places_it_found(any_map: bool) -
         angle = torch.rad2deg((axes @ axes[direction]).clamp(-1, 1).acos())
         assert torch.equal(allowed[particle, number], angle <= step)
         assert allowed[particle, 1 - number].any() == any_map
+
+
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 30))), st.integers(1, 9))
+def test_each_image_is_in_one_tile(allowed: np.ndarray, size: int) -> None:
+    tiles = alike_tiles(torch.from_numpy(allowed), size)
+    assert torch.equal(torch.cat(tiles).sort().values, torch.arange(len(allowed)))
+    assert [len(tile) for tile in tiles[:-1]] == [size] * (len(tiles) - 1)
+    assert len(tiles[-1]) <= size
+
+
+@pytest.mark.parametrize("references", [40, 4_000])
+def test_images_that_try_the_same_share_a_tile(references: int) -> None:
+    quarter = references // 4
+    allowed = torch.zeros(16, references, dtype=torch.bool)
+    allowed[0::2, :quarter] = True
+    allowed[1::2, -quarter:] = True
+    allowed[5] = allowed[8] = True
+    tiles = alike_tiles(allowed, 7)
+    together = [int(allowed[tile].any(dim=0).sum()) for tile in tiles]
+    assert together == [quarter, quarter, references]
+    assert sorted(tiles[-1].tolist()) == [5, 8]
 
 
 def test_a_search_of_everything_allowed_is_the_full_search(cube: FourierCube) -> None:

@@ -36,7 +36,7 @@ from vitreous.ops.angular import analyse, angular_basis, coefficients, psi_matri
 from vitreous.ops.scratch import Scratch
 from vitreous.ops.weights import Weighed, weigh
 
-_FEWEST_SHIFTS = 100
+_FEWEST_SHIFTS = 200
 """Images times shifts in a tile of which each image tries some classes only."""
 
 _LEAST_POSTERIOR = 1e-4
@@ -128,7 +128,7 @@ def compare(
     ctf : tensor (images, rings, half)
     allowed : bool tensor (images, classes), optional
         Classes that are tried; the posterior of others is 0.  A tile of images computes those of
-        all of its own, so images with similar ones should be neighbours.
+        all of its own.
     """
     refs, device, shifts = trial.references, images.device, len(trial.shifts)
     log_prior = trial.log_prior - math.log(refs.n_psi * shifts)
@@ -164,11 +164,11 @@ def compare(
     if allowed is not None:
         fewest = trial.scores_each * math.ceil(_FEWEST_SHIFTS / shifts)
         tiling = replace(tiling, scores=min(tiling.scores, fewest))
-    found, sums = in_tiles(search, len(images), trial.scores_each, tiling, everything)
+    found, sums = in_tiles(search, len(images), trial.scores_each, tiling, everything, allowed)
     if not trial.accumulate:
-        return ClassEstimates.joined(found), None
+        return found, None
     alike = torch.ones(len(images), device=device)
-    return ClassEstimates.joined(found), sums_on_rings(refs, images, alike, sums)
+    return found, sums_on_rings(refs, images, alike, sums)
 
 
 def _estimates(weighed: Weighed, chosen: Int[Tensor, " c"], classes: int) -> ClassEstimates:

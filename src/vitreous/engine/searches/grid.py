@@ -41,7 +41,7 @@ from vitreous.ops.cubes import read
 from vitreous.ops.scratch import Scratch
 from vitreous.ops.weights import weigh
 
-_PRUNED_COLUMNS = 100
+_PRUNED_COLUMNS = 400
 """Images times shifts in a tile whose references are pruned: few, so as to share references."""
 
 _SMALLEST_SHARE = 1e-4
@@ -201,8 +201,7 @@ def expectation(
         Ring samples of one optics group, already moved to their present origins.
     ctf : tensor (images, rings, half)
     allowed : bool tensor (images, maps * directions), optional
-        References that need to be tried.  A tile of images tries the union of its own, so images
-        with similar ones should be neighbours.
+        References that need to be tried.  A tile of images tries the union of its own.
     junk : tensor (images,), optional
         Log-likelihood of each image as junk over that as noise, with the prior odds of junk: what
         is junk adds nothing to the sums.
@@ -254,8 +253,7 @@ def expectation(
     if allowed is not None:
         fewest = scores_each * _PRUNED_COLUMNS // shifts
         tiling = replace(tiling, scores=min(tiling.scores, fewest))
-    found, sums = in_tiles(search, len(images), scores_each, tiling, everything)
-    best = PoseEstimates.joined(found)
+    best, sums = in_tiles(search, len(images), scores_each, tiling, everything, allowed)
     if not trial.accumulate:
         return best, None
     return best, sums_on_rings(refs, images, best.particle_probability, sums)

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from vitreous.engine.searches.alike_tiles import alike_tiles
+from vitreous.engine.searches.per_image import PerImage
 from vitreous.math.constants import LOWEST
 from vitreous.ops.angular import (
     AngularBasis,
@@ -28,7 +30,7 @@ from vitreous.ops.spectra import spectra
 from vitreous.ops.threads import side_by_side, workers_on
 from vitreous.ops.weights import Weighed, lanes_for
 
-Found = TypeVar("Found")
+Found = TypeVar("Found", bound=PerImage)
 
 TILE_SCORES = 3_000_000
 """Scores in a tile with one map (12 MB of products at most): measured best on a processor, between
@@ -181,7 +183,8 @@ def in_tiles(
     scores_each: int,
     tiling: Tiling,
     everything: Operands,
-) -> tuple[list[Found], TileSums]:
+    allowed: Bool[Tensor, "n d"] | None = None,
+) -> tuple[Found, TileSums]:
     """Search images a tile at a time, a tile on each core.
 
     Parameters
@@ -194,17 +197,22 @@ def in_tiles(
     tiling : Tiling
     everything : Operands
         Of all references, whose sums are made.
+    allowed : bool tensor (images, references), optional
+        References that each image tries: those of a tile then try nearly the same.
 
     Returns
     -------
-    found : list
-        What the search gave of each tile, in the order of the images.
+    found : PerImage
+        What the search gave of all images.
     sums : TileSums
     """
     device = everything.norm.device
     workers = workers_on(device)
     size = tile_size(images, scores_each, tiling.scores, workers)
-    tiles = torch.arange(images, device=device).split(size)
+    if allowed is None:
+        tiles = list(torch.arange(images, device=device).split(size))
+    else:
+        tiles = alike_tiles(allowed, size)
     workers = min(workers, len(tiles))
 
     def work(worker: int) -> tuple[list[Found], TileSums]:
@@ -212,7 +220,10 @@ def in_tiles(
         return [search(tile, scratch, sums) for tile in tiles[worker::workers]], sums
 
     results = side_by_side(work, workers)
-    found = [results[i % workers][0][i // workers] for i in range(len(tiles))]
+    parts = [results[i % workers][0][i // workers] for i in range(len(tiles))]
+    found = type(parts[0]).joined(parts)
+    if allowed is not None:
+        found = found.at(torch.cat(tiles).argsort())
     total = results[0][1]
     for _, sums in results[1:]:
         total = total.plus(sums)

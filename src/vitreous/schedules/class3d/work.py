@@ -25,8 +25,8 @@ from vitreous.particles.particle_set import ParticleSet
 from vitreous.schedules.class3d.begin import march
 from vitreous.schedules.class3d.pose_search import near_given
 
-_NEAR = 0.25
-"""Share of the fine grid that is tried near the best places."""
+_NEAR = 0.5
+"""Share of the fine grid that a tile of particles tries near the best places of all of them."""
 
 _MORE = 8
 """Passes at the resolution limit until few particles change class."""
