@@ -25,7 +25,7 @@ from vitreous.particles.particle_set import ParticleSet
 from vitreous.schedules.class3d.begin import march
 from vitreous.schedules.class3d.pose_search import near_given
 
-_NEAR = 0.5
+_NEAR = 0.4
 """Share of the fine grid that a tile of particles tries near the best places of all of them."""
 
 _MORE = 8
@@ -73,14 +73,17 @@ def _by_grid(scope: ClassScope) -> dict[str, Work]:
     for one in march(options, particles, maps).steps:
         brought = brought + ring_pass(one.batch, coarse, scope.frame.rings_at(one.resolution), maps)
     near = _NEAR * orientations_at(step, len(scope.operators))
-    fold = ring_pass(particles / FOLDS, near, rings, scope.classes)
-    one_pass = fold.times(FOLDS * (2 if options.hard else 1))
+
+    def one_pass(rings: int) -> Work:
+        fold = ring_pass(particles / FOLDS, near, rings, scope.classes)
+        return fold.times(FOLDS * (2 if options.hard else 1))
+
     return {
         "reading": read_on_rings(particles, mean_box(scope.table), scope.frame),
         "references improved": brought,
         "all orientations": ring_pass(particles, coarse, rings, maps),
-        "classes": one_pass.times(scope.passes),
-        "last pass": one_pass,
+        "classes": one_pass(scope.frame.rings_at(options.resolution_limit)).times(scope.passes),
+        "last pass": one_pass(rings),
     }
 
 

@@ -24,7 +24,7 @@ _TRIED, _GLOBAL, _LOCAL, _POSED = 7, 4, 6, 6
 """Passes over a sample; over all particles everywhere, and round their places; and over a sample
 round poses that the particles bring."""
 
-_REACHED = 0.6
+_REACHED = 0.8
 """Share of the shells that passes round the particles' places use, on the average."""
 
 _NEAR = 0.1
