@@ -4,11 +4,11 @@
 
 Simulates 3,000 particles (box 64, 4 A/px, SNR 0.1), runs RELION once with its tutorial's settings
 and ``vitreous abinit`` several times: one start, which is what RELION does; the default, which ends
-with a verdict; and the default with four classes.  Each map is compared with the truth, and RELION's
-time with the medians of one start's, in benchmarks/results/beside_relion.csv.  A matrix product before and after each run
-measures the machine.  ``--keep-relion`` takes RELION's run, half an hour long, from the same
-folder: the stack is the same, and the products' rates say whether the machine is.  CPU seconds
-stand beside wall seconds, as they suffer less from other work.
+with a verdict; and the default with four classes.  Each map is compared with the truth, and
+RELION's time with the median of one start, in benchmarks/results/beside_relion.csv.  A matrix
+product before and after each run measures the machine.  ``--keep-relion`` takes RELION's run, half
+an hour long, from the same folder: the stack is the same, and the products' rates say whether the
+machine is.  CPU seconds stand beside wall seconds, as they suffer less from other work.
 """
 
 from __future__ import annotations
@@ -84,6 +84,19 @@ def run_relion(work: Path, truth: Path, diameter: float) -> dict[str, float | st
     }
 
 
+def run_ours(
+    job: str, repeat: int, work: Path, truth: Path, diameter: float
+) -> dict[str, float | str]:
+    """One of our runs and its figures."""
+    out = work / f"ours{repeat}"
+    shutil.rmtree(out, ignore_errors=True)
+    words = vitreous("abinit", "particles.star", "--out", out, *OURS[job].split())
+    words += ["--mask-diameter", f"{diameter:g}", "--seed", str(repeat)]
+    figures = timed(shlex.join(words), out.with_suffix(".log"), work / "data")
+    figures["fsc05_A"] = agreement(out / "class001.mrc", truth)
+    return {"program": "vitreous", "job": job, "version": version(), **figures}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
@@ -107,16 +120,11 @@ def main() -> None:
         run_simulate(simulation)
         kept.write_text(json.dumps(run_relion(work, truth, arguments.diameter)))
     peer = json.loads(kept.read_text())
-    rows = []
-    for job, options in OURS.items():
-        for repeat in range(arguments.repeats):
-            out = work / f"ours{repeat}"
-            shutil.rmtree(out, ignore_errors=True)
-            words = vitreous("abinit", "particles.star", "--out", out, *options.split())
-            words += ["--mask-diameter", f"{arguments.diameter:g}", "--seed", str(repeat)]
-            figures = timed(shlex.join(words), work / f"ours{repeat}.log", work / "data")
-            figures["fsc05_A"] = agreement(out / "class001.mrc", truth)
-            rows.append({"program": "vitreous", "job": job, "version": version(), **figures})
+    rows = [
+        run_ours(job, repeat, work, truth, arguments.diameter)
+        for job in OURS
+        for repeat in range(arguments.repeats)
+    ]
     for key in ("wall", "cpu"):
         alike = [row[f"{key}_s"] for row in rows if row["job"] == peer["job"]]
         peer[f"{key}_ratio"] = peer[f"{key}_s"] / statistics.median(alike)
