@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitreous.errors import InputError
-from vitreous.math.fourier import crop_or_pad, frequency_radius, resample_map
+from vitreous.math.fourier import crop_or_pad, resample_map
 
 
 def cubic(array: Float[np.ndarray, "z y x"], path: Path | str) -> Float[Tensor, "n n n"]:
@@ -49,8 +50,13 @@ def on_grid(
 def extent(volume: Float[Tensor, "n n n"], pixel_size: float) -> float:
     """Diameter in angstrom of the centred ball that holds 99 % of the density above its mean."""
     above = (volume - volume.mean()).clamp(min=0)
-    above = torch.where(above > 0.1 * above.max(), above, 0.0)
-    radius = frequency_radius(volume.shape[-1], 3).reshape(-1)
-    order = radius.argsort()
-    share = above.reshape(-1)[order].cumsum(0) / above.sum()
-    return 2 * float(radius[order][int((share < 0.99).sum())] + 1) * pixel_size
+    above = above.where(above > 0.1 * above.max(), 0.0)
+    side = volume.shape[-1]
+    squares = (torch.arange(side) - side // 2) ** 2
+    in_section = (squares[:, None] + squares).flatten()
+    most = 3 * int(squares.max())
+    density = torch.zeros(most + 1, dtype=torch.float64)  # by squared radius, in pixels
+    for section, square in zip(above.double(), squares.tolist(), strict=True):
+        density += torch.bincount(in_section + square, section.flatten(), minlength=most + 1)
+    share = density.cumsum(0) / density.sum()
+    return 2 * (math.sqrt(int((share < 0.99).sum())) + 1) * pixel_size
