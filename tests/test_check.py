@@ -480,5 +480,5 @@ def test_extent_of_a_ball(box: int) -> None:
     axis = torch.arange(box) - box // 2
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     ball = (x**2 + y**2 + z**2 <= 15**2).float()
-    # 99 % of a ball's volume lie within the cube root of 0.99 of its radius; a pixel beyond is told.
+    # 99 % of its volume lie within the cube root of 0.99 of its radius; a pixel beyond is told.
     assert extent(ball, 2.0) == pytest.approx(2 * 2.0 * (15 * 0.99 ** (1 / 3) + 1), rel=0.02)
