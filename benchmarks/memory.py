@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from machine import run_alone, vitreous
+from machine import run_alone, version, vitreous
 from rows import keep
 
 from vitreous.io.mrc import stack_writer
@@ -28,7 +28,9 @@ from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
 
 RESULTS = Path(__file__).parent / "results" / "memory.csv"
-FIELDS = ("case", "memory_GB", "particles", "box", "peak_GB", "wall_s", "cpu_s", "stopped")
+FIELDS = (
+    *("case", "memory_GB", "particles", "box", "peak_GB", "wall_s", "cpu_s", "stopped", "version"),
+)
 LIMIT, BATCH = "1.95", 500
 SIMULATED = 1_000
 
@@ -123,7 +125,7 @@ def main() -> None:
                 vitreous(*command, "--out", str(out), *limit), out.with_suffix(".log")
             )
             row = {"case": name, "memory_GB": memory, "particles": case.stack.particles,
-                   "box": case.stack.box, **found}  # fmt: skip
+                   "box": case.stack.box, **found, "version": version()}  # fmt: skip
             print(row, flush=True)
             keep(RESULTS, FIELDS, row, {"case": list(CASES), "memory_GB": ["all", LIMIT]})
 
