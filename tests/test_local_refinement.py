@@ -17,7 +17,8 @@ from torch import Tensor
 from vitreous.config.refine import RefineConfig
 from vitreous.engine.planes import half_plane
 from vitreous.engine.searches.continuous import (
-    differentiable_cube,
+    DifferentiableMap,
+    differentiable,
     fit,
     gauss_newton,
     slices_and_derivatives,
@@ -33,7 +34,7 @@ from vitreous.engine.searches.sampling import shift_grid
 from vitreous.errors import OptionError
 from vitreous.imaging.masks import cosine_edge
 from vitreous.imaging.phantom import built_in_phantom
-from vitreous.imaging.project import FourierCube, read_cube, shift_phase, slice_points
+from vitreous.imaging.project import read_cube, shift_phase, slice_points
 from vitreous.jobs.refine.refine import run_refine
 from vitreous.math.fourier import (
     from_half_fourier,
@@ -121,23 +122,19 @@ def jittered(matrices: Tensor, degrees: float, seed: int) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def moments() -> FourierCube:
-    return differentiable_cube(PHANTOM, SHELLS + 1)
+def reference() -> DifferentiableMap:
+    return differentiable(PHANTOM, SHELLS + 1)
 
 
-def plain(moments: FourierCube) -> FourierCube:
-    return FourierCube(moments.data[:1], moments.padding)
-
-
-def spectrum(moments: FourierCube) -> Tensor:
+def spectrum(reference: DifferentiableMap) -> Tensor:
     """Amplitude of slices at each sample: noise of this spectrum spares no frequency."""
     points = slice_points(PLANE.points, random_rotations(20, 1).float()).reshape(-1, 3)
-    power = read_cube(plain(moments), points).view(20, -1).abs().square().mean(dim=0)
+    power = read_cube(reference.plain, points).view(20, -1).abs().square().mean(dim=0)
     return PLANE.per_sample(PLANE.mean(power)).clamp(min=1e-3).sqrt()
 
 
 def images_of(
-    moments: FourierCube,
+    reference: DifferentiableMap,
     matrices: Tensor,
     origins: Tensor,
     noise: float,
@@ -147,18 +144,20 @@ def images_of(
     generator, count = torch.Generator().manual_seed(7), len(matrices)
     ctf = torch.rand(count, len(PLANE.points), generator=generator) * 2 - 1
     points = slice_points(PLANE.points, matrices.float()).reshape(-1, 3)
-    clean = ctf * read_cube(plain(moments), points).view(count, -1)
+    clean = ctf * read_cube(reference.plain, points).view(count, -1)
     if scale is not None:
         clean = clean * scale[:, None]
     rest = torch.randn(clean.shape, dtype=torch.complex64, generator=generator)
-    level = noise * spectrum(moments)
+    level = noise * spectrum(reference)
     return clean * shift_phase(PLANE.points, -origins, SIDE) + level * rest, ctf, 2 / level**2
 
 
 def test_slices_change_as_their_derivatives_say() -> None:
     """On a fine cube, where interpolation itself makes little error."""
-    matrices, fine = random_rotations(4, 3), differentiable_cube(PHANTOM, SHELLS + 1, padding=6)
+    matrices, fine = random_rotations(4, 3), differentiable(PHANTOM, SHELLS + 1, 6, 6)
     slopes = slices_and_derivatives(fine, PLANE.points, matrices, SIDE)[1]
+    coarse = differentiable(PHANTOM, SHELLS + 1)
+    used = slices_and_derivatives(coarse, PLANE.points, matrices, SIDE)[1]
     for axis in range(3):
         step = torch.zeros(1, 3, dtype=torch.float64)
         step[0, axis] = 0.03
@@ -167,19 +166,22 @@ def test_slices_change_as_their_derivatives_say() -> None:
             for sign in (1, -1)
         ]
         numeric = (ends[0] - ends[1]) / 0.06
-        error = (numeric - slopes[:, axis]).abs().square().sum()
-        assert float(error / numeric.abs().square().sum()) < 0.05**2
+        power = numeric.abs().square().sum()
+        assert float((numeric - slopes[:, axis]).abs().square().sum() / power) < 0.05**2
+        assert float((numeric - used[:, axis]).abs().square().sum() / power) < 0.1**2
+        along = (numeric.conj() * used[:, axis]).real.sum() / power
+        assert float(along) == pytest.approx(1, abs=0.02)
 
 
-def test_gradient_of_the_likelihood_by_finite_differences(moments: FourierCube) -> None:
+def test_gradient_of_the_likelihood_by_finite_differences(reference: DifferentiableMap) -> None:
     truth = random_rotations(6, 3)
-    images, ctf, precision = images_of(moments, truth, torch.zeros(6, 2), 0.3)
+    images, ctf, precision = images_of(reference, truth, torch.zeros(6, 2), 0.3)
     present, shifts = jittered(truth, 2.0, 4), torch.full((6, 2), 0.3)
 
     def fitted(step: Tensor) -> tuple[Tensor, Tensor]:
         turned = turn_by(step[None, :3]) @ present
         found = fit(
-            moments, PLANE.points, precision, images, ctf, turned, shifts + step[3:].float(), SIDE
+            reference, PLANE.points, precision, images, ctf, turned, shifts + step[3:].float(), SIDE
         )
         return found.cost.double(), found.negative_gradient.double()
 
@@ -192,18 +194,20 @@ def test_gradient_of_the_likelihood_by_finite_differences(moments: FourierCube) 
         assert float((slope + negative_gradient[:, parameter]).abs().max() / largest) < 0.1
 
 
-def test_poses_are_found_between_the_lattice_points(moments: FourierCube) -> None:
+def test_poses_are_found_between_the_lattice_points(reference: DifferentiableMap) -> None:
     count = 40
     truth = random_rotations(count, 5)
     origins = torch.from_numpy(np.random.default_rng(2).uniform(-0.5, 0.5, (count, 2))).float()
-    images, ctf, precision = images_of(moments, truth, origins, 0.6)
+    images, ctf, precision = images_of(reference, truth, origins, 0.6)
     start = jittered(truth, 1.0, 6)
     around = neighbourhood(1.5, 2.0, shift_grid(1.0, 0.5), point_group("C1"), 30.0)
-    trial = LocalTrial(plain(moments), PLANE.points, precision, around, SIDE, torch.zeros(1), False)
+    trial = LocalTrial(
+        reference.plain, PLANE.points, precision, around, SIDE, torch.zeros(1), False
+    )
     best, _ = local_expectation(trial, images, ctf, start)
     moved = images * shift_phase(PLANE.points, best.origins, SIDE)
     matrices, shifts = gauss_newton(
-        moments, PLANE.points, precision, moved, ctf, best.matrices, SIDE
+        reference, PLANE.points, precision, moved, ctf, best.matrices, SIDE
     )
     on_lattice, between = (angular_distance(found, truth) for found in (best.matrices, matrices))
     assert float(between.median()) < 0.8 * float(on_lattice.median())
@@ -215,18 +219,18 @@ def test_poses_are_found_between_the_lattice_points(moments: FourierCube) -> Non
     torch.testing.assert_close(matrices @ matrices.transpose(1, 2), gone, atol=1e-6, rtol=0)
 
 
-def test_fulcrum_stays_in_its_place(moments: FourierCube) -> None:
+def test_fulcrum_stays_in_its_place(reference: DifferentiableMap) -> None:
     """Particles turned about a point: only with that fulcrum does turning alone find them."""
     count, fulcrum = 30, torch.tensor([8.0, -3.0, 5.0], dtype=torch.float64)
     start = random_rotations(count, 5)
     truth = jittered(start, 3.0, 6)
     origins = ((truth - start)[:, :2] @ fulcrum).float()
-    images, ctf, precision = images_of(moments, truth, origins, 0.6)
+    images, ctf, precision = images_of(reference, truth, origins, 0.6)
     turns = neighbourhood(1.5, 4.0, torch.zeros(1, 2), point_group("C1"), 1.0)
     about = replace(turns, fulcrum=fulcrum)
     found = [
         local_expectation(
-            LocalTrial(plain(moments), PLANE.points, precision, around, SIDE, torch.zeros(1)),
+            LocalTrial(reference.plain, PLANE.points, precision, around, SIDE, torch.zeros(1)),
             images,
             ctf,
             start,
@@ -240,12 +244,12 @@ def test_fulcrum_stays_in_its_place(moments: FourierCube) -> None:
     # The sums are those of a map centred where it was.
     assert sums is not None
     points = slice_points(PLANE.points, sums.matrices.float()).reshape(-1, 3)
-    slices = read_cube(plain(moments), points)[0].view(sums.data[0].shape)
+    slices = read_cube(reference.plain, points)[0].view(sums.data[0].shape)
     product = (sums.data[0] * slices.conj()).sum() / (sums.weight[0] * slices.abs() ** 2).sum()
     assert float(product.real) == pytest.approx(1, abs=0.1)
 
 
-def test_priors_weigh_as_gaussians(moments: FourierCube) -> None:
+def test_priors_weigh_as_gaussians(reference: DifferentiableMap) -> None:
     """Images of noise alone: what is found is what the prior says."""
     start = random_rotations(2, 5)
     present = turn_by(torch.tensor([[0.0, math.radians(3), 0.0]] * 2, dtype=torch.float64)) @ start
@@ -261,7 +265,7 @@ def test_priors_weigh_as_gaussians(moments: FourierCube) -> None:
             )
     around = neighbourhood(1.0, 3.0, shift_grid(2.0, 1.0), point_group("C1"), 10.0)
     nothing, even = torch.zeros(2, len(PLANE.points)), torch.ones(len(PLANE.points))
-    trial = LocalTrial(plain(moments), PLANE.points, even, around, SIDE, torch.zeros(1), False)
+    trial = LocalTrial(reference.plain, PLANE.points, even, around, SIDE, torch.zeros(1), False)
     best, _ = local_expectation(
         trial, torch.complex(nothing, nothing), nothing, present, place_prior=prior
     )
@@ -269,31 +273,31 @@ def test_priors_weigh_as_gaussians(moments: FourierCube) -> None:
     torch.testing.assert_close(best.origins, -offsets)
 
 
-def test_mates_are_searched(moments: FourierCube) -> None:
+def test_mates_are_searched(reference: DifferentiableMap) -> None:
     mates = point_group("C3").double()
     truth = random_rotations(9, 5)
     start = truth @ mates[torch.arange(9) % 3]
-    images, ctf, precision = images_of(moments, truth, torch.zeros(9, 2), 0.6)
+    images, ctf, precision = images_of(reference, truth, torch.zeros(9, 2), 0.6)
     lattice = neighbourhood(2.0, 1.0, torch.zeros(1, 2), point_group("C1"), 1.0)
     relaxed = replace(lattice, mates=mates)
     trial = LocalTrial(
-        plain(moments), PLANE.points, precision, relaxed, SIDE, torch.zeros(1), False
+        reference.plain, PLANE.points, precision, relaxed, SIDE, torch.zeros(1), False
     )
     best, _ = local_expectation(trial, images, ctf, start)
     assert float(angular_distance(best.matrices, truth).max()) < 1
 
 
-def test_scales_are_found(moments: FourierCube) -> None:
+def test_scales_are_found(reference: DifferentiableMap) -> None:
     count = 150
     truth = random_rotations(count, 5)
     scales = torch.from_numpy(np.random.default_rng(3).uniform(0.5, 1.5, count)).float()
-    images, ctf, precision = images_of(moments, truth, torch.zeros(count, 2), 1.2, scales)
+    images, ctf, precision = images_of(reference, truth, torch.zeros(count, 2), 1.2, scales)
     former = torch.from_numpy(np.random.default_rng(4).uniform(0.8, 1.2, count)).float()
     around = neighbourhood(2.0, 1.0, torch.zeros(1, 2), point_group("C1"), 1.0)
 
     def found(former: Tensor, images: Tensor, precision: Tensor) -> Tensor:
         trial = LocalTrial(
-            plain(moments), PLANE.points, precision, around, SIDE, torch.zeros(1), False
+            reference.plain, PLANE.points, precision, around, SIDE, torch.zeros(1), False
         )
         best: LocalPoseEstimates = local_expectation(trial, images, ctf * former[:, None], truth)[0]
         return particle_contrast(best, former, torch.zeros(count, dtype=torch.int64))
@@ -304,7 +308,7 @@ def test_scales_are_found(moments: FourierCube) -> None:
     generator = torch.Generator().manual_seed(3)
     rest = torch.randn(images.shape, dtype=torch.complex64, generator=generator)
     drowned = found(
-        torch.ones(count), images + 200 * spectrum(moments) * rest, precision * (1.2 / 200) ** 2
+        torch.ones(count), images + 200 * spectrum(reference) * rest, precision * (1.2 / 200) ** 2
     )
     assert float((drowned - 1).abs().median()) < float((scales - 1).abs().median())
 

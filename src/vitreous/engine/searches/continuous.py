@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from vitreous.imaging.project import FourierCube, empty_cube, shift_phase, transform_into
+from vitreous.engine.maps import PADDING
+from vitreous.imaging.project import (
+    FourierCube,
+    empty_cube,
+    map_to_cube,
+    shift_phase,
+    transform_into,
+)
 from vitreous.math.rotations import turn_by
 from vitreous.ops.cubes import read_planes
+
+_MOMENTS_PADDING = 1
+"""Oversampling of the derivatives: they are off by a tenth then, and right on the average."""
 
 _DAMPING, _EASED, _RAISED = 1e-2, 0.1, 10.0
 """First Levenberg-Marquardt damping, and its factors after a step that helped or did not."""
@@ -45,28 +54,48 @@ class Fit:
         )
 
 
-def differentiable_cube(
-    volume: Float[Tensor, "n n n"], radius: float, padding: int = 2
-) -> FourierCube:
-    """Transform of a map and of its first moments along x, y, z, which are its derivatives."""
+@dataclass(frozen=True)
+class DifferentiableMap:
+    """Transform of a map, and those of its first moments, which are its derivatives.
+
+    Attributes
+    ----------
+    plain : FourierCube
+        Of the map.
+    moments : FourierCube
+        Of the map times x, y and z, with fewer voxels: derivatives only say which way to go.
+    """
+
+    plain: FourierCube
+    moments: FourierCube
+
+
+def differentiable(
+    volume: Float[Tensor, "n n n"],
+    radius: float,
+    padding: int = PADDING,
+    moments_padding: int = _MOMENTS_PADDING,
+) -> DifferentiableMap:
+    """A map whose slices, and their derivatives, can be read out to ``radius`` steps of 1 / box."""
     axis = torch.arange(volume.shape[-1], device=volume.device, dtype=volume.dtype)
     axis = axis - volume.shape[-1] // 2
-    moments = (volume * along for along in (axis, axis[:, None], axis[:, None, None]))
-    cube = empty_cube(4, volume, radius, padding)
-    for own, one in zip(cube.data, chain([volume], moments), strict=True):
-        transform_into(own, one, padding)
-    return cube
+    moments = empty_cube(3, volume, radius, moments_padding)
+    for own, along in zip(moments.data, (axis, axis[:, None], axis[:, None, None]), strict=True):
+        transform_into(own, volume * along, moments_padding)
+    return DifferentiableMap(map_to_cube(volume[None], radius, padding), moments)
 
 
 def slices_and_derivatives(
-    cube: FourierCube, points: Float[Tensor, "m 2"], matrices: Float[Tensor, "n 3 3"], box: int
+    reference: DifferentiableMap,
+    points: Float[Tensor, "m 2"],
+    matrices: Float[Tensor, "n 3 3"],
+    box: int,
 ) -> tuple[Complex[Tensor, "n m"], Complex[Tensor, "n 3 m"]]:
     """Slices, and their derivatives with turns about the image's x, y and z in radians.
 
     Parameters
     ----------
-    cube : FourierCube
-        Of :func:`differentiable_cube`.
+    reference : DifferentiableMap
     points : tensor (samples, 2)
         Frequencies in steps of 1 / box.
     matrices : tensor (images, 3, 3)
@@ -77,15 +106,16 @@ def slices_and_derivatives(
     A turn w put before A moves the point A^T k by -A^T (w x k), so the slice changes by
     -w . (k x A g), g the gradient of the transform: that of the moments, times -2 pi i / box.
     """
-    values = read_planes(cube, points, matrices)
-    turned = matrices.to(values.real).to(values.dtype)
-    gx, gy, gz = torch.einsum("nij,jnm->inm", turned, values[1:]) * (-2j * math.pi / box)
+    slices = read_planes(reference.plain, points, matrices)[0]
+    gradient = read_planes(reference.moments, points, matrices)
+    turned = matrices.to(gradient.real).to(gradient.dtype)
+    gx, gy, gz = torch.einsum("nij,jnm->inm", turned, gradient) * (-2j * math.pi / box)
     x, y = points.unbind(-1)
-    return values[0], torch.stack([-y * gz, x * gz, y * gx - x * gy], dim=1)
+    return slices, torch.stack([-y * gz, x * gz, y * gx - x * gy], dim=1)
 
 
 def fit(
-    cube: FourierCube,
+    reference: DifferentiableMap,
     points: Float[Tensor, "m 2"],
     precision: Float[Tensor, " m"],
     images: Complex[Tensor, "n m"],
@@ -98,7 +128,7 @@ def fit(
 
     Parameters are those of :func:`gauss_newton`; ``shifts`` move the images (pixels).
     """
-    plain, turning = slices_and_derivatives(cube, points, matrices, box)
+    plain, turning = slices_and_derivatives(reference, points, matrices, box)
     seen = ctf * shift_phase(points, -shifts, box)
     model = plain * seen
     shifting = model[:, None] * (points.T * (2j * math.pi / box))
@@ -121,7 +151,7 @@ def _stepped(state: Fit, damping: Float[Tensor, " n"]) -> Float[Tensor, "n 5"]:
 
 
 def gauss_newton(
-    cube: FourierCube,
+    reference: DifferentiableMap,
     points: Float[Tensor, "m 2"],
     precision: Float[Tensor, " m"],
     images: Complex[Tensor, "n m"],
@@ -134,8 +164,7 @@ def gauss_newton(
 
     Parameters
     ----------
-    cube : FourierCube
-        Of :func:`differentiable_cube`.
+    reference : DifferentiableMap
     points : tensor (samples, 2)
         Frequencies of the half-plane, in steps of 1 / box.
     precision : tensor (samples,)
@@ -162,7 +191,7 @@ def gauss_newton(
     damping = torch.full((len(images),), _DAMPING, device=images.device)
 
     def fitted(matrices: Tensor, shifts: Tensor) -> Fit:
-        return fit(cube, points, precision, images, ctf, matrices, shifts, box)
+        return fit(reference, points, precision, images, ctf, matrices, shifts, box)
 
     state = fitted(matrices, shifts)
     for _ in range(steps):

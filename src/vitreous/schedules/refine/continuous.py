@@ -6,9 +6,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitreous.engine.local_pass import PoseMatrices
-from vitreous.engine.maps import PADDING
 from vitreous.engine.planes import PlaneImages
-from vitreous.engine.searches.continuous import differentiable_cube, gauss_newton
+from vitreous.engine.searches.continuous import differentiable, gauss_newton
 from vitreous.engine.shards import placed
 from vitreous.imaging.project import shift_phase
 from vitreous.ops.threads import side_by_side, workers_on
@@ -42,7 +41,7 @@ def continuous_poses(
         Shells used.
     """
     box, plane = volume.shape[-1], images.plane.inner(shells)
-    cube = differentiable_cube(volume, shells + 1, PADDING)
+    reference = differentiable(volume, shells + 1)
     start, size = posed.to(volume.device), max(1, _SAMPLES // len(plane.points))
     batches = images.shards.batches(index, images.group[index], size)
     workers = max(1, min(workers_on(volume.device), len(batches)))
@@ -53,7 +52,7 @@ def continuous_poses(
             samples, ctf = images.at(index[batch.member], plane)
             present = start.at(batch.member)
             matrices, shifts = gauss_newton(
-                cube,
+                reference,
                 plane.points,
                 2 / plane.per_sample(noise[batch.group]),  # both Friedel halves
                 samples * shift_phase(plane.points, present.origins, box),
