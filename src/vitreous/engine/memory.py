@@ -282,7 +282,7 @@ def refine_plan(
         "libraries and tables": max(_LIBRARIES, held_memory()),
         "compiled code": _COMPILED,
         "reading": 4.0 * READ_BATCH * 6 * largest_box**2,
-        # a reference and its three moments, and what makes them, or one, a half's sums and copies
+        # a reference, a half's sums, and what solves them or makes the next reference's cube
         "maps": (8.0 * 5 + 12.0 * (shards.sums_at_once - 1)) * half_cube(shells),
     }
     own = len(shards.own_rows)

@@ -18,7 +18,7 @@ from vitreous.imaging.filters import low_pass
 from vitreous.particles.contrast import read_scales
 from vitreous.schedules.refine.context import RunContext
 from vitreous.schedules.refine.global_search import FINEST
-from vitreous.schedules.refine.passes import Loaded, compared, learnt
+from vitreous.schedules.refine.passes import Loaded, ahead, compared, learnt
 from vitreous.schedules.refine.reference import cut_reference
 from vitreous.schedules.refine.state import RefineState
 
@@ -90,7 +90,8 @@ def from_poses(
 
     What the poses owe to a map of all particles is thereby forgotten as far as the cut.
     """
-    frame = context.widest
+    shell = shell_at(context, lowpass)
+    frame = context.frame_of(ahead(shell))
     images = loaded.planes_in(context, frame)
     noise = images.power(len(context.table.optics))
     there = neighbourhood(_NEARBY, 0.0, torch.zeros(1, 2), context.operators, 1.0)
@@ -106,7 +107,7 @@ def from_poses(
     searched = halves_pass(begun, context.both_halves, as_posed, frame)
     state = learnt(context, blank, compared(context, searched.unfiltered, frame))
     references = torch.stack([low_pass(m, frame.pixel_size, lowpass) for m in state.references])
-    return replace(state, references=references, shell=shell_at(context, lowpass))
+    return replace(state, references=references, shell=shell)
 
 
 def for_all(context: RunContext, tried: RefineState, start: PoseMatrices | None) -> RefineState:
