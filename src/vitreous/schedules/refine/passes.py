@@ -58,6 +58,7 @@ class Loaded:
     def rings_in(self, context: RunContext, frame: Frame) -> RingImages:
         """Rings out to the frame's last."""
         if self.rings is None or self.rings[0] != frame.polar.rings:
+            self.rings = None  # before others are read
             self.rings = frame.polar.rings, context.read(load_rings, frame)
         return self.rings[1]
 
@@ -65,6 +66,7 @@ class Loaded:
         """Half-planes out to the frame's last ring; rings are let go."""
         self.rings = None
         if self.planes is None or self.planes[0] != frame.polar.rings:
+            self.planes = None
             self.planes = frame.polar.rings, context.read(load_planes, frame)
         return self.planes[1]
 
