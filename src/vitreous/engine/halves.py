@@ -114,6 +114,7 @@ def halves_pass(
         at: SearchedHalves, half: int, index: Int[Tensor, " m"], found: HalfFound
     ) -> SearchedHalves:
         assert found.result.sums is not None
+        give_back_freed_blocks()  # what the search freed is not what the solver asks for
         half_map = solve(found.result.sums, None, frame.box, frame.polar.rings)[0]
         return at.after(index, found, half_map)
 
