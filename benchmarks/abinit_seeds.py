@@ -14,13 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import version
+from machine import measured, version, vitreous
 from rows import write_rows
 
 from vitreous.config.maps import CompareConfig
@@ -92,16 +89,8 @@ def particles_of(case: Case, data: Path, work: Path) -> tuple[Path, Path]:
 
 def run_seed(case: Case, particles: Path, truth: Path, out: Path, seed: int) -> dict[str, object]:
     """One ab initio job and its comparison with the truth."""
-    command = f"{sys.executable} -m vitreous abinit {particles} --out {out} --overwrite"
-    began = time.perf_counter()
-    with out.with_suffix(".log").open("w") as log:
-        subprocess.run(
-            [*shlex.split(command), *shlex.split(case.options), "--seed", str(seed)],
-            stdout=log,
-            stderr=log,
-            check=True,
-        )
-    wall = time.perf_counter() - began
+    words = ("--out", out, "--overwrite", *shlex.split(case.options), "--seed", seed)
+    wall = measured(vitreous("abinit", particles, *words), out.with_suffix(".log"))["wall_s"]
     aligned = out / "aligned.mrc"
     found = run_compare(CompareConfig(out / "class001.mrc", truth, out=aligned, overwrite=True))
     starts = json.loads((out / "result.json").read_text())["starts"]

@@ -12,13 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
-from machine import gemm_rate
+from machine import gemm_rate, measured, vitreous
 from rows import write_rows
 
 from vitreous.config.simulate import SimulateConfig
@@ -48,12 +45,9 @@ def stack(model: Path, work: Path, particles: int, box: int) -> Path:
 def run(particles: Path, out: Path, classes: int, resolution: float, diameter: float) -> dict:
     """One job: wall seconds of the process and of its parts."""
     shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "vitreous", "abinit", particles, "--out", out]
-    command += ["--starts", 1, "--classes", classes, "--final-resolution", resolution]
-    command += ["--mask-diameter", diameter]
-    began = time.perf_counter()
-    subprocess.run([str(word) for word in command], check=True, capture_output=True)
-    wall = time.perf_counter() - began
+    options = ("--starts", 1, "--classes", classes, "--final-resolution", resolution)
+    command = vitreous("abinit", particles, "--out", out, *options, "--mask-diameter", diameter)
+    wall = measured(command, out.with_suffix(".log"))["wall_s"]
     timings = json.loads((out / "result.json").read_text())["timings"]
     return {"wall_s": wall, **timings}
 

@@ -7,7 +7,7 @@ directions of one map, and the same products give the scores of all of them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
@@ -162,8 +162,7 @@ def compare(
 
     tiling = trial.tiling
     if allowed is not None:
-        fewest = trial.scores_each * math.ceil(_FEWEST_SHIFTS / shifts)
-        tiling = replace(tiling, scores=min(tiling.scores, fewest))
+        tiling = tiling.at_most(math.ceil(_FEWEST_SHIFTS / shifts), trial.scores_each)
     found, sums = in_tiles(search, len(images), trial.scores_each, tiling, everything, allowed)
     if not trial.accumulate:
         return found, None

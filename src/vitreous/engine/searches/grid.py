@@ -6,7 +6,7 @@ Nothing larger than [residues x images and shifts x references] of a tile ever e
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -251,8 +251,7 @@ def expectation(
 
     shifts, scores_each, tiling = len(trial.shifts), trial.scores_each // refs.maps, trial.tiling
     if allowed is not None:
-        fewest = scores_each * _PRUNED_COLUMNS // shifts
-        tiling = replace(tiling, scores=min(tiling.scores, fewest))
+        tiling = tiling.at_most(_PRUNED_COLUMNS // shifts, scores_each)
     best, sums = in_tiles(search, len(images), scores_each, tiling, everything, allowed)
     if not trial.accumulate:
         return best, None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -51,6 +51,10 @@ class Tiling:
 
     scores: int = TILE_SCORES
     dtype: torch.dtype = torch.float32
+
+    def at_most(self, images: int, scores_each: int) -> Tiling:
+        """The same with no more than so many images, of so many scores each, at once."""
+        return replace(self, scores=min(self.scores, images * scores_each))
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ _FEW, _FEW_RINGS = 4, 5
 """Images and rings of a pass that is next to nothing."""
 
 _OFTEN, _A_WHILE = 8, 0.5
-"""Times at most that something is timed, and seconds in which more than the asked for are."""
+"""Times at most that something is timed, and seconds after which it is not timed again."""
 
 _LOADED = "import vitreous.jobs.abinit.abinit, vitreous.jobs.refine.refine, vitreous.report.html"
 """What a job and its report load."""

@@ -106,7 +106,7 @@ def searched(
         return Searched(index, result, given, places)
     given, number = _near(context, model, index, coarse)
     places = context.near(rings)
-    order = number.argsort(stable=True)  # a tile of images shares its classes
+    order = number.argsort(stable=True)  # tiles are chosen among neighbours
     result = class_pass(search, model, places, index[order], given, similarity)
     back = order.argsort().to(search.device)
     return Searched(index, replace(result, found=result.found.at(back)), given, places)

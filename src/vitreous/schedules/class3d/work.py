@@ -65,6 +65,11 @@ class ClassScope:
         return min(MARCH + max(_MORE, self.options.final_passes), self.options.iterations)
 
 
+def _all_folds(scope: ClassScope, fold: Work) -> Work:
+    """A pass over all particles, by what one over a fold takes."""
+    return fold.times(FOLDS * (2 if scope.options.hard else 1))
+
+
 def _by_grid(scope: ClassScope) -> dict[str, Work]:
     options, particles, rings = scope.options, len(scope.table), scope.frame.polar.rings
     step, maps = options.angular_sampling, scope.references
@@ -75,8 +80,7 @@ def _by_grid(scope: ClassScope) -> dict[str, Work]:
     near = _NEAR * orientations_at(step, len(scope.operators))
 
     def one_pass(rings: int) -> Work:
-        fold = ring_pass(particles / FOLDS, near, rings, scope.classes)
-        return fold.times(FOLDS * (2 if options.hard else 1))
+        return _all_folds(scope, ring_pass(particles / FOLDS, near, rings, scope.classes))
 
     return {
         "reading": read_on_rings(particles, mean_box(scope.table), scope.frame),
@@ -91,7 +95,7 @@ def _by_poses(scope: ClassScope) -> dict[str, Work]:
     options, particles, frame = scope.options, len(scope.table), scope.frame
     turns = near_given(options, scope.operators, frame).orientations
     fold = local_pass(particles / FOLDS, turns, frame.polar.rings, scope.classes)
-    one_pass = fold.times(FOLDS * (2 if options.hard else 1))
+    one_pass = _all_folds(scope, fold)
     return {
         "reading": read_on_planes(particles, mean_box(scope.table)),
         "classes": one_pass.times(scope.passes),
