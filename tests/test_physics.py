@@ -12,7 +12,15 @@ from vitreous.imaging.ctf import Defocus, Optics, contrast_transfer, electron_wa
 from vitreous.imaging.masks import mask_in_box, soft_sphere
 from vitreous.imaging.polar import PolarGrid, polar_matrix, to_polar
 from vitreous.imaging.project import gridding_window, map_to_cube, project, read_cube
-from vitreous.math.fourier import from_low_frequencies, resample, resample_map, to_fourier, to_real
+from vitreous.math.fourier import (
+    from_low_frequencies,
+    half_spectra,
+    resample,
+    resample_map,
+    resample_values,
+    to_fourier,
+    to_real,
+)
 from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix, matrix_to_euler, random_rotations
 from vitreous.math.so3 import healpix_directions, orientation_grid
@@ -108,6 +116,29 @@ def test_resampling_keeps_noise_and_projections() -> None:
     coarse = resample_map(volume, 32)
     images = resample(volume.sum(0), 32, 2)
     assert (coarse.sum(0) - images).norm() / images.norm() < 1e-3
+
+
+@pytest.mark.parametrize(("box", "new_box"), [(48, 32), (48, 33), (47, 32), (32, 48), (33, 48)])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_resampling_keeps_the_values_of_waves(box: int, new_box: int, ndim: int) -> None:
+    def wave(n: int) -> torch.Tensor:
+        axis = (torch.arange(n) - n // 2) / n
+        x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
+        phase = 3 * x - 7 * y + 11 * z
+        whole = torch.cos(2 * math.pi * phase + 0.4)
+        return whole if ndim == 3 else whole[n // 2]
+
+    torch.testing.assert_close(
+        resample_values(wave(box), new_box, ndim), wave(new_box), rtol=0, atol=2e-5
+    )
+
+
+@pytest.mark.parametrize("box", [24, 25])
+def test_half_spectra_are_the_half_of_the_whole(box: int) -> None:
+    images = torch.randn(2, box, box)
+    y, x = torch.tensor([-5, 0, 3, 11]), torch.tensor([0, 4, 11, 2])
+    whole = to_fourier(images, 2)[:, y + box // 2, x + box // 2]
+    torch.testing.assert_close(half_spectra(images)[:, y, x], whole)
 
 
 def test_unitary_transform_round_trip() -> None:

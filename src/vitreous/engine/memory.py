@@ -218,7 +218,7 @@ def search_memory(
         # what oneDNN makes of the products' shapes, hundreds of them, and keeps
         "compiled code": _COMPILED,
         # images as read, normalised, transformed and cropped; the matrix that takes them to rings
-        "reading": 4.0 * (READ_BATCH * 6 * largest_box**2 + 4 * samples * frame.box**2),
+        "reading": 4.0 * (READ_BATCH * 5 * largest_box**2 + 3 * samples * frame.box**2),
         # those searched together: copied, thinned, centred, and their residuals
         "portion": 36.0 * min(len(table), GATHERED) * samples,
         # slices and their powers (1.5 sets), operands (3, filled up 6), sums (3 for each worker)
@@ -248,7 +248,7 @@ def class2d_memory(
         "libraries and tables": max(_LIBRARIES, held_memory()),
         "compiled code": _COMPILED,
         # as a search of all orientations has them; the matrix is kept for the averages, too
-        "reading": 4.0 * (READ_BATCH * 6 * largest_box**2 + 6 * samples * frame.box**2),
+        "reading": 4.0 * (READ_BATCH * 5 * largest_box**2 + 5 * samples * frame.box**2),
         "portion": 36.0 * min(len(table), GATHERED) * samples,
         # averages, running sums, those of a pass, and copies on the way to pixels
         "classes": 12.0 * (8 + shards.sums_at_once) * classes * (samples + frame.box**2)
@@ -281,7 +281,7 @@ def refine_plan(
     parts = {
         "libraries and tables": max(_LIBRARIES, held_memory()),
         "compiled code": _COMPILED,
-        "reading": 4.0 * READ_BATCH * 6 * largest_box**2,
+        "reading": 4.0 * READ_BATCH * 5 * largest_box**2,
         # a reference, a half's sums, and what solves them or makes the next reference's cube
         "maps": (8.0 * 5 + 12.0 * (shards.sums_at_once - 1)) * half_cube(shells),
     }

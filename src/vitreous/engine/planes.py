@@ -12,7 +12,7 @@ from vitreous.engine.images import CtfMode, Frame, GroupBox, OnEvent, aberration
 from vitreous.engine.reader import ImageReader, TransferFunctions, Transform
 from vitreous.engine.transforms import ImageTransforms, read_transforms
 from vitreous.imaging.project import image_frequencies
-from vitreous.math.fourier import plane_frequencies, to_fourier
+from vitreous.math.fourier import half_spectra, plane_frequencies
 from vitreous.particles.loader import Room
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
@@ -136,7 +136,6 @@ def _spectra(
     """Transforms of a group's masked images at the frame's frequencies."""
     x, y = plane.points.long().unbind(-1)
     if own.steps == 1:
-        middle = own.box // 2
-        return to_fourier(images, 2)[:, y + middle, x + middle]
+        return half_spectra(images)[:, y, x]
     shells = int(plane.shell[-1]) + 1
     return plane_frequencies(images, 2 * shells + 1, own.steps)[:, y + shells, x] * own.steps

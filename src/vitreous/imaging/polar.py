@@ -99,11 +99,12 @@ def polar_matrix(
     """
     points = grid.points(device).reshape(-1, 2) * steps
     axis = torch.arange(box, device=device, dtype=torch.float32) - box // 2
-    along_x = points[:, :1] * axis * (2 * math.pi / box)
-    along_y = points[:, 1:] * axis * (2 * math.pi / box)
-    phase = along_y[:, :, None] + along_x[:, None, :]
-    matrix = torch.cat([torch.cos(phase), -torch.sin(phase)]) / box
-    return matrix.reshape(2 * len(points), box * box).T.contiguous()
+    along_x, along_y = (axis[:, None] * part * (2 * math.pi / box) for part in points.T)
+    phase = (along_y[:, None] + along_x).flatten(0, 1)
+    matrix = phase.new_empty(box * box, 2 * len(points))  # filled in place: it may take a gigabyte
+    torch.cos(phase, out=matrix[:, : len(points)])
+    torch.sin(phase.neg_(), out=matrix[:, len(points) :])
+    return matrix.div_(box)
 
 
 def to_polar(

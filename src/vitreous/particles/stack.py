@@ -160,11 +160,11 @@ def open_images(table: ParticleSet) -> ImageSource:
 
 def normalise(images: Float[Tensor, "m n n"], radius: float) -> Float[Tensor, "m n n"]:
     """Scale images to mean 0 and standard deviation 1 outside a circle of ``radius`` pixels."""
-    outside = frequency_radius(images.shape[-1], 2, images.device) > radius
-    background = images[:, outside]
-    mean = background.mean(dim=1)[:, None, None]
-    spread = background.std(dim=1).clamp(min=1e-12)[:, None, None]
-    return (images - mean) / spread
+    outside = (frequency_radius(images.shape[-1], 2, images.device) > radius).float().flatten()
+    count = outside.sum()
+    centred = images - (images.flatten(1) @ outside / count)[:, None, None]
+    variance = centred.flatten(1).square() @ outside / (count - 1)
+    return centred / variance.sqrt().clamp(min=1e-12)[:, None, None]
 
 
 def windows(
