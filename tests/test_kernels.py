@@ -40,6 +40,7 @@ from vitreous.ops.angular import (
     thinned,
     turned_back,
 )
+from vitreous.ops.polar import ring_transform
 from vitreous.ops.scratch import Scratch
 from vitreous.ops.spectra import spectra, spectra_eagerly
 from vitreous.ops.weights import weigh, weigh_eagerly
@@ -131,6 +132,19 @@ def test_samples_come_back_from_their_coefficients(n_psi: int) -> None:
     samples = torch.randn(3, 4, polar.half, dtype=torch.complex64)
     back = ring_samples(analyse(samples, bases), bases, 4)
     torch.testing.assert_close(back, samples, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("box", "rings", "steps"), [(64, 32, 1.0), (49, 20, 1.0), (40, 16, 1.23), (16, 4, 1.7)]
+)
+def test_images_come_to_rings_as_by_the_matrix(box: int, rings: int, steps: float) -> None:
+    torch.manual_seed(3)
+    images, grid = torch.randn(150, box, box), polar_grid(rings, 0.9)
+    to_rings = ring_transform(box, grid, steps)
+    found, expected = to_rings(images), to_polar(images, grid, polar_matrix(box, grid, steps))
+    assert (found - expected).norm() < 2e-5 * expected.norm()
+    for count in (1, 2, 67):
+        torch.testing.assert_close(to_rings(images[:count]), found[:count], rtol=0, atol=0)
 
 
 def test_the_bands_hold_what_the_mask_lets_through() -> None:

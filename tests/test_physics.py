@@ -25,6 +25,7 @@ from vitreous.math.gaussians import gaussian_sum
 from vitreous.math.rotations import euler_to_matrix, matrix_to_euler, random_rotations
 from vitreous.math.so3 import healpix_directions, orientation_grid
 from vitreous.math.symmetry import point_group
+from vitreous.ops.polar import ring_transform
 from vitreous.reconstruct.accumulator import empty_accumulator, insert
 
 POSITIONS = np.array([[12.0, -8.0, 5.0], [-15.0, 4.0, -9.0], [3.0, 16.0, 10.0]])
@@ -58,13 +59,14 @@ def test_polar_transform_of_gaussians() -> None:
     box, pixel, width = 48, 2.0, 4.5
     polar = PolarGrid(64, (32,) * 10)
     image = gaussian_image(POSITIONS, width, box, pixel)
-    found = to_polar(image[None], polar, polar_matrix(box, polar))[0]
     k = polar.points().double().numpy() / (box * pixel)
     expected = sum(
         w * np.exp(-2 * math.pi**2 * width**2 * (k**2).sum(-1) - 2j * math.pi * (k @ p[:2]))
         for p, w in zip(POSITIONS, WEIGHTS, strict=True)
     )
-    np.testing.assert_allclose(found.numpy() * box, expected, atol=2e-4)
+    by_matrix = to_polar(image[None], polar, polar_matrix(box, polar))[0]
+    for found in (by_matrix, ring_transform(box, polar)(image[None])[0]):
+        np.testing.assert_allclose(found.numpy() * box, expected, atol=2e-4)
 
 
 def test_ctf_against_the_formula_by_hand() -> None:

@@ -21,6 +21,7 @@ from vitreous.errors import InputError, OptionError
 from vitreous.imaging.polar import PolarGrid
 from vitreous.imaging.project import cube_side
 from vitreous.math.so3 import order_for, orientations_at
+from vitreous.ops.compiler import COMPILED
 from vitreous.ops.precision import product_dtype
 from vitreous.ops.threads import workers_on
 from vitreous.particles.loader import Room
@@ -217,8 +218,8 @@ def search_memory(
         "libraries and tables": max(_LIBRARIES, held_memory()),
         # what oneDNN makes of the products' shapes, hundreds of them, and keeps
         "compiled code": _COMPILED,
-        # images as read, normalised, transformed and cropped; the matrix that takes them to rings
-        "reading": 4.0 * (READ_BATCH * 5 * largest_box**2 + 3 * samples * frame.box**2),
+        # images as read, normalised, transformed and cropped
+        "reading": 4.0 * (READ_BATCH * 5 * largest_box**2 + _matrices(samples, frame, 0)),
         # those searched together: copied, thinned, centred, and their residuals
         "portion": 36.0 * min(len(table), GATHERED) * samples,
         # slices and their powers (1.5 sets), operands (3, filled up 6), sums (3 for each worker)
@@ -234,6 +235,15 @@ def search_memory(
     return MemoryPlan(parts, free, tiling, images, options.scratch)
 
 
+def _matrices(samples: int, frame: Frame, others: int) -> float:
+    """Numbers of the matrices from pixels to rings, the last of them while it is made.
+
+    Images need one where nothing is compiled.
+    """
+    kept = others + (not COMPILED)
+    return 2.0 * (kept + 0.5) * samples * frame.box**2 if kept else 0.0
+
+
 def class2d_memory(
     options: SearchOptions, classes: int, table: ParticleSet, frame: Frame, device: torch.device
 ) -> MemoryPlan:
@@ -247,8 +257,8 @@ def class2d_memory(
     parts = {
         "libraries and tables": max(_LIBRARIES, held_memory()),
         "compiled code": _COMPILED,
-        # as a search of all orientations has them; the matrix is kept for the averages, too
-        "reading": 4.0 * (READ_BATCH * 5 * largest_box**2 + 5 * samples * frame.box**2),
+        # as a search of all orientations has them; averages have a matrix of their own
+        "reading": 4.0 * (READ_BATCH * 5 * largest_box**2 + _matrices(samples, frame, 1)),
         "portion": 36.0 * min(len(table), GATHERED) * samples,
         # averages, running sums, those of a pass, and copies on the way to pixels
         "classes": 12.0 * (8 + shards.sums_at_once) * classes * (samples + frame.box**2)

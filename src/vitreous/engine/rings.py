@@ -11,8 +11,9 @@ from torch import Tensor
 from vitreous.engine.images import CtfMode, Frame, OnEvent, aberration_phase
 from vitreous.engine.reader import ImageReader, TransferFunctions, Transform
 from vitreous.engine.transforms import ImageTransforms, read_transforms
-from vitreous.imaging.polar import PolarGrid, polar_matrix, to_polar
+from vitreous.imaging.polar import PolarGrid
 from vitreous.ops.angular import thinned
+from vitreous.ops.polar import ring_transform
 from vitreous.particles.loader import Room
 from vitreous.particles.particle_set import ParticleSet
 from vitreous.particles.stack import ImageSource
@@ -76,11 +77,11 @@ def _to_rings(reader: ImageReader, number: int) -> Transform:
     """How masked images of an optics group come to the rings that their pixels hold."""
     frame, own = reader.frame, reader.boxes[number]
     held = PolarGrid(frame.polar.n_angles, frame.polar.bands[: own.rings])
-    matrix = polar_matrix(own.box, held, own.steps)
+    to_rings = ring_transform(own.box, held, own.steps)
     phase = aberration_phase(held.points() / frame.field, reader.optics(number))
 
     def transform(images: Float[Tensor, "n b b"]) -> Tensor:
-        rings = to_polar(images, held, matrix) * own.steps
+        rings = to_rings(images) * own.steps
         return rings if phase is None else rings * phase
 
     return transform

@@ -13,7 +13,7 @@ from vitreous.engine.shards import Shards
 from vitreous.imaging.project import cube_side
 from vitreous.particles.particle_set import ParticleSet
 
-_SHARED = ("pixels", "polar", "products", "slices", "derivatives", "placed")
+_SHARED = ("pixels", "ring_samples", "products", "slices", "derivatives", "placed")
 """Operations on images, which ranks share; each rank does the others all by itself."""
 
 _BESIDE_RINGS = 14
@@ -33,8 +33,8 @@ class Work:
     ----------
     pixels : float
         Pixels of images read, normalised, cropped and masked.
-    polar : float
-        Samples on rings times pixels of the working box: images taken to rings.
+    ring_samples : float
+        Samples on rings times the edge of the working box: images taken to rings.
     products : float
         Rings (and 14) of images compared with one orientation of one map.
     slices : float
@@ -60,7 +60,7 @@ class Work:
     """
 
     pixels: float = 0.0
-    polar: float = 0.0
+    ring_samples: float = 0.0
     products: float = 0.0
     slices: float = 0.0
     derivatives: float = 0.0
@@ -125,7 +125,7 @@ def mean_box(table: ParticleSet) -> float:
 def read_on_rings(images: float, box: float, frame: Frame) -> Work:
     """Images of a box in pixels read and taken to a frame's rings."""
     samples = frame.polar.rings * frame.polar.half
-    return Work(pixels=images * box**2, polar=images * samples * frame.box**2)
+    return Work(pixels=images * box**2, ring_samples=images * samples * frame.box)
 
 
 def read_on_planes(images: float, box: float) -> Work:

@@ -202,10 +202,10 @@ def _search_speeds(sample: _Sample) -> dict[str, float]:
     products = ring_pass(_COUNT - _FEW, grid, frame.polar.rings, 1).products
     local, turns = _local_search(sample, torch.arange(_COUNT))
     samples = half_plane_samples(frame.polar.rings)
-    polar = _COUNT * frame.polar.rings * frame.polar.half * frame.box**2
+    on_rings = _COUNT * frame.polar.rings * frame.polar.half * frame.box
     return {
         "pixels": read / (_COUNT * _BOX**2),
-        "polar": max(to_rings - read, 1e-6) / polar,
+        "ring_samples": max(to_rings - read, 1e-6) / on_rings,
         "passes": each,
         "voxels": voxel,
         "products": max(whole - more, 1e-6) / products,
