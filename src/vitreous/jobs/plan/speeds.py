@@ -106,6 +106,14 @@ def _least(run: Callable[[], object], device: torch.device, repeats: int = 2) ->
     return max(1e-9, min(times))
 
 
+def _without(whole: float, part: float) -> float:
+    """Seconds of a whole that are not its part's; at least a quarter of them.
+
+    What was timed while other work kept the machine busy may be shorter than its part alone.
+    """
+    return max(whole - part, whole / 4)
+
+
 @dataclass(frozen=True)
 class _Sample:
     """Simulated particles, and what searches read of them.
@@ -195,8 +203,8 @@ def _search_speeds(sample: _Sample) -> dict[str, float]:
         for rings in (_FEW_RINGS, frame.polar.rings)
     )
     low, high = (cube_side(rings + 1, PADDING) ** 3 for rings in (_FEW_RINGS, frame.polar.rings))
-    voxel = max(more - few, 1e-9) / (high - low)
-    each = max(few - voxel * low, 1e-6)
+    voxel = _without(more, few) / (high - low)
+    each = _without(few, voxel * low)
     whole = _least(_ring_search(sample, _COUNT, frame.polar.rings), device)
     grid = len(orientation_grid(2, point_group("C1")).directions) * 24
     products = ring_pass(_COUNT - _FEW, grid, frame.polar.rings, 1).products
@@ -205,12 +213,11 @@ def _search_speeds(sample: _Sample) -> dict[str, float]:
     on_rings = _COUNT * frame.polar.rings * frame.polar.half * frame.box
     return {
         "pixels": read / (_COUNT * _BOX**2),
-        "ring_samples": max(to_rings - read, 1e-6) / on_rings,
+        "ring_samples": _without(to_rings, read) / on_rings,
         "passes": each,
         "voxels": voxel,
-        "products": max(whole - more, 1e-6) / products,
-        "slices": max(_least(local, device) - each - voxel * high, 1e-6)
-        / (_COUNT * turns * samples),
+        "products": _without(whole, more) / products,
+        "slices": _without(_least(local, device), each + voxel * high) / (_COUNT * turns * samples),
     }
 
 
