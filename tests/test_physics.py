@@ -26,6 +26,7 @@ from vitreous.math.rotations import euler_to_matrix, matrix_to_euler, random_rot
 from vitreous.math.so3 import healpix_directions, orientation_grid
 from vitreous.math.symmetry import point_group
 from vitreous.ops.polar import ring_transform
+from vitreous.particles.stack import normalise
 from vitreous.reconstruct.accumulator import empty_accumulator, insert
 
 POSITIONS = np.array([[12.0, -8.0, 5.0], [-15.0, 4.0, -9.0], [3.0, 16.0, 10.0]])
@@ -133,6 +134,29 @@ def test_resampling_keeps_the_values_of_waves(box: int, new_box: int, ndim: int)
     torch.testing.assert_close(
         resample_values(wave(box), new_box, ndim), wave(new_box), rtol=0, atol=2e-5
     )
+
+
+@pytest.mark.parametrize("box", [64, 65, 256])
+def test_images_are_the_same_bits_whichever_come_with_them(box: int) -> None:
+    torch.manual_seed(4)
+    images = 3 * torch.randn(70, box, box) + 1
+    together = resample(normalise(images, 0.4 * box), 40, 2)
+    spectra = half_spectra(together)
+    for some in (slice(0, 1), slice(3, 5), slice(9, 70)):
+        alone = resample(normalise(images[some].clone(), 0.4 * box), 40, 2)
+        assert torch.equal(alone, together[some])
+        assert torch.equal(half_spectra(alone), spectra[some])
+
+
+def test_images_are_normalised_by_their_background() -> None:
+    torch.manual_seed(5)
+    images = 2 * torch.randn(20, 128, 128) + 7
+    images[:, 40:90, 40:90] += 50  # the particle does not count
+    normalised = normalise(images, 40.0)
+    corners = normalised[:, :20, :20].flatten()
+    assert corners.mean().item() == pytest.approx(0, abs=0.05)
+    assert corners.std().item() == pytest.approx(1, abs=0.05)
+    torch.testing.assert_close(normalised[:, 64, 64] * 2 + 7, images[:, 64, 64], atol=1.5, rtol=0)
 
 
 @pytest.mark.parametrize("box", [24, 25])

@@ -213,13 +213,15 @@ def _resampled_along(array: Tensor, box: int, dim: int) -> Tensor:
     """Resample real values along one dimension.
 
     One dimension at a time takes a third of the time of a complex transform of all, and a quarter
-    of the memory.
+    of the memory.  Lines lie one after the other, so that an image comes out as the same bits
+    whichever images it comes with.
     """
-    old = array.shape[dim]
-    spectrum = torch.fft.rfft(torch.fft.ifftshift(array, dim), dim=dim, norm="ortho")
+    old, lines = array.shape[dim], array.movedim(dim, -1).contiguous()
+    spectrum = torch.fft.rfft(torch.fft.ifftshift(lines, -1), norm="ortho")
     if box > old and old % 2 == 0:
-        spectrum.select(dim, old // 2).div_(2)  # stands for both mates, now two coefficients
-    return torch.fft.fftshift(torch.fft.irfft(spectrum, n=box, dim=dim, norm="ortho"), dim)
+        spectrum[..., -1] /= 2  # stands for both mates, which are two coefficients now
+    values = torch.fft.irfft(spectrum, n=box, norm="ortho")
+    return torch.fft.fftshift(values, -1).movedim(-1, dim)
 
 
 def resample_values(array: Float[Tensor, "*dims"], box: int, ndim: int) -> Float[Tensor, "*dims2"]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.linalg import vecdot
 
 from vitreous.conventions import MIN_BOX
 from vitreous.errors import InputError
@@ -160,11 +161,13 @@ def open_images(table: ParticleSet) -> ImageSource:
 
 def normalise(images: Float[Tensor, "m n n"], radius: float) -> Float[Tensor, "m n n"]:
     """Scale images to mean 0 and standard deviation 1 outside a circle of ``radius`` pixels."""
-    outside = (frequency_radius(images.shape[-1], 2, images.device) > radius).float().flatten()
+    outside = (frequency_radius(images.shape[-1], 2, images.device) > radius).float()
     count = outside.sum()
-    centred = images - (images.flatten(1) @ outside / count)[:, None, None]
-    variance = centred.flatten(1).square() @ outside / (count - 1)
-    return centred / variance.sqrt().clamp(min=1e-12)[:, None, None]
+    # Line by line: the sums of a product of matrices, and those that cores share, change in the
+    # last bit with the number of images.
+    centred = images - (vecdot(images, outside).sum(dim=1) / count)[:, None, None]
+    variance = vecdot(centred.square(), outside).sum(dim=1) / (count - 1)
+    return centred.div_(variance.sqrt().clamp(min=1e-12)[:, None, None])
 
 
 def windows(
