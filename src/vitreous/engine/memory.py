@@ -210,16 +210,12 @@ def search_memory(
     directions = orientations_at(step, operators) / (6 * 2 ** order_for(step))
     # Residues are filled up to the fullest: about a quarter more than the bands themselves.
     coefficients = classes * directions * 2.5 * sum(band + 1 for band in polar.bands)
-    largest_box, shards = (
-        max(group.box for group in table.optics),
-        Shards.of(len(table), options.ranks),
-    )
+    shards = Shards.of(len(table), options.ranks)
     parts = {
         "libraries and tables": max(_LIBRARIES, held_memory()),
         # what oneDNN makes of the products' shapes, hundreds of them, and keeps
         "compiled code": _COMPILED,
-        # images as read, normalised, transformed and cropped
-        "reading": 4.0 * (READ_BATCH * 5 * largest_box**2 + _matrices(samples, frame, 0)),
+        "reading": _reading(table) + _matrices(samples, frame, 0),
         # those searched together: copied, thinned, centred, and their residuals
         "portion": 36.0 * min(len(table), GATHERED) * samples,
         # slices and their powers (1.5 sets), operands (3, filled up 6), sums (3 for each worker)
@@ -235,13 +231,18 @@ def search_memory(
     return MemoryPlan(parts, free, tiling, images, options.scratch)
 
 
+def _reading(table: ParticleSet) -> float:
+    """Bytes of images as read, normalised, transformed and cropped."""
+    return 4.0 * READ_BATCH * 5 * max(group.box for group in table.optics) ** 2
+
+
 def _matrices(samples: int, frame: Frame, others: int) -> float:
-    """Numbers of the matrices from pixels to rings, the last of them while it is made.
+    """Bytes of the matrices from pixels to rings, the last of them while it is made.
 
     Images need one where nothing is compiled.
     """
     kept = others + (not COMPILED)
-    return 2.0 * (kept + 0.5) * samples * frame.box**2 if kept else 0.0
+    return 8.0 * (kept + 0.5) * samples * frame.box**2 if kept else 0.0
 
 
 def class2d_memory(
@@ -251,14 +252,13 @@ def class2d_memory(
     free, polar, workers = usable(options, device), frame.polar, workers_on(device)
     tile = TILE_SCORES if device.type == "cpu" else min(_LARGEST_TILE, (free or 0) // 200)
     samples = polar.rings * polar.half
-    largest_box = max(group.box for group in table.optics)
     shards = Shards.of(len(table), options.ranks)
     coefficients = classes * 2.5 * sum(band + 1 for band in polar.bands)
     parts = {
         "libraries and tables": max(_LIBRARIES, held_memory()),
         "compiled code": _COMPILED,
         # as a search of all orientations has them; averages have a matrix of their own
-        "reading": 4.0 * (READ_BATCH * 5 * largest_box**2 + _matrices(samples, frame, 1)),
+        "reading": _reading(table) + _matrices(samples, frame, 1),
         "portion": 36.0 * min(len(table), GATHERED) * samples,
         # averages, running sums, those of a pass, and copies on the way to pixels
         "classes": 12.0 * (8 + shards.sums_at_once) * classes * (samples + frame.box**2)
@@ -284,14 +284,11 @@ def refine_plan(
     The images are then on half-planes out to so many shells; a search of all orientations before
     that has them on rings.
     """
-    largest_box, shards = (
-        max(group.box for group in table.optics),
-        Shards.of(len(table), options.ranks),
-    )
+    shards = Shards.of(len(table), options.ranks)
     parts = {
         "libraries and tables": max(_LIBRARIES, held_memory()),
         "compiled code": _COMPILED,
-        "reading": 4.0 * READ_BATCH * 5 * largest_box**2,
+        "reading": _reading(table),
         # a reference, a half's sums, and what solves them or makes the next reference's cube
         "maps": (8.0 * 5 + 12.0 * (shards.sums_at_once - 1)) * half_cube(shells),
     }

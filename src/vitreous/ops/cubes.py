@@ -6,9 +6,8 @@ Cubes are halves: z, y, and x from 0, which tell all of a real map's transform.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float, Shaped
@@ -24,14 +23,13 @@ from vitreous.imaging.project import (
     slice_points,
 )
 from vitreous.ops.compiler import COMPILED, compiled_for
-from vitreous.ops.threads import on_every_core
+from vitreous.ops.threads import in_parts, on_every_core
 
 if COMPILED:
     from vitreous.ops import mates, neighbours
     from vitreous.ops.points import insert_slices, read_points, read_slices
 
 Array = NDArray[Any]
-T = TypeVar("T")
 
 _FEW = 20_000
 """Points that one core reads before others have been told to help."""
@@ -44,11 +42,6 @@ REACH = len(_TAPS) // 2
 
 _AT_ONCE = 1 << 22
 """Voxels that are turned at once where nothing is compiled."""
-
-
-def _in_parts(work: Callable[[slice], T], count: int) -> list[T]:
-    """``work`` done for an equal part of ``count`` things on each core."""
-    return on_every_core(lambda core, of: work(slice(count * core // of, count * (core + 1) // of)))
 
 
 def _array(values: Tensor) -> Array:
@@ -74,7 +67,7 @@ def read(cube: FourierCube, points: Float[Tensor, "p 3"]) -> Complex[Tensor, "k 
     if len(points) < _FEW:
         work(slice(None))
     else:
-        _in_parts(work, len(points))
+        in_parts(work, len(points))
     return out
 
 
@@ -92,7 +85,7 @@ def read_planes(
     def work(part: slice) -> None:
         read_slices(data, cube.side, samples, turns[part], cube.padding, values[:, part])
 
-    _in_parts(work, len(matrices))
+    in_parts(work, len(matrices))
     return out
 
 

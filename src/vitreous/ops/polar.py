@@ -22,7 +22,7 @@ from torch import Tensor
 from vitreous.imaging.polar import PolarGrid, polar_matrix, to_polar
 from vitreous.math.fourier import plane_frequencies
 from vitreous.ops.compiler import COMPILED
-from vitreous.ops.threads import on_every_core
+from vitreous.ops.threads import in_parts
 
 if COMPILED:
     from vitreous.ops.gridding import gather
@@ -108,11 +108,10 @@ class _Gridding:
         found = torch.empty(len(images), len(self.sign), 2)
         planes, values = torch.view_as_real(grids).numpy(), found.numpy()
 
-        def work(core: int, cores: int) -> None:
-            own = slice(len(planes) * core // cores, len(planes) * (core + 1) // cores)
+        def work(own: slice) -> None:
             gather(planes[own], self.first, *self.weights, self.sign, values[own])
 
-        on_every_core(work)
+        in_parts(work, len(planes))
         return found
 
 

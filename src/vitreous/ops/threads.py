@@ -90,6 +90,11 @@ def on_every_core(work: Callable[[int, int], T], count: int | None = None) -> li
         return list(pool.map(work, range(count), repeat(count)))
 
 
+def in_parts(work: Callable[[slice], T], count: int) -> list[T]:
+    """``work`` done for an equal part of ``count`` things on each core."""
+    return on_every_core(lambda core, of: work(slice(count * core // of, count * (core + 1) // of)))
+
+
 def workers_on(device: torch.device) -> int:
     """How many workers a device is shared by: one on each core, or one that has all of a GPU."""
     return cores() if device.type == "cpu" else 1
