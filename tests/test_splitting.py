@@ -11,6 +11,7 @@ import pytest
 import torch
 from class_samples import BOX, PIXEL, stack
 from conftest import simulated
+from scipy.optimize import linear_sum_assignment
 
 from vitreous.config.abinit import AbinitConfig
 from vitreous.errors import OptionError
@@ -21,7 +22,7 @@ from vitreous.math.gaussians import gaussian_sum
 from vitreous.particles.files import read_particles
 from vitreous.particles.stack import open_images
 from vitreous.runs.folder import ignore
-from vitreous.schedules.abinit import several
+from vitreous.schedules.abinit import several, splitting
 from vitreous.schedules.abinit.context import first_state
 from vitreous.schedules.abinit.inputs import AbinitInputs, context_of
 from vitreous.schedules.abinit.schedule import batches, split_steps, starts_of
@@ -40,36 +41,57 @@ def molecule(seed: int) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three molecules, one after the other."""
+    folder = tmp_path_factory.mktemp("three")
+    return stack(folder, (EACH,) * 3, made=lambda kind: molecule(1 + kind), snr=0.5, seed=1)
+
+
+@pytest.fixture(scope="module")
 def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two molecules, one after the other."""
     folder = tmp_path_factory.mktemp("mixture")
     return stack(folder, (EACH, EACH), made=lambda kind: molecule(1 + kind), snr=0.5, seed=1)
 
 
-@pytest.mark.slow
-def test_a_class_of_two_molecules_is_split_where_another_is_empty(mixture: Path) -> None:
-    config = AbinitConfig(mixture, out=Path("o"), classes=2, final_resolution=20.0)
-    table = read_particles(mixture)
+def share_right(star: Path, maps: list[torch.Tensor]) -> float:
+    """Share of the particles, as many of each molecule, that end in one class with their own.
+
+    The classes begin with maps of what the search is stuck with.
+    """
+    config = AbinitConfig(star, out=Path("o"), classes=len(maps), final_resolution=20.0)
+    table = read_particles(star)
     task = AbinitInputs(
         config, table, open_images(table), 180.0, torch.device("cpu"), Path("o"), ""
     )
     context = context_of(task, ignore)
     state = first_state(context, 0)
-    # What the search is stuck with: one map of both molecules, and one of nothing.
     scale = state.maps[0].norm() / molecule(1).norm()
-    merged = scale * (molecule(1) + molecule(2)) / 2
-    state = replace(
-        state,
-        maps=torch.stack([merged, torch.zeros_like(merged)]),
-        rings=context.frame.rings_at(20.0),
-    )
+    state = replace(state, maps=scale * torch.stack(maps), rings=context.frame.rings_at(20.0))
     split, _ = split_classes(context, state, ignore)
-    places = context.places(20.0)
     every = torch.arange(len(table))
-    best = context.search(split, every, places, accumulate=False).best
-    labels = best.map_probability.argmax(dim=1).numpy()
-    right = np.mean(labels == np.repeat([0, 1], EACH))
-    assert max(right, 1 - right) > 0.9
+    best = context.search(split, every, context.places(20.0), accumulate=False).best
+    labels = best.map_probability.argmax(dim=1).numpy().reshape(-1, EACH)
+    counts = [np.bincount(own, minlength=len(maps)) for own in labels]
+    return (
+        sum(counts[n][m] for n, m in zip(*linear_sum_assignment(counts, True), strict=True))
+        / labels.size
+    )
+
+
+@pytest.mark.slow
+def test_a_class_of_two_molecules_is_split_where_another_is_empty(mixture: Path) -> None:
+    merged = (molecule(1) + molecule(2)) / 2
+    assert share_right(mixture, [merged, torch.zeros_like(merged)]) > 0.9
+
+
+@pytest.mark.slow
+def test_a_molecule_spread_over_all_classes_is_gathered_in_an_empty_one(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitting, "_LEAST_HALF", 0.6)  # no split is kept
+    stuck = [molecule(n) + molecule(3) / 2 for n in (1, 2)]
+    assert share_right(three, [*stuck, torch.zeros_like(stuck[0])]) > 0.9
 
 
 def test_a_class_is_split_over_rising_resolution_with_its_own_particles_alone() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vitreous.config.abinit import AbinitConfig
 from vitreous.engine.images import Frame
@@ -121,8 +121,18 @@ def split_steps(config: AbinitConfig, particles: int) -> list[Step]:
 
 def joint_steps(config: AbinitConfig, classes: int, particles: int) -> list[Step]:
     """All iterations of so many classes together after one was split."""
-    batch = min(particles, classes * batches(config)[1] * 3 // 4)
+    batch = _joint_batch(config, classes, particles)
     return [Step("split", config.ends_at, batch, _SPLIT_STEP, False, 0.0)] * _JOINT_ITERATIONS
+
+
+def gather_steps(config: AbinitConfig, classes: int, particles: int) -> list[Step]:
+    """The same where one of them is begun anew, as coarse as those of a split at first."""
+    batch = _joint_batch(config, classes, particles)
+    return [replace(s, batch=batch, similarity=0.0) for s in split_steps(config, particles)]
+
+
+def _joint_batch(config: AbinitConfig, classes: int, particles: int) -> int:
+    return min(particles, classes * batches(config)[1] * 3 // 4)
 
 
 def batches(config: AbinitConfig) -> tuple[int, int]:

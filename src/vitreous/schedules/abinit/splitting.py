@@ -7,14 +7,15 @@ each other, share the two molecules out soon if they see these particles alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vitreous.config.abinit import AbinitConfig
 from vitreous.engine.adaptive_search import AdaptiveSearch, coarse_search
 from vitreous.engine.loop import run_through
 from vitreous.engine.mini_batches import Step, online
@@ -22,8 +23,10 @@ from vitreous.engine.sorting import SAME, alike, perturbed
 from vitreous.engine.state import SearchState
 from vitreous.runs.folder import OnEvent
 from vitreous.schedules.abinit.context import RunContext, iteration_seed
-from vitreous.schedules.abinit.schedule import joint_steps, split_steps
+from vitreous.schedules.abinit.schedule import gather_steps, joint_steps, split_steps
 from vitreous.validate.decoys import roundness
+
+_Steps = Callable[[AbinitConfig, int, int], list[Step]]
 
 _STARVED = 0.3
 """Part of an even share of the particles below which a class has collapsed."""
@@ -42,12 +45,12 @@ _APART = 1.3
 """Times the final resolution to which the halves of a class must agree (FSC of ``_BARELY``) for
 their split to be refused."""
 
-_STRONG, _WEAK = 0.5, 0.1
-"""Norm of the random density that halves of a class get, over the map's own, for a search and for
-such passes."""
+_STRONGEST, _STRONG, _WEAK = 1.0, 0.5, 0.1
+"""Norm of the random density over the map's own: of a map begun anew, of halves of a class for a
+search, and of those for such passes."""
 
-_ROUNDS = 2
-"""Most splits that are tried, times the number of classes."""
+_ROUNDS, _MOST_JOINT = 2, 4
+"""Most splits and rounds of all classes: the first for each class, and the second."""
 
 _SETTLED = 0.03
 """Share of the particles that change class in a round of mini-batches of all classes, up to which
@@ -61,8 +64,8 @@ _ATTEMPTS = 2
 """Most splits of a class that is the only one to hold particles, each from other random density:
 with all molecules in one class a single split may fail to tell any two apart."""
 
-_MOST_JOINT = 4
-"""Most rounds of mini-batches of all classes after the last split."""
+_IN_VAIN = 1
+"""Maps begun anew that gather nothing of their own, after which no other is."""
 
 _LEAST_HALF = 0.2
 """Share of a class's particles that each half must come to hold."""
@@ -174,29 +177,108 @@ def _in_place(state: SearchState, source: int, slot: int, halves: SearchState) -
     return replace(state, maps=maps, class_priors=class_priors)
 
 
-def _joint(
-    context: RunContext, state: SearchState, adaptive: AdaptiveSearch, among: list[int]
-) -> tuple[SearchState, AdaptiveSearch, float]:
-    """Some maps brought on together, what is then found, and the share of labels that changed."""
-    before, share = labels_of(adaptive), state.class_priors[among].sum()
+@dataclass(frozen=True)
+class _Sorted:
+    """How far the classes have come.
+
+    Attributes
+    ----------
+    state : SearchState
+    adaptive : AdaptiveSearch
+        What a search of all particles found with its maps.
+    changed : float
+        Share of the particles whose class the last round of all classes changed.
+    refused : tuple of pairs
+        Classes whose split was refused, with a bool tensor of the particles that each held.
+    in_vain : int
+        Maps begun anew that gathered no particles of their own.
+    """
+
+    state: SearchState
+    adaptive: AdaptiveSearch
+    changed: float = 0.0
+    refused: tuple[tuple[int, Bool[Tensor, " n"]], ...] = ()
+    in_vain: int = 0
+
+    def sources(self, own: list[int]) -> list[int]:
+        """Of the classes that hold something of their own, those whose split is worth a trial."""
+        attempts = _ATTEMPTS if len(own) == 1 else 1
+        return [n for n in own if self._refusals(n) < attempts]
+
+    def _refusals(self, number: int) -> int:
+        """How often a split was refused of the class when it held most of what it holds now."""
+        now = labels_of(self.adaptive) == number
+        held = [before for source, before in self.refused if source == number]
+        same = [(one & now).sum() >= _SAME_PARTICLES * (one | now).sum() for one in held]
+        return sum(map(bool, same))
+
+
+def _joint(context: RunContext, now: _Sorted, among: list[int], steps: list[Step]) -> _Sorted:
+    """Some maps brought on together, and what is then found."""
+    state, before = now.state, labels_of(now.adaptive)
+    share = state.class_priors[among].sum()
     members = torch.nonzero(before >= 0)[:, 0]
-    steps = joint_steps(context.config, len(among), len(members))
-    part = _gone_on(context, state.among(among), members, steps, adaptive.origins)
+    part = _gone_on(context, state.among(among), members, steps, now.adaptive.origins)
     maps, class_priors = state.maps.clone(), state.class_priors.clone()
     maps[among], class_priors[among] = part.maps, share * part.class_priors
     state = replace(part, maps=maps, class_priors=class_priors)
-    adaptive = _coarsely(context, state, adaptive)
-    return state, adaptive, float((labels_of(adaptive) != before).double().mean())
+    adaptive = _coarsely(context, state, now.adaptive)
+    changed = float((labels_of(adaptive) != before).double().mean())
+    return replace(now, state=state, adaptive=adaptive, changed=changed)
 
 
-def _refusals(
-    refused: list[tuple[int, Bool[Tensor, " n"]]], number: int, labels: Int[Tensor, " n"]
-) -> int:
-    """How often the split of a class was refused that held most of the particles it holds now."""
-    now = labels == number
-    held = [before for source, before in refused if source == number]
-    same = [(one & now).sum() >= _SAME_PARTICLES * (one | now).sum() for one in held]
-    return sum(map(bool, same))
+def _steps(context: RunContext, now: _Sorted, classes: int, make: _Steps) -> list[Step]:
+    """Iterations of so many classes together over all particles that are no junk."""
+    return make(context.config, classes, int((labels_of(now.adaptive) >= 0).sum()))
+
+
+def _split(
+    context: RunContext, now: _Sorted, own: list[int], slot: int, number: int
+) -> tuple[_Sorted, dict[str, object]]:
+    """The largest class that is worth it split in two, one half in the place of another class.
+
+    It is kept if both halves hold particles and show different maps; conformations, which are
+    alike, are told apart later.
+    """
+    source = now.sources(own)[0]
+    halves = _halves(context, now.state, source, now.adaptive, number)
+    fine = float(halves.class_priors.min()) >= _LEAST_HALF
+    limit = _APART * context.config.ends_at
+    kept = fine and not alike(context.frame, halves, [0, 1], limit, _BARELY)
+    event = {
+        "event": "split",
+        "class": source + 1,
+        "kept": kept,
+        "shares": halves.class_priors.tolist(),
+    }
+    if not kept:
+        held = labels_of(now.adaptive) == source
+        return replace(now, refused=(*now.refused, (source, held))), event
+    begun = replace(now, state=_in_place(now.state, source, slot, halves))
+    among = [*own, slot]
+    return _joint(context, begun, among, _steps(context, now, len(among), joint_steps)), event
+
+
+def _gathered(
+    context: RunContext, now: _Sorted, own: list[int], slot: int, number: int
+) -> tuple[_Sorted, dict[str, object]]:
+    """A map begun anew in the place of another class, for what is spread over all the others.
+
+    A molecule with a small part of every class cannot be split off any.  The map, random density
+    laid on the mean of the others, is kept if it comes to hold something of its own.
+    """
+    state, among = now.state, [*own, slot]
+    seed = iteration_seed(context.config, state.start, len(context.steps) + 1 + 2 * number)
+    maps, class_priors = state.maps.clone(), state.class_priors.clone()
+    maps[slot] = perturbed(maps[own].mean(dim=0), state.rings, seed, _STRONGEST)
+    class_priors[slot] = class_priors[own].mean()
+    begun = replace(state, maps=maps, class_priors=class_priors / class_priors.sum())
+    steps = _steps(context, now, len(among), gather_steps)
+    found = _joint(context, replace(now, state=begun), among, steps)
+    kept = slot in _free(context, found.state, _shares(found.adaptive))[0]
+    shares = found.state.class_priors.tolist()
+    event = {"event": "gathered", "class": slot + 1, "kept": kept, "shares": shares}
+    return (found if kept else replace(now, in_vain=now.in_vain + 1)), event
 
 
 def split_classes(
@@ -204,52 +286,41 @@ def split_classes(
 ) -> tuple[SearchState, AdaptiveSearch]:
     """Split classes, the most populated first, as long as others hold nothing of their own.
 
-    A split is kept if both halves hold particles and show different maps; conformations, which are
-    alike, are told apart later.  All maps then go on together until few particles change class.
+    Where no split is kept any more, a map is begun anew among the others.  All maps then go on
+    together until few particles change class; one that is left with nothing of its own meanwhile
+    makes room again.
 
     Returns
     -------
     The state, whose class priors are the shares of the particles that are no junk, and what a
     search of all particles finds with its maps.
     """
-    adaptive, changed = _coarsely(context, state), 0.0
-    refused: list[tuple[int, Bool[Tensor, " n"]]] = []
-    joined = False
-    most = _ROUNDS * len(state.maps)
-
-    def tell(event: dict[str, object], number: int) -> None:
-        of = most + _MOST_JOINT
-        place = {"stage": "classes split", "start": state.start + 1}
-        on_event({**place, "iteration": number, "at_most": of, "share": number / of, **event})
-
+    first = now = _Sorted(state, _coarsely(context, state))
+    most = _ROUNDS * len(state.maps) + _MOST_JOINT
     for number in range(most):
-        own, free = _free(context, state, _shares(adaptive))
-        labels = labels_of(adaptive)
-        attempts = _ATTEMPTS if len(own) == 1 else 1
-        sources = [n for n in own if _refusals(refused, n, labels) < attempts]
-        if not free or not sources:
-            break
-        source, slot = sources[0], free[0]
-        halves = _halves(context, state, source, adaptive, number)
-        fine = float(halves.class_priors.min()) >= _LEAST_HALF
-        limit = _APART * context.config.ends_at
-        kept = fine and not alike(context.frame, halves, [0, 1], limit, _BARELY)
-        shares = halves.class_priors.tolist()
-        tell({"event": "split", "class": source + 1, "kept": kept, "shares": shares}, number + 1)
-        if kept:
-            state = _in_place(state, source, slot, halves)
-            state, adaptive, changed = _joint(context, state, adaptive, [*own, slot])
-            joined = True
+        own, free = _free(context, now.state, _shares(now.adaptive))
+        if free and now.sources(own):
+            now, event = _split(context, now, own, free[0], number)
+        elif free and own and now.in_vain < _IN_VAIN:
+            now, event = _gathered(context, now, own, free[0], number)
+        elif own and now.changed > _SETTLED:
+            now = _joint(context, now, own, _steps(context, now, len(own), joint_steps))
+            shares = now.state.class_priors.tolist()
+            event = {"event": "joint", "changed": now.changed, "shares": shares}
         else:
-            refused.append((source, labels == source))
-    for number in range(_MOST_JOINT):
-        own, _ = _free(context, state, _shares(adaptive))
-        if changed <= _SETTLED or not own:
             break
-        state, adaptive, changed = _joint(context, state, adaptive, own)
-        shares = state.class_priors.tolist()
-        tell({"event": "joint", "changed": changed, "shares": shares}, most + number + 1)
-    if joined:
+        place = {"stage": "classes split", "start": state.start + 1}
+        on_event(
+            {
+                **place,
+                "iteration": number + 1,
+                "at_most": most,
+                "share": (number + 1) / most,
+                **event,
+            }
+        )
+    state, adaptive = now.state, now.adaptive
+    if state is not first.state:
         adaptive = _coarsely(context, state)  # labels and places of all shifts
     held = _shares(adaptive).to(state.class_priors)
     return (replace(state, class_priors=held) if held.any() else state), adaptive
