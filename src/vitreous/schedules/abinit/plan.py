@@ -9,7 +9,7 @@ from itertools import accumulate
 from vitreous.engine.mini_batches import Step
 from vitreous.math.so3 import orientations_at
 from vitreous.schedules.abinit.context import RunContext
-from vitreous.schedules.abinit.schedule import Round, joint_steps, split_steps
+from vitreous.schedules.abinit.schedule import Round, gather_steps, joint_steps, split_steps
 
 _PRODUCTS, _FIXED = 14, 9e6
 """Work for each orientation of an image that does not depend on the rings, and of an iteration that
@@ -17,6 +17,9 @@ depends on neither: fitted to iterations of 100 to 1,000 images and 5 to 20 ring
 
 _LAST, _POLISHED = 0.6e6, 1.8e6
 """Work a particle of the last passes (for each class) and of polishing, as measured."""
+
+_MORE_ROUNDS = 3
+"""Rounds of all classes after their splits, beyond one for each class."""
 
 
 def work_until(context: RunContext) -> list[float]:
@@ -36,15 +39,22 @@ def _work(context: RunContext, step: Step, classes: int) -> float:
 
 
 def _split_work(context: RunContext) -> float:
-    """Work of the splits of a start's classes: one for each, and rounds of all of them."""
+    """Work of the splits of a start's classes: one for each, a map begun anew, and rounds of all.
+
+    Four molecules in four classes took 4 to 6 splits and 5 to 7 rounds.
+    """
     config, classes, particles = context.config, context.config.classes, len(context.table)
     if classes == 1:
         return 0.0
     halves = sum(_work(context, step, 2) for step in split_steps(config, particles))
     joint = joint_steps(config, classes, particles)
     every = replace(joint[-1], batch=particles)
-    together = sum(_work(context, step, classes) for step in (*joint, every))
-    return classes * (halves + together)
+    gathered = gather_steps(config, classes, particles)
+    begun, together = (
+        sum(_work(context, step, classes) for step in (*steps, every))
+        for steps in (gathered, joint)
+    )
+    return classes * halves + begun + (classes + _MORE_ROUNDS) * together
 
 
 def search_work(until: Sequence[float], rounds: Sequence[Round]) -> float:
