@@ -27,6 +27,7 @@ from vitreous.schedules.abinit.schedule import gather_steps, joint_steps, split_
 from vitreous.validate.decoys import roundness
 
 _Steps = Callable[[AbinitConfig, int, int], list[Step]]
+"""Iterations, made for so many classes and particles."""
 
 _STARVED = 0.3
 """Part of an even share of the particles below which a class has collapsed."""
@@ -213,11 +214,12 @@ class _Sorted:
         return sum(map(bool, same))
 
 
-def _joint(context: RunContext, now: _Sorted, among: list[int], steps: list[Step]) -> _Sorted:
-    """Some maps brought on together, and what is then found."""
+def _joint(context: RunContext, now: _Sorted, among: list[int], make: _Steps) -> _Sorted:
+    """Some maps brought on together by all particles that are no junk, and what is then found."""
     state, before = now.state, labels_of(now.adaptive)
     share = state.class_priors[among].sum()
     members = torch.nonzero(before >= 0)[:, 0]
+    steps = make(context.config, len(among), len(members))
     part = _gone_on(context, state.among(among), members, steps, now.adaptive.origins)
     maps, class_priors = state.maps.clone(), state.class_priors.clone()
     maps[among], class_priors[among] = part.maps, share * part.class_priors
@@ -225,11 +227,6 @@ def _joint(context: RunContext, now: _Sorted, among: list[int], steps: list[Step
     adaptive = _coarsely(context, state, now.adaptive)
     changed = float((labels_of(adaptive) != before).double().mean())
     return replace(now, state=state, adaptive=adaptive, changed=changed)
-
-
-def _steps(context: RunContext, now: _Sorted, classes: int, make: _Steps) -> list[Step]:
-    """Iterations of so many classes together over all particles that are no junk."""
-    return make(context.config, classes, int((labels_of(now.adaptive) >= 0).sum()))
 
 
 def _split(
@@ -245,18 +242,13 @@ def _split(
     fine = float(halves.class_priors.min()) >= _LEAST_HALF
     limit = _APART * context.config.ends_at
     kept = fine and not alike(context.frame, halves, [0, 1], limit, _BARELY)
-    event = {
-        "event": "split",
-        "class": source + 1,
-        "kept": kept,
-        "shares": halves.class_priors.tolist(),
-    }
+    shares = halves.class_priors.tolist()
+    event = {"event": "split", "class": source + 1, "kept": kept, "shares": shares}
     if not kept:
         held = labels_of(now.adaptive) == source
         return replace(now, refused=(*now.refused, (source, held))), event
     begun = replace(now, state=_in_place(now.state, source, slot, halves))
-    among = [*own, slot]
-    return _joint(context, begun, among, _steps(context, now, len(among), joint_steps)), event
+    return _joint(context, begun, [*own, slot], joint_steps), event
 
 
 def _gathered(
@@ -267,14 +259,13 @@ def _gathered(
     A molecule with a small part of every class cannot be split off any.  The map, random density
     laid on the mean of the others, is kept if it comes to hold something of its own.
     """
-    state, among = now.state, [*own, slot]
+    state = now.state
     seed = iteration_seed(context.config, state.start, len(context.steps) + 1 + 2 * number)
     maps, class_priors = state.maps.clone(), state.class_priors.clone()
     maps[slot] = perturbed(maps[own].mean(dim=0), state.rings, seed, _STRONGEST)
     class_priors[slot] = class_priors[own].mean()
     begun = replace(state, maps=maps, class_priors=class_priors / class_priors.sum())
-    steps = _steps(context, now, len(among), gather_steps)
-    found = _joint(context, replace(now, state=begun), among, steps)
+    found = _joint(context, replace(now, state=begun), [*own, slot], gather_steps)
     kept = slot in _free(context, found.state, _shares(found.adaptive))[0]
     shares = found.state.class_priors.tolist()
     event = {"event": "gathered", "class": slot + 1, "kept": kept, "shares": shares}
@@ -304,21 +295,13 @@ def split_classes(
         elif free and own and now.in_vain < _IN_VAIN:
             now, event = _gathered(context, now, own, free[0], number)
         elif own and now.changed > _SETTLED:
-            now = _joint(context, now, own, _steps(context, now, len(own), joint_steps))
+            now = _joint(context, now, own, joint_steps)
             shares = now.state.class_priors.tolist()
             event = {"event": "joint", "changed": now.changed, "shares": shares}
         else:
             break
-        place = {"stage": "classes split", "start": state.start + 1}
-        on_event(
-            {
-                **place,
-                "iteration": number + 1,
-                "at_most": most,
-                "share": (number + 1) / most,
-                **event,
-            }
-        )
+        place = {"stage": "classes split", "start": state.start + 1, "iteration": number + 1}
+        on_event({**place, "at_most": most, "share": (number + 1) / most, **event})
     state, adaptive = now.state, now.adaptive
     if state is not first.state:
         adaptive = _coarsely(context, state)  # labels and places of all shifts
