@@ -89,6 +89,7 @@ from vitreous.particles.stack import ImageSource, open_images
 from vitreous.reconstruct.solve import solve
 from vitreous.runs.folder import ignore
 from vitreous.runs.options import deterministic_on
+from vitreous.schedules.abinit import splitting
 from vitreous.schedules.refine.continuous import continuous_poses
 from vitreous.schedules.refine.gold import gold_standard, references_from
 from vitreous.validate.fsc import fsc
@@ -633,7 +634,11 @@ def test_a_device_that_is_not_there_is_told(run: Callable[[Any], object], config
 @pytest.mark.slow
 # With two classes and seed 0 rounding grows to 2.5e-4 on one kind of processor, and not on others.
 @pytest.mark.parametrize("options", [{}, {"classes": 2, "seed": 1}])
-def test_abinit(star: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_abinit(
+    star: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    # So few particles let rounding grow in the rounds after a map is begun anew.
+    monkeypatch.setattr(splitting, "_IN_VAIN", 0)
     config = AbinitConfig(
         star,
         out=tmp_path,
