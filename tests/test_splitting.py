@@ -11,7 +11,6 @@ import pytest
 import torch
 from class_samples import BOX, PIXEL, stack
 from conftest import simulated
-from scipy.optimize import linear_sum_assignment
 
 from vitreous.config.abinit import AbinitConfig
 from vitreous.errors import OptionError
@@ -27,6 +26,7 @@ from vitreous.schedules.abinit.context import first_state
 from vitreous.schedules.abinit.inputs import AbinitInputs, context_of
 from vitreous.schedules.abinit.schedule import batches, split_steps, starts_of
 from vitreous.schedules.abinit.splitting import split_classes
+from vitreous.validate.labels import contingency, matched
 
 EACH = 300
 FEW = {"initial_iterations": 2, "between_iterations": 2, "final_iterations": 1}
@@ -40,18 +40,20 @@ def molecule(seed: int) -> torch.Tensor:
     return gaussian_sum(points, np.ones(16), 10.0, BOX, PIXEL).float()
 
 
+def mixed(folder: Path, molecules: int) -> Path:
+    """So many molecules, one after the other."""
+    each = (EACH,) * molecules
+    return stack(folder, each, made=lambda kind: molecule(1 + kind), snr=0.5, seed=1)
+
+
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three molecules, one after the other."""
-    folder = tmp_path_factory.mktemp("three")
-    return stack(folder, (EACH,) * 3, made=lambda kind: molecule(1 + kind), snr=0.5, seed=1)
+    return mixed(tmp_path_factory.mktemp("three"), 3)
 
 
 @pytest.fixture(scope="module")
 def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two molecules, one after the other."""
-    folder = tmp_path_factory.mktemp("mixture")
-    return stack(folder, (EACH, EACH), made=lambda kind: molecule(1 + kind), snr=0.5, seed=1)
+    return mixed(tmp_path_factory.mktemp("mixture"), 2)
 
 
 def share_right(star: Path, maps: list[torch.Tensor]) -> float:
@@ -71,12 +73,8 @@ def share_right(star: Path, maps: list[torch.Tensor]) -> float:
     split, _ = split_classes(context, state, ignore)
     every = torch.arange(len(table))
     best = context.search(split, every, context.places(20.0), accumulate=False).best
-    labels = best.map_probability.argmax(dim=1).numpy().reshape(-1, EACH)
-    counts = [np.bincount(own, minlength=len(maps)) for own in labels]
-    return (
-        sum(counts[n][m] for n, m in zip(*linear_sum_assignment(counts, True), strict=True))
-        / labels.size
-    )
+    labels = best.map_probability.argmax(dim=1).numpy()
+    return matched(contingency(np.arange(len(table)) // EACH, labels, len(maps)))[1]
 
 
 @pytest.mark.slow

@@ -69,6 +69,16 @@ class SearchState(ScaledModel):
         priors = self.class_priors[numbers]
         return replace(self, maps=self.maps[numbers], class_priors=priors / priors.sum(), sums=None)
 
+    def with_part(self, numbers: list[int], part: ScaledModel) -> SearchState:
+        """The state with the maps of some of the classes, and how they share particles, as found.
+
+        Together these classes hold what they held before.
+        """
+        maps, class_priors = self.maps.clone(), self.class_priors.clone()
+        maps[numbers] = part.maps
+        class_priors[numbers] = class_priors[numbers].sum() * part.class_priors
+        return replace(self, maps=maps, class_priors=class_priors)
+
 
 def state_tensors(prefix: str, state: SearchState) -> dict[str, Tensor]:
     """Tensors of a state, their names after a prefix."""

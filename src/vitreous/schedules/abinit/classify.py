@@ -101,11 +101,8 @@ def classify(context: RunContext, state: SearchState, on_event: OnEvent) -> Clas
 
 
 def _with_group(state: SearchState, group: list[int], part: SearchState) -> SearchState:
-    """Maps and fractions of some classes put in their places."""
-    maps, class_priors = state.maps.clone(), state.class_priors.clone()
-    maps[group] = part.maps
-    class_priors[group] = class_priors[group].sum() * part.class_priors
-    return replace(state, maps=maps, class_priors=class_priors, noise=part.noise, scale=part.scale)
+    """Maps and fractions of some classes put in their places, and noise and scale as found."""
+    return replace(state.with_part(group, part), noise=part.noise, scale=part.scale)
 
 
 def _left_alone(shares: Float[Tensor, " k"], before: Float[Tensor, " k"]) -> bool:

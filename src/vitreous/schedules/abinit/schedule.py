@@ -132,6 +132,7 @@ def gather_steps(config: AbinitConfig, classes: int, particles: int) -> list[Ste
 
 
 def _joint_batch(config: AbinitConfig, classes: int, particles: int) -> int:
+    """Particles of a mini-batch of so many classes together."""
     return min(particles, classes * batches(config)[1] * 3 // 4)
 
 

@@ -125,12 +125,16 @@ def _batches(
     return [torch.from_numpy(np.sort(walk[n * size : (n + 1) * size])) for n in range(count)]
 
 
+def _seed(context: RunContext, state: SearchState, number: int) -> int:
+    """Seed of a draw after the iterations, each of its own number."""
+    return iteration_seed(context.config, state.start, len(context.steps) + 1 + number)
+
+
 def _parts(
     context: RunContext, state: SearchState, number: int, parts: Sequence[int], strength: float
 ) -> SearchState:
     """One class in the place of all, in parts that random density of a strength tells apart."""
-    since = len(context.steps) + 1
-    seeds = (iteration_seed(context.config, state.start, since + part) for part in parts)
+    seeds = (_seed(context, state, part) for part in parts)
     maps = [perturbed(state.maps[number], state.rings, seed, strength) for seed in seeds]
     even = torch.full_like(state.class_priors[: len(maps)], 1 / len(maps))
     return replace(state, maps=torch.stack(maps), class_priors=even)
@@ -158,24 +162,14 @@ def _gone_on(
     centres: Float[Tensor, "n 2"],
 ) -> SearchState:
     """Maps brought on by mini-batches of some particles, whose shifts are known roughly."""
-    since = len(context.steps) + 1
-    walk = iteration_seed(context.config, state.start, since + state.iteration)
+    walk = _seed(context, state, state.iteration)
     batches = _batches(members, walk, steps[0].batch, len(steps))
 
     def seed(state: SearchState) -> int:
-        return iteration_seed(context.config, state.start, since + 2 + state.iteration)
+        return _seed(context, state, 2 + state.iteration)
 
     iteration = online(context, steps, seed, centres=centres)
     return run_through(replace(state, sums=None), batches, iteration)
-
-
-def _in_place(state: SearchState, source: int, slot: int, halves: SearchState) -> SearchState:
-    """The halves of a class in its own place and in that of another, with the particles of both."""
-    maps, class_priors = state.maps.clone(), state.class_priors.clone()
-    places = [source, slot]
-    maps[places] = halves.maps
-    class_priors[places] = class_priors[places].sum() * halves.class_priors
-    return replace(state, maps=maps, class_priors=class_priors)
 
 
 @dataclass(frozen=True)
@@ -217,27 +211,24 @@ class _Sorted:
 def _joint(context: RunContext, now: _Sorted, among: list[int], make: _Steps) -> _Sorted:
     """Some maps brought on together by all particles that are no junk, and what is then found."""
     state, before = now.state, labels_of(now.adaptive)
-    share = state.class_priors[among].sum()
     members = torch.nonzero(before >= 0)[:, 0]
     steps = make(context.config, len(among), len(members))
     part = _gone_on(context, state.among(among), members, steps, now.adaptive.origins)
-    maps, class_priors = state.maps.clone(), state.class_priors.clone()
-    maps[among], class_priors[among] = part.maps, share * part.class_priors
-    state = replace(part, maps=maps, class_priors=class_priors)
+    whole = state.with_part(among, part)
+    state = replace(part, maps=whole.maps, class_priors=whole.class_priors)
     adaptive = _coarsely(context, state, now.adaptive)
     changed = float((labels_of(adaptive) != before).double().mean())
     return replace(now, state=state, adaptive=adaptive, changed=changed)
 
 
 def _split(
-    context: RunContext, now: _Sorted, own: list[int], slot: int, number: int
+    context: RunContext, now: _Sorted, own: list[int], source: int, slot: int, number: int
 ) -> tuple[_Sorted, dict[str, object]]:
-    """The largest class that is worth it split in two, one half in the place of another class.
+    """A class split in two, one half in the place of another class.
 
     It is kept if both halves hold particles and show different maps; conformations, which are
     alike, are told apart later.
     """
-    source = now.sources(own)[0]
     halves = _halves(context, now.state, source, now.adaptive, number)
     fine = float(halves.class_priors.min()) >= _LEAST_HALF
     limit = _APART * context.config.ends_at
@@ -247,7 +238,7 @@ def _split(
     if not kept:
         held = labels_of(now.adaptive) == source
         return replace(now, refused=(*now.refused, (source, held))), event
-    begun = replace(now, state=_in_place(now.state, source, slot, halves))
+    begun = replace(now, state=now.state.with_part([source, slot], halves))
     return _joint(context, begun, [*own, slot], joint_steps), event
 
 
@@ -260,7 +251,7 @@ def _gathered(
     laid on the mean of the others, is kept if it comes to hold something of its own.
     """
     state = now.state
-    seed = iteration_seed(context.config, state.start, len(context.steps) + 1 + 2 * number)
+    seed = _seed(context, state, 2 * number)
     maps, class_priors = state.maps.clone(), state.class_priors.clone()
     maps[slot] = perturbed(maps[own].mean(dim=0), state.rings, seed, _STRONGEST)
     class_priors[slot] = class_priors[own].mean()
@@ -286,12 +277,13 @@ def split_classes(
     The state, whose class priors are the shares of the particles that are no junk, and what a
     search of all particles finds with its maps.
     """
-    first = now = _Sorted(state, _coarsely(context, state))
+    now = _Sorted(state, _coarsely(context, state))
     most = _ROUNDS * len(state.maps) + _MOST_JOINT
     for number in range(most):
         own, free = _free(context, now.state, _shares(now.adaptive))
-        if free and now.sources(own):
-            now, event = _split(context, now, own, free[0], number)
+        sources = now.sources(own)
+        if free and sources:
+            now, event = _split(context, now, own, sources[0], free[0], number)
         elif free and own and now.in_vain < _IN_VAIN:
             now, event = _gathered(context, now, own, free[0], number)
         elif own and now.changed > _SETTLED:
@@ -302,11 +294,10 @@ def split_classes(
             break
         place = {"stage": "classes split", "start": state.start + 1, "iteration": number + 1}
         on_event({**place, "at_most": most, "share": (number + 1) / most, **event})
-    state, adaptive = now.state, now.adaptive
-    if state is not first.state:
-        adaptive = _coarsely(context, state)  # labels and places of all shifts
+    # Where maps are new, labels and places of all shifts.
+    adaptive = now.adaptive if now.state is state else _coarsely(context, now.state)
     held = _shares(adaptive).to(state.class_priors)
-    return (replace(state, class_priors=held) if held.any() else state), adaptive
+    return (replace(now.state, class_priors=held) if held.any() else now.state), adaptive
 
 
 def like_groups(context: RunContext, state: SearchState) -> list[list[int]]:
