@@ -13,6 +13,7 @@ from cyclopts import App, Group
 
 from vitreous import __version__
 from vitreous.errors import Interrupted, OptionError
+from vitreous.garbage import look_as_usual
 from vitreous.report.terminal import Terminal, print_lines
 from vitreous.runs.ranks import (
     count_of_ranks,
@@ -73,9 +74,10 @@ Options = TypeVar("Options")
 
 @contextmanager
 def progress() -> Iterator[OnEvent]:
-    """Send events to the progress display."""
+    """Send events to the progress display, now that the job's modules are loaded."""
     from vitreous.report.progress import ProgressDisplay
 
+    look_as_usual()
     if not is_first_rank():
         yield lambda _: None
         return

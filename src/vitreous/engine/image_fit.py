@@ -147,5 +147,7 @@ def _unlike(
     density: Float[Tensor, ""],
 ) -> Float[Tensor, " n"]:
     """Probability of the others, of a density, beside the many."""
-    normal = torch.distributions.MultivariateNormal(mean, covariance).log_prob(found).exp()
+    off = (found - mean).T
+    distance = (off * torch.linalg.solve(covariance, off)).sum(dim=0)
+    normal = torch.exp(-distance / 2) / (2 * torch.pi * torch.linalg.det(covariance).sqrt())
     return density / (density + normal)

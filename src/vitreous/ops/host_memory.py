@@ -6,7 +6,7 @@ import ctypes
 import sys
 from collections.abc import Callable
 
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
+_MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8
 """Parameters of mallopt(3)."""
 
 _OWN, _KEPT = 2**28, 2**29
@@ -19,6 +19,17 @@ _PART, _LEAST = 1 / 32, 2**25
 def _of_glibc(name: str) -> Callable[..., int] | None:
     """A function of glibc's allocator; None where another one is at work."""
     return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+
+
+def share_one_heap() -> None:
+    """Let all threads take blocks from one heap; to be called before there are any.
+
+    A thread's own heaps of glibc hold 64 MB at the most: larger blocks are mapped anew each time,
+    and all is mapped anew once the thread's heaps were empty.
+    """
+    mallopt = _of_glibc("mallopt")
+    if mallopt is not None:
+        mallopt(_ARENA_MAX, 1)
 
 
 def keep_freed_blocks(memory: float | None = None) -> None:
