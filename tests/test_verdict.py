@@ -139,6 +139,14 @@ def test_classes_that_no_other_start_has_are_told() -> None:
     assert one.not_reproduced == [2, 3]
 
 
+def test_classes_that_another_start_has_are_told_where_starts_disagree() -> None:
+    """Three of four molecules are the same in two starts, one that holds a quarter is not."""
+    said = judge(evidence([26.6], by_class={0: 26.6, 1: 14.8, 2: 14.8, 3: 14.8}))
+    assert (said.word, said.doubt) == ("ambiguous", "starts disagree")
+    assert "Another start has class 2, class 3, class 4, but none has the others." in said.sentence
+    assert judge(evidence([26.6], by_class={0: 26.6, 1: 40.0})).word == "failed"
+
+
 def test_starts_agree_where_classes_of_most_particles_do() -> None:
     found = {n: Agreement(r, False) for n, r in enumerate([15.0, 60.0, 17.0, 16.0])}
     # Classes 0, 2 and 3 hold 85 % of the particles; without the last they hold 55 %.

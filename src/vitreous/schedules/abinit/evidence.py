@@ -175,6 +175,13 @@ class Evidence:
         return sorted(n for n in every if all(found[n] > self.limit for found in partners))
 
     @property
+    def found_again(self) -> list[int]:
+        """Classes of the likeliest start, from 0, that some other start has, agree or not."""
+        others = [found for found in self.by_class if found]
+        every = {number for found in others for number in found}
+        return sorted(n for n in every if any(found[n] <= self.limit for found in others))
+
+    @property
     def nearest(self) -> int | None:
         """Which start is to be compared with the likeliest after the last passes.
 

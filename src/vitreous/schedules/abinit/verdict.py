@@ -101,8 +101,8 @@ def judge(evidence: Evidence) -> Judgement:
 
     Solved takes half of the finished starts, and two at the least, that agree, also on which
     particle belongs to which class; a map with a hand; particles that have the same pose in two
-    starts, and are brighter than what is round them.  Failed is where no two starts agree, the
-    search collapsed, or the particles are dark or not to be seen.
+    starts, and are brighter than what is round them.  Failed is where no two starts agree, not even
+    in some of their classes, the search collapsed, or the particles are dark or not to be seen.
     """
     word, doubt, sentence = _judged(evidence)
     said = [sentence, _not_reproduced(evidence), became_of_others(evidence.stopped)]
@@ -116,7 +116,7 @@ def judge(evidence: Evidence) -> Judgement:
 
 def _not_reproduced(evidence: Evidence) -> str:
     """What is to be said of classes that no other start has: a sentence, or nothing."""
-    classes = ", ".join(f"class {number + 1}" for number in evidence.not_reproduced)
+    classes = _class_names(evidence.not_reproduced)
     return f"Not found again by another start, so perhaps junk: {classes}." if classes else ""
 
 
@@ -168,12 +168,28 @@ def _judged(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
             ("Only one random start was finished: nothing tells a true map from a false one."),
         )
     if evidence.agreeing == 1:
-        return (
-            "failed",
-            "starts disagree",
-            (f"No two of {starts} finished starts agree to {evidence.limit:.0f} A."),
-        )
+        return _judged_alone(evidence)
     return _judged_by_partners(evidence)
+
+
+def _judged_alone(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
+    """The word and sentence where no starts agree, though some of their classes may."""
+    said = f"No two of {len(evidence.starts)} finished starts agree to {evidence.limit:.0f} A"
+    if not evidence.found_again:
+        return "failed", "starts disagree", f"{said}."
+    return (
+        "ambiguous",
+        "starts disagree",
+        (
+            f"{said} in classes that hold most of the particles. Another start has "
+            f"{_class_names(evidence.found_again)}, but none has the others."
+        ),
+    )
+
+
+def _class_names(numbers: list[int]) -> str:
+    """Classes, given from 0, as people count them."""
+    return ", ".join(f"class {number + 1}" for number in numbers)
 
 
 def _judged_by_partners(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
