@@ -145,6 +145,9 @@ def test_classes_that_another_start_has_are_told_where_starts_disagree() -> None
     assert (said.word, said.doubt) == ("ambiguous", "starts disagree")
     assert "Another start has class 2, class 3, class 4, but none has the others." in said.sentence
     assert judge(evidence([26.6], by_class={0: 26.6, 1: 40.0})).word == "failed"
+    each = [None, {0: 15.0, 1: 40.0}, {0: 40.0, 1: 15.0}]
+    said = judge(replace(evidence([40.0, 40.0]), by_class=each))
+    assert said.sentence.endswith("Another start has class 1, class 2.")
 
 
 def test_starts_agree_where_classes_of_most_particles_do() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vitreous.validate.reproducibility import Agreement
@@ -170,16 +171,18 @@ class Evidence:
     @property
     def not_reproduced(self) -> list[int]:
         """Classes of the likeliest start, from 0, that none of those that agree with it has."""
-        partners = [self.by_class[n] or {} for n in self.partners]
-        every = {number for found in partners for number in found}
-        return sorted(n for n in every if all(found[n] > self.limit for found in partners))
+        return [number for number, again in self._found_by(self.partners).items() if not again]
 
     @property
-    def found_again(self) -> list[int]:
-        """Classes of the likeliest start, from 0, that some other start has, agree or not."""
-        others = [found for found in self.by_class if found]
-        every = {number for found in others for number in found}
-        return sorted(n for n in every if any(found[n] <= self.limit for found in others))
+    def found_again(self) -> dict[int, bool]:
+        """Of each class of the likeliest start, from 0, whether any other start has it."""
+        return self._found_by(range(len(self.starts)))
+
+    def _found_by(self, starts: Iterable[int]) -> dict[int, bool]:
+        """The same of some of the starts."""
+        others = [found for start in starts if (found := self.by_class[start])]
+        every = sorted({number for found in others for number in found})
+        return {n: any(found[n] <= self.limit for found in others) for n in every}
 
     @property
     def nearest(self) -> int | None:

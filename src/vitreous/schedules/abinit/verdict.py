@@ -175,15 +175,15 @@ def _judged(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
 def _judged_alone(evidence: Evidence) -> tuple[Word, Doubt | None, str]:
     """The word and sentence where no starts agree, though some of their classes may."""
     said = f"No two of {len(evidence.starts)} finished starts agree to {evidence.limit:.0f} A"
-    if not evidence.found_again:
+    again = evidence.found_again
+    if not any(again.values()):
         return "failed", "starts disagree", f"{said}."
+    names = _class_names([number for number, found in again.items() if found])
+    others = "" if all(again.values()) else ", but none has the others"
     return (
         "ambiguous",
         "starts disagree",
-        (
-            f"{said} in classes that hold most of the particles. Another start has "
-            f"{_class_names(evidence.found_again)}, but none has the others."
-        ),
+        (f"{said} in classes that hold most of the particles. Another start has {names}{others}."),
     )
 
 
